@@ -1,0 +1,1 @@
+"""Decisions: state without I/O; `now` is an argument."""

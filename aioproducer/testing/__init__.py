@@ -1,0 +1,1 @@
+"""What users test their services with: an embedded Kafka over loopback sockets."""
