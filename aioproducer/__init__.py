@@ -1,1 +1,86 @@
-"""The asyncio-native Apache Kafka producer."""
+"""The asyncio-native Apache Kafka producer.
+
+    from aioproducer import Producer
+
+    async with Producer("localhost:9092") as producer:
+        metadata = await producer.send("orders", b"value", key=b"42")
+"""
+
+from __future__ import annotations
+
+from aioproducer import delivery as _delivery
+from aioproducer.config import ProducerConfig
+from aioproducer.delivery import Delivery, RecordMetadata
+from aioproducer.error_code import ErrorCode
+from aioproducer.errors import (
+    AuthorizationError,
+    BatchRefusedError,
+    BootstrapError,
+    BrokerConnectionError,
+    BrokerError,
+    BufferExhaustedError,
+    CallTimeoutError,
+    ConfigurationError,
+    DeliveryTimeoutError,
+    IllegalStateError,
+    InvalidRecordError,
+    InvalidTopicError,
+    PartitionerError,
+    ProducerClosedError,
+    ProducerError,
+    ProducerFailedError,
+    ProducerNotStartedError,
+    ProtocolError,
+    RecordTooLargeError,
+    RequestTimeoutError,
+    SerializationError,
+    UnknownPartitionError,
+    UnknownTopicError,
+    UnsupportedVersionError,
+    WrongLoopError,
+)
+from aioproducer.producer import Producer
+from aioproducer.record import Header, Headers, Record, TopicPartition
+
+__version__ = "0.1.0"
+
+__compiled__: bool = not (_delivery.__file__ or "").endswith(".py")
+"""Whether the hot modules are compiled, or run as plain Python."""
+
+__all__ = [
+    "AuthorizationError",
+    "BatchRefusedError",
+    "BootstrapError",
+    "BrokerConnectionError",
+    "BrokerError",
+    "BufferExhaustedError",
+    "CallTimeoutError",
+    "ConfigurationError",
+    "Delivery",
+    "DeliveryTimeoutError",
+    "ErrorCode",
+    "Header",
+    "Headers",
+    "IllegalStateError",
+    "InvalidRecordError",
+    "InvalidTopicError",
+    "PartitionerError",
+    "Producer",
+    "ProducerClosedError",
+    "ProducerConfig",
+    "ProducerError",
+    "ProducerFailedError",
+    "ProducerNotStartedError",
+    "ProtocolError",
+    "Record",
+    "RecordMetadata",
+    "RecordTooLargeError",
+    "RequestTimeoutError",
+    "SerializationError",
+    "TopicPartition",
+    "UnknownPartitionError",
+    "UnknownTopicError",
+    "UnsupportedVersionError",
+    "WrongLoopError",
+    "__compiled__",
+]

@@ -1,0 +1,41 @@
+"""What became of the records that did not make it, in a few lines for a human."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Kind:
+    count: int
+    first: str
+
+
+@dataclass(slots=True)
+class Failures:
+    """Failed records, counted by the class of their errors."""
+
+    count: int = 0
+    may_be_written: int = 0
+    _kinds: dict[str, _Kind] = field(default_factory=dict)
+
+    def add(self, error: Exception, where: str = "", count: int = 1) -> None:
+        """Count `count` records that failed by `error`; `where` says which was the first."""
+        self.count += count
+        if getattr(error, "may_be_written", False):
+            self.may_be_written += count
+        name = type(error).__name__
+        if name in self._kinds:
+            self._kinds[name].count += count
+        else:
+            self._kinds[name] = _Kind(count, f"{where}: {error}" if where else str(error))
+
+    def summary(self, total: int) -> list[str]:
+        """Return the lines to print, none if nothing failed."""
+        if not self.count:
+            return []
+        lines = [f"{self.count} of {total} records failed"]
+        lines += [f"  {kind.count} x {name}, first {kind.first}" for name, kind in self._kinds.items()]
+        if self.may_be_written:
+            lines.append(f"  {self.may_be_written} of them may be in the log all the same")
+        return lines

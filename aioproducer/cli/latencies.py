@@ -1,0 +1,86 @@
+"""Latencies as kafka-producer-perf-test reports them, windows and closing line alike."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+WINDOW_SECONDS = 5.0
+MAX_SAMPLES = 500_000
+"""Kafka's tool keeps as many for the percentiles; averages and maxima are of all records."""
+
+_PERCENTILES = (0.50, 0.95, 0.99, 0.999)
+_MEGABYTE = 1024 * 1024
+
+
+class _Window:
+    """Sums since `began`."""
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.count = 0
+        self.size = 0
+        self.seconds = 0.0
+        self.longest = 0.0
+
+    def add(self, count: int, size: int, seconds: float, longest: float) -> None:
+        self.count += count
+        self.size += size
+        self.seconds += seconds
+        self.longest = max(self.longest, longest)
+
+    def rates(self, now: float) -> str:
+        elapsed = max(now - self.began, 1e-9)
+        return (
+            f"{self.count} records sent, {self.count / elapsed:.1f} records/sec "
+            f"({self.size / elapsed / _MEGABYTE:.2f} MB/sec)"
+        )
+
+    @property
+    def average_ms(self) -> float:
+        return 1000 * self.seconds / self.count if self.count else 0.0
+
+
+class Latencies:
+    """What `expected` records took, from `send` to the acknowledgement."""
+
+    def __init__(self, expected: int, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._step = max(1, -(-expected // MAX_SAMPLES))
+        self._samples = array("d")
+        self._skip = 0
+        self._total = _Window(clock())
+        self._window = _Window(clock())
+
+    def add(self, starts: Sequence[float], size: int, now: float) -> str | None:
+        """Count records that were acknowledged `now`; return the report if one is due."""
+        count = len(starts)
+        seconds = count * now - sum(starts)
+        longest = now - min(starts)
+        self._total.add(count, size, seconds, longest)
+        self._window.add(count, size, seconds, longest)
+        self._samples.extend([now - start for start in starts[self._skip :: self._step]])
+        # The next sample is as many records on, whatever batch that falls into.
+        self._skip = (self._skip - count) % self._step
+        if now - self._window.began < WINDOW_SECONDS:
+            return None
+        report = (
+            f"{self._window.rates(now)}, {self._window.average_ms:.1f} ms avg latency, "
+            f"{1000 * self._window.longest:.1f} ms max latency."
+        )
+        self._window = _Window(now)
+        return report
+
+    def closing_line(self) -> str:
+        """Return the line that kafka-producer-perf-test ends with."""
+        samples = sorted(self._samples) or [0.0]
+        at = [int(1000 * samples[int(share * len(samples))]) for share in _PERCENTILES]
+        return (
+            f"{self._total.rates(self._clock())}, {self._total.average_ms:.2f} ms avg latency, "
+            f"{1000 * self._total.longest:.2f} ms max latency, "
+            f"{at[0]} ms 50th, {at[1]} ms 95th, {at[2]} ms 99th, {at[3]} ms 99.9th."
+        )

@@ -1,0 +1,212 @@
+"""`aioproducer perf`: how fast a cluster takes records, told as kafka-producer-perf-test does.
+
+The one idea: records of a batch are acknowledged together, so a batch is looked at once. Each
+record's start is noted in a list of its batch, and one callback turns the list into latencies:
+all of them are counted, at a tenth of the price of a callback a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import string
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aioproducer.cli.failures import Failures
+from aioproducer.cli.latencies import Latencies
+from aioproducer.cli.servers import add_servers_option, cluster, named_servers, parse_properties
+from aioproducer.config import ProducerConfig
+from aioproducer.errors import ConfigurationError, ProducerError
+from aioproducer.producer import Producer
+
+if TYPE_CHECKING:
+    import argparse
+
+    from aioproducer.delivery import BatchResult
+
+EMBEDDED_PARTITIONS = 6
+
+POOL_SIZE = 1024 * 1024
+"""Random bytes that payloads are cut from, so that compression finds no repetition in a batch."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "perf",
+        help="measure throughput and latency",
+        description="Produce records and report throughput and latency, as kafka-producer-perf-test does.",
+    )
+    add_servers_option(parser)
+    parser.add_argument("--topic", default="perf", help="topic to produce to (default: perf)")
+    parser.add_argument(
+        "--num-records", type=int, default=1_000_000, metavar="N", help="records to send (default: 1000000)"
+    )
+    content = parser.add_mutually_exclusive_group()
+    content.add_argument(
+        "--record-size",
+        type=int,
+        default=100,
+        metavar="BYTES",
+        help="size of a value (default: 100)",
+    )
+    content.add_argument("--payload-file", metavar="FILE", help="take values at random from these lines")
+    parser.add_argument(
+        "--throughput",
+        type=float,
+        default=-1,
+        metavar="N",
+        help="records a second at most; -1 for as many as possible (default)",
+    )
+    parser.add_argument(
+        "--producer-props",
+        dest="properties",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="options of the producer, under Kafka's names",
+    )
+    parser.add_argument("--print-metrics", action="store_true", help="print the metrics at the end")
+    parser.set_defaults(run=run)
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Produce, report, and return the exit code."""
+    if arguments.num_records < 1 or arguments.record_size < 0:
+        message = "--num-records is at least 1 and --record-size at least 0"
+        raise ConfigurationError(message)
+    payloads = _payloads(arguments)
+    properties = parse_properties(arguments.properties)
+    servers = named_servers(arguments, properties)
+    topics = {arguments.topic: EMBEDDED_PARTITIONS}
+    async with cluster(servers, topics, check_records=False) as bootstrap:
+        config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)
+        async with Producer.from_config(config) as producer:
+            load = _Load(producer, arguments)
+            await load.send_all(payloads)
+            print(load.latencies.closing_line(), flush=True)
+            if arguments.print_metrics:
+                _print_metrics(producer.metrics())
+    for line in load.failures.summary(arguments.num_records):
+        print(line, file=sys.stderr)
+    return 1 if load.failures.count else 0
+
+
+class _Batch:
+    """The records of one batch that are not acknowledged yet: when each was sent, and their bytes."""
+
+    __slots__ = ("settled", "size", "starts")
+
+    def __init__(self, settled: asyncio.Future[None]) -> None:
+        self.settled = settled
+        self.size = 0
+        self.starts: list[float] = []
+
+
+class _Load:
+    """Sends records and keeps the time of each."""
+
+    def __init__(self, producer: Producer, arguments: argparse.Namespace) -> None:
+        self._producer = producer
+        self._topic: str = arguments.topic
+        self._count: int = arguments.num_records
+        self._throughput: float = arguments.throughput
+        self._batches: dict[BatchResult, _Batch] = {}
+        self.failures = Failures()
+        self.latencies = Latencies(arguments.num_records)
+
+    async def send_all(self, payloads: Iterator[bytes]) -> None:
+        """Send all records, as fast as is allowed, and wait for the last."""
+        send, drain, now = self._producer.send, self._producer.drain, time.perf_counter
+        topic, batches, throughput = self._topic, self._batches, self._throughput
+        began = now()
+        for index, payload in enumerate(itertools.islice(payloads, self._count), 1):
+            start = now()
+            try:
+                result = send(topic, payload).result_of_batch
+            except ProducerError as error:
+                if error.fatal:
+                    raise
+                self.failures.add(error)
+                continue
+            batch = batches.get(result)
+            if batch is None:
+                batch = batches[result] = _Batch(result.settled())
+                batch.settled.add_done_callback(partial(self._settled, result))
+            batch.starts.append(start)
+            batch.size += len(payload)
+            await drain()
+            if throughput > 0 and (ahead := index / throughput - (now() - began)) > 0:
+                await asyncio.sleep(ahead)
+        await self._producer.flush()
+        # All is acknowledged, but the callbacks that count it may still be the loop's next work.
+        await asyncio.gather(*[batch.settled for batch in batches.values()])
+
+    def _settled(self, result: BatchResult, _future: asyncio.Future[None]) -> None:
+        batch = self._batches.pop(result)
+        error = _error_of(result)
+        if error is not None:
+            self.failures.add(error, count=len(batch.starts))
+        elif report := self.latencies.add(batch.starts, batch.size, time.perf_counter()):
+            print(report, flush=True)
+
+
+def _error_of(result: BatchResult) -> ProducerError | None:
+    """Return why a batch failed, as a whole or in a piece that it was split into."""
+    for _, piece in result.pieces or ():
+        if (error := _error_of(piece)) is not None:
+            return error
+    # Asking for every record's error tells the deliveries that somebody looked.
+    errors = [result.error_of(index) for index in range(result.count)]
+    return errors[0] if errors else None
+
+
+def _payloads(arguments: argparse.Namespace) -> Iterator[bytes]:
+    if arguments.payload_file is not None:
+        lines = Path(arguments.payload_file).read_bytes().split(b"\n")
+        lines = [line for line in lines if line]
+        if not lines:
+            message = f"{arguments.payload_file} has no line that is not empty"
+            raise ConfigurationError(message)
+        return _chosen(lines)
+    return _cut(arguments.record_size)
+
+
+def _chosen(lines: list[bytes]) -> Iterator[bytes]:
+    while True:
+        yield from random.choices(lines, k=1000)  # noqa: S311 - load, no secret
+
+
+def _cut(size: int) -> Iterator[bytes]:
+    letters = string.ascii_uppercase.encode()
+    pool = bytes(random.choices(letters, k=POOL_SIZE + size))  # noqa: S311 - as above
+    while True:
+        # Another start each round, so that no round repeats the payloads of the one before.
+        first = random.randrange(max(size, 1))  # noqa: S311 - as above
+        for start in range(first, POOL_SIZE, max(size, 1)):
+            yield pool[start : start + size]
+
+
+def _print_metrics(metrics: Mapping[str, object]) -> None:
+    flat = dict(_flatten("", metrics))
+    width = max(map(len, flat), default=0)
+    print(f"\n{'Metric Name':<{width}}   Value")
+    for name in sorted(flat):
+        value = flat[name]
+        print(f"{name:<{width}} : {value:.3f}" if isinstance(value, float) else f"{name:<{width}} : {value}")
+
+
+def _flatten(prefix: str, metrics: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for name, value in metrics.items():
+        full = f"{prefix}:{name}" if prefix else name
+        if isinstance(value, Mapping):
+            yield from _flatten(full, value)
+        else:
+            yield full, value

@@ -1,0 +1,82 @@
+"""Which cluster a command works on: the one that is named, or one of its own.
+
+-b/--bootstrap-server  ▸  bootstrap.servers among the properties
+▸  KAFKA_BOOTSTRAP_SERVERS  ▸  an embedded broker
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aioproducer.errors import ConfigurationError
+from aioproducer.testing import FakeCluster, TopicConfig
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
+
+_PROPERTIES = ("bootstrap.servers", "bootstrap_servers", "metadata.broker.list", "metadata_broker_list")
+
+# An embedded broker has the same memory as the command that is to be tried on it.
+EMBEDDED_RETENTION_BYTES = 64 * 1024 * 1024
+
+
+def add_servers_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the cluster."""
+    parser.add_argument(
+        "-b",
+        "--bootstrap-server",
+        "--bootstrap-servers",
+        dest="servers",
+        metavar="HOST:PORT,…",
+        help=f"brokers to learn the cluster from (default: ${ENVIRONMENT}, else an embedded broker)",
+    )
+
+
+def parse_properties(pairs: Iterable[str]) -> dict[str, object]:
+    """Take `name=value` pairs apart."""
+    properties: dict[str, object] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            message = f"a property is written name=value, not {pair!r}"
+            raise ConfigurationError(message)
+        properties[name.strip()] = value
+    return properties
+
+
+def named_servers(arguments: argparse.Namespace, properties: Mapping[str, object]) -> str | None:
+    """Return the servers that were named, None for none."""
+    if arguments.servers:
+        return str(arguments.servers)
+    for name in _PROPERTIES:
+        if properties.get(name):
+            return str(properties[name])
+    return os.environ.get(ENVIRONMENT) or None
+
+
+@asynccontextmanager
+async def cluster(
+    servers: str | None, topics: Mapping[str, int], *, check_records: bool = True
+) -> AsyncIterator[str]:
+    """Give the addresses to connect to: the `servers`, or an embedded broker with `topics`."""
+    if servers is not None:
+        yield servers
+        return
+    embedded = FakeCluster(
+        topics=topics,
+        check_records=check_records,
+        topic_config=TopicConfig(retention_bytes=EMBEDDED_RETENTION_BYTES),
+    )
+    async with embedded:
+        print(
+            f"No servers named: using an embedded broker at {embedded.bootstrap}, "
+            f"which forgets everything at the end (name yours with -b or {ENVIRONMENT}).",
+            file=sys.stderr,
+        )
+        yield embedded.bootstrap

@@ -1,0 +1,75 @@
+cimport cython
+
+from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner
+from aioproducer.core.producer_batch cimport NodeQueue, PartitionQueue, ProducerBatch
+from aioproducer.delivery cimport BatchResult, Delivery, new_delivery
+from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
+
+@cython.final
+cdef class TopicQueue:
+    cdef public str topic
+    cdef public list partitions
+    cdef public Py_ssize_t count
+    cdef public StickyPartitioner sticky
+    cdef public Py_ssize_t batch_limit
+    cdef public double last_used
+    cdef public object topic_id
+    cdef public dict retired
+
+@cython.final
+cdef class Accumulator:
+    cdef public Py_ssize_t batch_size
+    cdef public double linger
+    cdef public Py_ssize_t buffer_memory
+    cdef public double max_block
+    cdef public Py_ssize_t max_request_size
+    cdef public Py_ssize_t max_record
+    cdef public Partitioner partitioner
+    cdef public bint by_murmur2
+    cdef public object clock
+    cdef public object wall_clock
+    cdef public object random
+    cdef public tuple sticky_options
+    cdef public object loop
+    cdef public dict topics
+    cdef public dict nodes
+    cdef public object incomplete
+    cdef public object line
+    cdef public Py_ssize_t waiting
+    cdef public Py_ssize_t used
+    cdef public Py_ssize_t urgent
+    cdef public long long serial
+    cdef public bint watched
+    cdef public object wake
+    cdef public object want_topic
+    cdef public object watch
+
+    @cython.locals(
+        plain_value=bytes,
+        plain_key=bytes,
+        section=bytes,
+        seconds=double,
+        timestamp="long long",
+        size=Py_ssize_t,
+        index=Py_ssize_t,
+        topic_queue=TopicQueue,
+        queue=PartitionQueue,
+    )
+    cpdef Delivery append(self, topic, value, key, partition, timestamp_ms, headers)
+
+    @cython.locals(sticky=StickyPartitioner, queue=PartitionQueue, batch=ProducerBatch)
+    cdef PartitionQueue _queue_for(self, TopicQueue topic_queue, Py_ssize_t index, Py_ssize_t size)
+
+    @cython.locals(batch=ProducerBatch, builder=RecordBatchBuilder, taken=Py_ssize_t)
+    cdef Delivery _put(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp, bytes key, bytes value, bytes section)
+
+    @cython.locals(now=double, builder=RecordBatchBuilder, result=BatchResult, batch=ProducerBatch)
+    cdef ProducerBatch _open(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp)
+
+    cdef _close(self, PartitionQueue queue)
+
+    @cython.locals(node=NodeQueue, due=double)
+    cpdef enlist(self, PartitionQueue queue)
+
+    @cython.locals(pending=object, size=Py_ssize_t, due=double, linger=double, queue=PartitionQueue, batch=ProducerBatch)
+    cpdef list drain(self, NodeQueue node, double now, Py_ssize_t limit, may_send)

@@ -1,0 +1,566 @@
+# cython: annotation_typing=False, boundscheck=False, wraparound=False
+"""Where records become batches and wait for their broker.
+
+`append` encodes a record into the open batch of its partition and answers at once. A record
+that cannot be placed yet stands in line: for room in `buffer_memory`, or for its topic to
+become known. `drain` gives the batches that a node may be sent now.
+
+    append ─┬─▶ open batch ──full, linger, flush──▶ drain(node) ─▶ [batch a partition]
+            └─▶ line ──room, or topic known──▶ open batch
+
+Every cost is constant a record, or a batch; none grows with topics or partitions.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeAlias
+
+from aioproducer.core.line import Line, WaitingRecord
+from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
+from aioproducer.core.producer_batch import NEVER, NO_LEADER, NodeQueue, PartitionQueue, ProducerBatch
+from aioproducer.delivery import BatchResult, Delivery, new_delivery
+from aioproducer.errors import BufferExhaustedError, RecordTooLargeError
+from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from aioproducer.core.partitioner import Random
+    from aioproducer.record import Buffer, Headers
+
+    Clock: TypeAlias = Callable[[], float]
+
+OVERHEAD = HEADER_SIZE + MAX_RECORD_OVERHEAD
+"""What a record in a batch of its own takes at most, in bytes, beside its content."""
+
+MAX_TIMESTAMP = 2**63 - 1
+
+MAX_RECORDS_A_BATCH = 1 << 26
+"""The distance of two batches' serial numbers, which leaves room for those of their pieces."""
+
+
+class TopicQueue:
+    """One topic: its partitions' queues and its sticky partition.
+
+    `batch_limit` is the size in uncompressed bytes at which a batch is full.
+    """
+
+    __slots__ = ("batch_limit", "count", "last_used", "partitions", "retired", "sticky", "topic", "topic_id")
+
+    def __init__(
+        self, topic: str, partitions: list[PartitionQueue], sticky: StickyPartitioner, batch_limit: int
+    ) -> None:
+        self.topic = topic
+        self.partitions = partitions
+        self.count = len(partitions)
+        self.sticky = sticky
+        self.batch_limit = batch_limit
+        self.last_used = 0.0
+        self.topic_id: object = None
+        self.retired: dict[int, PartitionQueue] = {}
+
+
+class Accumulator:
+    """All batches of a producer.
+
+    The shell is told what to do through three calls: `wake(node)` when a node's `due` has come
+    closer than the time it is `armed` for, `want_topic(topic)` when a record waits for a topic
+    or for a partition that is not known, and `watch()` when there is something that can expire.
+    """
+
+    __slots__ = (
+        "batch_size",
+        "buffer_memory",
+        "by_murmur2",
+        "clock",
+        "incomplete",
+        "line",
+        "linger",
+        "loop",
+        "max_block",
+        "max_record",
+        "max_request_size",
+        "nodes",
+        "partitioner",
+        "random",
+        "serial",
+        "sticky_options",
+        "topics",
+        "urgent",
+        "used",
+        "waiting",
+        "wake",
+        "wall_clock",
+        "want_topic",
+        "watch",
+        "watched",
+    )
+
+    def __init__(  # noqa: PLR0913 - every one is an option of the producer
+        self,
+        *,
+        batch_size: int,
+        linger: float,
+        buffer_memory: int,
+        max_block: float,
+        max_request_size: int,
+        partitioner: Partitioner,
+        clock: Clock,
+        wall_clock: Clock,
+        random: Random,
+        adaptive: bool = True,
+        availability_timeout: float = 0.0,
+    ) -> None:
+        self.batch_size = batch_size
+        self.linger = linger
+        self.buffer_memory = buffer_memory
+        self.max_block = max_block
+        self.max_request_size = max_request_size
+        self.max_record = min(max_request_size, buffer_memory)
+        self.partitioner = partitioner
+        self.by_murmur2 = partitioner.by_murmur2
+        self.clock = clock
+        self.wall_clock = wall_clock
+        self.random = random
+        self.sticky_options = (adaptive, availability_timeout)
+        self.loop: object = None
+        self.topics: dict[str, TopicQueue] = {}
+        self.nodes: dict[int, NodeQueue] = {}
+        self.incomplete: OrderedDict[ProducerBatch, None] = OrderedDict()
+        self.line = Line()
+        self.waiting = 0
+        self.used = 0
+        self.urgent = 0
+        self.serial = 0
+        self.watched = False
+        self.wake: Callable[[NodeQueue], object] = _nobody
+        self.want_topic: Callable[[str], object] = _nobody
+        self.watch: Callable[[], object] = _nobody
+
+    # The way of one record.
+
+    def append(  # noqa: PLR0913 - what a record is made of
+        self,
+        topic: str,
+        value: Buffer | None,
+        key: Buffer | None,
+        partition: int | None,
+        timestamp_ms: int | None,
+        headers: Headers | None,
+    ) -> Delivery:
+        """Put one record into a batch, or in line, and return its delivery.
+
+        Raises TypeError and ValueError for what no record can be made of, RecordTooLargeError,
+        PartitionerError, and BufferExhaustedError when the line is full too.
+        """
+        if value is not None and type(value) is not bytes:
+            value = _as_bytes("value", value)
+        if key is not None and type(key) is not bytes:
+            key = _as_bytes("key", key)
+        section = encode_headers(headers) if headers else None
+        if timestamp_ms is None:
+            timestamp = int(self.wall_clock() * 1000)
+        else:
+            timestamp = _checked_timestamp(timestamp_ms)
+        size = OVERHEAD
+        if value is not None:
+            size += len(value)
+        if key is not None:
+            size += len(key)
+        if section is not None:
+            size += len(section)
+        if size > self.max_record:
+            raise self._too_large(topic, size)
+        if self.waiting == 0 and self.used + size <= self.buffer_memory:
+            topic_queue = self.topics.get(topic)
+            if topic_queue is not None:
+                index = STICKY
+                if partition is not None:
+                    index = _checked_partition(partition)
+                elif key is not None or not self.by_murmur2:
+                    index = self.partitioner.choose(topic_queue.sticky, key)
+                if index < topic_queue.count:
+                    queue = self._queue_for(topic_queue, index, size)
+                    return self._put(topic_queue, queue, timestamp, key, value, section)
+        return self._stand_in_line(topic, value, key, partition, timestamp, section, size)
+
+    def _queue_for(self, topic_queue: TopicQueue, index: int, size: int) -> PartitionQueue:
+        if index != STICKY:
+            return topic_queue.partitions[index]
+        sticky = topic_queue.sticky
+        if sticky.current != STICKY:
+            queue = topic_queue.partitions[sticky.current]
+            batch = queue.open
+            if batch is not None and batch.builder.raw_size + size - OVERHEAD <= batch.builder.limit:
+                sticky.produced += size - HEADER_SIZE
+                return queue
+        index = sticky.place(size - HEADER_SIZE, self.clock())
+        sticky.produced += size - HEADER_SIZE
+        return topic_queue.partitions[index]
+
+    def _put(  # noqa: PLR0913 - a record, encoded but for its place
+        self,
+        topic_queue: TopicQueue,
+        queue: PartitionQueue,
+        timestamp: int,
+        key: bytes | None,
+        value: bytes | None,
+        section: bytes | None,
+    ) -> Delivery:
+        batch = queue.open
+        if batch is not None:
+            taken = batch.builder.append(timestamp, key, value, section)
+            if taken >= 0:
+                batch.charged += taken
+                self.used += taken
+                if batch.builder.raw_size >= batch.builder.limit:
+                    self._close(queue)
+                return new_delivery(batch.result, batch.builder.count - 1, timestamp)
+            self._close(queue)
+        batch = self._open(topic_queue, queue, timestamp)
+        taken = batch.builder.append(timestamp, key, value, section)
+        batch.charged += taken
+        self.used += taken
+        if batch.builder.raw_size >= batch.builder.limit:
+            self._close(queue)
+        return new_delivery(batch.result, 0, timestamp)
+
+    def _open(self, topic_queue: TopicQueue, queue: PartitionQueue, timestamp: int) -> ProducerBatch:
+        now = self.clock()
+        builder = RecordBatchBuilder(topic_queue.batch_limit, timestamp)
+        result = BatchResult(queue.topic, queue.partition, self.loop)
+        self.serial += MAX_RECORDS_A_BATCH
+        batch = ProducerBatch(queue, builder, result, now, self.serial)
+        queue.open = batch
+        topic_queue.last_used = now
+        self.used += batch.charged
+        self.incomplete[batch] = None
+        if not self.watched:
+            self.watched = True
+            self.watch()
+        self.enlist(queue)
+        return batch
+
+    def _close(self, queue: PartitionQueue) -> None:
+        batch = queue.open
+        queue.open = None
+        queue.closed.append(batch)
+        self.enlist(queue)
+
+    def enlist(self, queue: PartitionQueue) -> None:
+        """Have the queue's node look at it when it is due; the shell is woken if that is sooner."""
+        node = queue.node
+        if not queue.listed:
+            queue.listed = True
+            node.pending.append(queue)
+        due = queue.due(0.0 if self.urgent > 0 or self.waiting > 0 else self.linger)
+        if due < node.due:
+            node.due = due
+        if due < node.armed:
+            self.wake(node)
+
+    # What waits in line.
+
+    def _stand_in_line(  # noqa: PLR0913 - a record, encoded but for its place
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int | None,
+        timestamp: int,
+        section: bytes | None,
+        size: int,
+    ) -> Delivery:
+        if type(topic) is not str or not topic:
+            msg = f"the topic must be a non-empty str, not {topic!r}"
+            raise TypeError(msg)
+        index = STICKY if partition is None else _checked_partition(partition)
+        if self.line.bytes + size > self.buffer_memory:
+            msg = (
+                f"the buffer is full: {self.used} of {self.buffer_memory} bytes (buffer_memory) are in batches "
+                f"and {self.line.bytes} bytes wait in line; await drain() between sends"
+            )
+            raise BufferExhaustedError(msg)
+        result = BatchResult(topic, index, self.loop)
+        delivery = new_delivery(result, 0, timestamp)
+        deadline = self.clock() + self.max_block
+        record = WaitingRecord(delivery, topic, index, timestamp, key, value, section, size, deadline)
+        topic_queue = self.topics.get(topic)
+        if topic_queue is None or index >= topic_queue.count:
+            self.line.wait_for_topic(record)
+            self.want_topic(topic)
+        else:
+            self.line.wait_for_room(record)
+            self.waiting += 1
+            if self.waiting == 1:
+                self.wake_all()
+        if not self.watched:
+            self.watched = True
+            self.watch()
+        return delivery
+
+    def serve_line(self, limit: int) -> bool:
+        """Place up to `limit` records that wait for room; return whether more could be placed."""
+        line = self.line
+        for _ in range(limit):
+            record = line.first_for_room()
+            if record is None:
+                return False
+            topic_queue = self.topics.get(record.topic)
+            if topic_queue is None or record.partition >= topic_queue.count:
+                self.waiting -= 1
+                line.wait_for_topic(line.pop_for_room())
+                self.want_topic(record.topic)
+                continue
+            if self.used + record.size > self.buffer_memory:
+                return False
+            self.waiting -= 1
+            self._place(topic_queue, line.pop_for_room())
+        return True
+
+    def _place(self, topic_queue: TopicQueue, record: WaitingRecord) -> None:
+        waiting = record.delivery.result_of_batch
+        try:
+            index = record.partition
+            if index == STICKY and (record.key is not None or not self.by_murmur2):
+                index = self.partitioner.choose(topic_queue.sticky, record.key)
+            queue = self._queue_for(topic_queue, index, record.size)
+            placed = self._put(topic_queue, queue, record.timestamp, record.key, record.value, record.section)
+        except ValueError as error:
+            waiting.fail(1, error)
+            return
+        # Whoever waits on the delivery so far now waits on the batch it is in.
+        record.delivery.result_of_batch = placed.result_of_batch
+        record.delivery.index = placed.index
+        waiting.split([(-placed.index, placed.result_of_batch)])
+
+    def _too_large(self, topic: str, size: int) -> RecordTooLargeError:
+        option = "max_request_size" if self.max_request_size <= self.buffer_memory else "buffer_memory"
+        msg = (
+            f"a record of {size} bytes for topic {topic!r} is larger than the {self.max_record} bytes "
+            f"that {option} allows"
+        )
+        return RecordTooLargeError(msg, topic=topic, size=size, limit=self.max_record)
+
+    # What the sender takes, and gives back.
+
+    def drain(
+        self,
+        node: NodeQueue,
+        now: float,
+        limit: int,
+        may_send: Callable[[PartitionQueue, ProducerBatch], bool],
+    ) -> list[ProducerBatch]:
+        """Take at most one batch of each partition that the node leads, up to `limit` bytes in all.
+
+        Nothing is taken unless something is due; then whatever waits for the node goes along.
+        The partitions take turns, so that none starves when the limit cuts the round short;
+        the first batch is taken however large it is. `may_send` may hold a partition back.
+        """
+        taken: list[ProducerBatch] = []
+        pending = node.pending
+        if not pending or (now < node.due and self.urgent == 0 and self.waiting == 0):
+            return taken
+        size = 0
+        due = NEVER
+        linger = 0.0 if self.urgent > 0 or self.waiting > 0 else self.linger
+        for _ in range(len(pending)):
+            queue = pending.popleft()
+            batch = queue.first()
+            if batch is None:
+                queue.listed = False
+                continue
+            if queue.not_before > now:
+                due = min(due, queue.not_before)
+                pending.append(queue)
+                continue
+            if not may_send(queue, batch):
+                pending.append(queue)
+                continue
+            size += len(batch.builder.buffer)
+            if taken and size > limit:
+                pending.appendleft(queue)
+                due = now
+                break
+            taken.append(queue.take())
+            batch.in_flight = True
+            queue.on_wire += 1
+            queue.wire_node = node
+            if queue.open is None and not queue.closed:
+                queue.listed = False
+            else:
+                pending.append(queue)
+                due = min(due, queue.due(linger))
+        node.due = due
+        if taken:
+            node.starved_since = NEVER
+        return taken
+
+    def give_back(self, batch: ProducerBatch) -> None:
+        """Queue a batch again that was drained, to be sent another time."""
+        self.landed(batch)
+        batch.queue.put_back(batch)
+        self.enlist(batch.queue)
+
+    def landed(self, batch: ProducerBatch) -> None:
+        """Say that a drained batch is on the wire no more: it was answered, or its connection is gone."""
+        if batch.in_flight:
+            batch.in_flight = False
+            queue = batch.queue
+            queue.on_wire -= 1
+            if queue.on_wire == 0:
+                queue.wire_node = None
+
+    def release(self, batch: ProducerBatch) -> None:
+        """Free what a batch holds of the buffer: its bytes are needed no more."""
+        self.used -= batch.charged
+        batch.charged = 0
+        self.incomplete.pop(batch, None)
+
+    def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:
+        """Put the pieces that a batch was split into where it would have gone; they are as old as it is."""
+        self.used -= batch.charged
+        batch.charged = 0
+        del self.incomplete[batch]
+        for piece in pieces:
+            self.used += piece.charged
+            self.incomplete[piece] = None
+        batch.queue.closed.extendleft(reversed(pieces))
+        in_order = sorted(self.incomplete, key=_created)
+        self.incomplete = OrderedDict.fromkeys(in_order)
+        self.enlist(batch.queue)
+
+    def wake_all(self) -> None:
+        """Have every node that has something to send looked at now."""
+        for node in self.nodes.values():
+            if node.pending:
+                node.due = 0.0
+                self.wake(node)
+
+    # Topics and leaders.
+
+    def node(self, node_id: int) -> NodeQueue:
+        """Return the queue of a node, new if it was not known."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            node = self.nodes[node_id] = NodeQueue(node_id)
+        return node
+
+    def set_partitions(self, topic: str, count: int, topic_id: object) -> None:
+        """Take note of how many partitions a topic has; who waits for them gets in line for room."""
+        topic_queue = self.topics.get(topic)
+        if topic_queue is None:
+            adaptive, availability_timeout = self.sticky_options
+            sticky = StickyPartitioner(
+                topic,
+                [],
+                self.batch_size,
+                self.random,
+                adaptive=adaptive,
+                availability_timeout=availability_timeout,
+            )
+            topic_queue = TopicQueue(topic, sticky.partitions, sticky, self.batch_size)
+            topic_queue.last_used = self.clock()
+            self.topics[topic] = topic_queue
+        topic_queue.topic_id = topic_id
+        partitions = topic_queue.partitions
+        leaderless = self.node(NO_LEADER)
+        while len(partitions) < count:
+            index = len(partitions)
+            queue = topic_queue.retired.pop(index, None)
+            partitions.append(PartitionQueue(topic, index, leaderless) if queue is None else queue)
+        while len(partitions) > count:
+            queue = partitions.pop()
+            topic_queue.retired[queue.partition] = queue
+            self.move(queue, NO_LEADER, queue.leader_epoch)
+        if topic_queue.count != count:
+            topic_queue.count = count
+            topic_queue.sticky.forget()
+
+    def admit(self, topic: str) -> None:
+        """Put the records that wait for a topic, as far as it has their partition, in line for room."""
+        topic_queue = self.topics[topic]
+        self.waiting += self.line.admit(topic, topic_queue.count)
+
+    def set_leader(self, topic: str, partition: int, node_id: int, leader_epoch: int) -> None:
+        """Take note of who leads a partition."""
+        queue = self.topics[topic].partitions[partition]
+        if queue.node.node_id != node_id or queue.leader_epoch != leader_epoch:
+            self.move(queue, node_id, leader_epoch)
+            sticky = self.topics[topic].sticky
+            if sticky.current == partition and node_id == NO_LEADER:
+                sticky.forget()
+
+    def move(self, queue: PartitionQueue, node_id: int, leader_epoch: int) -> None:
+        """Hand a partition over to another node; a new leader is tried without backoff (KIP-951)."""
+        if queue.listed:
+            queue.node.pending.remove(queue)
+            queue.listed = False
+        queue.node = self.node(node_id)
+        queue.leader_epoch = leader_epoch
+        queue.not_before = 0.0
+        if queue.first() is not None:
+            self.enlist(queue)
+
+    def forget_topic(self, topic: str) -> bool:
+        """Forget a topic that nothing waits for; return whether that was so."""
+        topic_queue = self.topics.get(topic)
+        if topic_queue is None:
+            return True
+        for queue in topic_queue.partitions:
+            if queue.first() is not None or queue.on_wire or queue.unsettled:
+                return False
+        del self.topics[topic]
+        return True
+
+    def next_deadline(self, delivery_timeout: float) -> float:
+        """Return when the next batch or waiting record expires, NEVER if there is none."""
+        deadline = self.line.next_deadline()
+        for batch in self.incomplete:
+            return min(deadline, batch.created + delivery_timeout)
+        return deadline
+
+    def outstanding(self) -> list[BatchResult]:
+        """Return the results of all that is accepted and not done."""
+        results = [batch.result for batch in self.incomplete]
+        results += [record.delivery.result_of_batch for record in self.line.records()]
+        return results
+
+
+def _created(batch: ProducerBatch) -> float:
+    return batch.created
+
+
+def _nobody(*_arguments: object) -> None:
+    """Stand in for the shell until there is one."""
+
+
+def _as_bytes(field: str, value: object) -> bytes:
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    msg = (
+        f"the {field} must be bytes, bytearray, memoryview or None, not {type(value).__name__}: "
+        f"encode it, or give the producer a {field}_serializer"
+    )
+    raise TypeError(msg)
+
+
+def _checked_timestamp(timestamp_ms: object) -> int:
+    if type(timestamp_ms) is not int:
+        msg = f"timestamp_ms must be an int (milliseconds since the epoch), not {timestamp_ms!r}"
+        raise TypeError(msg)
+    if timestamp_ms < 0 or timestamp_ms > MAX_TIMESTAMP:
+        msg = f"timestamp_ms must be from 0 to {MAX_TIMESTAMP}, not {timestamp_ms}"
+        raise ValueError(msg)
+    return timestamp_ms
+
+
+def _checked_partition(partition: object) -> int:
+    if type(partition) is not int:
+        msg = f"the partition must be an int or None, not {partition!r}"
+        raise TypeError(msg)
+    if partition < 0 or partition > 0x7FFFFFFF:  # noqa: PLR2004 - an int32
+        msg = f"the partition must be from 0 to 2147483647, not {partition}"
+        raise ValueError(msg)
+    return partition

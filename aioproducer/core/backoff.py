@@ -1,0 +1,59 @@
+"""Backoff: how long to wait before the next attempt (KIP-580).
+
+The one idea: each failure doubles the wait up to a maximum, and a little chance spreads
+the clients that failed together, so that they do not come back together.
+
+    attempts   0     1     2     3     4     5        with initial 0.1 s, maximum 1 s
+    wait      0.1   0.2   0.4   0.8   1.0   1.0       each times 0.8 to 1.2, but never above 1 s
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Backoff:
+    """Exponential waits with jitter, in seconds; Java's `ExponentialBackoff`.
+
+    `random` gives floats from 0 up to 1. An `initial` of the maximum or more gives the
+    maximum each time, without jitter; an `initial` of 0 never waits. One object holds no
+    count of its own and serves any number of connections or batches.
+
+        >>> backoff = Backoff(0.1, 1.0, random=lambda: 0.5)
+        >>> [backoff.delay(attempts) for attempts in range(6)]
+        [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    """
+
+    __slots__ = ("_growing", "_initial", "_jitter", "_maximum", "_multiplier", "_random")
+
+    def __init__(
+        self,
+        initial: float,
+        maximum: float,
+        random: Callable[[], float],
+        multiplier: float = 2,
+        jitter: float = 0.2,
+    ) -> None:
+        self._initial = min(initial, maximum)
+        self._maximum = maximum
+        self._random = random
+        self._multiplier = multiplier
+        self._jitter = jitter
+        # How many attempts the wait grows for; no power beyond it is ever computed,
+        # so that a broker that is away for a week overflows nothing.
+        self._growing = 0.0
+        if 0 < initial < maximum:
+            self._growing = (math.log(maximum) - math.log(initial)) / math.log(multiplier)
+
+    def delay(self, attempts: int) -> float:
+        """Return the seconds to wait after `attempts` earlier failures in a row (0 for the first wait)."""
+        if not self._growing:
+            return self._initial
+        # Cut before the jitter, so that the longest waits are spread as well.
+        wait = self._maximum if attempts >= self._growing else self._initial * self._multiplier**attempts
+        spread = 1 + self._jitter * (2 * self._random() - 1)
+        return float(min(self._maximum, wait * spread))

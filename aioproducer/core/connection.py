@@ -1,0 +1,121 @@
+"""One connection to a broker, without its socket: requests out, frames in, answers matched.
+
+A broker answers the requests on a connection in the order in which they were sent, so the
+oldest request is the only one that the next frame can answer. Anything else poisons the
+connection: nothing that comes after can be trusted.
+
+    send(request) ──▶ chunks to write          pending: 7 8 9
+    receive(bytes) ─▶ [(7, frame)]                      8 9
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from aioproducer.core.producer_batch import NEVER
+from aioproducer.errors import ProtocolError
+from aioproducer.protocol.frame import FrameSplitter, encode_request, read_correlation_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioproducer.protocol.api import Request
+    from aioproducer.protocol.primitives import Chunk
+
+MAX_RESPONSE = 100 * 1024 * 1024
+"""The largest answer taken, in bytes: Kafka's own limit for a request, and ample."""
+
+LAST_CORRELATION_ID = 2**31 - 1
+
+
+class PendingRequest:
+    """A request that was written and not answered yet.
+
+    `on_answer(pending, frame, error)` is called once: with the frame that answers, or with
+    the error by which none will come.
+    """
+
+    __slots__ = ("correlation_id", "deadline", "kind", "on_answer", "sent_at", "size", "version")
+
+    def __init__(  # noqa: PLR0913 - what is known of a request
+        self,
+        kind: type[Any],
+        version: int,
+        correlation_id: int,
+        sent_at: float,
+        deadline: float,
+        on_answer: Callable[[PendingRequest, memoryview | None, Exception | None], object],
+    ) -> None:
+        self.kind = kind
+        self.version = version
+        self.correlation_id = correlation_id
+        self.sent_at = sent_at
+        self.deadline = deadline
+        self.on_answer = on_answer
+        self.size = 0
+
+
+class Connection:
+    """The requests that are under way on one connection."""
+
+    def __init__(self, client_id: str) -> None:
+        self._client_id = client_id
+        self._splitter = FrameSplitter(MAX_RESPONSE)
+        self._next_correlation_id = 0
+        self.pending: deque[PendingRequest] = deque()
+
+    def send(  # noqa: PLR0913 - a request, its times, and whom to tell
+        self,
+        request: Request[Any],
+        version: int,
+        now: float,
+        deadline: float,
+        on_answer: Callable[[PendingRequest, memoryview | None, Exception | None], object],
+        *,
+        expect_answer: bool = True,
+    ) -> tuple[PendingRequest, list[Chunk]]:
+        """Take a request on and return the chunks that have to be written for it."""
+        correlation_id = self._next_correlation_id
+        chunks = encode_request(request, version, correlation_id, self._client_id)
+        self._next_correlation_id = 0 if correlation_id == LAST_CORRELATION_ID else correlation_id + 1
+        pending = PendingRequest(request.response, version, correlation_id, now, deadline, on_answer)
+        pending.size = sum(map(len, chunks))
+        if expect_answer:
+            self.pending.append(pending)
+        return pending, chunks
+
+    def receive(self, data: bytes) -> list[tuple[PendingRequest, memoryview]]:
+        """Return the requests that `data` answers, oldest first, each with its frame.
+
+        Raises ProtocolError if the peer answers what it was not asked; the connection is of
+        no use from then on.
+        """
+        answers = []
+        for frame in self._splitter.feed(data):
+            correlation_id = read_correlation_id(frame)
+            if not self.pending:
+                msg = f"an answer with correlation id {correlation_id} came to no request"
+                raise ProtocolError(msg)
+            pending = self.pending[0]
+            if pending.correlation_id != correlation_id:
+                msg = f"an answer has correlation id {correlation_id}, the oldest request {pending.correlation_id}"
+                raise ProtocolError(msg)
+            self.pending.popleft()
+            answers.append((pending, frame))
+        return answers
+
+    def next_deadline(self) -> float:
+        """Return when the oldest request should have been answered, NEVER if there is none."""
+        return self.pending[0].deadline if self.pending else NEVER
+
+    def extend_deadlines(self, seconds: float) -> None:
+        """Give all requests under way more time: the broker throttles the connection."""
+        for pending in self.pending:
+            pending.deadline += seconds
+
+    def lose(self) -> list[PendingRequest]:
+        """Return the requests that will get no answer, oldest first: the connection is gone."""
+        lost = list(self.pending)
+        self.pending.clear()
+        return lost

@@ -1,0 +1,263 @@
+"""Metadata: what the producer knows of the cluster, and when to ask again about what.
+
+The one idea: a few reasons make a refresh due, and one point in time holds it back. The
+task that refreshes needs no judgement of its own:
+
+    want ─────────────── a topic is new ──┐
+    update ────── a topic is in error ────┤                                     ┌─▶ update
+           ────── or has no leader ───────┼─▶ next_refresh ──▶ start_refresh ───┤
+    request_update ── a leader is stale ──┤      (sleep)            (ask)       └─▶ failed
+    max_age ───── all of it is too old ───┘
+
+A topic that was never asked for is asked for at once. All else waits: at least the first
+backoff after an answer, longer while answers bring nothing new (an election may take
+seconds), and longer with every failure. Only what is due is asked for, in one request:
+all topics if all are due, otherwise those that are new, in error or without a leader.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS, MetadataCache
+from aioproducer.error_code import ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    from aioproducer.core.backoff import Backoff
+    from aioproducer.core.metadata_cache import MetadataChange, Node, TopicMetadata
+    from aioproducer.protocol.metadata import MetadataResponse
+    from aioproducer.protocol.produce import NodeEndpoint
+
+
+class Metadata:
+    """The cluster as far as known, the topics of interest, and the next refresh.
+
+    Times are in seconds. `max_age` is the longest time between two full refreshes, a topic
+    unused for `max_idle` is dropped, `rebootstrap_trigger` is the longest time without an
+    answer when one is needed (KIP-1102), None for `metadata_recovery_strategy` "none".
+    """
+
+    __slots__ = (
+        "_asks_for",
+        "_backoff",
+        "_cache",
+        "_due",
+        "_failures",
+        "_fruitless",
+        "_is_full",
+        "_is_requested",
+        "_is_routine",
+        "_max_age",
+        "_max_idle",
+        "_must_rebootstrap",
+        "_needed_since",
+        "_never_answered",
+        "_not_before",
+        "_rebootstrap_trigger",
+        "_refreshed_at",
+        "_used",
+        "errors",
+        "nodes",
+        "topics",
+    )
+
+    def __init__(
+        self,
+        *,
+        max_age: float,
+        max_idle: float,
+        backoff: Backoff,
+        rebootstrap_trigger: float | None = None,
+    ) -> None:
+        self._max_age = max_age
+        self._max_idle = max_idle
+        self._backoff = backoff
+        self._rebootstrap_trigger = rebootstrap_trigger
+
+        self._cache = MetadataCache()
+        self.nodes: Mapping[int, Node] = self._cache.nodes
+        """The brokers that are alive, by node id."""
+        self.topics: Mapping[str, TopicMetadata] = self._cache.topics
+        """The topics of interest that are known, by name."""
+        self.errors: dict[str, ErrorCode] = {}
+        """What the last answer that concerned a topic said was wrong with it."""
+
+        # Topics of interest with the time of their last use; of these, those that are to
+        # be asked for on their own account; of these again, those that no answer held yet.
+        self._used: dict[str, float] = {}
+        self._due: set[str] = set()
+        self._never_answered: set[str] = set()
+
+        self._is_requested = True
+        self._refreshed_at = -inf
+        self._not_before = -inf
+        self._failures = 0
+        self._fruitless = 0
+        # Of the request that is under way: whether it is for all topics, for how many that
+        # is, and whether nothing but age was the reason for it.
+        self._is_full = True
+        self._asks_for = 0
+        self._is_routine = False
+
+        self._needed_since: float | None = None
+        self._must_rebootstrap = False
+
+    @property
+    def cluster_id(self) -> str | None:
+        """The cluster's id, None until a broker has told it."""
+        return self._cache.cluster_id
+
+    @property
+    def controller_id(self) -> int:
+        """The node id of the controller, -1 if not known."""
+        return self._cache.controller_id
+
+    def age(self, now: float) -> float:
+        """Return the seconds since all topics were last refreshed, 0.0 if they never were."""
+        return now - self._refreshed_at if self._refreshed_at > -inf else 0.0
+
+    def want(self, topic: str, now: float) -> None:
+        """Take an interest in a topic; where it is not known, a refresh becomes due."""
+        is_first = topic not in self._used
+        self._used[topic] = now
+        if topic in self.topics:
+            return
+        self._due.add(topic)
+        if is_first:
+            self._never_answered.add(topic)
+
+    def touch(self, topic: str, now: float) -> None:
+        """Note that a topic of interest is in use."""
+        if topic in self._used:
+            self._used[topic] = now
+
+    def expire(self, now: float, busy: Container[str] = ()) -> list[str]:
+        """Drop the topics that were not used for `max_idle`, except those `busy`; return their names."""
+        idle = [
+            topic for topic, used in self._used.items() if now - used >= self._max_idle and topic not in busy
+        ]
+        for topic in idle:
+            del self._used[topic]
+            self._due.discard(topic)
+            self._never_answered.discard(topic)
+            self.errors.pop(topic, None)
+            self._cache.forget(topic)
+        return idle
+
+    def request_update(self, now: float) -> None:
+        """Make a full refresh due, because something showed that a leader is out of date."""
+        self._is_requested = True
+        self._need(now)
+
+    def next_refresh(self, now: float) -> float:
+        """Return when to refresh, `now` if it is time. `want` and `request_update` may bring it forward."""
+        if self._never_answered and not self._failures:
+            return now
+        if self._is_requested or self._due:
+            return max(now, self._not_before)
+        return max(now, self._not_before, self._refreshed_at + self._max_age)
+
+    def start_refresh(self, now: float) -> tuple[str, ...]:
+        """Begin a refresh and return the topics to ask for, perhaps none: then it is about the nodes.
+
+        What becomes due from here on is left for the next refresh. Then call `update` with
+        the answer, or `failed`.
+        """
+        is_asked_for = self._is_requested or bool(self._due)
+        self._is_full = self._is_requested or now >= self._refreshed_at + self._max_age
+        self._is_routine = not is_asked_for
+        self._is_requested = False
+        self._need(now)
+        topics = tuple(self._used if self._is_full else sorted(self._due))
+        self._asks_for = len(topics)
+        return topics
+
+    def update(
+        self,
+        response: MetadataResponse,
+        asked: Sequence[str],
+        now: float,
+        *,
+        reliable_epochs: bool = True,
+    ) -> MetadataChange:
+        """Take in the answer to a request for the topics `asked`.
+
+        They are those that `start_refresh` named, or none, where the nodes were all that
+        mattered: a bootstrap server's answer. Then the topics stay due.
+        An answer that is an error or names no broker counts as a failure: `change.error`
+        tells. `reliable_epochs` is whether the answer's version is 9 or later.
+        """
+        change = self._cache.merge(response, asked=asked, wanted=self._used, reliable_epochs=reliable_epochs)
+        if change.error:
+            self._must_rebootstrap = change.error is ErrorCode.REBOOTSTRAP_REQUIRED
+            self.failed(now)
+            return change
+
+        self._note_errors(asked, change.errors)
+        self._failures = 0
+        self._fruitless = 0 if self._is_routine or change.is_news else self._fruitless + 1
+        self._not_before = now + self._backoff.delay(max(self._fruitless - 1, 0))
+        self._needed_since = None
+        self._must_rebootstrap = False
+        if self._is_full and len(asked) < self._asks_for:
+            self._is_requested = True
+        elif self._is_full:
+            self._refreshed_at = now
+        return change
+
+    def failed(self, now: float) -> None:
+        """Note that a refresh came to nothing: no node to ask, no answer, or a useless one."""
+        self._not_before = now + self._backoff.delay(self._failures)
+        self._failures += 1
+        self._is_requested |= self._is_full
+
+    def apply_leader_hint(
+        self,
+        topic: str,
+        partition: int,
+        leader_id: int,
+        leader_epoch: int,
+        endpoints: Iterable[NodeEndpoint],
+    ) -> MetadataChange | None:
+        """Take in the new leader that a produce answer names (KIP-951).
+
+        None if it is no news or nobody knows the node: then a refresh has to find the leader.
+        """
+        change = self._cache.apply_leader_hint(topic, partition, leader_id, leader_epoch, endpoints)
+        if change is not None:
+            self._fruitless = 0
+        return change
+
+    def needs_rebootstrap(self, now: float) -> bool:
+        """Whether to give up the known nodes and begin again with the bootstrap servers.
+
+        So it is when a broker says so, or no answer came for `rebootstrap_trigger` though one
+        was needed. That no known node can be reached (KIP-899) is for the caller to see.
+        """
+        if self._rebootstrap_trigger is None:
+            return False
+        if self._must_rebootstrap:
+            return True
+        return self._needed_since is not None and now - self._needed_since > self._rebootstrap_trigger
+
+    def rebootstrapped(self, now: float) -> None:
+        """Note that the next answer comes from the bootstrap servers; what is known stays until then."""
+        self._must_rebootstrap = False
+        self._needed_since = now
+        self._is_requested = True
+
+    def _note_errors(self, asked: Iterable[str], errors: Mapping[str, ErrorCode]) -> None:
+        for topic in asked:
+            self.errors.pop(topic, None)
+        self.errors.update(errors)
+        self._never_answered.difference_update(asked)
+        self._due.difference_update(asked)
+        self._due.update(topic for topic, code in errors.items() if code not in FINAL_TOPIC_ERRORS)
+        self._due |= self._cache.leaderless
+
+    def _need(self, now: float) -> None:
+        if self._needed_since is None:
+            self._needed_since = now

@@ -1,0 +1,339 @@
+"""What becomes of a batch: stored, tried again, split, failed or expired.
+
+The sender tells what happened to the batches that it sent; here each one's fate is decided
+and carried out on the accumulator, the sequences and the deliveries. A batch that was
+drained comes back exactly once, through `answered`, `lost` or `unsent`.
+
+                 ┌─ stored ──▶ deliveries resolve
+    answered ────┼─ retry ───▶ back in its queue, after a backoff
+    lost ────────┤
+    unsent ──────┼─ split ───▶ smaller batches in its place
+    expire ──────┴─ failed ──▶ deliveries raise
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from aioproducer.core.outcome import IN_DOUBT, VERDICTS, Verdict
+from aioproducer.core.split import split_batch
+from aioproducer.error_code import ErrorCode
+from aioproducer.errors import (
+    BatchRefusedError,
+    BrokerConnectionError,
+    BrokerError,
+    BufferExhaustedError,
+    DeliveryTimeoutError,
+    RecordTooLargeError,
+    UnknownPartitionError,
+    UnknownTopicError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioproducer.core.accumulator import Accumulator
+    from aioproducer.core.backoff import Backoff
+    from aioproducer.core.idempotence import Ordering
+    from aioproducer.core.line import WaitingRecord
+    from aioproducer.core.metrics import ProducerMetrics
+    from aioproducer.core.producer_batch import ProducerBatch
+    from aioproducer.errors import ProducerError
+    from aioproducer.protocol.produce import PartitionProduceResponse
+
+
+class Settlement:
+    """Carries out what answers, losses and time mean for batches.
+
+    Two calls tell the shell what else has to be done: `refresh_metadata()` when what is known
+    of leaders is out of date, and `fail_all(error)` when nothing more can be sent at all.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that a fate touches
+        self,
+        accumulator: Accumulator,
+        ordering: Ordering,
+        metrics: ProducerMetrics,
+        backoff: Backoff,
+        *,
+        idempotent: bool,
+        retries: int,
+        delivery_timeout: float,
+        refresh_metadata: Callable[[], object],
+        fail_all: Callable[[ProducerError], object],
+    ) -> None:
+        self._accumulator = accumulator
+        self._ordering = ordering
+        self._metrics = metrics
+        self._backoff = backoff
+        self._verdicts = VERDICTS[idempotent]
+        self._retries = retries
+        self._delivery_timeout = delivery_timeout
+        self._refresh_metadata = refresh_metadata
+        self._fail_all = fail_all
+        self._topic_errors: dict[str, ErrorCode] = {}
+
+    def answered(self, batch: ProducerBatch, answer: PartitionProduceResponse, now: float) -> None:
+        """Settle a batch by what the broker said of it."""
+        if answer.error_code == 0:
+            self._stored(batch, answer.base_offset, answer.log_append_time_ms, now)
+            return
+        code = ErrorCode.of(answer.error_code)
+        if code in IN_DOUBT:
+            batch.maybe_written = True
+        error = BrokerError.of(code, self._subject(batch, answer.error_code, code), reason=answer.error_message)
+        verdict = self._verdicts[code]
+        if code.is_stale_metadata:
+            self._refresh_metadata()
+        match verdict:
+            case Verdict.IN_LOG | Verdict.IN_LOG_SOMEWHERE:
+                self._stored(batch, -1, -1, now)
+            case Verdict.RETRY:
+                self._retry(batch, error, now)
+            case Verdict.RETRY_IN_ORDER:
+                self._ordering.out_of_order(batch)
+                self._retry(batch, error, now)
+            case Verdict.SPLIT:
+                self._split(batch, error, now)
+            case Verdict.REFUSED:
+                self._refused(batch, error, answer, now)
+            case Verdict.REFUSED_EPOCH:
+                self._failed(batch, error, now)
+                batch.queue.bump_wanted = True
+            case Verdict.FATAL:
+                self._failed(batch, error.as_fatal(), now)
+                self._fail_all(error)
+            case _:
+                assert_never(verdict)
+
+    def stored_unasked(self, batch: ProducerBatch, now: float) -> None:
+        """Settle a batch that was written with acks=0: nobody will say where it is."""
+        self._stored(batch, -1, -1, now)
+
+    def lost(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
+        """Settle a batch whose request was written, but got no answer (or none that speaks of it)."""
+        batch.maybe_written = True
+        self._refresh_metadata()
+        self._retry(batch, error, now)
+
+    def unsent(self, batch: ProducerBatch, error: ProducerError | None, now: float) -> None:
+        """Settle a batch that was drained but never written; without an error it just goes back."""
+        if batch.result.done:
+            self._let_go(batch, in_log=False)
+        elif error is None:
+            self._accumulator.give_back(batch)
+        else:
+            self._failed(batch, error, now)
+
+    def expire(self, now: float) -> None:
+        """Fail the batches that are older than the delivery timeout, and those who wait too long in line."""
+        born_before = now - self._delivery_timeout
+        expired = []
+        for batch in self._accumulator.incomplete:
+            if batch.created > born_before:
+                break
+            expired.append(batch)
+        for batch in expired:
+            self._expired(batch, now)
+        self._expire_line(now)
+
+    def topic_errors(self, errors: dict[str, ErrorCode]) -> None:
+        """Take note of why topics are not known; records that wait for what nobody may use fail now."""
+        line = self._accumulator.line
+        for topic, code in errors.items():
+            self._topic_errors[topic] = code
+            if code in {ErrorCode.INVALID_TOPIC_EXCEPTION, ErrorCode.TOPIC_AUTHORIZATION_FAILED}:
+                for record in line.pop_topic(topic):
+                    _fail_record(record, BrokerError.of(code, f"topic {topic!r}"))
+
+    def topic_found(self, topic: str) -> None:
+        """Forget why a topic was not known."""
+        self._topic_errors.pop(topic, None)
+
+    def give_up(self, error_of: Callable[[bool], ProducerError], now: float) -> None:
+        """Fail everything that is not done; `error_of(may_be_written)` makes the error for each batch."""
+        accumulator = self._accumulator
+        waiting, _ = accumulator.line.pop_all()
+        accumulator.waiting = 0
+        for batch in list(accumulator.incomplete):
+            self._give_up_batch(batch, error_of(batch.in_flight or batch.maybe_written), now)
+        for record in waiting:
+            _fail_record(record, error_of(False))  # noqa: FBT003 - never written
+
+    def _stored(self, batch: ProducerBatch, base_offset: int, log_append_time_ms: int, now: float) -> None:
+        result = batch.result
+        count = batch.builder.count
+        if not result.done:
+            self._metrics.batch_sent(result.topic, count, len(batch.builder.buffer), now)
+        self._let_go(batch, in_log=True)
+        if not result.done:
+            result.resolve(count, base_offset, log_append_time_ms)
+
+    def _retry(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
+        if batch.result.done:
+            self._let_go(batch, in_log=False)
+            return
+        if batch.attempts >= self._retries or now - batch.created >= self._delivery_timeout:
+            error.may_be_written = batch.maybe_written
+            self._failed(batch, error, now)
+            return
+        batch.attempts += 1
+        batch.last_error = error
+        self._metrics.batch_retried(batch.result.topic, batch.count, now)
+        queue = batch.queue
+        queue.not_before = now + self._backoff.delay(batch.attempts - 1)
+        self._accumulator.give_back(batch)
+
+    def _split(self, batch: ProducerBatch, error: BrokerError, now: float) -> None:
+        if batch.result.done:
+            self._let_go(batch, in_log=False)
+            return
+        if batch.count == 1:
+            size = len(batch.builder.buffer)
+            subject = f"a record of {size} bytes (with its batch's header) for {_place(batch)}"
+            too_large = RecordTooLargeError(
+                f"{subject} is larger than the topic's max.message.bytes", topic=batch.result.topic, size=size
+            )
+            too_large.__cause__ = error
+            self._failed(batch, too_large, now)
+            return
+        self._accumulator.landed(batch)
+        pieces = split_batch(batch, self._accumulator.batch_size)
+        self._ordering.replace(batch, pieces)
+        self._accumulator.replace(batch, pieces)
+        self._metrics.batch_split(now)
+
+    def _refused(
+        self, batch: ProducerBatch, error: BrokerError, answer: PartitionProduceResponse, now: float
+    ) -> None:
+        record_errors: dict[int, ProducerError] = {}
+        for refused in answer.record_errors:
+            reason = refused.batch_index_error_message or answer.error_message
+            words = f"record {refused.batch_index} of a batch for {_place(batch)}"
+            # Several refused records need not have the same cause, so the batch's code says little.
+            code = error.code if len(answer.record_errors) == 1 else ErrorCode.INVALID_RECORD
+            record_errors[refused.batch_index] = BrokerError.of(code, words, reason=reason)
+        if not record_errors:
+            self._failed(batch, error, now)
+            return
+        words = (
+            f"the batch for {_place(batch)} held {len(record_errors)} records that the broker refused; "
+            "this record was not one of them, nothing of the batch was stored: send it again"
+        )
+        innocent = BatchRefusedError(words, code=error.code, reason=answer.error_message)
+        self._failed(batch, innocent, now, record_errors)
+
+    def _failed(
+        self,
+        batch: ProducerBatch,
+        error: ProducerError,
+        now: float,
+        record_errors: dict[int, ProducerError] | None = None,
+    ) -> None:
+        result = batch.result
+        if batch.maybe_written:
+            error.may_be_written = True
+        self._let_go(batch, in_log=False)
+        if not result.done:
+            self._metrics.batch_failed(result.topic, batch.count, now)
+            result.fail(batch.count, error, record_errors)
+
+    def _let_go(self, batch: ProducerBatch, *, in_log: bool) -> None:
+        self._accumulator.landed(batch)
+        self._ordering.settle(batch, in_log=in_log)
+        self._accumulator.release(batch)
+        queue = batch.queue
+        if queue.first() is not None:
+            # What stood behind it may go now.
+            self._accumulator.enlist(queue)
+
+    def _expired(self, batch: ProducerBatch, now: float) -> None:
+        in_doubt = batch.in_flight or batch.maybe_written
+        age = now - batch.created
+        words = (
+            f"{batch.count} records for {_place(batch)} were not acknowledged within "
+            f"{age * 1000:.0f} ms (delivery_timeout_ms is {self._delivery_timeout * 1000:.0f})"
+        )
+        if batch.last_error is not None:
+            words = f"{words}; {batch.attempts} attempts failed, the last with: {batch.last_error}"
+        elif not batch.in_flight:
+            words = f"{words}; no attempt was made: {self._why_unsent(batch)}"
+        error = DeliveryTimeoutError(
+            words, topic=batch.result.topic, partition=batch.result.partition, may_be_written=in_doubt
+        )
+        error.__cause__ = batch.last_error
+        self._give_up_batch(batch, error, now)
+
+    def _give_up_batch(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
+        queue = batch.queue
+        if batch.in_flight:
+            # Its fate is settled by its answer; until then its number stays taken. Only the
+            # deliveries are told now.
+            batch.maybe_written = True
+            self._accumulator.incomplete.pop(batch, None)
+            self._metrics.batch_failed(batch.result.topic, batch.count, now)
+            batch.result.fail(batch.count, error)
+            return
+        if queue.open is batch:
+            queue.open = None
+        else:
+            queue.closed.remove(batch)
+        self._failed(batch, error, now)
+
+    def _why_unsent(self, batch: ProducerBatch) -> str:
+        node = batch.queue.node.node_id
+        if node < 0:
+            return "the partition has no leader"
+        return f"broker {node}, which leads the partition, could not be sent to"
+
+    def _expire_line(self, now: float) -> None:
+        accumulator = self._accumulator
+        for record in accumulator.line.expire_for_room(now):
+            accumulator.waiting -= 1
+            self._metrics.buffer_exhausted(1, now)
+            words = (
+                f"no room for a record of at most {record.size} bytes for topic {record.topic!r} within "
+                f"max_block_ms ({accumulator.max_block * 1000:.0f}): {accumulator.used} of "
+                f"{accumulator.buffer_memory} bytes (buffer_memory) are in use"
+            )
+            _fail_record(record, BufferExhaustedError(words))
+        for record in accumulator.line.expire_for_topics(now):
+            _fail_record(record, self._unknown(record))
+
+    def _unknown(self, record: WaitingRecord) -> ProducerError:
+        accumulator = self._accumulator
+        topic = record.topic
+        within = f"within max_block_ms ({accumulator.max_block * 1000:.0f})"
+        topic_queue = accumulator.topics.get(topic)
+        if topic_queue is not None:
+            words = (
+                f"topic {topic!r} has {topic_queue.count} partitions and got no partition "
+                f"{record.partition} {within}"
+            )
+            return UnknownPartitionError(
+                words, topic=topic, partition=record.partition, partitions=topic_queue.count
+            )
+        code = self._topic_errors.get(topic)
+        why = "no broker could be asked" if code is None else f"the brokers answer {code.name}"
+        return UnknownTopicError(f"topic {topic!r} did not become known {within}: {why}", topic=topic)
+
+    def _subject(self, batch: ProducerBatch, number: int, code: ErrorCode) -> str:
+        words = f"{batch.count} records for {_place(batch)}"
+        if code is ErrorCode.UNKNOWN_SERVER_ERROR and number != code:
+            return f"{words}: error code {number}, which this version does not know"
+        return words
+
+
+def no_answer(batch: ProducerBatch, node_id: int) -> BrokerConnectionError:
+    """Make the error for a batch that was sent, but left out of the answer."""
+    return BrokerConnectionError(f"broker {node_id} left {_place(batch)} out of its answer")
+
+
+def _fail_record(record: WaitingRecord, error: ProducerError) -> None:
+    record.delivery.result_of_batch.fail(1, error)
+
+
+def _place(batch: ProducerBatch) -> str:
+    return f"{batch.result.topic}-{batch.result.partition}"
+
+

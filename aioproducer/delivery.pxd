@@ -1,0 +1,57 @@
+cimport cython
+
+@cython.final
+@cython.freelist(64)
+cdef class RecordMetadata:
+    cdef readonly str topic
+    cdef readonly int partition
+    cdef readonly long long offset
+    cdef readonly long long timestamp_ms
+
+@cython.final
+cdef class BatchResult:
+    cdef public str topic
+    cdef public int partition
+    cdef public object loop
+    cdef public bint done
+    cdef public long long base_offset
+    cdef public long long log_append_time_ms
+    cdef public Py_ssize_t count
+    cdef public Py_ssize_t seen
+    cdef public object error
+    cdef public dict record_errors
+    cdef public list waiters
+    cdef public list callbacks
+    cdef public list pieces
+
+    cpdef void resolve(self, Py_ssize_t count, long long base_offset, long long log_append_time_ms) except *
+    cpdef add_waiter(self, Py_ssize_t index, long long timestamp_ms, future)
+    cpdef error_of(self, Py_ssize_t index)
+    @cython.locals(offset="long long")
+    cpdef RecordMetadata metadata_of(self, Py_ssize_t index, long long timestamp_ms)
+
+@cython.final
+@cython.no_gc
+@cython.freelist(64)
+cdef class _Ready:
+    cdef object value
+
+# A delivery is no work for the garbage collector: what it refers to never refers back
+# once the batch is resolved.
+@cython.final
+@cython.no_gc
+@cython.freelist(1024)
+cdef class Delivery:
+    cdef public BatchResult result_of_batch
+    cdef public int index
+    cdef public long long timestamp_ms
+
+    @cython.locals(result=BatchResult)
+    cpdef BatchResult follow(self)
+    @cython.locals(result=BatchResult)
+    cpdef bint done(self) except *
+    @cython.locals(result=BatchResult)
+    cdef BatchResult _settled(self)
+
+@cython.locals(delivery=Delivery)
+cpdef Delivery new_delivery(BatchResult result, Py_ssize_t index, long long timestamp_ms)

@@ -1,0 +1,387 @@
+"""One broker: the coroutine that keeps the connection to it, and the requests on it.
+
+    idle ──want──▶ connecting ──ApiVersions──▶ ready ──lost, idle──▶ idle
+                       │  ▲
+                       └──┘ backoff
+
+A dead connection is a state that everybody who waits is told of: each pending request gets
+its error, and the sender hears `on_change`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import anyio
+
+from aioproducer.core.connection import Connection
+from aioproducer.core.producer_batch import NEVER
+from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, RequestTimeoutError
+from aioproducer.net.handshake import Handshake
+from aioproducer.net.transport import connect
+from aioproducer.protocol.api import ApiKey, Response, VersionRange, negotiate
+from aioproducer.protocol.frame import decode_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioproducer.config import ProducerConfig
+    from aioproducer.core.backoff import Backoff
+    from aioproducer.core.connection import PendingRequest
+    from aioproducer.core.metrics import ProducerMetrics
+    from aioproducer.net.transport import Transport
+    from aioproducer.protocol.api import Request
+
+    OnAnswer = Callable[[PendingRequest, memoryview | None, Exception | None], object]
+
+logger = logging.getLogger("aioproducer.broker")
+
+R = TypeVar("R", bound=Response)
+
+
+class Broker:
+    """The connection to one broker, made when it is wanted and made again when it is lost.
+
+    `node_id` is negative for a bootstrap server, whose id is not known.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that a connection touches
+        self,
+        node_id: int,
+        host: str,
+        port: int,
+        *,
+        config: ProducerConfig,
+        client_id: str,
+        metrics: ProducerMetrics,
+        reconnect_backoff: Backoff,
+        setup_backoff: Backoff,
+        clock: Callable[[], float],
+    ) -> None:
+        self.node_id = node_id
+        self.host = host
+        self.port = port
+        self.is_closed = False
+        self.throttled_until = 0.0
+        self.backing_off_until = 0.0
+        self.last_attempt = 0.0
+        self.last_error: ProducerError | None = None
+        self.on_change: Callable[[], object] = _ignore
+        self._config = config
+        self._client_id = client_id
+        self._metrics = metrics
+        self._reconnect_backoff = reconnect_backoff
+        self._setup_backoff = setup_backoff
+        self._clock = clock
+        self._versions: dict[int, VersionRange] = {}
+        self._handshake = Handshake()
+        self._transport: Transport | None = None
+        self._connection: Connection | None = None
+        self._failures = 0
+        self._is_ready = False
+        self._last_used = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = NEVER
+        self._wanted = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    @property
+    def address(self) -> str:
+        """Where the broker listens, as host:port."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests can be sent now."""
+        return self._is_ready
+
+    @property
+    def can_write(self) -> bool:
+        """Whether the connection takes more without piling it up."""
+        return self._is_ready and self._transport is not None and self._transport.can_write
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are not answered yet."""
+        return len(self._connection.pending) if self._connection is not None else 0
+
+    def want(self) -> None:
+        """Have a connection made, unless there is one."""
+        self._wanted.set()
+
+    def version(self, api: ApiKey, client: VersionRange, *, at_most: int | None = None) -> int:
+        """Return the version that both sides speak; raises UnsupportedVersionError."""
+        return negotiate(api, client, self._versions.get(api), at_most=at_most)
+
+    async def run(self) -> None:
+        """Keep the connection, until cancelled or closed."""
+        try:
+            while not self.is_closed:
+                await self._wanted.wait()
+                self._wanted.clear()
+                if self.is_closed:
+                    return
+                if await self._open():
+                    await self._until_lost()
+                await self._back_off()
+        finally:
+            self.close(BrokerConnectionError(f"the connection to {self.address} is being closed"))
+
+    def close(self, error: ProducerError) -> None:
+        """Close the connection for good; what is under way fails with `error`."""
+        self.is_closed = True
+        self.drop(error)
+        self.want()
+        self._tell()
+
+    def send(
+        self,
+        request: Request[Any],
+        version: int,
+        on_answer: OnAnswer,
+        *,
+        timeout: float | None = None,
+        expect_answer: bool = True,
+    ) -> int:
+        """Write a request at once and return its size in bytes; `is_ready` must hold.
+
+        `on_answer(pending, frame, error)` is called once unless no answer is expected.
+        """
+        connection, transport = self._connection, self._transport
+        assert connection is not None  # noqa: S101 - what is_ready means
+        assert transport is not None  # noqa: S101 - what is_ready means
+        now = self._clock()
+        deadline = now + (self._config.request_timeout if timeout is None else timeout)
+        pending, chunks = connection.send(
+            request, version, now, deadline, on_answer, expect_answer=expect_answer
+        )
+        self._last_used = now
+        self._metrics.request_sent(self.node_id, pending.size, now)
+        transport.write(chunks)
+        if self._timer is None or deadline < self._timer_due:
+            self._arm(min(connection.next_deadline(), deadline))
+        return pending.size
+
+    async def request(self, request: Request[R], *, timeout: float, client: VersionRange | None = None) -> R:
+        """Send a request as soon as there is a connection and return the answer.
+
+        Raises BrokerConnectionError, RequestTimeoutError, ProtocolError, UnsupportedVersionError.
+        """
+        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+
+        def on_answer(pending: PendingRequest, frame: memoryview | None, error: Exception | None) -> None:
+            if answer.done():
+                return
+            if frame is None:
+                answer.set_exception(error or BrokerConnectionError(f"{self.address} gave no answer"))
+                return
+            try:
+                answer.set_result(decode_response(request.response, frame, pending.version)[1])
+            except ProtocolError as malformed:
+                answer.set_exception(malformed)
+                self.drop(malformed)
+
+        try:
+            with anyio.fail_after(timeout):
+                await self._connected()
+                version = self.version(request.api_key, client or request.versions)
+                self.send(request, version, on_answer, timeout=timeout)
+                return await answer
+        except TimeoutError as error:
+            if isinstance(error, ProducerError):
+                raise
+            msg = f"{self.address} did not answer {type(request).__name__} within {timeout:.1f} s"
+            raise RequestTimeoutError(msg) from None
+        finally:
+            answer.cancel()
+
+    def throttle(self, seconds: float) -> None:
+        """Keep silent on the connection for so long: the broker asks for it (KIP-219)."""
+        now = self._clock()
+        self.throttled_until = max(self.throttled_until, now + seconds)
+        if self._connection is not None:
+            self._connection.extend_deadlines(seconds)
+
+    def drop(self, error: ProducerError) -> None:
+        """Give up the connection; every request under way fails with `error`."""
+        transport, connection = self._transport, self._connection
+        was_ready, self._is_ready = self._is_ready, False
+        self._transport = self._connection = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if transport is None:
+            return
+        transport.abort()
+        self.last_error = error
+        if was_ready:
+            self._metrics.connection_closed(self.node_id, self._clock())
+            if not self.is_closed:
+                logger.info("lost the connection to broker %d at %s: %s", self.node_id, self.address, error)
+        if connection is not None:
+            for pending in connection.lose():
+                pending.on_answer(pending, None, error)
+        self._tell()
+
+    async def _open(self) -> bool:
+        now = self.last_attempt = self._clock()
+        config = self._config
+        timeout = self._setup_backoff.delay(self._failures)
+        try:
+            self._transport = await connect(
+                self.host,
+                self.port,
+                timeout=timeout,
+                send_buffer=config.send_buffer_bytes,
+                receive_buffer=config.receive_buffer_bytes,
+            )
+            self._connection = Connection(self._client_id)
+            self._transport.attach(self._on_data, self._on_writable, self._on_lost)
+            self._last_used = now
+            self._versions = await self._agree(min(timeout, config.request_timeout))
+        except ProducerError as error:
+            self.drop(error)
+            self._failures += 1
+            self.last_error = error
+            level = logging.WARNING if self._failures == 1 else logging.INFO
+            logger.log(
+                level, "cannot use broker %d at %s (attempt %d): %s",
+                self.node_id, self.address, self._failures, error,
+            )  # fmt: skip
+            return False
+        self._is_ready = True
+        self.last_error = None
+        self._metrics.connection_opened(self.node_id, self._clock())
+        logger.info("connected to broker %d at %s", self.node_id, self.address)
+        self._tell()
+        return True
+
+    async def _agree(self, timeout: float) -> dict[int, VersionRange]:
+        handshake = self._handshake
+        question = handshake.begin()
+        while question is not None:
+            request, version = question
+            answer: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
+
+            def on_answer(
+                _pending: PendingRequest,
+                frame: memoryview | None,
+                error: Exception | None,
+                answer: asyncio.Future[memoryview] = answer,
+            ) -> None:
+                if answer.done():
+                    return
+                if frame is not None:
+                    answer.set_result(frame)
+                else:
+                    answer.set_exception(error or BrokerConnectionError(f"{self.address} gave no answer"))
+
+            self.send(request, version, on_answer, timeout=timeout)
+            try:
+                frame = await answer
+            except RequestTimeoutError:
+                raise
+            except BrokerConnectionError:
+                handshake.was_cut_off()
+                raise
+            question = handshake.receive(frame)
+        return handshake.versions
+
+    async def _connected(self) -> None:
+        while not self._is_ready:
+            if self.is_closed:
+                msg = f"the connection to {self.address} is closed"
+                raise BrokerConnectionError(msg)
+            attempts = self._failures
+            self.want()
+            self._changed.clear()
+            await self._changed.wait()
+            if not self._is_ready and self._failures != attempts and self.last_error is not None:
+                raise self.last_error
+
+    async def _until_lost(self) -> None:
+        while self._is_ready:
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _back_off(self) -> None:
+        if self.is_closed:
+            return
+        delay = self._reconnect_backoff.delay(max(self._failures - 1, 0))
+        self.backing_off_until = self._clock() + delay
+        self._tell()
+        await anyio.sleep(delay)
+
+    def _on_data(self, data: bytes) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        self._last_used = self._clock()
+        try:
+            answers = connection.receive(data)
+        except ProtocolError as error:
+            error.args = (f"{self.address} is no Kafka broker, or the connection is corrupt: {error}",)
+            self.drop(error)
+            return
+        if answers and self._is_ready:
+            self._failures = 0
+        for pending, frame in answers:
+            pending.on_answer(pending, frame, None)
+
+    def _on_writable(self) -> None:
+        self.on_change()
+
+    def _on_lost(self, cause: Exception | None) -> None:
+        error = BrokerConnectionError(
+            f"the connection to {self.address} was lost: {cause or 'the broker closed it'}"
+        )
+        error.__cause__ = cause
+        self.drop(error)
+
+    def _arm(self, due: float) -> None:
+        idle = self._config.connections_max_idle
+        if idle is not None:
+            due = min(due, self._last_used + idle)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due = due
+        delay = max(0.0, due - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        connection = self._connection
+        if connection is None:
+            return
+        now = self._clock()
+        deadline = connection.next_deadline()
+        if deadline <= now:
+            waited = now - connection.pending[0].sent_at
+            kind = connection.pending[0].kind.__name__
+            self.drop(
+                RequestTimeoutError(
+                    f"{self.address} did not give a {kind} within {waited * 1000:.0f} ms: connection closed"
+                )
+            )
+            return
+        idle = self._config.connections_max_idle
+        if deadline == NEVER and idle is not None and now >= self._last_used + idle:
+            self.drop(BrokerConnectionError(f"the connection to {self.address} was not used for {idle:.0f} s"))
+            return
+        self._arm(deadline)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self.on_change()
+
+    def __repr__(self) -> str:
+        state = "ready" if self._is_ready else "closed" if self.is_closed else "not connected"
+        return f"<Broker {self.node_id} {self.address} {state} in_flight={self.in_flight}>"
+
+
+def _ignore() -> None:
+    """Nobody is to be told."""
+
+

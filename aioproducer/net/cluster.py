@@ -1,0 +1,277 @@
+"""The cluster: finding it, knowing who leads what, and a broker and sender for every node.
+
+    bootstrap addresses ──first that answers──▶ Metadata ──▶ nodes, leaders ──▶ accumulator
+                                                   ▲
+            age, error, new topic, stale leader ───┘  asked of the least loaded broker
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import anyio
+
+from aioproducer.core.producer_batch import NO_LEADER
+from aioproducer.error_code import ErrorCode
+from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
+from aioproducer.net.bootstrap import Bootstrap
+from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aioproducer.config import ProducerConfig
+    from aioproducer.core.accumulator import Accumulator
+    from aioproducer.core.metadata import Metadata
+    from aioproducer.core.metadata_cache import MetadataChange, Node
+    from aioproducer.core.settlement import Settlement
+    from aioproducer.net.broker import Broker
+    from aioproducer.net.lifecycle import Lifecycle
+    from aioproducer.net.sender import Sender
+    from aioproducer.protocol.metadata import MetadataResponse
+    from aioproducer.protocol.produce import NodeEndpoint
+
+logger = logging.getLogger("aioproducer.cluster")
+
+RELIABLE_EPOCHS_FROM = 9
+"""The first version of Metadata whose leader epochs can be relied on (KAFKA-9212)."""
+
+
+class Cluster:
+    """The nodes of the cluster, and the task that keeps the metadata fresh.
+
+    `make_broker(node_id, host, port)` and `make_sender(broker)` build what a new node needs.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that metadata touches
+        self,
+        *,
+        config: ProducerConfig,
+        metadata: Metadata,
+        accumulator: Accumulator,
+        settlement: Settlement,
+        lifecycle: Lifecycle,
+        clock: Callable[[], float],
+        random: Callable[[], float],
+        make_broker: Callable[[int, str, int], Broker],
+        make_sender: Callable[[Broker], Sender],
+        released: Callable[[], object],
+    ) -> None:
+        self.metadata = metadata
+        self.brokers: dict[int, Broker] = {}
+        self.senders: dict[int, Sender] = {}
+        self._config = config
+        self._accumulator = accumulator
+        self._settlement = settlement
+        self._lifecycle = lifecycle
+        self._clock = clock
+        self._random = random
+        self._make_broker = make_broker
+        self._make_sender = make_sender
+        self._released = released
+        self._bootstrap = Bootstrap(config, make_broker)
+        self._due = asyncio.Event()
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def find(self, timeout: float) -> None:
+        """Ask the bootstrap servers until one answers; raises BootstrapError after `timeout` seconds."""
+        started = self._clock()
+        with anyio.move_on_after(timeout):
+            while not await self._ask_bootstrap():
+                waited = self._clock() - started
+                if self._bootstrap.only_names_failed and waited >= self._config.bootstrap_resolve_timeout:
+                    break
+                logger.warning("no bootstrap server can be used: %s", self._bootstrap.summary())
+                await anyio.sleep(max(0.0, self.metadata.next_refresh(self._clock()) - self._clock()))
+            else:
+                return
+        causes = self._bootstrap.causes or {
+            f"{host}:{port}": BrokerConnectionError("no answer in time")
+            for host, port in self._config.bootstrap_servers
+        }
+        for host, port in self._config.bootstrap_servers:
+            causes.setdefault(f"{host}:{port}", BrokerConnectionError("no answer in time"))
+        listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
+        waited = self._clock() - started
+        msg = f"none of the bootstrap servers could be used within {waited:.1f} s: {listed}"
+        raise BootstrapError(msg, causes=causes)
+
+    async def run(self) -> None:
+        """Keep the metadata fresh, until cancelled."""
+        while True:
+            now = self._clock()
+            when = self.metadata.next_refresh(now)
+            if when > now:
+                self._due.clear()
+                with anyio.move_on_after(when - now):
+                    await self._due.wait()
+                continue
+            self._forget_idle_topics(now)
+            await self._refresh(now)
+
+    def request_update(self) -> None:
+        """Have the metadata refreshed as soon as the backoff allows."""
+        self.metadata.request_update(self._clock())
+        self._due.set()
+
+    def want_topic(self, topic: str) -> None:
+        """Have a topic found; a known one, of which a partition is missing, is asked for again."""
+        now = self._clock()
+        self.metadata.want(topic, now)
+        if topic in self.metadata.topics:
+            self.metadata.request_update(now)
+        self._due.set()
+
+    async def wait_for_topic(self, topic: str) -> None:
+        """Return when the next answer that concerns the topic has come."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(topic, []).append(waiter)
+        self.want_topic(topic)
+        await waiter
+
+    def take_hint(
+        self, topic: str, partition: int, leader_id: int, leader_epoch: int, endpoints: Iterable[NodeEndpoint]
+    ) -> None:
+        """Take in a leader that a produce answer names (KIP-951)."""
+        change = self.metadata.apply_leader_hint(topic, partition, leader_id, leader_epoch, tuple(endpoints))
+        if change is not None:
+            self._apply(change)
+
+    def wake(self, node_id: int) -> None:
+        """Have a node's sender look at its queue, or find out who leads what nobody seems to lead."""
+        sender = self.senders.get(node_id)
+        if sender is not None:
+            sender.wake()
+        elif node_id == NO_LEADER:
+            self._due.set()
+
+    def least_loaded(self) -> Broker | None:
+        """Return the broker that a request of no particular address had best go to, None if there is none."""
+        brokers = list(self.brokers.values())
+        if not brokers:
+            return None
+        start = int(self._random() * len(brokers))
+        brokers = brokers[start:] + brokers[:start]
+        now = self._clock()
+        ready = [broker for broker in brokers if broker.is_ready and now >= broker.throttled_until]
+        if ready:
+            return min(ready, key=lambda broker: broker.in_flight)
+        free = [broker for broker in brokers if now >= broker.backing_off_until]
+        return min(free, key=lambda broker: broker.last_attempt) if free else None
+
+    def close(self, error: ProducerError) -> None:
+        """Close all connections."""
+        for sender in self.senders.values():
+            sender.close()
+        for broker in self.brokers.values():
+            broker.close(error)
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)
+        self._waiters.clear()
+
+    async def _refresh(self, now: float) -> None:
+        metadata = self.metadata
+        if metadata.needs_rebootstrap(now):
+            await self._rebootstrap("no metadata for too long, or a broker asks for it")
+            return
+        asked = metadata.start_refresh(now)
+        broker = self.least_loaded()
+        if broker is None:
+            metadata.failed(now)
+            if self._config.metadata_recovery_strategy == "rebootstrap":
+                await self._rebootstrap("no known broker can be connected to")
+            return
+        request = MetadataRequest(
+            topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=True
+        )
+        try:
+            response = await broker.request(request, timeout=self._config.request_timeout)
+        except ProducerError as error:
+            metadata.failed(self._clock())
+            logger.info("no metadata from %s: %s", broker.address, error)
+            return
+        version = broker.version(request.api_key, request.versions)
+        self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+
+    async def _rebootstrap(self, why: str) -> None:
+        logger.info("asking the bootstrap servers anew: %s", why)
+        self.metadata.rebootstrapped(self._clock())
+        if not await self._ask_bootstrap():
+            logger.warning("no bootstrap server can be used: %s", self._bootstrap.summary())
+
+    async def _ask_bootstrap(self) -> bool:
+        self.metadata.start_refresh(self._clock())
+        answer = await self._bootstrap.ask()
+        if answer is None:
+            self.metadata.failed(self._clock())
+            return False
+        response, version = answer
+        self._take(response, (), reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        self.metadata.request_update(self._clock())
+        return True
+
+    def _take(self, response: MetadataResponse, asked: tuple[str, ...], *, reliable_epochs: bool) -> None:
+        change = self.metadata.update(response, asked, self._clock(), reliable_epochs=reliable_epochs)
+        if change.error is not ErrorCode.NONE:
+            logger.warning("a metadata answer is an error: %s", change.error.name)
+            return
+        self._apply(change)
+        self._settlement.topic_errors(dict(change.errors))
+        for topic in asked:
+            for waiter in self._waiters.pop(topic, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+        # A record may wait for a topic that was known, but not to the accumulator any more.
+        for topic in self._accumulator.line.topics():
+            if topic in self.metadata.topics:
+                self._introduce(topic)
+                self._accumulator.admit(topic)
+        self._released()
+
+    def _apply(self, change: MetadataChange) -> None:
+        for node_id in change.removed_nodes:
+            self._remove_node(node_id, "it is not in the cluster any more")
+        for node in change.nodes:
+            self._remove_node(node.id, f"it is at {node.host}:{node.port} now")
+            self._add_node(node)
+        for topic in change.sizes:
+            self._introduce(topic)
+        for topic in change.recreated:
+            logger.warning("topic %r was deleted and created anew", topic)
+            self._introduce(topic)
+        for topic, partition, leader_id, leader_epoch in change.leaders:
+            if topic in self._accumulator.topics:
+                self._accumulator.set_leader(topic, partition, leader_id, leader_epoch)
+
+    def _introduce(self, topic: str) -> None:
+        known = self.metadata.topics[topic]
+        self._settlement.topic_found(topic)
+        self._accumulator.set_partitions(topic, len(known.partitions), known.topic_id)
+        for partition in known.partitions:
+            self._accumulator.set_leader(topic, partition.index, partition.leader_id, partition.leader_epoch)
+
+    def _add_node(self, node: Node) -> None:
+        broker = self._make_broker(node.id, node.host, node.port)
+        self.brokers[node.id] = broker
+        self.senders[node.id] = self._make_sender(broker)
+        self._lifecycle.spawn(f"broker-{node.id}", broker.run)
+        self.senders[node.id].pump()
+
+    def _remove_node(self, node_id: int, why: str) -> None:
+        broker = self.brokers.pop(node_id, None)
+        if broker is not None:
+            self.senders.pop(node_id).close()
+            broker.close(BrokerConnectionError(f"broker {node_id} at {broker.address} is let go: {why}"))
+
+    def _forget_idle_topics(self, now: float) -> None:
+        busy = set(self._accumulator.line.topics())
+        for topic, topic_queue in self._accumulator.topics.items():
+            self.metadata.touch(topic, topic_queue.last_used)
+        for topic in self.metadata.expire(now, busy):
+            if not self._accumulator.forget_topic(topic):
+                self.metadata.want(topic, now)
+

@@ -1,0 +1,360 @@
+"""The parts of a running producer, put together; and the clock that times their waits.
+
+Everything lives on one event loop. The accumulator and the settlement decide; the engine
+hands them the time, and does what they ask for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from aioproducer.core.accumulator import Accumulator
+from aioproducer.core.backoff import Backoff
+from aioproducer.core.idempotence import Sequencer, Unnumbered
+from aioproducer.core.metadata import Metadata
+from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
+from aioproducer.core.metrics import ProducerMetrics
+from aioproducer.core.partitioner import KeyPartitioner, Partitioner
+from aioproducer.core.producer_batch import NEVER, NO_LEADER
+from aioproducer.core.settlement import Settlement
+from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError
+from aioproducer.net.broker import Broker
+from aioproducer.net.cluster import Cluster
+from aioproducer.net.compressor import Compressor
+from aioproducer.net.identity import Identity
+from aioproducer.net.lifecycle import Lifecycle
+from aioproducer.net.sender import Sender
+from aioproducer.records.compression import Codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioproducer.config import ProducerConfig
+    from aioproducer.core.producer_batch import NodeQueue
+    from aioproducer.delivery import BatchResult
+    from aioproducer.errors import ProducerError
+
+logger = logging.getLogger("aioproducer.engine")
+
+RECORDS_A_SLICE = 256
+"""How many waiting records are placed before the event loop gets its turn."""
+
+SOONEST = 0.005
+"""Seconds between two looks at what has expired, at the least."""
+
+
+class Engine:
+    """All of a producer but its public face."""
+
+    def __init__(self, config: ProducerConfig, client_id: str, on_failure: Callable[[], object]) -> None:
+        clock = time.monotonic
+        self._on_failure = on_failure
+        self.config = config
+        self.client_id = client_id
+        self.clock = clock
+        self.failure: ProducerError | None = None
+        self.metrics = ProducerMetrics(
+            clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
+        )
+        self.accumulator = Accumulator(
+            batch_size=max(config.batch_size, 1),
+            linger=config.linger,
+            buffer_memory=config.buffer_memory,
+            max_block=config.max_block,
+            max_request_size=config.max_request_size,
+            partitioner=_partitioner(config),
+            clock=clock,
+            wall_clock=time.time,
+            random=random.random,
+            adaptive=config.partitioner_adaptive_partitioning_enable,
+            availability_timeout=config.availability_timeout,
+        )
+        self._retry_backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
+        self.metadata = Metadata(
+            max_age=config.metadata_max_age,
+            max_idle=config.metadata_max_idle,
+            backoff=self._retry_backoff,
+            rebootstrap_trigger=(
+                config.rebootstrap_trigger if config.metadata_recovery_strategy == "rebootstrap" else None
+            ),
+        )
+        self._sequencer = Sequencer() if config.enable_idempotence else None
+        self._ordering = self._sequencer or Unnumbered(config.max_in_flight_requests_per_connection)
+        self._settlement = Settlement(
+            self.accumulator,
+            self._ordering,
+            self.metrics,
+            self._retry_backoff,
+            idempotent=config.enable_idempotence,
+            retries=config.retries,
+            delivery_timeout=config.delivery_timeout,
+            refresh_metadata=self._refresh_metadata,
+            fail_all=self._fail,
+        )
+        self._compressor = Compressor(
+            Codec.of_name(config.compression_type), config.compression_level, self.accumulator
+        )
+        self._lifecycle: Lifecycle | None = None
+        self._cluster: Cluster | None = None
+        self._identity: Identity | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = NEVER
+        self._is_serving = False
+        self._roomy: list[asyncio.Future[None]] = []
+
+    async def start(self) -> None:
+        """Find the cluster; raises BootstrapError when that is not done within `max_block_ms`."""
+        config = self.config
+        self._loop = asyncio.get_running_loop()
+        accumulator = self.accumulator
+        accumulator.loop = self._loop
+        self._lifecycle = Lifecycle(f"aioproducer-{self.client_id}", self._crash)
+        self._cluster = Cluster(
+            config=config,
+            metadata=self.metadata,
+            accumulator=accumulator,
+            settlement=self._settlement,
+            lifecycle=self._lifecycle,
+            clock=self.clock,
+            random=random.random,
+            make_broker=self._make_broker,
+            make_sender=self._make_sender,
+            released=self._released,
+        )
+        accumulator.wake = self._wake
+        accumulator.want_topic = self._cluster.want_topic
+        accumulator.watch = self._watch
+        await self._lifecycle.start()
+        await self._cluster.find(config.max_block)
+        self._lifecycle.spawn("metadata", self._cluster.run)
+        if self._sequencer is not None:
+            self._identity = Identity(
+                self._sequencer,
+                self._cluster,
+                self._retry_backoff,
+                request_timeout=config.request_timeout,
+                found=accumulator.wake_all,
+                refused=self._refused,
+            )
+            self._lifecycle.spawn("identity", self._identity.run)
+
+    async def stop(self) -> None:
+        """Fail what is not done yet, close every connection and end every task."""
+        self.give_up("the producer was stopped before the record was acknowledged")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for waiter in self._roomy:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self._cluster is not None:
+            self._cluster.close(ProducerClosedError("the producer was stopped"))
+        if self._lifecycle is not None:
+            await self._lifecycle.stop()
+        await self._compressor.aclose()
+
+    def give_up(self, why: str) -> None:
+        """Fail everything that is not done."""
+
+        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
+            if self.failure is not None:
+                return self.failed_error(may_be_written=may_be_written)
+            return ProducerClosedError(why, may_be_written=may_be_written)
+
+        self._settlement.give_up(error_of, self.clock())
+
+    async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
+        """Have everything sent without linger and wait for `results`; raises CallTimeoutError."""
+        accumulator = self.accumulator
+        accumulator.urgent += 1
+        accumulator.wake_all()
+        started = self.clock()
+        try:
+            with anyio.fail_after(timeout):
+                for result in results:
+                    if not result.done:
+                        await result.settled()
+        except TimeoutError:
+            open_still = sum(1 for result in results if not result.done)
+            msg = f"{open_still} batches were not acknowledged within {timeout} s; they are still being sent"
+            raise CallTimeoutError(msg) from None
+        finally:
+            accumulator.urgent -= 1
+            self.metrics.flushed(self.clock() - started)
+
+    async def wait_for_topic(self, topic: str) -> None:
+        """Return when the next answer that concerns a topic has come."""
+        assert self._cluster is not None  # noqa: S101 - there is one while started
+        await self._cluster.wait_for_topic(topic)
+
+    def raise_for_topic(self, topic: str) -> None:
+        """Raise if the brokers said that the topic can never be used."""
+        code = self.metadata.errors.get(topic)
+        if code in FINAL_TOPIC_ERRORS:
+            raise BrokerError.of(code, f"topic {topic!r}")
+
+    def has_room(self) -> bool:
+        """Return whether less than half of the buffer, and of the line before it, is in use."""
+        accumulator = self.accumulator
+        half = accumulator.buffer_memory / 2
+        return accumulator.used < half and accumulator.line.bytes < half
+
+    def room(self) -> asyncio.Future[None]:
+        """Return a future that is done when less than half of the buffer is in use."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._roomy.append(waiter)
+        return waiter
+
+    def gauges(self) -> dict[str, float]:
+        """Return the figures that are true at this moment."""
+        accumulator = self.accumulator
+        brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
+        return {
+            "requests-in-flight": float(sum(broker.in_flight for broker in brokers)),
+            "connection-count": float(sum(broker.is_ready for broker in brokers)),
+            "buffer-total-bytes": float(accumulator.buffer_memory),
+            "buffer-available-bytes": float(max(0, accumulator.buffer_memory - accumulator.used)),
+            "waiting-threads": float(len(accumulator.line)),
+            "metadata-age": self.metadata.age(self.clock()),
+        }
+
+    def _make_broker(self, node_id: int, host: str, port: int) -> Broker:
+        config = self.config
+        return Broker(
+            node_id,
+            host,
+            port,
+            config=config,
+            client_id=self.client_id,
+            metrics=self.metrics,
+            reconnect_backoff=Backoff(
+                config.reconnect_backoff, config.reconnect_backoff_max, random.random
+            ),
+            setup_backoff=Backoff(
+                config.connection_setup_timeout, config.connection_setup_timeout_max, random.random
+            ),
+            clock=self.clock,
+        )
+
+    def _make_sender(self, broker: Broker) -> Sender:
+        assert self._cluster is not None  # noqa: S101 - it is what asks
+        return Sender(
+            broker,
+            self.accumulator.node(broker.node_id),
+            config=self.config,
+            accumulator=self.accumulator,
+            settlement=self._settlement,
+            ordering=self._ordering,
+            metrics=self.metrics,
+            compressor=self._compressor,
+            clock=self.clock,
+            leader_hint=self._cluster.take_hint,
+            released=self._released,
+            crashed=self._crash,
+        )
+
+    def _wake(self, node: NodeQueue) -> None:
+        if self._cluster is not None:
+            self._cluster.wake(node.node_id)
+        if node.node_id == NO_LEADER:
+            # Nobody sends from here; when a leader is found the partition moves.
+            node.armed = float("-inf")
+        if self._sequencer is not None and self._sequencer.needs_producer_id and self._identity is not None:
+            self._identity.need()
+
+    def _refresh_metadata(self) -> None:
+        if self._cluster is not None:
+            self._cluster.request_update()
+
+    def _released(self) -> None:
+        accumulator = self.accumulator
+        if accumulator.waiting and not self._is_serving:
+            self._is_serving = True
+            self._loop.call_soon(self._serve)
+        if self._roomy and self.has_room():
+            roomy, self._roomy = self._roomy, []
+            for waiter in roomy:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _serve(self) -> None:
+        self._is_serving = False
+        try:
+            more = self.accumulator.serve_line(RECORDS_A_SLICE)
+        except Exception as error:  # noqa: BLE001 - the background never dies silently
+            self._crash(error)
+            return
+        if more:
+            self._is_serving = True
+            self._loop.call_soon(self._serve)
+        else:
+            self._released()
+
+    def _watch(self) -> None:
+        due = self.accumulator.next_deadline(self.config.delivery_timeout)
+        if due == NEVER:
+            self.accumulator.watched = False
+            return
+        delay = max(SOONEST, due - self.clock())
+        self._timer = self._loop.call_later(delay, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        try:
+            self._settlement.expire(self.clock())
+            self._released()
+            self._watch()
+        except Exception as error:  # noqa: BLE001 - the background never dies silently
+            self._crash(error)
+
+    def _refused(self, error: ProducerError) -> None:
+        """Fail what waits to be sent: the cluster gives no producer id."""
+
+        def error_of(may_be_written: bool) -> ProducerError:  # noqa: ARG001, FBT001 - nothing was sent
+            return error
+
+        self._settlement.give_up(error_of, self.clock())
+        self._released()
+
+    def _crash(self, error: BaseException) -> None:
+        logger.critical("the producer's background failed", exc_info=error)
+        failure = ProducerFailedError(f"the producer's background failed: {error!r}; make a new producer")
+        failure.__cause__ = error
+        self._fail(failure)
+
+    def _fail(self, error: ProducerError) -> None:
+        """Take note that nothing can be sent any more, and fail what is accepted."""
+        if self.failure is None:
+            self.failure = error
+            self._on_failure()
+            self.give_up("")
+
+    def failed_error(self, *, may_be_written: bool = False) -> ProducerError:
+        """Make the error for a call or a record that the producer's failure puts an end to."""
+        failure = self.failure
+        error = ProducerFailedError(
+            f"the producer cannot send any more: {failure}", may_be_written=may_be_written
+        )
+        error.__cause__ = failure if failure is None or failure.__cause__ is None else failure.__cause__
+        return error
+
+    def __repr__(self) -> str:
+        brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
+        accumulator = self.accumulator
+        return (
+            f"brokers={len(brokers)} buffered={accumulator.used} B in line={len(accumulator.line)} "
+            f"in flight={sum(broker.in_flight for broker in brokers)}"
+        )
+
+
+def _partitioner(config: ProducerConfig) -> Partitioner:
+    choice = config.partitioner
+    if callable(choice):
+        return Partitioner(custom=choice, ignore_keys=config.partitioner_ignore_keys)
+    return Partitioner(KeyPartitioner(choice), ignore_keys=config.partitioner_ignore_keys)

@@ -1,0 +1,74 @@
+"""The first words on a connection: which versions does the broker speak?
+
+Old brokers do not know the newest form of the question, and say so in the oldest form;
+some services cut the connection instead. So the question is asked again in an older form.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.errors import BrokerError
+from aioproducer.protocol.api import ApiKey, VersionRange
+from aioproducer.protocol.api_versions import ApiVersionsRequest, ApiVersionsResponse, software_name
+from aioproducer.protocol.frame import decode_response
+
+if TYPE_CHECKING:
+    Question = tuple[ApiVersionsRequest, int]
+
+CUTS_BEFORE_OLDER = 2
+"""How often a broker may cut the connection before it is asked in an older form."""
+
+_OLDER = {4: 3, 3: 0, 0: 0}
+
+
+class Handshake:
+    """What one broker's answers have taught about how to ask it."""
+
+    def __init__(self) -> None:
+        self.versions: dict[int, VersionRange] = {}
+        self._ceiling = ApiVersionsRequest.versions.max
+        self._asked = self._ceiling
+        self._cuts = 0
+
+    def begin(self) -> Question:
+        """Return the question for a new connection, and the version to ask it in."""
+        self._asked = self._ceiling
+        return _question(), self._asked
+
+    def receive(self, frame: memoryview) -> Question | None:
+        """Take an answer; return the next question, or None when `versions` is complete.
+
+        Raises ProtocolError, BrokerError.
+        """
+        self._cuts = 0
+        _, answer = decode_response(ApiVersionsResponse, frame, self._asked)
+        versions = {api.api_key: VersionRange(api.min_version, api.max_version) for api in answer.api_keys}
+        code = ErrorCode.of(answer.error_code)
+        if code is ErrorCode.UNSUPPORTED_VERSION and self._asked > 0:
+            known = versions.get(ApiKey.API_VERSIONS)
+            self._asked = 0 if known is None else min(known.max, self._asked - 1)
+            return _question(), self._asked
+        if code is not ErrorCode.NONE:
+            raise BrokerError.of(code, "ApiVersions")
+        self.versions = versions
+        return None
+
+    def was_cut_off(self) -> None:
+        """Take note that the broker closed the connection instead of answering."""
+        self._cuts += 1
+        if self._cuts >= CUTS_BEFORE_OLDER:
+            self._cuts = 0
+            self._ceiling = _OLDER[self._ceiling]
+
+
+def _question() -> ApiVersionsRequest:
+    try:
+        ours = version("aioproducer")
+    except PackageNotFoundError:
+        ours = "unknown"
+    return ApiVersionsRequest(
+        client_software_name="aioproducer", client_software_version=software_name(ours)
+    )

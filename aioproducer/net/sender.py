@@ -1,0 +1,354 @@
+"""What goes to one broker: batches into Produce requests, answers into outcomes.
+
+Everything here is called by the event loop in passing, nothing waits: `pump` sends as long
+as there is something due and the broker may be sent more; whatever could change that (a
+batch that fills, a timer, an answer, a connection) leads to `pump` again.
+
+    accumulator.drain ─▶ compress ─▶ number and stamp ─▶ ProduceRequest ─▶ broker.send
+                                                                              │
+    settlement.answered / lost ◀── each batch that was asked for ◀── answer ──┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
+from uuid import UUID
+
+from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.settlement import no_answer
+from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, UnsupportedVersionError
+from aioproducer.net.compressor import Compressor
+from aioproducer.protocol.api import ApiKey
+from aioproducer.protocol.frame import decode_response
+from aioproducer.protocol.primitives import ZERO_UUID
+from aioproducer.protocol.produce import (
+    PartitionProduceData,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceData,
+)
+from aioproducer.records.compression import Codec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioproducer.config import ProducerConfig
+    from aioproducer.core.accumulator import Accumulator
+    from aioproducer.core.connection import PendingRequest
+    from aioproducer.core.idempotence import Ordering
+    from aioproducer.core.metrics import ProducerMetrics
+    from aioproducer.core.producer_batch import NodeQueue, ProducerBatch
+    from aioproducer.core.settlement import Settlement
+    from aioproducer.net.broker import Broker
+    from aioproducer.protocol.produce import NodeEndpoint, PartitionProduceResponse
+
+    Asked: TypeAlias = dict[str | UUID, dict[int, ProducerBatch]]
+    LeaderHint: TypeAlias = Callable[[str, int, int, int, tuple[NodeEndpoint, ...]], object]
+
+logger = logging.getLogger("aioproducer.sender")
+
+BLOCKED = float("-inf")
+"""`NodeQueue.armed` while something else than time decides when to look again."""
+
+TOPIC_IDS_FROM = 13
+"""The first version of Produce that names topics by id."""
+
+ZSTD_FROM = 7
+"""The first version of Produce whose brokers know zstd."""
+
+THROTTLED_BY_CLIENT_FROM = 6
+"""The first version of Produce in which the client has to keep silent, not the broker (KIP-219)."""
+
+
+class Sender:
+    """Sends what the partitions that one broker leads have to send.
+
+    `released()` is called after batches were settled: there may be room in the buffer;
+    `crashed(error)` when something fails that nobody foresaw.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts that sending touches
+        self,
+        broker: Broker,
+        node: NodeQueue,
+        *,
+        config: ProducerConfig,
+        accumulator: Accumulator,
+        settlement: Settlement,
+        ordering: Ordering,
+        metrics: ProducerMetrics,
+        compressor: Compressor,
+        clock: Callable[[], float],
+        leader_hint: LeaderHint,
+        released: Callable[[], object],
+        crashed: Callable[[BaseException], object],
+    ) -> None:
+        self.broker = broker
+        self._node = node
+        self._acks = config.acks
+        self._timeout_ms = config.request_timeout_ms
+        self._max_request_size = config.max_request_size
+        self._max_in_flight = config.max_in_flight_requests_per_connection
+        self._accumulator = accumulator
+        self._settlement = settlement
+        self._ordering = ordering
+        self._metrics = metrics
+        self._compressor = compressor
+        self._clock = clock
+        self._leader_hint = leader_hint
+        self._released = released
+        self._crashed = crashed
+        self._loop = asyncio.get_running_loop()
+        self._handle: asyncio.Handle | None = None
+        self._unanswered = 0
+        self._is_compressing = False
+        self._is_closed = False
+        broker.on_change = self.pump
+
+    def wake(self) -> None:
+        """Look at the node when it is due, which is sooner than was planned."""
+        node = self._node
+        if self._handle is not None:
+            self._handle.cancel()
+        delay = node.due - self._clock()
+        if delay <= 0 or self._accumulator.urgent or self._accumulator.waiting:
+            node.armed = BLOCKED
+            self._handle = self._loop.call_soon(self.pump)
+        else:
+            node.armed = node.due
+            self._handle = self._loop.call_later(delay, self.pump)
+
+    def pump(self) -> None:
+        """Send all that is due and may be sent, and plan when to look again."""
+        if self._is_closed:
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._node.armed = BLOCKED
+        try:
+            now = self._clock()
+            while self._may_send(now):
+                batches = self._accumulator.drain(
+                    self._node, now, self._max_request_size, self._ordering.may_send
+                )
+                if not batches:
+                    break
+                self._dispatch(batches, now)
+            self._plan(now)
+        except Exception as error:  # noqa: BLE001 - the background never dies silently
+            self._crashed(error)
+
+    def close(self) -> None:
+        """Stop looking; answers to what was sent are still dealt with."""
+        self._is_closed = True
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self.broker.on_change = _ignore
+
+    def _may_send(self, now: float) -> bool:
+        broker = self.broker
+        if not self._node.pending or self._is_compressing or self._unanswered >= self._max_in_flight:
+            return False
+        if not broker.is_ready:
+            broker.want()
+            return False
+        return broker.can_write and now >= broker.throttled_until
+
+    def _plan(self, now: float) -> None:
+        node = self._node
+        if not node.pending:
+            node.armed = NEVER
+            return
+        if node.due <= now and node.starved_since == NEVER:
+            node.starved_since = now
+        broker = self.broker
+        if broker.is_ready and now < broker.throttled_until:
+            self._handle = self._loop.call_later(broker.throttled_until - now, self.pump)
+            return
+        if not broker.can_write or self._is_compressing or self._unanswered >= self._max_in_flight:
+            return  # the connection, the compressor or an answer will pump
+        node.armed = node.due
+        if node.due < NEVER:
+            self._handle = self._loop.call_later(max(0.0, node.due - now), self.pump)
+
+    def _dispatch(self, batches: list[ProducerBatch], now: float) -> None:
+        if self._compressor.codec is Codec.NONE:
+            self._write(batches, now)
+        elif self._compressor.is_quick(batches):
+            self._compressor.compress(batches)
+            self._write(batches, now)
+        else:
+            # The next request waits for this one, so that batches keep their order.
+            self._is_compressing = True
+            self._compressor.submit(batches, partial(self._compressed, batches))
+
+    def _compressed(self, batches: list[ProducerBatch], error: BaseException | None) -> None:
+        self._is_compressing = False
+        if error is not None:
+            self._crashed(error)
+            return
+        now = self._clock()
+        if self.broker.is_ready:
+            self._write(batches, now)
+        else:
+            for batch in batches:
+                self._settlement.unsent(batch, None, now)
+        self.pump()
+
+    def _write(self, batches: list[ProducerBatch], now: float) -> None:
+        going = []
+        for batch in batches:
+            if batch.result.done:
+                self._settlement.unsent(batch, None, now)
+            else:
+                self._ordering.assign(batch)
+                going.append(batch)
+        if not going:
+            return
+        try:
+            version, asked, request = self._request(going)
+        except UnsupportedVersionError as error:
+            for batch in going:
+                self._settlement.unsent(batch, error, now)
+            return
+        self._measure(going, now)
+        if self._acks == 0:
+            self.broker.send(request, version, _no_answer_expected, expect_answer=False)
+            for batch in going:
+                self._settlement.stored_unasked(batch, now)
+            self._released()
+            return
+        self._unanswered += 1
+        self.broker.send(request, version, partial(self._answered, asked))
+
+    def _request(self, batches: list[ProducerBatch]) -> tuple[int, Asked, ProduceRequest]:
+        by_topic: dict[str, dict[int, ProducerBatch]] = {}
+        for batch in batches:
+            queue = batch.queue
+            partitions = by_topic.get(queue.topic)
+            if partitions is None:
+                partitions = by_topic[queue.topic] = {}
+            partitions[queue.partition] = batch
+        ids = {topic: self._topic_id(topic) for topic in by_topic}
+        at_most = TOPIC_IDS_FROM - 1 if ZERO_UUID in ids.values() else None
+        version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
+        if self._compressor.codec is Codec.ZSTD and version < ZSTD_FROM:
+            msg = f"broker {self.broker.node_id} is too old for zstd (it needs Kafka 2.1): use another compression"
+            raise UnsupportedVersionError(msg)
+        topics = tuple(
+            TopicProduceData(
+                name=topic,
+                topic_id=ids[topic],
+                partition_data=tuple(
+                    PartitionProduceData(
+                        index,
+                        batch.builder.stamp(
+                            batch.producer_id, batch.producer_epoch, batch.sequence, transactional=False
+                        ),
+                    )
+                    for index, batch in partitions.items()
+                ),
+            )
+            for topic, partitions in by_topic.items()
+        )
+        request = ProduceRequest(
+            transactional_id=None, acks=self._acks, timeout_ms=self._timeout_ms, topic_data=topics
+        )
+        asked: Asked = (
+            {ids[topic]: partitions for topic, partitions in by_topic.items()}
+            if version >= TOPIC_IDS_FROM
+            else dict(by_topic)
+        )
+        return version, asked, request
+
+    def _topic_id(self, topic: str) -> UUID:
+        topic_queue = self._accumulator.topics.get(topic)
+        topic_id = None if topic_queue is None else topic_queue.topic_id
+        return topic_id if isinstance(topic_id, UUID) else ZERO_UUID
+
+    def _measure(self, batches: list[ProducerBatch], now: float) -> None:
+        records = wire = raw = 0
+        waited = longest = 0.0
+        for batch in batches:
+            builder = batch.builder
+            records += builder.count
+            wire += len(builder.buffer)
+            raw += builder.raw_size
+            age = now - batch.created
+            waited += age
+            longest = max(longest, age)
+            batch.sent_at = now
+        self._metrics.batches_drained(len(batches), records, wire, raw, waited, longest, now)
+
+    def _answered(
+        self, asked: Asked, pending: PendingRequest, frame: memoryview | None, error: Exception | None
+    ) -> None:
+        self._unanswered -= 1
+        self._node.armed = BLOCKED
+        now = self._clock()
+        try:
+            if frame is None:
+                self._lose(asked, error, now)
+            else:
+                self._receive(asked, pending, frame, now)
+        except Exception as crash:  # noqa: BLE001 - the background never dies silently
+            self._crashed(crash)
+            return
+        self._released()
+        self.pump()
+
+    def _receive(self, asked: Asked, pending: PendingRequest, frame: memoryview, now: float) -> None:
+        try:
+            _, response = decode_response(ProduceResponse, frame, pending.version)
+        except ProtocolError as malformed:
+            self._lose(asked, malformed, now)
+            self.broker.drop(malformed)
+            return
+        node_id = self.broker.node_id
+        self._metrics.response_received(node_id, len(frame), now - pending.sent_at, now)
+        if response.throttle_time_ms > 0:
+            self._metrics.throttled(node_id, response.throttle_time_ms / 1000, now)
+            if pending.version >= THROTTLED_BY_CLIENT_FROM:
+                self.broker.throttle(response.throttle_time_ms / 1000)
+        by_id = pending.version >= TOPIC_IDS_FROM
+        for topic in response.responses:
+            partitions = asked.get(topic.topic_id if by_id else topic.name)
+            for answer in topic.partition_responses:
+                batch = None if partitions is None else partitions.pop(answer.index, None)
+                if batch is None:
+                    logger.warning("%r answered for a partition it was not asked for: %r", self.broker, answer)
+                    continue
+                self._settlement.answered(batch, answer, now)
+                self._heed(batch, answer, response.node_endpoints)
+        for partitions in asked.values():
+            for batch in partitions.values():
+                self._settlement.lost(batch, no_answer(batch, node_id), now)
+
+    def _heed(
+        self, batch: ProducerBatch, answer: PartitionProduceResponse, endpoints: tuple[NodeEndpoint, ...]
+    ) -> None:
+        leader = answer.current_leader
+        if answer.error_code and leader.leader_id >= 0 and leader.leader_epoch >= 0:
+            queue = batch.queue
+            self._leader_hint(queue.topic, queue.partition, leader.leader_id, leader.leader_epoch, endpoints)
+
+    def _lose(self, asked: Asked, cause: Exception | None, now: float) -> None:
+        error = cause
+        if not isinstance(error, ProducerError):
+            error = BrokerConnectionError(f"{self.broker.address} gave no answer: {cause}")
+        for partitions in asked.values():
+            for batch in partitions.values():
+                self._settlement.lost(batch, error, now)
+
+
+def _no_answer_expected(*_arguments: object) -> None:
+    """Answers to acks=0 do not exist."""
+
+
+def _ignore() -> None:
+    """Nobody is to be told."""

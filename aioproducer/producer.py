@@ -1,0 +1,336 @@
+"""The producer: the one class that most users see.
+
+`send` is a plain function. It checks where it is called from, has the value and the key
+serialized, and leaves the rest to the accumulator; what happens to the record comes through
+the delivery that it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from asyncio import _get_running_loop  # documented for those who write loops: no error, no cost
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
+
+import anyio
+
+from aioproducer.config import ProducerConfig
+from aioproducer.errors import (
+    IllegalStateError,
+    ProducerClosedError,
+    ProducerError,
+    ProducerNotStartedError,
+    SerializationError,
+    UnknownTopicError,
+    WrongLoopError,
+)
+from aioproducer.net.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from types import TracebackType
+
+    from typing_extensions import TypeVar
+
+    from aioproducer.config import ProducerOptions
+    from aioproducer.core.metadata_cache import PartitionMetadata
+    from aioproducer.core.metrics import Snapshot
+    from aioproducer.delivery import Delivery
+    from aioproducer.record import Buffer, Headers
+
+    K = TypeVar("K", default=Buffer)
+    V = TypeVar("V", default=Buffer)
+else:
+    from typing import TypeVar
+
+    K = TypeVar("K")
+    V = TypeVar("V")
+
+TURN = 0.003
+"""Seconds after which `drain` gives way to the event loop even where there is room."""
+
+_NOWHERE = object()
+"""The loop of a producer that cannot be sent to."""
+
+_numbers = itertools.count(1)
+
+
+class _Nothing:
+    """An awaitable that waits for nothing."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return iter(())  # type: ignore[return-value] # as good as a generator to `await`
+
+
+_NOTHING = _Nothing()
+
+
+class Producer(Generic[K, V]):
+    """Produces records to Apache Kafka, and to whatever speaks its protocol.
+
+    `bootstrap_servers` is "host:port,host:port" or a list of such; the options have Kafka's
+    names with underscores, milliseconds and Kafka's defaults (see `ProducerConfig`).
+    Serializers are callables that give bytes or None; without them keys and values are bytes.
+    Raises ConfigurationError. It may be made without a running event loop, and belongs to the
+    loop that it is started in.
+
+        async with Producer("localhost:9092") as producer:
+            metadata = await producer.send("orders", b"value", key=b"42")
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: Callable[[K], bytes | None] | None = None,
+        value_serializer: Callable[[V], bytes | None] | None = None,
+        **options: Unpack[ProducerOptions],
+    ) -> None:
+        self._set_up(
+            ProducerConfig(
+                bootstrap_servers=bootstrap_servers,
+                key_serializer=key_serializer,
+                value_serializer=value_serializer,
+                **options,
+            )
+        )
+
+    @classmethod
+    def from_config(cls, config: ProducerConfig) -> Self:
+        """Make a producer from a configuration, such as `ProducerConfig.from_env()` gives."""
+        producer = cls.__new__(cls)
+        producer._set_up(config)  # noqa: SLF001 - its own
+        return producer
+
+    def _set_up(self, config: ProducerConfig) -> None:
+        self.config = config
+        client_id = config.client_id
+        self.client_id = f"producer-{next(_numbers)}" if client_id is None else client_id
+        self._engine = Engine(config, self.client_id, self._on_failure)
+        accumulator = self._engine.accumulator
+        self._accumulator = accumulator
+        self._append = accumulator.append
+        self._is_plain = config.key_serializer is None and config.value_serializer is None
+        self._half = config.buffer_memory // 2
+        self._turn_ends = 0.0
+        self._loop: object = _NOWHERE
+        self._home: asyncio.AbstractEventLoop | None = None
+        self._start_scope: anyio.CancelScope | None = None
+        self._stop_task: asyncio.Task[None] | None = None
+        self._hurry = anyio.CancelScope()
+        self._is_stopped = False
+
+    async def start(self) -> None:
+        """Connect to the cluster.
+
+        Raises BootstrapError, which names each address and what went wrong with it, when no
+        bootstrap server can be used within `max_block_ms`, and IllegalStateError when the
+        producer was started before.
+        """
+        if self._is_stopped:
+            msg = "the producer was stopped; make a new one"
+            raise ProducerClosedError(msg)
+        if self._home is not None:
+            msg = "the producer is started already"
+            raise IllegalStateError(msg)
+        self._home = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
+            self._start_scope = scope
+            try:
+                await self._engine.start()
+            except BaseException:
+                self._is_stopped = True
+                with anyio.CancelScope(shield=True):
+                    await self._engine.stop()
+                raise
+            finally:
+                self._start_scope = None
+        if self._is_stopped:
+            msg = "the producer was stopped while it was starting"
+            raise ProducerClosedError(msg)
+        self._loop = self._home
+
+    async def stop(self, timeout: float | None = None) -> None:
+        """Send what is accepted, for `timeout` seconds at most, then fail the rest and close.
+
+        None is as long as it takes, which is `delivery_timeout_ms` at most. May be called
+        any number of times, by any task of the producer's loop, started or not.
+        """
+        self._is_stopped = True
+        if self._home is None:
+            return
+        if asyncio.get_running_loop() is not self._home:
+            raise self._refusal()
+        self._loop = _NOWHERE
+        if self._stop_task is None:
+            self._stop_task = self._home.create_task(
+                self._stop(timeout), name=f"aioproducer-{self.client_id}-stop"
+            )
+        try:
+            await asyncio.shield(self._stop_task)
+        except asyncio.CancelledError:
+            # Whoever has no time left to wait for records still gets everything closed.
+            self._hurry.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.shield(self._stop_task)
+            raise
+
+    async def _stop(self, timeout: float | None) -> None:
+        if self._start_scope is not None:
+            self._start_scope.cancel()
+        elif self._engine.failure is None:
+            with self._hurry, anyio.move_on_after(timeout):
+                try:
+                    await self._engine.settle(self._accumulator.outstanding(), None)
+                except ProducerError:  # pragma: no cover - settling raises nothing but its own timeout
+                    pass
+        await self._engine.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def send(  # noqa: PLR0913 - what a record is made of
+        self,
+        topic: str,
+        value: V | None = None,
+        *,
+        key: K | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Headers | None = None,
+    ) -> Delivery:
+        """Accept a record and return its `Delivery`: await it for the acknowledgement, or do not.
+
+        `partition` None lets the partitioner choose; `timestamp_ms` counts milliseconds since
+        the epoch, None for now; `headers` are (str, bytes or None) pairs or a mapping.
+
+        Raises at once what is wrong with the call: TypeError and ValueError, SerializationError,
+        PartitionerError, RecordTooLargeError, ProducerNotStartedError, ProducerClosedError,
+        ProducerFailedError, WrongLoopError, and BufferExhaustedError where the buffer and the
+        line before it are full. What happens later comes through the Delivery.
+        """
+        if _get_running_loop() is not self._loop:
+            raise self._refusal()
+        if self._is_plain:
+            return self._append(topic, value, key, partition, timestamp_ms, headers)  # type: ignore[arg-type] # without serializers they are buffers
+        return self._append(
+            topic,
+            self._serialized(topic, "value", self.config.value_serializer, value),
+            self._serialized(topic, "key", self.config.key_serializer, key),
+            partition,
+            timestamp_ms,
+            headers,
+        )
+
+    def drain(self) -> Awaitable[None]:
+        """Wait until less than half of `buffer_memory` is in use.
+
+        It costs next to nothing when that is so, and gives way to the event loop every few
+        milliseconds: call it in a loop of sends that awaits nothing else.
+        """
+        if self._accumulator.used < self._half and monotonic() < self._turn_ends:
+            return _NOTHING
+        return self._drain()
+
+    async def _drain(self) -> None:
+        self._check()
+        await asyncio.sleep(0)
+        while not self._engine.has_room():
+            await self._engine.room()
+            self._check()
+        self._turn_ends = monotonic() + TURN
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Send what lingers, and wait until everything accepted so far is acknowledged or has failed.
+
+        What failed is not raised here: each delivery tells. Raises CallTimeoutError after
+        `timeout` seconds; the records are still being sent then.
+        """
+        self._check()
+        await self._engine.settle(self._accumulator.outstanding(), timeout)
+
+    async def partitions_for(self, topic: str) -> tuple[PartitionMetadata, ...]:
+        """Return the topic's partitions and who leads them.
+
+        Raises UnknownTopicError when it does not become known within `max_block_ms`,
+        InvalidTopicError and AuthorizationError when it never will.
+        """
+        self._check()
+        metadata = self._engine.metadata
+        try:
+            with anyio.fail_after(self.config.max_block):
+                while topic not in metadata.topics:
+                    await self._engine.wait_for_topic(topic)
+                    self._check()
+                    self._engine.raise_for_topic(topic)
+        except TimeoutError as error:
+            if isinstance(error, ProducerError):
+                raise
+            code = metadata.errors.get(topic)
+            why = "no broker could be asked" if code is None else f"the brokers answer {code.name}"
+            msg = f"topic {topic!r} did not become known within {self.config.max_block_ms} ms: {why}"
+            raise UnknownTopicError(msg, topic=topic) from None
+        return metadata.topics[topic].partitions
+
+    def metrics(self) -> Snapshot:
+        """Return the producer's figures under Java's names, by group: see the README."""
+        return self._engine.metrics.snapshot(self._engine.clock(), self._engine.gauges())
+
+    def _check(self) -> None:
+        if _get_running_loop() is not self._loop:
+            raise self._refusal()
+
+    def _refusal(self) -> ProducerError:
+        if self._engine.failure is not None:
+            return self._engine.failed_error()
+        if self._is_stopped:
+            return ProducerClosedError("the producer was stopped")
+        if self._loop is _NOWHERE:
+            return ProducerNotStartedError(
+                "the producer is not started: use `async with`, or `await start()` first"
+            )
+        return WrongLoopError(
+            "the producer was called from another event loop or thread than the one it was started in: "
+            "use loop.call_soon_threadsafe, or anyio.from_thread"
+        )
+
+    def _on_failure(self) -> None:
+        self._loop = _NOWHERE
+
+    @staticmethod
+    def _serialized(
+        topic: str, field: str, serializer: Callable[[Any], bytes | None] | None, datum: object
+    ) -> Any:  # noqa: ANN401 - bytes, or what the accumulator will refuse
+        if serializer is None or datum is None:
+            return datum
+        try:
+            serialized = serializer(datum)
+        except Exception as error:
+            msg = f"the {field}_serializer raised {type(error).__name__} for topic {topic!r}: {error}"
+            raise SerializationError(msg, topic=topic, field=field) from error
+        if serialized is not None and not isinstance(serialized, (bytes, bytearray, memoryview)):
+            msg = (
+                f"the {field}_serializer gave {type(serialized).__name__} for topic {topic!r}; "
+                "it has to give bytes or None"
+            )
+            raise SerializationError(msg, topic=topic, field=field)
+        return serialized
+
+    def __repr__(self) -> str:
+        if self._engine.failure is not None:
+            state = "failed"
+        elif self._is_stopped:
+            state = "stopped"
+        else:
+            state = "not started" if self._loop is _NOWHERE else "running"
+        return f"<Producer {self.client_id!r} {state} {self._engine!r}>"
+

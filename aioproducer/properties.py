@@ -1,0 +1,238 @@
+r"""Options as others spell them: Java's properties, librdkafka's aliases, the environment.
+
+Whatever the source, its entries become options under their own names, with values that
+are still to be checked; what has no option here is refused with the reason, never dropped.
+
+    linger.ms=5                       ──┐
+    queue.buffering.max.kbytes=1024   ──┼──▶ {"linger_ms": 5, "buffer_memory": 1048576, …}
+    KAFKA_CLIENT_ID=web               ──┘
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from aioproducer.errors import ConfigurationError
+from aioproducer.options import INT_MAX, whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from aioproducer.options import Kind, Option
+
+logger = logging.getLogger("aioproducer.config")
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name of an option; where its unit differs, `convert` takes what `kind` allows."""
+
+    option: str
+    kind: Kind | None = None
+    convert: Callable[[Any], object] = int
+    unit: str = ""
+
+
+LIBRDKAFKA = {
+    "metadata_broker_list": Alias("bootstrap_servers"),
+    "queue_buffering_max_ms": Alias("linger_ms"),
+    "queue_buffering_max_kbytes": Alias("buffer_memory", whole(1), lambda kib: kib * 1024, " (in bytes)"),
+    # librdkafka's 0 is "for ever", which is longer than Kafka's protocol knows.
+    "message_timeout_ms": Alias("delivery_timeout_ms", whole(), lambda ms: ms or INT_MAX),
+    "request_required_acks": Alias("acks"),
+    "compression_codec": Alias("compression_type"),
+    "message_send_max_retries": Alias("retries"),
+    "max_in_flight": Alias("max_in_flight_requests_per_connection"),
+}
+
+ALIASES = {"partitioner_class": Alias("partitioner"), **LIBRDKAFKA}
+
+# What is not implemented yet, with the default that may be given all the same, as text.
+# Other names that begin with ssl_ or sasl_ are not implemented either.
+_NOT_IMPLEMENTED = {
+    "client_rack": "",
+    "config_providers": "",
+    "enable_metrics_push": "false",
+    "interceptor_classes": "",
+    "metadata_cluster_check_enable": "false",
+    "metric_reporters": "",
+    "partitioner_rack_aware": "false",
+    "transaction_two_phase_commit_enable": "false",
+    "ssl_protocol": "TLSv1.3",
+    "ssl_enabled_protocols": "TLSv1.2,TLSv1.3",
+    "ssl_endpoint_identification_algorithm": "https",
+    "ssl_keystore_type": "JKS",
+    "ssl_truststore_type": "JKS",
+    "sasl_mechanism": "GSSAPI",
+    "sasl_login_refresh_window_factor": "0.8",
+    "sasl_login_refresh_window_jitter": "0.05",
+    "sasl_login_refresh_min_period_seconds": "60",
+    "sasl_login_refresh_buffer_seconds": "300",
+    "sasl_login_retry_backoff_ms": "100",
+    "sasl_login_retry_backoff_max_ms": "10000",
+}
+
+_JVM_ONLY = frozenset(
+    {
+        "auto_include_jmx_reporter",
+        "buffer_memory_allocation_strategy",
+        "sasl_client_callback_handler_class",
+        "sasl_kerberos_kinit_cmd",
+        "sasl_kerberos_min_time_before_relogin",
+        "sasl_kerberos_ticket_renew_jitter",
+        "sasl_kerberos_ticket_renew_window_factor",
+        "sasl_login_callback_handler_class",
+        "sasl_login_class",
+        "sasl_oauthbearer_jwt_retriever_class",
+        "sasl_oauthbearer_jwt_validator_class",
+        "security_providers",
+        "ssl_engine_factory_class",
+        "ssl_keymanager_algorithm",
+        "ssl_provider",
+        "ssl_secure_random_implementation",
+        "ssl_trustmanager_algorithm",
+    }
+)
+
+
+def _is_known_elsewhere(name: str) -> bool:
+    return name in _JVM_ONLY or name in _NOT_IMPLEMENTED or name.startswith(("ssl_", "sasl_"))
+
+
+def refuse_foreign(name: str, value: object, options: Mapping[str, Option]) -> None:
+    """Raise `ConfigurationError` for what is none of `options`, unless it is a default that changes nothing.
+
+    The value may be a secret, or be meant for a secret's option, so that it is never told.
+    """
+    plain = name.replace(".", "_").lower()
+    if not _is_known_elsewhere(plain):
+        message = f"unknown option {name!r}: {_hint(name, plain, options)}"
+    elif _as_text(value).lower() == _NOT_IMPLEMENTED.get(plain, "").lower():
+        return
+    elif plain in _JVM_ONLY:
+        message = f"{name} has no meaning outside the JVM"
+    else:
+        message = f"{name} is not implemented yet"
+    raise ConfigurationError(message, option=name)
+
+
+def _hint(name: str, plain: str, options: Mapping[str, Option]) -> str:
+    if plain in options:
+        return f"it is spelled {plain} as a keyword, {options[plain].java_name} in properties"
+    if plain in ALIASES:
+        return f"it is called {ALIASES[plain].option} here{ALIASES[plain].unit}"
+    if near := nearest(plain, options):
+        return f"did you mean {(options[near].java_name if '.' in name else near)!r}?"
+    return "a producer has none with a name like that"
+
+
+def nearest(name: str, options: Mapping[str, Option], *, similarity: float = 0.6) -> str | None:
+    """Return the option whose name is most like `name`, None where none is."""
+    return next(iter(difflib.get_close_matches(name, options, n=1, cutoff=similarity)), None)
+
+
+def _as_text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case list() | tuple():
+            return ",".join(map(str, value))
+        case _:
+            return str(value).strip()
+
+
+def own_options(properties: Mapping[str, object], options: Mapping[str, Option]) -> dict[str, object]:
+    """Return what `properties` say under the names of `options`; texts are read, other values kept."""
+    found: dict[str, object] = {}
+    origin: dict[str, str] = {}
+    for name, value in properties.items():
+        plain = name.replace(".", "_")
+        alias = ALIASES.get(plain, Alias(plain))
+        if alias.option not in options:
+            refuse_foreign(name, value, options)
+            continue
+        if alias.option in found:
+            message = f"{alias.option} is given twice, as {origin[alias.option]!r} and as {name!r}"
+            raise ConfigurationError(message, option=alias.option)
+        origin[alias.option] = name
+        found[alias.option] = _own_value(name, value, options[alias.option], alias)
+    return found
+
+
+def _own_value(name: str, value: object, option: Option, alias: Alias) -> object:
+    spelled = replace(option, name=name, kind=alias.kind or option.kind)
+    given = spelled.read(value) if isinstance(value, str) else value
+    return given if alias.kind is None else alias.convert(spelled.take(given))
+
+
+def from_librdkafka(properties: Mapping[str, object]) -> bool:
+    """Tell whether a name in `properties` is one that only librdkafka has."""
+    return any(name.replace(".", "_") in LIBRDKAFKA for name in properties)
+
+
+def environment_properties(
+    environ: Mapping[str, str], prefix: str, options: Mapping[str, Option]
+) -> dict[str, str]:
+    """Return the variables that name an option after `prefix`; one that nearly does is warned of.
+
+    An empty variable counts as not set: compose files and charts leave them behind.
+    """
+    found: dict[str, str] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(prefix) or not text:
+            continue
+        name = variable.removeprefix(prefix).lower()
+        if name in options or name in ALIASES or _is_known_elsewhere(name):
+            found[name] = text
+        # Others have such variables as well (KAFKA_HOME, KAFKA_OPTS), so only a near miss
+        # is worth a word.
+        elif near := nearest(name, options, similarity=0.8):
+            logger.warning("Ignoring %s: it is no option; did you mean %s%s?", variable, prefix, near.upper())
+    return found
+
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_ENTRY = re.compile(r"\A((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)\Z", re.DOTALL)
+_ESCAPE = re.compile(r"((?:\\u[0-9A-Fa-f]{4})+)|\\(.)", re.DOTALL)
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """Parse a `.properties` file as `java.util.Properties.load` does; the last of equal keys counts."""
+    properties: dict[str, str] = {}
+    for line in _logical_lines(text):
+        [(key, value)] = _ENTRY.findall(line)
+        properties[_unescape(key)] = _unescape(value)
+    return properties
+
+
+def _logical_lines(text: str) -> list[str]:
+    lines: list[str] = []
+    continues = False
+    for natural in _LINE_END.split(text):
+        line = natural.lstrip(" \t\f")
+        if not continues and (not line or line[0] in "#!"):
+            continue
+        head = lines.pop() if continues else ""
+        # An even number of backslashes is so many escaped ones.
+        continues = (len(line) - len(line.rstrip("\\"))) % 2 == 1
+        lines.append(head + (line[:-1] if continues else line))
+    return lines
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPE.sub(_unescaped, text)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    units, character = escape.groups()
+    if units:
+        # Java's escapes are UTF-16, in which some characters take two of them.
+        return bytes.fromhex(units.replace("\\u", "")).decode("utf-16-be", "replace")
+    if character == "u":
+        message = "a properties file has \\u without four hexadecimal digits behind it"
+        raise ConfigurationError(message)
+    return {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}.get(character, character)

@@ -1,0 +1,213 @@
+"""ApiVersions: which versions of which APIs a broker speaks, the first question on every connection.
+
+The one idea: the question itself has versions, which the asker cannot know yet. A broker
+that is asked in a version it has not answers UNSUPPORTED_VERSION in version 0, whose form
+everybody can read (KIP-511), and `ApiVersionsResponse` reads and writes it so.
+"""
+
+# ruff: noqa: ARG002, ARG003, PLR2004 -- versions and tags say themselves best; some structs are alike in all
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from struct import Struct as Layout
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.api import ApiKey, VersionRange
+from aioproducer.protocol.primitives import Writer
+
+if TYPE_CHECKING:
+    from aioproducer.protocol.primitives import Reader
+
+_VERSIONS = VersionRange(0, 4)
+_FLEXIBLE_FROM = 3
+_THREE_INT16 = Layout(">hhh")
+_TWO_INT16 = Layout(">hh")
+
+_SOFTWARE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
+_NOT_IN_SOFTWARE_NAME = re.compile(r"[^a-zA-Z0-9\-.]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiVersion:
+    """The versions of one API; `api_key` may be one that we do not know."""
+
+    api_key: int
+    min_version: int
+    max_version: int
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        writer.pack(_THREE_INT16, self.api_key, self.min_version, self.max_version)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        api = cls(*reader.unpack(_THREE_INT16))
+        reader.tagged_fields()
+        return api
+
+
+@dataclass(frozen=True, slots=True)
+class SupportedFeatureKey:
+    """The levels of a feature that this broker could run."""
+
+    name: str
+    min_version: int
+    max_version: int
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        writer.string(self.name)
+        writer.pack(_TWO_INT16, self.min_version, self.max_version)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        feature = cls(reader.string(), *reader.unpack(_TWO_INT16))
+        reader.tagged_fields()
+        return feature
+
+
+@dataclass(frozen=True, slots=True)
+class FinalizedFeatureKey:
+    """The levels of a feature that the cluster has agreed on; the maximum is the one in force."""
+
+    name: str
+    max_version_level: int
+    min_version_level: int
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        writer.string(self.name)
+        writer.pack(_TWO_INT16, self.max_version_level, self.min_version_level)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        feature = cls(reader.string(), *reader.unpack(_TWO_INT16))
+        reader.tagged_fields()
+        return feature
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiVersionsResponse:
+    """The broker's versions, and from version 3 the cluster's features."""
+
+    api_key: ClassVar[ApiKey] = ApiKey.API_VERSIONS
+    versions: ClassVar[VersionRange] = _VERSIONS
+    flexible_from: ClassVar[int] = _FLEXIBLE_FROM
+
+    error_code: int
+    api_keys: tuple[ApiVersion, ...]
+    throttle_time_ms: int = 0
+    """From version 1."""
+    supported_features: tuple[SupportedFeatureKey, ...] = ()
+    """From version 3, which leaves out those whose minimum is 0."""
+    finalized_features_epoch: int = -1
+    """From version 3. The features with the highest epoch are the latest; -1 is unknown."""
+    finalized_features: tuple[FinalizedFeatureKey, ...] = ()
+    """From version 3; valid if the epoch is not -1."""
+    zk_migration_ready: bool = False
+    """From version 3."""
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has, those of version 0 if the error is UNSUPPORTED_VERSION."""
+        if self.error_code == ErrorCode.UNSUPPORTED_VERSION:
+            writer.flexible = False
+            version = 0
+        writer.int16(self.error_code)
+        writer.structs(self.api_keys, version)
+        if version >= 1:
+            writer.int32(self.throttle_time_ms)
+        if version >= _FLEXIBLE_FROM:
+            writer.tagged_fields(self._tagged_fields(version))
+
+    def _tagged_fields(self, version: int) -> dict[int, Writer]:
+        fields = {}
+        if self.supported_features:
+            fields[0] = Writer(flexible=True)
+            fields[0].structs(self.supported_features, version)
+        if self.finalized_features_epoch != -1:
+            fields[1] = Writer(flexible=True)
+            fields[1].int64(self.finalized_features_epoch)
+        if self.finalized_features:
+            fields[2] = Writer(flexible=True)
+            fields[2].structs(self.finalized_features, version)
+        if self.zk_migration_ready:
+            fields[3] = Writer(flexible=True)
+            fields[3].boolean(self.zk_migration_ready)
+        return fields
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has, those of version 0 if the error is UNSUPPORTED_VERSION."""
+        error_code = reader.int16()
+        if error_code == ErrorCode.UNSUPPORTED_VERSION:
+            reader.flexible = False
+            # An answer that ends behind the error is as good as an empty list.
+            api_keys = reader.structs(ApiVersion, 0) if reader.remaining else ()
+            return cls(error_code=error_code, api_keys=api_keys)
+        api_keys = reader.structs(ApiVersion, version)
+        throttle_time_ms = reader.int32() if version >= 1 else 0
+        tags = reader.tagged_fields()
+        response = cls(
+            error_code=error_code,
+            api_keys=api_keys,
+            throttle_time_ms=throttle_time_ms,
+            supported_features=tags[0].structs(SupportedFeatureKey, version) if 0 in tags else (),
+            finalized_features_epoch=tags[1].int64() if 1 in tags else -1,
+            finalized_features=tags[2].structs(FinalizedFeatureKey, version) if 2 in tags else (),
+            zk_migration_ready=tags[3].boolean() if 3 in tags else False,
+        )
+        for tag in tags.keys() & {0, 1, 2, 3}:
+            tags[tag].expect_end()
+        return response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiVersionsRequest:
+    """Asks for the broker's versions and introduces the client (from version 3)."""
+
+    api_key: ClassVar[ApiKey] = ApiKey.API_VERSIONS
+    versions: ClassVar[VersionRange] = _VERSIONS
+    flexible_from: ClassVar[int] = _FLEXIBLE_FROM
+    response = ApiVersionsResponse
+
+    client_software_name: str = ""
+    client_software_version: str = ""
+
+    @property
+    def has_valid_software(self) -> bool:
+        """Whether a broker accepts the name and version; else version 3 and up get INVALID_REQUEST."""
+        return all(map(_SOFTWARE_NAME.fullmatch, (self.client_software_name, self.client_software_version)))
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        if version >= _FLEXIBLE_FROM:
+            writer.string(self.client_software_name)
+            writer.string(self.client_software_version)
+            writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        if version < _FLEXIBLE_FROM:
+            return cls()
+        request = cls(client_software_name=reader.string(), client_software_version=reader.string())
+        reader.tagged_fields()
+        return request
+
+
+def software_name(text: str) -> str:
+    """Return `text` with only what Kafka allows in a client's name or version (KIP-511).
+
+    >>> software_name("1.2.0+git 5")
+    '1.2.0-git-5'
+    """
+    return _NOT_IN_SOFTWARE_NAME.sub("-", text).strip("-.") or "unknown"

@@ -1,0 +1,298 @@
+"""Metadata: the brokers of the cluster, the partitions of topics, and who leads each.
+
+The one idea: one answer serves bootstrap and refresh. It is the answering broker's view,
+which may be older than another's: `leader_epoch` tells which of two answers is newer.
+"""
+
+# ruff: noqa: PLR2004 -- a version says itself best
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct as Layout
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from aioproducer.protocol.api import ApiKey, VersionRange, lacks
+from aioproducer.protocol.primitives import ZERO_UUID
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from aioproducer.protocol.primitives import Reader, Writer
+
+_VERSIONS = VersionRange(0, 13)
+_FLEXIBLE_FROM = 9
+_NO_OPERATIONS = -(2**31)
+
+_PARTITION_V0 = Layout(">hii")
+_PARTITION_V7 = Layout(">hiii")
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataResponseBroker:
+    """Where a broker listens for the clients of the listener that was asked."""
+
+    node_id: int
+    host: str
+    port: int
+    rack: str | None = None
+    """From version 1."""
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        writer.int32(self.node_id)
+        writer.string(self.host)
+        writer.int32(self.port)
+        if version >= 1:
+            writer.nullable_string(self.rack)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        broker = cls(
+            node_id=reader.int32(),
+            host=reader.string(),
+            port=reader.int32(),
+            rack=reader.nullable_string() if version >= 1 else None,
+        )
+        reader.tagged_fields()
+        return broker
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataResponsePartition:
+    """A partition: its leader and its replicas, as node ids."""
+
+    error_code: int
+    """LEADER_NOT_AVAILABLE while it has no leader."""
+    partition_index: int
+    leader_id: int
+    """-1 for none."""
+    leader_epoch: int = -1
+    """From version 7."""
+    replica_nodes: tuple[int, ...] = ()
+    isr_nodes: tuple[int, ...] = ()
+    """The replicas that are in sync with the leader."""
+    offline_replicas: tuple[int, ...] = ()
+    """From version 5."""
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        if version >= 7:
+            epoch = self.leader_epoch
+            writer.pack(_PARTITION_V7, self.error_code, self.partition_index, self.leader_id, epoch)
+        else:
+            writer.pack(_PARTITION_V0, self.error_code, self.partition_index, self.leader_id)
+        writer.int32_array(self.replica_nodes)
+        writer.int32_array(self.isr_nodes)
+        if version >= 5:
+            writer.int32_array(self.offline_replicas)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        if version >= 7:
+            error_code, partition_index, leader_id, leader_epoch = reader.unpack(_PARTITION_V7)
+        else:
+            error_code, partition_index, leader_id = reader.unpack(_PARTITION_V0)
+            leader_epoch = -1
+        partition = cls(
+            error_code=error_code,
+            partition_index=partition_index,
+            leader_id=leader_id,
+            leader_epoch=leader_epoch,
+            replica_nodes=reader.int32_array(),
+            isr_nodes=reader.int32_array(),
+            offline_replicas=reader.int32_array() if version >= 5 else (),
+        )
+        reader.tagged_fields()
+        return partition
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataResponseTopic:
+    """A topic and its partitions, or the `error_code` that says why there are none."""
+
+    error_code: int
+    name: str | None
+    """None (from version 12) for a topic that was asked for by an id nobody knows."""
+    topic_id: UUID = ZERO_UUID
+    """From version 10."""
+    is_internal: bool = False
+    """From version 1."""
+    partitions: tuple[MetadataResponsePartition, ...] = ()
+    topic_authorized_operations: int = _NO_OPERATIONS
+    """A bit for each ACL operation; from version 8, if asked for."""
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        if version < 12 and self.name is None:
+            raise lacks(self, version, "name")
+        if version < 8 and self.topic_authorized_operations != _NO_OPERATIONS:
+            raise lacks(self, version, "topic_authorized_operations")
+        writer.int16(self.error_code)
+        writer.nullable_string(self.name)
+        if version >= 10:
+            writer.uuid(self.topic_id)
+        if version >= 1:
+            writer.boolean(self.is_internal)
+        writer.structs(self.partitions, version)
+        if version >= 8:
+            writer.int32(self.topic_authorized_operations)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        topic = cls(
+            error_code=reader.int16(),
+            name=reader.nullable_string() if version >= 12 else reader.string(),
+            topic_id=reader.uuid() if version >= 10 else ZERO_UUID,
+            is_internal=reader.boolean() if version >= 1 else False,
+            partitions=reader.structs(MetadataResponsePartition, version),
+            topic_authorized_operations=reader.int32() if version >= 8 else _NO_OPERATIONS,
+        )
+        reader.tagged_fields()
+        return topic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataResponse:
+    """The cluster as the answering broker sees it."""
+
+    api_key: ClassVar[ApiKey] = ApiKey.METADATA
+    versions: ClassVar[VersionRange] = _VERSIONS
+    flexible_from: ClassVar[int] = _FLEXIBLE_FROM
+
+    throttle_time_ms: int = 0
+    """From version 3."""
+    brokers: tuple[MetadataResponseBroker, ...]
+    """The brokers that are alive."""
+    cluster_id: str | None = None
+    """From version 2."""
+    controller_id: int = -1
+    """From version 1."""
+    topics: tuple[MetadataResponseTopic, ...]
+    cluster_authorized_operations: int = _NO_OPERATIONS
+    """Versions 8 to 10, if asked for."""
+    error_code: int = 0
+    """From version 13: REBOOTSTRAP_REQUIRED, for example."""
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        if not 8 <= version <= 10 and self.cluster_authorized_operations != _NO_OPERATIONS:
+            raise lacks(self, version, "cluster_authorized_operations")
+        if version >= 3:
+            writer.int32(self.throttle_time_ms)
+        writer.structs(self.brokers, version)
+        if version >= 2:
+            writer.nullable_string(self.cluster_id)
+        if version >= 1:
+            writer.int32(self.controller_id)
+        writer.structs(self.topics, version)
+        if 8 <= version <= 10:
+            writer.int32(self.cluster_authorized_operations)
+        if version >= 13:
+            writer.int16(self.error_code)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        response = cls(
+            throttle_time_ms=reader.int32() if version >= 3 else 0,
+            brokers=reader.structs(MetadataResponseBroker, version),
+            cluster_id=reader.nullable_string() if version >= 2 else None,
+            controller_id=reader.int32() if version >= 1 else -1,
+            topics=reader.structs(MetadataResponseTopic, version),
+            cluster_authorized_operations=reader.int32() if 8 <= version <= 10 else _NO_OPERATIONS,
+            error_code=reader.int16() if version >= 13 else 0,
+        )
+        reader.tagged_fields()
+        return response
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRequestTopic:
+    """A topic to tell of: by name, or from version 12 by id with the name None."""
+
+    name: str | None
+    """May be None from version 10."""
+    topic_id: UUID = ZERO_UUID
+    """From version 10; brokers look it up from version 12."""
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        if version < 10 and self.name is None:
+            raise lacks(self, version, "name")
+        if version >= 10:
+            writer.uuid(self.topic_id)
+        writer.nullable_string(self.name)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        topic = cls(
+            topic_id=reader.uuid() if version >= 10 else ZERO_UUID,
+            name=reader.nullable_string() if version >= 10 else reader.string(),
+        )
+        reader.tagged_fields()
+        return topic
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataRequest:
+    """Asks for the brokers and for the partitions of topics."""
+
+    api_key: ClassVar[ApiKey] = ApiKey.METADATA
+    versions: ClassVar[VersionRange] = _VERSIONS
+    flexible_from: ClassVar[int] = _FLEXIBLE_FROM
+    response = MetadataResponse
+
+    topics: tuple[MetadataRequestTopic, ...] | None
+    """None (from version 1) for all topics, empty for none; in version 0 empty is all."""
+    allow_auto_topic_creation: bool = True
+    """From version 4; earlier brokers create topics as they are configured."""
+    include_cluster_authorized_operations: bool = False
+    """Versions 8 to 10."""
+    include_topic_authorized_operations: bool = False
+    """From version 8."""
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+        if version < 1 and self.topics is None:
+            raise lacks(self, version, "topics")
+        if version < 4 and not self.allow_auto_topic_creation:
+            raise lacks(self, version, "allow_auto_topic_creation")
+        if not 8 <= version <= 10 and self.include_cluster_authorized_operations:
+            raise lacks(self, version, "include_cluster_authorized_operations")
+        if version < 8 and self.include_topic_authorized_operations:
+            raise lacks(self, version, "include_topic_authorized_operations")
+        writer.nullable_structs(self.topics, version)
+        if version >= 4:
+            writer.boolean(self.allow_auto_topic_creation)
+        if 8 <= version <= 10:
+            writer.boolean(self.include_cluster_authorized_operations)
+        if version >= 8:
+            writer.boolean(self.include_topic_authorized_operations)
+        writer.tagged_fields()
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has."""
+        topics = (
+            reader.nullable_structs(MetadataRequestTopic, version)
+            if version >= 1
+            else reader.structs(MetadataRequestTopic, version)
+        )
+        request = cls(
+            topics=topics,
+            allow_auto_topic_creation=reader.boolean() if version >= 4 else True,
+            include_cluster_authorized_operations=reader.boolean() if 8 <= version <= 10 else False,
+            include_topic_authorized_operations=reader.boolean() if version >= 8 else False,
+        )
+        reader.tagged_fields()
+        return request

@@ -1,0 +1,401 @@
+"""The primitive types of Kafka's protocol: a `Reader` over received bytes, a `Writer` for bytes to send.
+
+The one idea: Kafka has two encodings of the same types, classic and flexible (KIP-482),
+and whoever makes the Reader or Writer says which. A message then reads the same in both,
+and the tagged section at the end of every struct is simply nothing in the classic one:
+
+    type            classic                       flexible
+    string, bytes   int16 or int32 length         unsigned varint of length + 1
+    array           int32 count                   unsigned varint of count + 1
+    null            length -1                     0
+    end of struct   nothing                       tagged fields
+
+A Reader trusts nothing: whatever is wrong with the bytes is a `ProtocolError`, and no
+length or count makes it allocate or loop more than the bytes at hand can pay for.
+"""
+
+from __future__ import annotations
+
+from struct import Struct as Layout
+from struct import error as LayoutError  # noqa: N812 -- it is a class, lower-case by age alone
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
+from uuid import UUID
+
+from aioproducer.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Chunk: TypeAlias = bytes | bytearray | memoryview
+"""A piece of a message, as sockets take it."""
+
+ZERO_UUID = UUID(int=0)
+"""What Kafka sends where there is no id."""
+
+_INT8 = Layout(">b")
+_INT16 = Layout(">h")
+_INT32 = Layout(">i")
+_INT64 = Layout(">q")
+_INT16_MAX = 0x7FFF
+_UINT32_MAX = 0xFFFF_FFFF
+_VARINT_SHIFTS = (0, 7, 14, 21, 28)
+_VARINT_LAST = 0x7F
+
+
+class Struct(Protocol):
+    """A part of a message: it writes itself, and its class reads it, in any version."""
+
+    def write(self, writer: Writer, version: int) -> None:
+        """Append the fields that `version` has."""
+
+    @classmethod
+    def read(cls, reader: Reader, version: int) -> Self:
+        """Take the fields that `version` has; the others get their defaults."""
+        ...
+
+
+S = TypeVar("S", bound=Struct)
+
+
+class Reader:
+    """Takes primitives off `data`, one after the other; `flexible` says in which encoding."""
+
+    __slots__ = ("_at", "_data", "flexible")
+
+    def __init__(self, data: Chunk, *, flexible: bool = False) -> None:
+        self._data = data
+        self._at = 0
+        self.flexible = flexible
+
+    @property
+    def remaining(self) -> int:
+        """How many bytes are not taken yet."""
+        return len(self._data) - self._at
+
+    def expect_end(self) -> None:
+        """Raise ProtocolError if bytes are left over."""
+        if self.remaining:
+            msg = f"{self.remaining} of {len(self._data)} bytes are left over behind the last field"
+            raise ProtocolError(msg)
+
+    def unpack(self, layout: Layout) -> tuple[Any, ...]:
+        """Take a run of fixed-size fields at once."""
+        try:
+            values = layout.unpack_from(self._data, self._at)
+        except LayoutError:
+            raise self._too_short(layout.size) from None
+        self._at += layout.size
+        return values
+
+    def skip_if(self, expected: bytes) -> bool:
+        """Step over `expected` if just that comes next, and say whether it did."""
+        end = self._at + len(expected)
+        if self._data[self._at : end] != expected:
+            return False
+        self._at = end
+        return True
+
+    def int8(self) -> int:
+        """Take a signed byte."""
+        value: int = self.unpack(_INT8)[0]
+        return value
+
+    def int16(self) -> int:
+        """Take a signed 16-bit number."""
+        value: int = self.unpack(_INT16)[0]
+        return value
+
+    def int32(self) -> int:
+        """Take a signed 32-bit number."""
+        value: int = self.unpack(_INT32)[0]
+        return value
+
+    def int64(self) -> int:
+        """Take a signed 64-bit number."""
+        value: int = self.unpack(_INT64)[0]
+        return value
+
+    def boolean(self) -> bool:
+        """Take a byte; anything but 0 is true."""
+        return self.int8() != 0
+
+    def uuid(self) -> UUID:
+        """Take 16 bytes; all zero is `ZERO_UUID`."""
+        raw = bytes(self._take(16))
+        return UUID(bytes=raw) if any(raw) else ZERO_UUID
+
+    def unsigned_varint(self) -> int:
+        """Take a number of 7 bits a byte, lowest first, five bytes and 32 bits at most."""
+        data, at, value = self._data, self._at, 0
+        try:
+            for shift in _VARINT_SHIFTS:
+                byte = data[at]
+                at += 1
+                value |= (byte & 0x7F) << shift
+                if byte <= _VARINT_LAST:
+                    break
+            else:
+                value = _UINT32_MAX + 1
+        except IndexError:
+            raise self._too_short(at + 1 - self._at) from None
+        if value > _UINT32_MAX:
+            msg = f"the unsigned varint at byte {self._at} is longer than 32 bits"
+            raise ProtocolError(msg)
+        self._at = at
+        return value
+
+    def string(self) -> str:
+        """Take a text that must not be null."""
+        return self._text(self._not_null(self._string_length()))
+
+    def nullable_string(self) -> str | None:
+        """Take a text or None."""
+        length = self._string_length()
+        return None if length is None else self._text(length)
+
+    def bytes_(self) -> bytes:
+        """Take bytes that must not be null."""
+        return bytes(self._take(self._not_null(self._length())))
+
+    def nullable_bytes(self) -> bytes | None:
+        """Take bytes or None."""
+        length = self._length()
+        return None if length is None else bytes(self._take(length))
+
+    def records(self) -> memoryview | None:
+        """Take record batches, without a copy: the view keeps the received bytes alive."""
+        length = self._length()
+        return None if length is None else memoryview(self._take(length))
+
+    def array_size(self) -> int:
+        """Take the count of an array that must not be null; it is at most `remaining`."""
+        return self._not_null(self.nullable_array_size())
+
+    def nullable_array_size(self) -> int | None:
+        """Take the count of an array, None for null; it is at most `remaining`."""
+        count = self._length()
+        # No element is smaller than a byte, so a larger count is a lie, and is
+        # found out before a loop or an allocation believes it.
+        if count is not None and count > self.remaining:
+            msg = f"an array of {count} elements cannot be in the {self.remaining} bytes that follow"
+            raise ProtocolError(msg)
+        return count
+
+    def structs(self, kind: type[S], version: int) -> tuple[S, ...]:
+        """Take an array of structs that must not be null."""
+        read = kind.read
+        return tuple([read(self, version) for _ in range(self.array_size())])
+
+    def nullable_structs(self, kind: type[S], version: int) -> tuple[S, ...] | None:
+        """Take an array of structs or None."""
+        count = self.nullable_array_size()
+        return None if count is None else tuple([kind.read(self, version) for _ in range(count)])
+
+    def int32_array(self) -> tuple[int, ...]:
+        """Take an array of signed 32-bit numbers."""
+        return self.unpack(Layout(f">{self.array_size()}i"))
+
+    def string_array(self) -> tuple[str, ...]:
+        """Take an array of texts."""
+        return tuple([self.string() for _ in range(self.array_size())])
+
+    def tagged_fields(self) -> Mapping[int, Reader]:
+        """Take the tagged section that ends a struct: a Reader for each tag, none in the classic encoding.
+
+        The caller reads the tags it knows and leaves the others, which are newer than it is.
+        """
+        if not self.flexible or self.skip_if(b"\x00"):
+            return _NO_FIELDS
+        fields = {}
+        for _ in range(self.unsigned_varint()):
+            tag = self.unsigned_varint()
+            fields[tag] = Reader(self._take(self.unsigned_varint()), flexible=True)
+        return fields
+
+    def _take(self, length: int) -> Chunk:
+        end = self._at + length
+        if end > len(self._data):
+            raise self._too_short(length)
+        taken = self._data[self._at : end]
+        self._at = end
+        return taken
+
+    def _text(self, length: int) -> str:
+        try:
+            return str(self._take(length), "utf-8")
+        except UnicodeDecodeError as error:
+            msg = f"the string of {length} bytes before byte {self._at} is not UTF-8: {error.reason}"
+            raise ProtocolError(msg) from None
+
+    def _string_length(self) -> int | None:
+        return self._length() if self.flexible else self._known(self.int16())
+
+    def _length(self) -> int | None:
+        return self._known(self.unsigned_varint() - 1 if self.flexible else self.int32())
+
+    def _known(self, length: int) -> int | None:
+        if length < -1:
+            msg = f"the length before byte {self._at} is {length}"
+            raise ProtocolError(msg)
+        return None if length == -1 else length
+
+    def _not_null(self, length: int | None) -> int:
+        if length is None:
+            msg = f"the field before byte {self._at} is null, which it must not be"
+            raise ProtocolError(msg)
+        return length
+
+    def _too_short(self, needed: int) -> ProtocolError:
+        return ProtocolError(
+            f"the field at byte {self._at} needs {needed} bytes, but {self.remaining} are left"
+        )
+
+
+_NO_FIELDS: Mapping[int, Reader] = {}
+
+
+class Writer:
+    """Collects primitives into `chunks`; `flexible` says in which encoding.
+
+    Small fields gather in a buffer of the Writer's own; record batches stay where they are.
+    A number that its type cannot hold raises `struct.error`: it is the caller's mistake.
+    """
+
+    __slots__ = ("_chunks", "_chunks_size", "_fields", "flexible")
+
+    def __init__(self, *, flexible: bool = False) -> None:
+        self._chunks: list[Chunk] = []
+        self._chunks_size = 0
+        self._fields = bytearray()
+        self.flexible = flexible
+
+    @property
+    def size(self) -> int:
+        """How many bytes the chunks have together."""
+        return self._chunks_size + len(self._fields)
+
+    def chunks(self) -> list[Chunk]:
+        """Return what was written, in order; none of the chunks is empty."""
+        return [*self._chunks, self._fields] if self._fields else list(self._chunks)
+
+    def pack(self, layout: Layout, *values: object) -> None:
+        """Append a run of fixed-size fields at once."""
+        self._fields += layout.pack(*values)
+
+    def int8(self, value: int) -> None:
+        """Append a signed byte."""
+        self._fields += _INT8.pack(value)
+
+    def int16(self, value: int) -> None:
+        """Append a signed 16-bit number."""
+        self._fields += _INT16.pack(value)
+
+    def int32(self, value: int) -> None:
+        """Append a signed 32-bit number."""
+        self._fields += _INT32.pack(value)
+
+    def int64(self, value: int) -> None:
+        """Append a signed 64-bit number."""
+        self._fields += _INT64.pack(value)
+
+    def boolean(self, value: bool) -> None:  # noqa: FBT001 -- the value is the argument
+        """Append 1 for true, 0 for false."""
+        self._fields.append(1 if value else 0)
+
+    def uuid(self, value: UUID) -> None:
+        """Append 16 bytes."""
+        self._fields += value.bytes
+
+    def unsigned_varint(self, value: int) -> None:
+        """Append a number of 7 bits a byte, lowest first."""
+        fields = self._fields
+        while value > _VARINT_LAST:
+            fields.append(value & 0x7F | 0x80)
+            value >>= 7
+        fields.append(value)
+
+    def string(self, value: str) -> None:
+        """Append a text."""
+        self.nullable_string(value)
+
+    def nullable_string(self, value: str | None) -> None:
+        """Append a text or None."""
+        text = None if value is None else value.encode()
+        length = -1 if text is None else len(text)
+        if self.flexible:
+            self.unsigned_varint(length + 1)
+        elif length > _INT16_MAX:
+            msg = (
+                f"a string of {length} bytes is longer than the {_INT16_MAX} that Kafka's classic form holds"
+            )
+            raise ValueError(msg)
+        else:
+            self.int16(length)
+        if text:
+            self._fields += text
+
+    def bytes_(self, value: Chunk) -> None:
+        """Append bytes, copied."""
+        self.nullable_bytes(value)
+
+    def nullable_bytes(self, value: Chunk | None) -> None:
+        """Append bytes, copied, or None."""
+        self._length(value)
+        if value:
+            self._fields += value
+
+    def records(self, batches: Chunk | None) -> None:
+        """Append record batches as a chunk of their own, not copied, or None."""
+        self._length(batches)
+        if batches:
+            fields = self._fields
+            self._chunks.append(fields)
+            self._chunks.append(batches)
+            self._chunks_size += len(fields) + len(batches)
+            self._fields = bytearray()
+
+    def structs(self, items: Sequence[Struct], version: int) -> None:
+        """Append an array of structs."""
+        self._length(items)
+        for item in items:
+            item.write(self, version)
+
+    def nullable_structs(self, items: Sequence[Struct] | None, version: int) -> None:
+        """Append an array of structs or None."""
+        if items is None:
+            self._length(None)
+        else:
+            self.structs(items, version)
+
+    def int32_array(self, values: Sequence[int]) -> None:
+        """Append an array of signed 32-bit numbers."""
+        self._length(values)
+        self._fields += Layout(f">{len(values)}i").pack(*values)
+
+    def string_array(self, values: Sequence[str]) -> None:
+        """Append an array of texts."""
+        self._length(values)
+        for value in values:
+            self.nullable_string(value)
+
+    def tagged_fields(self, fields: Mapping[int, Writer] | None = None) -> None:
+        """Append the tagged section that ends a struct: nothing in the classic encoding."""
+        if not self.flexible:
+            return
+        if not fields:
+            self._fields.append(0)
+            return
+        self.unsigned_varint(len(fields))
+        for tag in sorted(fields):
+            field = fields[tag]
+            self.unsigned_varint(tag)
+            self.unsigned_varint(field.size)
+            for chunk in field.chunks():
+                self._fields += chunk
+
+    def _length(self, sized: Sequence[object] | Chunk | None) -> None:
+        length = -1 if sized is None else len(sized)
+        if self.flexible:
+            self.unsigned_varint(length + 1)
+        else:
+            self._fields += _INT32.pack(length)

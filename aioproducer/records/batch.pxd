@@ -1,0 +1,29 @@
+cimport cython
+
+from aioproducer.records.varint cimport put_varint, varint_size
+
+@cython.final
+cdef class RecordBatchBuilder:
+    cdef public bytearray buffer
+    cdef public Py_ssize_t count
+    cdef public int codec
+    cdef public Py_ssize_t limit
+    cdef public Py_ssize_t raw_size
+    cdef public long long base_timestamp
+    cdef public long long max_timestamp
+
+    @cython.locals(
+        buffer=bytearray,
+        index=Py_ssize_t,
+        delta="long long",
+        key_size=Py_ssize_t,
+        value_size=Py_ssize_t,
+        body=Py_ssize_t,
+        size=Py_ssize_t,
+    )
+    cpdef Py_ssize_t append(self, long long timestamp_ms, bytes key, bytes value, bytes headers) except -2
+
+    cpdef bint is_full(self) noexcept
+
+@cython.locals(section=bytearray, whole=bytearray, encoded=bytes, count=Py_ssize_t)
+cpdef bytes encode_headers(headers)

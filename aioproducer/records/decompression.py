@@ -1,0 +1,94 @@
+"""Decompressing the records of a batch, trusting nothing.
+
+A few compressed bytes can stand for gigabytes, so every codec is told how much it may give
+before it runs. What the libraries raise is a `ProtocolError`, and so is what they let pass: a
+stream that stops short, or one with something behind it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import assert_never
+
+import lz4.frame
+import zstandard
+
+from aioproducer.errors import ProtocolError
+from aioproducer.records import snappy
+from aioproducer.records.compression import Codec
+
+_GZIP_FORMAT = zlib.MAX_WBITS + 16
+
+
+def decompress(codec: Codec, data: bytes | memoryview, max_size: int) -> bytes:
+    """Return the plain bytes of `data`, which is one whole stream of `codec`.
+
+    Raises ProtocolError if it is not, or grows to more than `max_size` bytes, and
+    ConfigurationError if the library of the codec is not installed.
+    """
+    match codec:
+        case Codec.NONE:
+            return _whole("data", bytes(data), max_size)
+        case Codec.GZIP:
+            return _decompress_gzip(data, max_size)
+        case Codec.SNAPPY:
+            return snappy.decompress(data, max_size)
+        case Codec.LZ4:
+            return _decompress_lz4(data, max_size)
+        case Codec.ZSTD:
+            return _decompress_zstd(data, max_size)
+        case _:
+            assert_never(codec)
+
+
+def _decompress_gzip(data: bytes | memoryview, max_size: int) -> bytes:
+    stream = zlib.decompressobj(_GZIP_FORMAT)
+    try:
+        # One byte more than allowed tells what is too large from what just fits.
+        plain = stream.decompress(data, max_size + 1)
+    except zlib.error as error:
+        message = f"gzip data is corrupt: {error}"
+        raise ProtocolError(message) from error
+    return _whole("gzip data", plain, max_size, ended=stream.eof, unused=len(stream.unused_data))
+
+
+def _decompress_lz4(data: bytes | memoryview, max_size: int) -> bytes:
+    try:
+        if lz4.frame.get_frame_info(data)["block_linked"]:
+            message = "lz4 data has linked blocks, which Kafka does not read"
+            raise ProtocolError(message)
+        context = lz4.frame.create_decompression_context()
+        plain, used, ended = lz4.frame.decompress_chunk(context, data, max_length=max_size + 1)
+    except (RuntimeError, ValueError) as error:
+        message = f"lz4 data is corrupt: {error}"
+        raise ProtocolError(message) from error
+    return _whole("lz4 data", plain, max_size, ended=ended, unused=len(data) - used)
+
+
+def _decompress_zstd(data: bytes | memoryview, max_size: int) -> bytes:
+    try:
+        # A frame that tells its size gets that much room, whatever `max_output_size` says. In
+        # one that does not, what follows the frame passes unseen.
+        size = zstandard.get_frame_parameters(data).content_size
+        if size > max_size and size != zstandard.CONTENTSIZE_UNKNOWN:
+            message = f"zstd data grows to {size} bytes, {max_size} are allowed"
+            raise ProtocolError(message)
+        plain = zstandard.ZstdDecompressor().decompress(
+            data, max_output_size=max_size + 1, allow_extra_data=False
+        )
+    except zstandard.ZstdError as error:
+        message = f"zstd data is corrupt, or grows to more than {max_size} bytes: {error}"
+        raise ProtocolError(message) from error
+    return _whole("zstd data", plain, max_size)
+
+
+def _whole(what: str, plain: bytes, max_size: int, *, ended: bool = True, unused: int = 0) -> bytes:
+    if len(plain) > max_size:
+        message = f"{what} grows to more than {max_size} bytes"
+    elif not ended:
+        message = f"{what} stops short, {len(plain)} bytes into its content"
+    elif unused:
+        message = f"{what} is followed by {unused} bytes of something else"
+    else:
+        return plain
+    raise ProtocolError(message)

@@ -1,0 +1,142 @@
+"""A client's connection to a broker, and the faults that take time.
+
+The one idea: as with Kafka, a connection has one request in the works; what arrives
+meanwhile waits. Where nothing is scripted a request is answered in the turn of the loop
+that brought it; only a scripted one gets a task, which holds the connection up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from aioproducer.errors import ProtocolError
+from aioproducer.protocol.frame import FrameSplitter
+from aioproducer.testing.faults import Cut, Disconnect, FallSilent, Run, SendBytes, Wait
+from aioproducer.testing.refusal import HungUp
+
+if TYPE_CHECKING:
+    from aioproducer.protocol.api import Response
+    from aioproducer.testing.broker import Broker
+    from aioproducer.testing.call import Call
+
+logger = logging.getLogger("aioproducer.testing")
+
+MAX_REQUEST_SIZE = 100 * 1024 * 1024
+"""Kafka's default of `socket.request.max.bytes`."""
+
+
+class Connection(asyncio.Protocol):
+    """One accepted connection; it is in `connections` for as long as it is open."""
+
+    def __init__(self, broker: Broker, connections: set[Connection]) -> None:
+        self._broker = broker
+        self._connections = connections
+        self._splitter = FrameSplitter(MAX_REQUEST_SIZE)
+        self._waiting: deque[memoryview] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._is_silent = False
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take note of a new client."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what create_server gives
+        self._transport = transport
+        self._connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - a client may go as it likes
+        """Forget the client, and what it asked for."""
+        self._connections.discard(self)
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Serve the requests that are complete."""
+        try:
+            self._waiting.extend(self._splitter.feed(data))
+        except ProtocolError as error:
+            self._hang_up(str(error))
+        else:
+            self._serve()
+
+    def drop(self) -> None:
+        """Drop the connection at once."""
+        self._waiting.clear()
+        self._transport.abort()
+
+    def _serve(self) -> None:
+        while self._waiting and self._task is None and not self._is_silent:
+            frame = self._waiting.popleft()
+            try:
+                call = self._broker.receive(frame)
+                if call.faults:
+                    self._task = asyncio.get_running_loop().create_task(
+                        self._play(call), name=f"aioproducer-testing-{self._broker.node_id}"
+                    )
+                    self._task.add_done_callback(self._played)
+                elif (response := self._broker.answer(call)) is not None:
+                    self._transport.writelines(self._broker.encode(call, response))
+            except HungUp as reason:
+                self._hang_up(str(reason))
+
+    async def _play(self, call: Call) -> None:
+        for fault in call.faults:
+            if isinstance(fault.action, Run):
+                result = fault.action.function()
+                if inspect.isawaitable(result):
+                    await result
+        if not await self._goes_on(call, after_storing=False):
+            return
+        try:
+            response = self._broker.answer(call)
+        except HungUp as reason:
+            self._hang_up(str(reason))
+            return
+        if await self._goes_on(call, after_storing=True) and response is not None:
+            self._send(call, response)
+
+    async def _goes_on(self, call: Call, *, after_storing: bool) -> bool:
+        for fault in call.faults:
+            match fault.action:
+                case Wait(seconds, stage) if stage is after_storing:
+                    await fault.wait(seconds)
+                case Disconnect(stage) if stage is after_storing:
+                    self.drop()
+                    return False
+                case FallSilent(stage) if stage is after_storing:
+                    self._is_silent = True
+                    return False
+                case _:
+                    pass
+        return True
+
+    def _send(self, call: Call, response: Response) -> None:
+        frame = b"".join(self._broker.encode(call, response))
+        for fault in call.faults:
+            match fault.action:
+                case SendBytes(data):
+                    frame = data
+                case Cut(size):
+                    self._transport.write(frame[:size])
+                    # Closing, unlike aborting, lets the client have what was written.
+                    self._transport.close()
+                    return
+                case _:
+                    pass
+        self._transport.write(frame)
+
+    def _played(self, task: asyncio.Task[None]) -> None:
+        self._task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a scripted fault raised; its connection is dropped", exc_info=error)
+            self.drop()
+        self._serve()
+
+    def _hang_up(self, reason: str) -> None:
+        logger.warning("node %d hangs up: %s", self._broker.node_id, reason)
+        self._waiting.clear()
+        self._transport.close()

@@ -1,0 +1,96 @@
+"""One partition's log: batches, offsets, and what each producer stored last.
+
+The one idea: a batch is kept as the bytes that came, beside the offset it was given; it is
+decoded when somebody asks what was stored, which is never while a producer waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aioproducer.testing.producer_state import ProducerState, SequenceRange, last_sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aioproducer.records.reader import RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a batch is in the log; `is_duplicate` when it was there before.
+
+    `log_append_time_ms` is -1 where the records keep their own time.
+    """
+
+    base_offset: int
+    log_append_time_ms: int
+    is_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch as it is in the log."""
+
+    base_offset: int
+    leader_epoch: int
+    log_append_time_ms: int
+    batch: RecordBatch
+
+
+class PartitionLog:
+    """The batches of one partition, from `start_offset` to before `end_offset`."""
+
+    def __init__(self, retention_bytes: int = -1) -> None:
+        self.start_offset = 0
+        self.end_offset = 0
+        self.size = 0
+        self.producers: dict[int, ProducerState] = {}
+        self._retention_bytes = retention_bytes
+        self._batches: deque[StoredBatch] = deque()
+
+    def __iter__(self) -> Iterator[StoredBatch]:
+        return iter(self._batches)
+
+    def append(self, batch: RecordBatch, *, leader_epoch: int, log_append_time_ms: int) -> Appended:
+        """Store a batch, or find that it is stored; Refused where its sequence does not fit."""
+        state = None
+        last = -1
+        if batch.producer_id >= 0:
+            state = self.producers.get(batch.producer_id)
+            if state is None:
+                # Kafka accepts any sequence from a producer that it knows nothing of.
+                state = ProducerState(batch.producer_id, batch.producer_epoch)
+            last = last_sequence(batch.base_sequence, batch.record_count)
+            stored = state.duplicate_of(batch.producer_epoch, batch.base_sequence, last)
+            if stored is not None:
+                return Appended(stored.base_offset, stored.log_append_time_ms, is_duplicate=True)
+            state.check(batch.producer_epoch, batch.base_sequence)
+        base_offset = self.end_offset
+        self._batches.append(StoredBatch(base_offset, leader_epoch, log_append_time_ms, batch))
+        self.end_offset += batch.record_count
+        self.size += batch.size
+        if state is not None:
+            sequences = SequenceRange(batch.base_sequence, last, base_offset, log_append_time_ms)
+            state.stored(batch.producer_epoch, sequences)
+            self.producers[batch.producer_id] = state
+        if self._retention_bytes >= 0:
+            self._delete_old()
+        return Appended(base_offset, log_append_time_ms)
+
+    def delete_before(self, offset: int) -> None:
+        """Drop the batches that end before `offset`; the log starts there (Kafka's DeleteRecords)."""
+        while self._batches and self._batches[0].base_offset + self._batches[0].batch.record_count <= offset:
+            self.size -= self._batches.popleft().batch.size
+        self.start_offset = max(self.start_offset, min(offset, self.end_offset))
+
+    def forget_producer(self, producer_id: int) -> None:
+        """Lose a producer's state, as after `producer.id.expiration.ms`."""
+        self.producers.pop(producer_id, None)
+
+    def _delete_old(self) -> None:
+        batches = self._batches
+        while len(batches) > 1 and self.size - batches[0].batch.size >= self._retention_bytes:
+            self.delete_before(batches[1].base_offset)

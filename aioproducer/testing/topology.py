@@ -1,0 +1,195 @@
+"""Which nodes, topics, partitions and leaders there are, and how they change.
+
+The one idea: this is the state that all brokers of a cluster share and that Metadata tells.
+It is plain data that changes at once; no broker is ever behind another.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.testing.log import PartitionLog
+from aioproducer.testing.refusal import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NO_NODE = -1
+
+_LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+@dataclass(slots=True)
+class Node:
+    """One broker: where it listens, and whether it does."""
+
+    node_id: int
+    host: str = "127.0.0.1"
+    port: int = 0
+    is_alive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicConfig:
+    """The topic settings that a producer can feel, under Kafka's names and with Kafka's defaults.
+
+    `retention_bytes` (-1: none) is how much of each partition is kept at least.
+    """
+
+    max_message_bytes: int = 1_048_588
+    segment_bytes: int = 1 << 30
+    min_insync_replicas: int = 1
+    cleanup_policy: Literal["delete", "compact"] = "delete"
+    message_timestamp_type: Literal["CreateTime", "LogAppendTime"] = "CreateTime"
+    message_timestamp_before_max_ms: int = 2**63 - 1
+    message_timestamp_after_max_ms: int = 3_600_000
+    retention_bytes: int = -1
+
+    @property
+    def has_log_append_time(self) -> bool:
+        """Whether the broker's clock gives the records their time."""
+        return self.message_timestamp_type == "LogAppendTime"
+
+
+@dataclass(slots=True)
+class Partition:
+    """One partition: who leads it, who has copies, and its log."""
+
+    index: int
+    replicas: list[int]
+    leader: int
+    log: PartitionLog
+    leader_epoch: int = 0
+
+
+@dataclass(slots=True)
+class Topic:
+    """One topic."""
+
+    name: str
+    config: TopicConfig
+    topic_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    partitions: list[Partition] = field(default_factory=list)
+
+
+class Topology:
+    """The cluster as its controller knows it."""
+
+    def __init__(self, nodes: int, cluster_id: str) -> None:
+        self.cluster_id = cluster_id
+        self.nodes = {node_id: Node(node_id) for node_id in range(1, nodes + 1)}
+        self.topics: dict[str, Topic] = {}
+        self._next_producer_id = 1000
+
+    def create_topic(self, name: str, partitions: int, replicas: int, config: TopicConfig) -> Topic:
+        """Add a topic, its leaders spread over the nodes."""
+        if name in {".", ".."} or not _LEGAL_NAME.fullmatch(name):
+            raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name!r} is no legal topic name")
+        if name in self.topics:
+            raise Refused(ErrorCode.TOPIC_ALREADY_EXISTS, f"topic {name!r} exists already")
+        if partitions < 1:
+            raise Refused(
+                ErrorCode.INVALID_PARTITIONS, f"a topic has at least one partition, not {partitions}"
+            )
+        if not 1 <= replicas <= len(self.nodes):
+            reason = f"{replicas} replicas need as many brokers, and there are {len(self.nodes)}"
+            raise Refused(ErrorCode.INVALID_REPLICATION_FACTOR, reason)
+        topic = Topic(name, config)
+        self._grow(topic, partitions, replicas)
+        self.topics[name] = topic
+        return topic
+
+    def add_partitions(self, name: str, total: int) -> None:
+        """Let a topic grow to `total` partitions."""
+        topic = self.topic(name)
+        if total <= len(topic.partitions):
+            reason = f"topic {name!r} has {len(topic.partitions)} partitions already"
+            raise Refused(ErrorCode.INVALID_PARTITIONS, reason)
+        self._grow(topic, total, len(topic.partitions[0].replicas))
+
+    def delete_topic(self, name: str) -> None:
+        """Forget a topic and all that it holds."""
+        self.topic(name)
+        del self.topics[name]
+
+    def topic(self, name: str) -> Topic:
+        """Return a topic by its name."""
+        topic = self.topics.get(name)
+        if topic is None:
+            raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {name!r}")
+        return topic
+
+    def topic_by_id(self, topic_id: uuid.UUID) -> Topic:
+        """Return a topic by its id."""
+        for topic in self.topics.values():
+            if topic.topic_id == topic_id:
+                return topic
+        raise Refused(ErrorCode.UNKNOWN_TOPIC_ID, f"there is no topic with the id {topic_id}")
+
+    def partition(self, name: str, index: int) -> Partition:
+        """Return one partition of one topic."""
+        partitions = self.topic(name).partitions
+        if not 0 <= index < len(partitions):
+            reason = f"topic {name!r} has {len(partitions)} partitions, none has the number {index}"
+            raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, reason)
+        return partitions[index]
+
+    def in_sync(self, partition: Partition) -> list[int]:
+        """Return the replicas that have all of the partition: those alive."""
+        return [node_id for node_id in partition.replicas if self.nodes[node_id].is_alive]
+
+    def live_nodes(self) -> list[Node]:
+        """Return the nodes that listen."""
+        return [node for node in self.nodes.values() if node.is_alive]
+
+    def controller(self) -> int:
+        """Return the node that would be asked to create topics."""
+        return min((node.node_id for node in self.live_nodes()), default=NO_NODE)
+
+    def move_leader(self, partition: Partition, to: int) -> None:
+        """Make another node the partition's leader, which begins a new leader epoch."""
+        if to != NO_NODE and to not in self.nodes:
+            msg = f"there is no node {to}, only {sorted(self.nodes)}"
+            raise ValueError(msg)
+        if to != NO_NODE and to not in partition.replicas:
+            partition.replicas.append(to)
+        partition.leader = to
+        partition.leader_epoch += 1
+
+    def node_started(self, node_id: int) -> None:
+        """Note that a node listens; it takes over what nobody leads."""
+        self.nodes[node_id].is_alive = True
+        for partition in self._all_partitions():
+            if partition.leader == NO_NODE and node_id in partition.replicas:
+                self.move_leader(partition, node_id)
+
+    def node_stopped(self, node_id: int) -> None:
+        """Note that a node is gone; live replicas take over what it led."""
+        self.nodes[node_id].is_alive = False
+        for partition in self._all_partitions():
+            if partition.leader == node_id:
+                self.move_leader(partition, next(iter(self.in_sync(partition)), NO_NODE))
+
+    def new_producer_id(self) -> int:
+        """Return a producer id that nobody has."""
+        self._next_producer_id += 1
+        return self._next_producer_id
+
+    def _grow(self, topic: Topic, total: int, replicas: int) -> None:
+        node_ids = sorted(self.nodes)
+        for index in range(len(topic.partitions), total):
+            chosen = [node_ids[(index + copy) % len(node_ids)] for copy in range(replicas)]
+            # Before the cluster is up no node is alive, and the first replica leads by rights.
+            leader = next((node for node in chosen if self.nodes[node].is_alive), NO_NODE)
+            if not self.live_nodes():
+                leader = chosen[0]
+            log = PartitionLog(topic.config.retention_bytes)
+            topic.partitions.append(Partition(index, chosen, leader, log))
+
+    def _all_partitions(self) -> Iterator[Partition]:
+        for topic in self.topics.values():
+            yield from topic.partitions

@@ -1,0 +1,169 @@
+"""Compare producers in bulk: CPU per record, records per second, memory.
+
+Every client sends the same records with the same settings (acks=all, idempotence, linger
+5 ms, batches of 16 KiB, values of 100 random bytes, no codec, 12 partitions) unless the case
+says otherwise. "us a record" is CPU of the client's whole process, user and system, all
+threads: what a core could do, whatever the other end takes. Records per second is wall clock,
+which the other end and the number of cores limit too. "sink us" is the sink's own CPU for a
+record.
+
+    W1     fire and forget, no handle looked at; batches of 16 and of 256 KiB
+    W1w    windows of 10,000: send, flush, look at every delivery
+    W1c    400,000 handles kept, then looked at; the peak of memory
+    W2     with keys of 16 bytes; W2h: and a timestamp and two headers
+    W3     JSON of 1 KiB with each codec
+    W7     1 to 1,000 partitions, without keys and with
+    W8     bytes of memory for each record that waits to be sent, its handle kept (values
+           are shared; linger 3 s and batches of 2 MiB, so that all of them wait)
+    W9     time to import; from construction to the first acknowledged record; memory then
+    W10    1 KB, one partition, a broker 5 ms away: records per second, up to 2,000 under way,
+           every delivery looked at (always against the sink)
+
+Examples: `python benchmarks/produce.py --quick`, `... --only W1 W2 --json out.json --plot
+out.svg`, `... --bootstrap localhost:9092 --java-libs kafka/libs`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Final
+
+from comparison import Case, Column, add_common_arguments, compare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BULK: Final = ("aioproducer", "aiokafka", "confluent", "confluent-bare", "confluent-aio", "wrap")
+UNKEYED: Final = (*BULK, "java")
+TRACKED: Final = ("aioproducer", "aiokafka", "confluent", "confluent-aio", "wrap")
+WITH_HEADERS: Final = ("aioproducer", "aiokafka", "confluent", "wrap")
+
+CPU: Final = Column("us_per_record", "us/record", 3)
+RATE: Final = Column("records_per_second", "records/s", 0)
+PEAK: Final = Column("peak_mb", "peak MB", 0)
+SINK: Final = Column("sink_us_per_record", "sink us", 3)
+BULK_COLUMNS: Final = (CPU, RATE, PEAK, SINK)
+
+
+def bulk_cases(size: int) -> Iterator[Case]:
+    """Give W1, W1w, W1c, W2 and W2h; `size` is a million, or less."""
+    for name, kib in (("W1", 16), ("W1-256K", 256)):
+        yield Case(
+            name,
+            f"bulk, fire and forget, batches of {kib} KiB",
+            "bulk",
+            BULK_COLUMNS,
+            UNKEYED,
+            settings={"batch_bytes": kib * 1024},
+            job={"records": size},
+        )
+    yield Case(
+        "W1w",
+        "windows of 10,000, every delivery looked at",
+        "windows",
+        BULK_COLUMNS,
+        TRACKED,
+        job={"records": size // 2, "window": 10_000},
+    )
+    kept = size * 4 // 10
+    yield Case(
+        "W1c",
+        f"{kept:,} handles kept, then looked at",
+        "windows",
+        BULK_COLUMNS,
+        TRACKED,
+        job={"records": kept, "window": kept},
+    )
+    yield Case("W2", "keys of 16 bytes", "bulk", BULK_COLUMNS, BULK, job={"records": size, "shape": "keyed"})
+    yield Case(
+        "W2h",
+        "keys, a timestamp and two headers",
+        "bulk",
+        BULK_COLUMNS,
+        WITH_HEADERS,
+        job={"records": size // 2, "shape": "full"},
+    )
+
+
+def codec_cases(size: int) -> Iterator[Case]:
+    """Give W3."""
+    for codec in ("none", "lz4", "zstd", "snappy", "gzip"):
+        yield Case(
+            f"W3-{codec}",
+            f"JSON of 1 KiB, codec {codec}",
+            "bulk",
+            BULK_COLUMNS,
+            UNKEYED,
+            settings={"compression": codec},
+            job={"records": size // 10, "value": "json", "value_bytes": 1024},
+        )
+
+
+def partition_cases(size: int) -> Iterator[Case]:
+    """Give W7."""
+    for shape, title in (("plain", "without keys"), ("keyed", "with keys")):
+        for partitions in (1, 10, 100, 1000):
+            yield Case(
+                f"W7-{shape}-{partitions}",
+                f"{partitions:,} partitions, {title}",
+                "bulk",
+                BULK_COLUMNS,
+                ("aioproducer", "aiokafka", "confluent"),
+                job={"records": size // 4, "shape": shape},
+                partitions=partitions,
+            )
+
+
+def other_cases(size: int) -> Iterator[Case]:
+    """Give W8, W9 and W10."""
+    waiting = min(100_000, max(size // 4, 20_000))
+    yield Case(
+        "W8",
+        f"memory of {waiting:,} waiting records of 100 B",
+        "hold",
+        (Column("bytes_per_record", "bytes/record", 0), CPU, PEAK),
+        TRACKED,
+        settings={"linger_ms": 3000, "batch_bytes": 2 << 20},
+        job={"records": waiting},
+    )
+    yield Case(
+        "W9",
+        "start: import, construction to first acknowledgement, linger 0",
+        "start",
+        (
+            Column("first_ack_ms", "first ack ms", 1),
+            Column("import_ms", "import ms", 1),
+            Column("resident_mb", "resident MB", 1),
+        ),
+        TRACKED,
+        settings={"linger_ms": 0},
+    )
+    yield Case(
+        "W10",
+        "1 KB, one partition, broker 5 ms away",
+        "pipeline",
+        (RATE, CPU, PEAK),
+        TRACKED,
+        job={"records": size // 50, "window": 2000, "value_bytes": 1000},
+        partitions=1,
+        delay_ms=5,
+        more_is_better=True,
+    )
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_common_arguments(parser)
+    parser.add_argument("--records", type=int, help="of W1 (default 1,000,000); the others follow")
+    arguments = parser.parse_args()
+    size = arguments.records or (100_000 if arguments.quick else 1_000_000)
+    cases = [*bulk_cases(size), *codec_cases(size), *partition_cases(size), *other_cases(size)]
+    return compare(cases, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,524 @@
+"""The metadata cache: what of an answer gets in, and what it is said to have changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioproducer.core.metadata_cache import (
+    NO_LEADER,
+    MetadataCache,
+    MetadataChange,
+    Node,
+    PartitionLeader,
+    PartitionMetadata,
+)
+from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.metadata import MetadataResponse, MetadataResponseBroker, MetadataResponseTopic
+from aioproducer.protocol.produce import NodeEndpoint
+from tests.core.metadata_answers import (
+    FIRST_ID,
+    NO_ID,
+    SECOND_ID,
+    answer,
+    brokers,
+    led_by,
+    partition,
+    topic,
+)
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+UNKNOWN = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+def merge(
+    cache: MetadataCache, response: MetadataResponse, *asked: str, reliable_epochs: bool = True
+) -> MetadataChange:
+    names = asked or ("orders",)
+    return cache.merge(response, asked=names, wanted=set(names), reliable_epochs=reliable_epochs)
+
+
+def leaders(cache: MetadataCache, name: str = "orders") -> list[int]:
+    return [partition.leader_id for partition in cache.topics[name].partitions]
+
+
+def knowing(*topics: MetadataResponseTopic) -> MetadataCache:
+    cache = MetadataCache()
+    names = [given.name for given in topics if given.name is not None]
+    cache.merge(answer(*topics), asked=names, wanted=names)
+    return cache
+
+
+def test_the_first_answer_tells_everything() -> None:
+    cache = MetadataCache()
+
+    change = merge(cache, answer(led_by("orders", 2, 3, epoch=7)))
+
+    assert change == MetadataChange(
+        sizes={"orders": 2},
+        leaders=(PartitionLeader("orders", 0, 2, 7), PartitionLeader("orders", 1, 3, 7)),
+        nodes=tuple(Node(n, f"broker-{n}", 9092, f"rack-{n}") for n in (1, 2, 3)),
+    )
+    assert cache.topics["orders"].topic_id == FIRST_ID
+    assert cache.topics["orders"].partitions == (PartitionMetadata(0, 2, 7), PartitionMetadata(1, 3, 7))
+    assert (cache.cluster_id, cache.controller_id) == ("cluster", 1)
+
+
+def test_the_same_answer_again_changes_nothing_and_builds_nothing() -> None:
+    cache = knowing(led_by("orders", 2, 3))
+    before = cache.topics["orders"]
+
+    change = merge(cache, answer(led_by("orders", 2, 3)))
+
+    assert change == MetadataChange()
+    assert not change.is_news
+    assert cache.topics["orders"] is before
+
+
+def test_partitions_may_come_in_any_order() -> None:
+    cache = MetadataCache()
+
+    change = merge(cache, answer(topic("orders", partition(2, 3), partition(0, 1), partition(1, 2))))
+
+    assert not change.errors
+    assert leaders(cache) == [1, 2, 3]
+
+
+def test_only_what_changed_is_told() -> None:
+    cache = knowing(led_by("orders", 1, 2, 3))
+
+    change = merge(cache, answer(topic("orders", partition(0, 1), partition(1, 3, 1), partition(2, 3))))
+
+    assert change == MetadataChange(leaders=(PartitionLeader("orders", 1, 3, 1),))
+
+
+def test_51_growth_of_a_topic_is_told_with_the_new_partitions() -> None:
+    cache = knowing(led_by("orders", 1, 2))
+
+    change = merge(cache, answer(led_by("orders", 1, 2, 3)))
+
+    assert change == MetadataChange(sizes={"orders": 3}, leaders=(PartitionLeader("orders", 2, 3, 0),))
+
+
+def test_51_a_broker_that_has_not_heard_of_new_partitions_takes_none_away() -> None:
+    cache = knowing(led_by("orders", 1, 2, 3))
+
+    change = merge(cache, answer(led_by("orders", 1, 2)))
+
+    assert not change.is_news
+    assert leaders(cache) == [1, 2, 3]
+
+
+def test_51_without_topic_ids_the_last_answer_says_how_many_partitions_there_are() -> None:
+    cache = knowing(led_by("orders", 1, 2, 3, topic_id=NO_ID))
+
+    change = merge(cache, answer(led_by("orders", 1, 2, topic_id=NO_ID)))
+
+    assert change.sizes == {"orders": 2}
+    assert leaders(cache) == [1, 2]
+
+
+def test_54_an_older_leader_epoch_leaves_that_partition_as_it_was() -> None:
+    cache = knowing(led_by("orders", 1, 2, epoch=5))
+
+    change = merge(cache, answer(topic("orders", partition(0, 3, 4), partition(1, 3, 6))))
+
+    assert change.leaders == (PartitionLeader("orders", 1, 3, 6),)
+    assert leaders(cache) == [1, 3]
+
+
+def test_54_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
+    cache = knowing(led_by("orders", 1, 2, 3, epoch=5))
+
+    change = merge(cache, answer(led_by("orders", 1, 2, epoch=0, topic_id=SECOND_ID)))
+
+    assert change.recreated == {"orders"}
+    assert change.sizes == {"orders": 2}
+    # Told even where the leader is the same: it leads another topic now.
+    assert change.leaders == (PartitionLeader("orders", 0, 1, 0), PartitionLeader("orders", 1, 2, 0))
+    assert cache.topics["orders"].topic_id == SECOND_ID
+
+
+@pytest.mark.parametrize(("before", "after"), [(NO_ID, FIRST_ID), (FIRST_ID, NO_ID)])
+def test_54_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after: UUID) -> None:
+    cache = knowing(led_by("orders", 1, epoch=5, topic_id=before))
+
+    change = merge(cache, answer(led_by("orders", 2, epoch=4, topic_id=after)))
+
+    assert change == MetadataChange()
+    assert cache.topics["orders"].topic_id == after
+    assert leaders(cache) == [1]
+
+
+def test_54_without_ids_a_topic_seen_deleted_may_begin_with_lower_epochs() -> None:
+    cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
+    merge(cache, answer(topic("orders", error=UNKNOWN, topic_id=NO_ID)))
+
+    change = merge(cache, answer(led_by("orders", 2, epoch=0, topic_id=NO_ID)))
+    merge(cache, answer(led_by("orders", 3, epoch=2, topic_id=NO_ID)))
+    stale = merge(cache, answer(led_by("orders", 1, epoch=1, topic_id=NO_ID)))
+
+    assert change.leaders == (PartitionLeader("orders", 0, 2, 0),)
+    assert not stale.is_news
+    assert leaders(cache) == [3]
+
+
+def test_54_epochs_of_another_cluster_are_not_compared() -> None:
+    cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
+
+    merge(cache, answer(led_by("orders", 2, epoch=1, topic_id=NO_ID), cluster_id="another"))
+
+    assert leaders(cache) == [2]
+    assert cache.cluster_id == "another"
+
+
+def test_54_unreliable_epochs_are_ignored() -> None:
+    cache = MetadataCache()
+    merge(cache, answer(led_by("orders", 1, epoch=5)), reliable_epochs=False)
+
+    change = merge(cache, answer(led_by("orders", 2, epoch=4)), reliable_epochs=False)
+    known = cache.topics["orders"]
+    again = merge(cache, answer(led_by("orders", 2, epoch=3)), reliable_epochs=False)
+
+    assert cache.topics["orders"] is known
+    assert change.leaders == (PartitionLeader("orders", 0, 2, -1),)
+    assert again == MetadataChange()
+
+
+def test_a_broker_too_old_to_tell_the_cluster_id_does_not_unsay_it() -> None:
+    cache = knowing(led_by("orders", 1, epoch=5))
+
+    merge(cache, answer(led_by("orders", 2, epoch=1), cluster_id=None))
+
+    assert cache.cluster_id == "cluster"
+    assert leaders(cache) == [1]
+
+
+def test_an_unknown_epoch_is_accepted() -> None:
+    cache = knowing(led_by("orders", 1, epoch=5))
+
+    merge(cache, answer(led_by("orders", 2, epoch=-1)))
+
+    assert cache.topics["orders"].partitions == (PartitionMetadata(0, 2, -1),)
+
+
+@pytest.mark.parametrize("error", [ErrorCode.LEADER_NOT_AVAILABLE, ErrorCode.LISTENER_NOT_FOUND])
+def test_a_partition_in_error_has_no_leader(error: ErrorCode) -> None:
+    cache = knowing(led_by("orders", 1, 2))
+
+    change = merge(cache, answer(topic("orders", partition(0, 1, 0, error), partition(1, 2))))
+
+    assert change.leaders == (PartitionLeader("orders", 0, NO_LEADER, 0),)
+    assert not change.errors
+    assert cache.leaderless == {"orders"}
+
+
+def test_a_missing_replica_is_not_a_missing_leader() -> None:
+    cache = knowing(topic("orders", partition(0, 1, error=ErrorCode.REPLICA_NOT_AVAILABLE)))
+
+    assert leaders(cache) == [1]
+
+
+@pytest.mark.parametrize("leader_id", [-1, -7, 99])
+def test_a_leader_that_is_no_broker_is_none(leader_id: int) -> None:
+    cache = knowing(led_by("orders", leader_id))
+
+    assert leaders(cache) == [NO_LEADER]
+    assert cache.leaderless == {"orders"}
+
+
+def test_a_new_leader_ends_being_leaderless() -> None:
+    cache = knowing(led_by("orders", NO_LEADER))
+
+    merge(cache, answer(led_by("orders", 3, epoch=1)))
+
+    assert cache.leaderless == set()
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        answer(nodes=()),
+        answer(led_by("orders", 3), nodes=()),
+        answer(led_by("orders", 3), nodes=[MetadataResponseBroker(1, "", 9092, None)]),
+    ],
+)
+def test_an_answer_without_brokers_is_refused_as_a_whole(response: MetadataResponse) -> None:
+    cache = knowing(led_by("orders", 1))
+
+    change = merge(cache, response)
+
+    assert change == MetadataChange(error=ErrorCode.BROKER_NOT_AVAILABLE)
+    assert leaders(cache) == [1]
+    assert len(cache.nodes) == 3
+
+
+def test_an_answer_that_is_an_error_is_refused_as_a_whole() -> None:
+    cache = knowing(led_by("orders", 1))
+
+    change = merge(cache, answer(led_by("orders", 3), error=ErrorCode.REBOOTSTRAP_REQUIRED))
+
+    assert change == MetadataChange(error=ErrorCode.REBOOTSTRAP_REQUIRED)
+    assert leaders(cache) == [1]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        topic("orders"),
+        topic("orders", partition(0, 3), partition(0, 2)),
+        topic("orders", partition(0, 3), partition(2, 2)),
+        topic("orders", partition(1, 3), partition(2, 2)),
+        topic("orders", partition(-1, 3), partition(0, 2)),
+    ],
+    ids=["no partitions", "twice the same", "a gap", "not from 0", "negative"],
+)
+def test_nonsense_about_one_topic_is_an_error_of_that_topic(broken: MetadataResponseTopic) -> None:
+    cache = knowing(led_by("orders", 1, 1), led_by("audit", 1))
+
+    change = merge(cache, answer(broken, led_by("audit", 2, epoch=1)), "orders", "audit")
+
+    assert change.errors == {"orders": ErrorCode.CORRUPT_MESSAGE}
+    assert leaders(cache, "orders") == [1, 1]
+    assert leaders(cache, "audit") == [2]
+
+
+def test_a_topic_in_error_keeps_what_was_known() -> None:
+    cache = knowing(led_by("orders", 1))
+
+    change = merge(cache, answer(topic("orders", error=ErrorCode.TOPIC_AUTHORIZATION_FAILED)))
+
+    assert change == MetadataChange(errors={"orders": ErrorCode.TOPIC_AUTHORIZATION_FAILED})
+    assert leaders(cache) == [1]
+
+
+def test_a_topic_that_the_answer_leaves_out_is_in_error() -> None:
+    change = merge(MetadataCache(), answer(led_by("orders", 1)), "orders", "audit")
+
+    assert change.errors == {"audit": UNKNOWN}
+
+
+def test_topics_nobody_wants_named_twice_or_not_at_all_are_passed_over() -> None:
+    cache = MetadataCache()
+
+    change = merge(
+        cache, answer(led_by("orders", 1), led_by("orders", 2), led_by("spam", 1), topic(None, error=UNKNOWN))
+    )
+
+    assert change.errors == {}
+    assert list(cache.topics) == ["orders"]
+    assert leaders(cache) == [1]
+
+
+def test_a_number_that_is_no_known_error_is_an_error() -> None:
+    response = MetadataResponseTopic(error_code=9_999, name="orders", topic_id=FIRST_ID, partitions=())
+
+    assert merge(MetadataCache(), answer(response)).errors == {"orders": ErrorCode.UNKNOWN_SERVER_ERROR}
+
+
+@pytest.mark.parametrize(
+    "broker",
+    [
+        MetadataResponseBroker(-1, "host", 9092, None),
+        MetadataResponseBroker(4, "", 9092, None),
+        MetadataResponseBroker(4, " ", 9092, None),
+        MetadataResponseBroker(4, "ho\nst", 9092, None),
+        MetadataResponseBroker(4, "host", 0, None),
+        MetadataResponseBroker(4, "host", -1, None),
+        MetadataResponseBroker(4, "host", 65_536, None),
+    ],
+)
+def test_a_broker_without_a_sound_address_does_not_exist(broker: MetadataResponseBroker) -> None:
+    cache = MetadataCache()
+
+    merge(cache, answer(led_by("orders", 4), nodes=[*brokers(1), broker]))
+
+    assert set(cache.nodes) == {1}
+    assert leaders(cache) == [NO_LEADER]
+
+
+def test_nodes_that_come_move_and_go_are_told() -> None:
+    cache = knowing()
+    nodes, topics = cache.nodes, cache.topics
+
+    change = merge(
+        cache,
+        answer(nodes=[*brokers(1), MetadataResponseBroker(2, "elsewhere", 9092, None), *brokers(4)]),
+        "orders",
+    )
+
+    assert [node.id for node in change.nodes] == [2, 4]
+    assert change.removed_nodes == (3,)
+    assert nodes is cache.nodes
+    assert topics is cache.topics
+    assert nodes[2] == Node(2, "elsewhere", 9092)
+
+
+def test_another_rack_is_no_other_address() -> None:
+    cache = knowing()
+
+    change = merge(
+        cache, answer(nodes=[MetadataResponseBroker(n, f"broker-{n}", 9092, None) for n in (1, 2, 3)])
+    )
+
+    assert change.nodes == ()
+    assert cache.nodes[1].rack is None
+
+
+def test_partitions_of_a_node_that_is_gone_have_no_leader_also_in_topics_not_asked_for() -> None:
+    cache = knowing(led_by("orders", 1, 2), led_by("audit", 3, 2, epoch=4))
+
+    change = merge(cache, answer(led_by("orders", 1, 1), nodes=brokers(1, 3)), "orders")
+
+    assert change.removed_nodes == (2,)
+    assert change.leaders == (PartitionLeader("orders", 1, 1, 0), PartitionLeader("audit", 1, NO_LEADER, 4))
+    assert cache.leaderless == {"audit"}
+
+
+def test_56_brokers_replaced_at_new_addresses_are_all_told() -> None:
+    cache = knowing(led_by("orders", 1, 2, epoch=3))
+
+    change = merge(
+        cache,
+        answer(
+            led_by("orders", 1, 2, epoch=4),
+            nodes=[MetadataResponseBroker(n, f"new-{n}", 9093, None) for n in (1, 2, 3)],
+        ),
+    )
+
+    assert [node.host for node in change.nodes] == ["new-1", "new-2", "new-3"]
+    assert change.removed_nodes == ()
+
+
+def test_55_a_newer_leader_from_a_produce_answer_counts_at_once() -> None:
+    cache = knowing(led_by("orders", 1, 2, epoch=5))
+
+    change = cache.apply_leader_hint("orders", 1, 3, 6, [])
+
+    assert change == MetadataChange(leaders=(PartitionLeader("orders", 1, 3, 6),))
+    assert cache.topics["orders"].partitions == (PartitionMetadata(0, 1, 5), PartitionMetadata(1, 3, 6))
+
+
+def test_55_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() -> None:
+    cache = knowing(led_by("orders", NO_LEADER, epoch=5))
+
+    change = cache.apply_leader_hint(
+        "orders", 0, 7, 6, [NodeEndpoint(8, "h8", 1, None), NodeEndpoint(7, "h7", 2)]
+    )
+
+    assert change is not None
+    assert change.nodes == (Node(7, "h7", 2),)
+    assert set(cache.nodes) == {1, 2, 3, 7}
+    assert cache.leaderless == set()
+
+
+@pytest.mark.parametrize(
+    ("topic_name", "index", "leader_id", "epoch"),
+    [
+        ("orders", 0, 3, 5),
+        ("orders", 0, 3, 4),
+        ("orders", 0, 3, -1),
+        ("orders", 0, -1, 6),
+        ("orders", 0, 9, 6),
+        ("orders", 2, 3, 6),
+        ("orders", -1, 3, 6),
+        ("audit", 0, 3, 6),
+    ],
+    ids=[
+        "same epoch",
+        "old epoch",
+        "no epoch",
+        "no leader",
+        "unknown node",
+        "no such partition",
+        "negative",
+        "no topic",
+    ],
+)
+def test_55_a_hint_that_is_no_news_changes_nothing(
+    topic_name: str, index: int, leader_id: int, epoch: int
+) -> None:
+    cache = knowing(led_by("orders", 1, 2, epoch=5))
+
+    assert cache.apply_leader_hint(topic_name, index, leader_id, epoch, []) is None
+    assert leaders(cache) == [1, 2]
+
+
+def test_55_metadata_older_than_a_hint_does_not_undo_it() -> None:
+    cache = knowing(led_by("orders", 1, epoch=5))
+    cache.apply_leader_hint("orders", 0, 3, 6, [])
+
+    merge(cache, answer(led_by("orders", 1, epoch=5)))
+
+    assert leaders(cache) == [3]
+
+
+def test_a_forgotten_topic_is_new_when_it_comes_back() -> None:
+    cache = knowing(led_by("orders", NO_LEADER, epoch=5))
+
+    cache.forget("orders")
+    cache.forget("never heard of")
+
+    assert cache.leaderless == set()
+    assert merge(cache, answer(led_by("orders", 1, epoch=0))).sizes == {"orders": 1}
+
+
+numbers = st.integers(-2, 6)
+any_topic = st.builds(
+    lambda name, code, topic_id, partitions: MetadataResponseTopic(
+        error_code=code, name=name, topic_id=topic_id, partitions=tuple(partitions)
+    ),
+    st.sampled_from([None, "orders", "audit", "spam"]),
+    st.sampled_from([0, 0, 0, 3, 5, 17, 29, 9_999]),
+    st.sampled_from([NO_ID, FIRST_ID, SECOND_ID]),
+    st.lists(
+        st.builds(
+            partition,
+            numbers,
+            numbers,
+            numbers,
+            st.sampled_from([ErrorCode.NONE, ErrorCode.LEADER_NOT_AVAILABLE]),
+        ),
+        max_size=4,
+    )
+    | st.integers(1, 4).map(lambda count: [partition(index, 1) for index in range(count)]),
+)
+any_answer = st.builds(
+    lambda topics, nodes, cluster_id: answer(*topics, nodes=nodes, cluster_id=cluster_id),
+    st.lists(any_topic, max_size=4),
+    st.lists(
+        st.builds(
+            MetadataResponseBroker, numbers, st.sampled_from(["a", "b", ""]), st.sampled_from([0, 9092])
+        ),
+        max_size=4,
+    ),
+    st.sampled_from([None, "cluster", "another"]),
+)
+
+
+@given(st.lists(any_answer, max_size=8))
+def test_no_answer_breaks_the_cache_and_the_changes_add_up_to_it(answers: list[MetadataResponse]) -> None:
+    cache = MetadataCache()
+    told_leaders: dict[tuple[str, int], int] = {}
+    told_sizes: dict[str, int] = {}
+    told_nodes: set[int] = set()
+
+    for response in answers:
+        change = merge(cache, response, "orders", "audit")
+        told_sizes.update(change.sizes)
+        told_leaders.update({(name, index): leader for name, index, leader, _ in change.leaders})
+        told_nodes = (told_nodes | {node.id for node in change.nodes}) - set(change.removed_nodes)
+
+        assert set(cache.topics) <= {"orders", "audit"}
+        for name, known in cache.topics.items():
+            assert [one.index for one in known.partitions] == list(range(told_sizes[name]))
+            for one in known.partitions:
+                assert one.leader_id in cache.nodes or one.leader_id == NO_LEADER
+                assert told_leaders[name, one.index] == one.leader_id
+            assert (NO_LEADER in leaders(cache, name)) == (name in cache.leaderless)
+        assert set(cache.nodes) == told_nodes

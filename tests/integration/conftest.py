@@ -1,0 +1,104 @@
+"""Real brokers for tests, started when the first test asks and stopped after the last.
+
+Where none is to be had a test is skipped, with the reason; AIOPRODUCER_REQUIRE_KAFKA=1
+makes that an error, so that a run which is meant to test against Kafka cannot pass
+without one. After every test the brokers that it paused, stopped or killed are
+brought back: a fixture's next user finds it whole.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.kafka import NEWEST, Kafka, KafkaCluster, KafkaMissingError
+from tests.integration.sources import single_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+OLDER = "3.6.1"
+
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, object, object]:
+    return (yield from _skipping_without_kafka())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    return (yield from _skipping_without_kafka())
+
+
+def _skipping_without_kafka() -> Generator[None, object, object]:
+    try:
+        return (yield)
+    except KafkaMissingError as missing:
+        if os.environ.get("AIOPRODUCER_REQUIRE_KAFKA") == "1":
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def clusters() -> list[KafkaCluster]:
+    """Every cluster that runs; what is in here is healed after each test."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def healed(clusters: list[KafkaCluster]) -> Iterator[None]:
+    yield
+    for cluster in clusters:
+        cluster.heal()
+
+
+@pytest.fixture(scope="session")
+def kafka(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
+    """One broker of the newest Kafka."""
+    with single_broker(NEWEST) as broker:
+        clusters += [broker] if isinstance(broker, KafkaCluster) else []
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_361(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
+    """One broker of Kafka 3.6.1, the oldest that is tested throughout."""
+    with single_broker(OLDER) as broker:
+        clusters += [broker] if isinstance(broker, KafkaCluster) else []
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_three(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
+    """Three brokers of the newest Kafka, replication factor 3, for tests that kill them."""
+    with KafkaCluster(NEWEST, brokers=3) as cluster:
+        clusters.append(cluster)
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def kafka_361_three(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
+    """Three brokers of Kafka 3.6.1."""
+    with KafkaCluster(OLDER, brokers=3) as cluster:
+        clusters.append(cluster)
+        yield cluster
+
+
+@pytest.fixture
+def topic_name(request: pytest.FixtureRequest) -> str:
+    """Give a name that no other test uses, as brokers are shared; the topic is not created."""
+    test = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name).strip("-")
+    return f"{test[:100]}-{secrets.token_hex(4)}"

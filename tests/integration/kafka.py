@@ -1,0 +1,233 @@
+"""Real Kafka for tests: whatever is there (`Kafka`), or one of our own to be cruel to (`KafkaCluster`).
+
+    with KafkaCluster("4.3.0", brokers=3) as kafka:
+        kafka.create_topic("orders", partitions=6, config={"min.insync.replicas": 2})
+        ...                                           # a producer at kafka.bootstrap
+        kafka.kill(kafka.leader("orders", 0))         # SIGKILL: gone from one moment to the next
+        records = kafka.consume("orders", expected=200_000)
+
+All methods block. In a coroutine, the quick ones (`kill`, `pause`, `resume`) can be
+called as they are, the others with `asyncio.to_thread`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tests.integration import jvm
+from tests.integration.layout import Endpoints, server_properties
+from tests.integration.maven import NEWEST, KafkaMissingError, Libraries
+from tests.integration.node import Node, NodeDiedError, NodeState
+from tests.integration.tools import Tools
+from tests.integration.topics import Topics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from tests.integration.properties import Properties
+    from tests.integration.wire import Address
+
+__all__ = ["NEWEST", "Kafka", "KafkaCluster", "KafkaMissingError", "NodeDiedError"]
+
+_CONTROLLER_ID = 100
+
+
+class Kafka(Topics, Tools):
+    """A Kafka that somebody else started; the tools run on this machine's Java."""
+
+    def __init__(self, bootstrap: str, version: str = NEWEST) -> None:
+        self._bootstrap = bootstrap
+        self._version = version
+
+    @property
+    def bootstrap(self) -> str:
+        return self._bootstrap
+
+    @property
+    def version(self) -> str:
+        return self._version
+
+    def _run_tool(self, main_class: str, arguments: Sequence[str], stdin: str = "") -> str:
+        return jvm.run(Libraries.fetch(self.version), main_class, arguments, stdin)
+
+    def _tools_bootstrap(self) -> str:
+        return self.bootstrap
+
+    def _segments(self, topic: str, partition: int) -> list[str]:
+        message = f"the log files of {topic}-{partition} at {self.bootstrap} are out of reach"
+        raise KafkaMissingError(message)
+
+
+class KafkaCluster(Kafka):
+    """Apache Kafka of any version since 3.3, run on this machine's Java in KRaft mode.
+
+    Brokers have the node ids 1 to `brokers`. Each is a controller as well, so a
+    majority must live; with `dedicated_controller` another process is the only
+    controller, and all brokers can die. `config` is for every broker's
+    server.properties; unlike Kafka's own, the default creates no topic that is merely
+    named. Elections are quick (3 s after a death) and so are starts; for measurements
+    pass `jvm_options=()`, which lets Java compile as well as it can.
+    """
+
+    def __init__(
+        self,
+        version: str = NEWEST,
+        brokers: int = 1,
+        *,
+        config: Properties | None = None,
+        dedicated_controller: bool = False,
+        jvm_options: Sequence[str] = jvm.QUICK_START,
+    ) -> None:
+        self._brokers = range(1, brokers + 1)
+        self._voters = [_CONTROLLER_ID] if dedicated_controller else [*self._brokers]
+        self._endpoints = Endpoints.choose({*self._brokers, *self._voters})
+        super().__init__(",".join(self.address(node) for node in self._brokers), version)
+        self._config = config or {}
+        self._jvm_options = tuple(jvm_options)
+        self._nodes: dict[int, Node] = {}
+        self._folder: Path | None = None
+
+    def __repr__(self) -> str:
+        return f"<KafkaCluster {self.version} {list(self._nodes.values())}>"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Return when every broker knows every other; the logs of a start that fails are kept and shown."""
+        libraries = Libraries.fetch(self.version)
+        if not libraries.archive.exists():
+            _record_archive(libraries)
+        self._launch(libraries, [*self._jvm_options, *jvm.with_archive(libraries.archive)])
+
+    def stop(self) -> None:
+        """End all processes at once and delete what they wrote."""
+        self._kill_all()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def node_ids(self) -> list[int]:
+        """The brokers, dead or alive."""
+        return [*self._brokers]
+
+    def address(self, node: int) -> str:
+        """Where a broker listens, as host:port."""
+        return str(self._endpoints[node].client)
+
+    def log_dir(self, node: int) -> Path:
+        """Give the folder with a broker's partitions, for dump tools."""
+        return self._nodes[node].log_dir
+
+    def kill(self, node: int) -> None:
+        """End a broker from one moment to the next (SIGKILL); its leaders move when its session is over."""
+        self._nodes[node].kill()
+
+    def stop_node(self, node: int) -> None:
+        """Let a broker end in good order (SIGTERM): it hands its leaders over first."""
+        self._nodes[node].stop()
+
+    def pause(self, node: int) -> None:
+        """Freeze a broker (SIGSTOP): its connections stay open, and nothing is answered."""
+        self._nodes[node].pause()
+
+    def resume(self, node: int) -> None:
+        """Thaw a broker (SIGCONT); at first it answers from the past. See `wait_until_in_sync`."""
+        self._nodes[node].resume()
+
+    def restart(self, node: int) -> None:
+        """Start a broker again, after stopping it if it runs, and wait until it is in sync.
+
+        After `kill` this takes 4 s: the controller first waits for the end of the old session.
+        """
+        if self._nodes[node].state is not NodeState.DOWN:
+            self.stop_node(node)
+        self._nodes[node].start()
+        self.wait_until_in_sync()
+
+    def heal(self) -> None:
+        """Bring back what was paused, stopped or killed; NodeDiedError if a node ended by itself."""
+        for node in self._nodes.values():
+            node.check()
+        hurt = [node for node in self._nodes.values() if not node.is_running]
+        for node in hurt:
+            if node.state is NodeState.PAUSED:
+                node.resume()
+            else:
+                node.start()
+        if hurt:
+            self.wait_until_in_sync()
+
+    def broker_addresses(self) -> dict[int, Address]:
+        return {node: self._endpoints[node].client for node in self._brokers if self._nodes[node].is_running}
+
+    def _admin_address(self) -> Address:
+        # Any broker passes requests on to the controller; one that runs may still name one that does not.
+        return next(iter(self.broker_addresses().values()))
+
+    def _is_in_sync(self) -> bool:
+        for node in self._nodes.values():
+            node.check()
+        return super()._is_in_sync()
+
+    def _segments(self, topic: str, partition: int) -> list[str]:
+        state = self.partitions(topic)[partition]
+        holder = state.leader if state.leader in self._nodes else state.replicas[0]
+        return [str(segment) for segment in sorted(self.log_dir(holder).glob(f"{topic}-{partition}/*.log"))]
+
+    def _launch(self, libraries: Libraries, options: Sequence[str]) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"kafka-{self.version}-"))
+        for node in sorted(self._endpoints):
+            properties = server_properties(node, self._endpoints, self._brokers, self._voters)
+            folder = self._folder / f"node{node}"
+            self._nodes[node] = Node(
+                node, libraries, folder, properties={**properties, **self._config}, options=options
+            )
+        try:
+            self._format()
+            for starting in self._nodes.values():
+                starting.start()
+            self.wait_until_in_sync()
+        except BaseException as error:
+            self._kill_all()
+            for failed in self._nodes.values():
+                error.add_note(f"node {failed.id}: {failed.log_tail()}")
+            raise
+
+    def _format(self) -> None:
+        cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+        formatting = {node: node.format(cluster_id) for node in self._nodes.values()}
+        for node, process in formatting.items():
+            if process.wait():
+                message = f"node {node.id} could not be formatted: {node.log_tail()}"
+                raise NodeDiedError(message)
+
+    def _kill_all(self) -> None:
+        for node in self._nodes.values():
+            node.destroy()
+
+
+def _record_archive(libraries: Libraries) -> None:
+    """Let one broker live once, to write down the classes that it loaded."""
+    unfinished = libraries.archive.with_name(f"{libraries.archive.name}.{os.getpid()}")
+    model = KafkaCluster(libraries.version)
+    try:
+        model._launch(libraries, [*jvm.QUICK_START, f"-XX:ArchiveClassesAtExit={unfinished}"])  # noqa: SLF001 - one of its own kind
+        model.stop_node(1)
+        if unfinished.exists():
+            unfinished.rename(libraries.archive)
+    finally:
+        model.stop()

@@ -1,0 +1,110 @@
+"""What stands in each node's server.properties: who listens where, and who votes.
+
+    clients ──▶ PLAINTEXT ┐
+    brokers ──▶ INTERNAL  ├─ broker ──▶ CONTROLLER ── the voters among the nodes
+                          ┘
+
+Brokers talk among themselves on a listener of their own, so that the clients' can be
+given other security, or a proxy in front.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Self
+
+from tests.integration.wire import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from tests.integration.properties import Properties
+
+_HOST = "127.0.0.1"
+
+# Below the range that Linux takes ports for outgoing connections from: the port of a
+# broker that is down must still be free when it comes back.
+_PORTS = range(20_000, 32_000)
+
+_SECURITY = "INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The three doors of a node; which of them it opens depends on its roles."""
+
+    client: Address
+    internal: Address
+    controller: Address
+
+    @classmethod
+    def choose(cls, nodes: Collection[int]) -> dict[int, Self]:
+        """Give each node three ports of its own."""
+        doors = (Address(_HOST, port) for port in free_ports(3 * len(nodes)))
+        return {node: cls(next(doors), next(doors), next(doors)) for node in nodes}
+
+
+def server_properties(
+    node_id: int, endpoints: Mapping[int, Endpoints], brokers: range, voters: list[int]
+) -> Properties:
+    """Give what makes `node_id` a broker, a controller, or both, of a cluster of `endpoints`."""
+    own = endpoints[node_id]
+    listeners, roles = [], []
+    properties: dict[str, str | float] = {
+        "node.id": node_id,
+        "controller.quorum.voters": ",".join(f"{voter}@{endpoints[voter].controller}" for voter in voters),
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": _SECURITY,
+        **quick_settings(len(brokers)),
+    }
+    if node_id in brokers:
+        roles.append("broker")
+        listeners += [f"INTERNAL://{own.internal}", f"PLAINTEXT://{own.client}"]
+        properties["advertised.listeners"] = ",".join(listeners)
+        properties["inter.broker.listener.name"] = "INTERNAL"
+    if node_id in voters:
+        roles.append("controller")
+        listeners.append(f"CONTROLLER://{own.controller}")
+    return {**properties, "process.roles": ",".join(roles), "listeners": ",".join(listeners)}
+
+
+def quick_settings(brokers: int) -> Properties:
+    """Keep brokers small, and elect after 3 s instead of 9."""
+    replication = min(brokers, 3)
+    return {
+        "auto.create.topics.enable": False,
+        "default.replication.factor": replication,
+        "offsets.topic.replication.factor": replication,
+        "offsets.topic.num.partitions": 3,
+        "transaction.state.log.replication.factor": replication,
+        "transaction.state.log.min.isr": min(brokers, 2),
+        "transaction.state.log.num.partitions": 3,
+        "group.initial.rebalance.delay.ms": 0,
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "log.cleaner.dedupe.buffer.size": 2 * 1024 * 1024,
+        "log.cleaner.io.buffer.size": 64 * 1024,
+        "broker.session.timeout.ms": 3000,
+        "broker.heartbeat.interval.ms": 500,
+        "controller.quorum.election.timeout.ms": 500,
+        "controller.quorum.fetch.timeout.ms": 1500,
+        "replica.lag.time.max.ms": 5000,
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Choose ports that nobody uses, at random, as other test runs choose too."""
+    candidates = secrets.SystemRandom().sample(_PORTS, len(_PORTS))
+    return list(islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,168 @@
+"""Fetches Apache Kafka, one folder a version, from the artifacts that it publishes on Maven Central.
+
+A broker is nothing but a class path: no tarball, no container. A version's folder is
+made under another name and renamed when it is whole, so that two runs at a time
+cannot trample on each other:
+
+    ~/.cache/aioproducer-kafka/           or where AIOPRODUCER_KAFKA_CACHE says
+        4.3.0/
+            libs/*.jar
+            logging.properties
+            broker-….jsa                  classes as one JVM has them in memory; halves a start
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+NEWEST = "4.3.0"
+
+_OLDEST = (3, 3)
+_LOG4J_2 = (4, 0)
+
+_POM = """\
+<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>aioproducer.tests</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
+      <exclusions>{exclusions}</exclusions>
+    </dependency>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{version}</version>
+      <exclusions>{exclusions}</exclusions>
+    </dependency>
+    <dependency>{binding}</dependency>
+  </dependencies>
+</project>
+"""
+_EXCLUSION = "<exclusion><groupId>{}</groupId><artifactId>{}</artifactId></exclusion>"
+_EXCLUDED = (
+    ("log4j", "log4j"),
+    ("org.slf4j", "slf4j-log4j12"),
+    ("org.apache.kafka", "connect-runtime"),
+)
+
+_LOG4J_2_BINDING = """
+      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version>
+"""
+_LOG4J_2_CONFIGURATION = """\
+status=off
+appender.err.type=Console
+appender.err.name=err
+appender.err.target=SYSTEM_ERR
+appender.err.layout.type=PatternLayout
+appender.err.layout.pattern=[%d] %p %m (%c)%n
+rootLogger.level=${sys:log.level}
+rootLogger.appenderRef.err.ref=err
+"""
+_RELOAD4J_BINDING = """
+      <groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId><version>1.7.36</version>
+"""
+_RELOAD4J_CONFIGURATION = """\
+log4j.rootLogger=${log.level}, err
+log4j.appender.err=org.apache.log4j.ConsoleAppender
+log4j.appender.err.Target=System.err
+log4j.appender.err.layout=org.apache.log4j.PatternLayout
+log4j.appender.err.layout.ConversionPattern=[%d] %p %m (%c)%n
+"""
+
+
+class KafkaMissingError(Exception):
+    """What a test needs of Kafka is not to be had here; the text says what and why."""
+
+
+@dataclass(frozen=True)
+class Libraries:
+    """One version of Kafka on this machine, and the Java that runs it."""
+
+    version: str
+    folder: Path
+    java: Path
+
+    @classmethod
+    def fetch(cls, version: str) -> Self:
+        """Take `version` from the cache, else from Maven; KafkaMissingError without Java or Maven."""
+        if parse_version(version) < _OLDEST:
+            message = f"Kafka {version} needs ZooKeeper; these tests run KRaft, Kafka 3.3 and newer"
+            raise KafkaMissingError(message)
+        java = shutil.which("java")
+        if java is None:
+            message = "no java on the path to run Apache Kafka with"
+            raise KafkaMissingError(message)
+        folder = _cache() / version
+        if not folder.is_dir():
+            _fetch_into(folder, version)
+        return cls(version, folder, Path(java))
+
+    @cached_property
+    def class_path(self) -> str:
+        # Sorted: the archive of classes is good for this very list only, and a wildcard has no fixed order.
+        return os.pathsep.join(str(jar) for jar in sorted(self.folder.glob("libs/*.jar")))
+
+    @property
+    def logging_options(self) -> list[str]:
+        configuration = self.folder / "logging.properties"
+        if parse_version(self.version) >= _LOG4J_2:
+            return [f"-Dlog4j2.configurationFile={configuration}", "-Dlog4j2.disableJmx=true"]
+        return [f"-Dlog4j.configuration=file:{configuration}"]
+
+    @cached_property
+    def archive(self) -> Path:
+        """Where the archive of classes is or will be: one for each Java, as no other can read it."""
+        java = self.java.resolve()
+        identity = hashlib.sha256(f"{java} {java.stat().st_mtime_ns}".encode()).hexdigest()
+        return self.folder / f"broker-{identity[:12]}.jsa"
+
+
+def parse_version(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in version.split("."))
+
+
+def _cache() -> Path:
+    chosen = os.environ.get("AIOPRODUCER_KAFKA_CACHE")
+    cache = Path(chosen) if chosen else Path.home() / ".cache" / "aioproducer-kafka"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache.resolve()
+
+
+def _fetch_into(folder: Path, version: str) -> None:
+    maven = shutil.which("mvn")
+    if maven is None:
+        message = f"no mvn on the path to fetch Apache Kafka {version} with"
+        raise KafkaMissingError(message)
+    modern = parse_version(version) >= _LOG4J_2
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{version}-") as temporary:
+        made = Path(temporary, "whole")
+        made.mkdir()
+        pom = _POM.format(
+            version=version,
+            exclusions="".join(_EXCLUSION.format(*excluded) for excluded in _EXCLUDED),
+            binding=_LOG4J_2_BINDING if modern else _RELOAD4J_BINDING,
+        )
+        Path(made, "pom.xml").write_text(pom)
+        logging = _LOG4J_2_CONFIGURATION if modern else _RELOAD4J_CONFIGURATION
+        Path(made, "logging.properties").write_text(logging)
+        copy = "dependency:copy-dependencies"
+        command = [maven, "-q", "-B", copy, "-DoutputDirectory=libs", "-DincludeScope=runtime"]
+        fetched = subprocess.run(  # noqa: S603 - the command is ours
+            command, cwd=made, check=False, capture_output=True, text=True, timeout=600
+        )
+        if fetched.returncode:
+            message = f"mvn could not fetch Apache Kafka {version}: {fetched.stdout.strip()[-1000:]}"
+            raise KafkaMissingError(message)
+        try:
+            made.rename(folder)
+        except OSError:
+            # Another run was quicker and its folder is as good.
+            if not folder.is_dir():
+                raise

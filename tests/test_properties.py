@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioproducer.config import OPTIONS, ProducerConfig
+from aioproducer.errors import ConfigurationError
+from aioproducer.options import INT_MAX
+from aioproducer.properties import LIBRDKAFKA, environment_properties, own_options, parse_properties
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def from_properties(**properties: object) -> ProducerConfig:
+    dotted = {name.replace("_", "."): value for name, value in properties.items()}
+    return ProducerConfig.from_properties({"bootstrap.servers": "localhost:9092", **dotted})
+
+
+def keyword_refusal(**options: object) -> ConfigurationError:
+    unchecked: dict[str, Any] = options
+    with pytest.raises(ConfigurationError) as caught:
+        ProducerConfig(bootstrap_servers="localhost:9092", **unchecked)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("", {}),
+        ("a=b", {"a": "b"}),
+        ("a = b\n  c : d\r\ne f\rg\th", {"a": "b", "c": "d", "e": "f", "g": "h"}),
+        ("# a=b\n  ! c=d\n\n \t\f\ne=f", {"e": "f"}),
+        ("a=b=c:d e", {"a": "b=c:d e"}),
+        ("a   =:b", {"a": ":b"}),
+        ("a", {"a": ""}),
+        ("a=", {"a": ""}),
+        ("=b", {"": "b"}),
+        ("a=1\na=2", {"a": "2"}),
+        ("a=b  ", {"a": "b  "}),
+        ("a=b#c", {"a": "b#c"}),
+        ("a=1,\\\n    2,\\\r\n    3\nb=4", {"a": "1,2,3", "b": "4"}),
+        ("a=1\\\n# 2", {"a": "1# 2"}),
+        ("a=1\\\n\nb=2", {"a": "1", "b": "2"}),
+        ("a=1\\", {"a": "1"}),
+        ("\\", {"": ""}),
+        ("a=1\\\\\nb=2", {"a": "1\\", "b": "2"}),
+        ("# a\\\nb=2", {"b": "2"}),
+        (r"a\=b\:c\ d=e", {"a=b:c d": "e"}),
+        (r"a=\t\n\r\f\\\z\"", {"a": '\t\n\r\f\\z"'}),
+        (r"a=\u0041\u00e4", {"a": "Aä"}),
+        (r"a=\uD83D\uDE00!", {"a": "😀!"}),
+        (r"a=\\u0041", {"a": r"\u0041"}),
+        (r"\u0061=b", {"a": "b"}),
+    ],
+)
+def test_a_properties_file_is_parsed_as_java_does(text: str, entries: dict[str, str]) -> None:
+    assert parse_properties(text) == entries
+
+
+@pytest.mark.parametrize("text", [r"a=\u12", r"a=\uxyzw", r"\u=b"])
+def test_an_escape_that_is_cut_short_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="four hexadecimal digits"):
+        parse_properties(text)
+
+
+@given(st.text())
+def test_any_text_is_parsed_or_refused(text: str) -> None:
+    with contextlib.suppress(ConfigurationError):
+        assert isinstance(parse_properties(text), dict)
+
+
+@given(st.dictionaries(st.text("abc=: #!\\\t\f\n", min_size=1), st.text("abc=: #!\\\t\f\n")))
+def test_escaped_entries_come_back(entries: dict[str, str]) -> None:
+    def escaped(text: str) -> str:
+        return "".join(f"\\u{ord(character):04x}" for character in text)
+
+    text = "\n".join(f"{escaped(key)}={escaped(value)}" for key, value in entries.items())
+    assert parse_properties(text) == entries
+
+
+def test_a_file_of_properties_becomes_a_config(tmp_path: Path) -> None:
+    path = tmp_path / "producer.properties"
+    path.write_text(
+        "# the orders service\n"
+        "bootstrap.servers=a:9092,\\\n"
+        "                  b:9092\n"
+        "linger.ms: 20\n"
+        "enable.idempotence true\n"
+        "client.id=caf\\u00e9 ü\n"
+        "key.serializer=org.apache.kafka.common.serialization.StringSerializer\n"
+        "value.serializer=org.apache.kafka.common.serialization.ByteArraySerializer\n"
+        "partitioner.class=org.apache.kafka.clients.producer.RoundRobinPartitioner\n",
+        encoding="utf-8",
+    )
+    for source in (path, str(path)):
+        config = ProducerConfig.from_properties(source)
+        assert config.bootstrap_servers == (("a", 9092), ("b", 9092))
+        assert (config.linger, config.enable_idempotence, config.client_id) == (0.02, True, "café ü")
+        assert (config.key_serializer, config.value_serializer) == (str.encode, None)
+        assert config.partitioner == "round_robin"
+
+
+def test_a_file_that_is_not_there_is_reported_as_such(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        ProducerConfig.from_properties(tmp_path / "absent.properties")
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_is_read_under_its_java_name(name: str) -> None:
+    assert own_options({OPTIONS[name].java_name: OPTIONS[name].default}, OPTIONS) == {
+        name: OPTIONS[name].default
+    }
+
+
+@pytest.mark.parametrize(
+    ("alias", "text", "option", "value"),
+    [
+        ("metadata.broker.list", "b:9092", "bootstrap_servers", (("b", 9092),)),
+        ("queue.buffering.max.ms", "0.5", "linger_ms", 0.5),
+        ("queue.buffering.max.kbytes", "1024", "buffer_memory", 1048576),
+        ("message.timeout.ms", "300000", "delivery_timeout_ms", 300000),
+        ("message.timeout.ms", "0", "delivery_timeout_ms", INT_MAX),
+        ("request.required.acks", "-1", "acks", -1),
+        ("request.required.acks", 1, "acks", 1),
+        ("compression.codec", "zstd", "compression_type", "zstd"),
+        ("message.send.max.retries", "7", "retries", 7),
+        ("max.in.flight", "3", "max_in_flight_requests_per_connection", 3),
+    ],
+)
+def test_the_aliases_of_librdkafka_are_understood(
+    alias: str, text: object, option: str, value: object
+) -> None:
+    servers = {} if option == "bootstrap_servers" else {"bootstrap.servers": "localhost:9092"}
+    config = ProducerConfig.from_properties({**servers, alias: text}, partitioner="crc32")
+    assert getattr(config, option) == value
+
+
+def test_every_alias_names_an_option() -> None:
+    assert {alias.option for alias in LIBRDKAFKA.values()} <= set(OPTIONS)
+    assert not set(LIBRDKAFKA) & set(OPTIONS)
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "much", 0, True])
+def test_a_wrong_value_under_an_alias_is_reported_in_its_own_unit(wrong: object) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"queue\.buffering\.max\.kbytes must be a whole number from 1"
+    ):
+        from_properties(queue_buffering_max_kbytes=wrong)
+
+
+def test_a_wrong_value_is_reported_with_the_name_it_came_under() -> None:
+    with pytest.raises(ConfigurationError, match=r"batch\.size must be a whole number .* not 'many'"):
+        from_properties(batch_size="many")
+
+
+def test_an_option_given_under_two_names_is_refused() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"linger_ms .* 'linger\.ms' and as 'queue\.buffering\.max\.ms'"
+    ):
+        from_properties(linger_ms="5", queue_buffering_max_ms="5")
+
+
+@pytest.mark.parametrize("partitioner", ["consistent", "random", "fnv1a", "fnv1a_random", "com.example.Mine"])
+def test_a_partitioner_that_cannot_be_honoured_is_refused(partitioner: str) -> None:
+    with pytest.raises(ConfigurationError, match="partitioner must be"):
+        from_properties(partitioner=partitioner)
+    with pytest.raises(ConfigurationError, match="partitioner must be"):
+        from_properties(partitioner_class=partitioner)
+
+
+def test_names_of_librdkafka_without_a_partitioner_warn_of_other_partitions(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from_properties(queue_buffering_max_ms="5")
+    [record] = caplog.records
+    assert (record.name, record.levelno) == ("aioproducer.config", logging.WARNING)
+    assert "partitioner='crc32'" in record.getMessage()
+
+
+@pytest.mark.parametrize("partitioner", ["consistent_random", "murmur2_random"])
+def test_names_of_librdkafka_with_a_partitioner_warn_of_nothing(
+    partitioner: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    from_properties(queue_buffering_max_ms="5", partitioner=partitioner)
+    from_properties(linger_ms="5")
+    assert not caplog.records
+
+
+def test_overrides_win_over_properties_and_are_not_texts() -> None:
+    source = {"bootstrap.servers": "a:9092", "linger.ms": "5", "partitioner.class": "murmur2"}
+    config = ProducerConfig.from_properties(source, linger_ms=7, partitioner_class="crc32")
+    assert (config.linger_ms, config.partitioner) == (7, "crc32")
+    bad: dict[str, Any] = {"linger_ms": "7"}
+    with pytest.raises(ConfigurationError, match="linger_ms must be"):
+        ProducerConfig.from_properties(source, **bad)
+
+
+def test_what_properties_leave_unsaid_is_not_set_explicitly() -> None:
+    assert from_properties(acks="1").enable_idempotence is False
+    with pytest.raises(ConfigurationError, match="enable_idempotence=True needs"):
+        from_properties(acks="1", enable_idempotence="true")
+
+
+@pytest.mark.parametrize("source", [{}, {"linger.ms": "5"}])
+def test_properties_without_servers_say_what_is_missing(source: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match="bootstrap_servers is missing") as caught:
+        ProducerConfig.from_properties(source)
+    assert caught.value.option == "bootstrap_servers"
+    assert ProducerConfig.from_properties(source, bootstrap_servers="a:1").bootstrap_servers == (("a", 1),)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("lingerms", "did you mean 'linger_ms'?"),
+        ("max_batch_size", "did you mean 'batch_size'?"),
+        ("compresion_type", "did you mean 'compression_type'?"),
+        ("linger.millis", "did you mean 'linger.ms'?"),
+        ("linger.ms", "it is spelled linger_ms as a keyword, linger.ms in properties"),
+        ("LINGER_MS", "it is spelled linger_ms as a keyword"),
+        ("partitioner.class", "it is called partitioner here"),
+        ("queue.buffering.max.ms", "it is called linger_ms here"),
+        ("queue_buffering_max_kbytes", "it is called buffer_memory here (in bytes)"),
+        ("zzz", "a producer has none with a name like that"),
+    ],
+)
+def test_an_unknown_keyword_is_refused_with_the_name_that_was_meant(name: str, hint: str) -> None:
+    error = keyword_refusal(**{name: "secret"})
+    assert str(error).startswith(f"unknown option {name!r}: ")
+    assert hint in str(error)
+    assert error.option == name
+    assert "secret" not in str(error)
+    assert error.value is None
+
+
+def test_an_unknown_property_is_refused_with_the_name_that_was_meant() -> None:
+    with pytest.raises(ConfigurationError, match=r"unknown option 'lingr.ms': did you mean 'linger.ms'\?"):
+        from_properties(lingr_ms=5)
+
+
+NOT_IMPLEMENTED: dict[str, object] = {
+    "security_protocol": "SSL",
+    "transactional_id": "orders",
+    "transaction_timeout_ms": 5_000,
+    "metrics_recording_level": "DEBUG",
+    "partitioner_rack_aware": True,
+    "client_rack": "eu-1a",
+    "interceptor_classes": ["a"],
+    "enable_metrics_push": True,
+    "metric_reporters": "org.apache.kafka.common.metrics.JmxReporter",
+    "config_providers": "file",
+    "transaction_two_phase_commit_enable": True,
+    "metadata_cluster_check_enable": True,
+    "ssl_context": object(),
+    "ssl_truststore_location": "/ca.pem",
+    "ssl_endpoint_identification_algorithm": "",
+    "sasl_mechanism": "PLAIN",
+    "sasl_jaas_config": "secret",
+    "sasl_username": "me",
+}
+
+
+@pytest.mark.parametrize(("name", "value"), NOT_IMPLEMENTED.items(), ids=NOT_IMPLEMENTED)
+def test_what_is_not_implemented_is_refused(name: str, value: object) -> None:
+    error = keyword_refusal(**{name: value})
+    assert "is not implemented yet" in str(error)
+    assert error.option == name
+    with pytest.raises(ConfigurationError, match="is not implemented yet"):
+        from_properties(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("security_protocol", "plaintext"),
+        ("transactional_id", None),
+        ("transaction_timeout_ms", 60_000),
+        ("metrics_recording_level", "info"),
+        ("partitioner_rack_aware", False),
+        ("client_rack", ""),
+        ("client_rack", None),
+        ("interceptor_classes", []),
+        ("enable_metrics_push", "false"),
+        ("ssl_protocol", "TLSv1.3"),
+        ("ssl_enabled_protocols", ["TLSv1.2", "TLSv1.3"]),
+        ("ssl_truststore_location", None),
+        ("sasl_mechanism", "GSSAPI"),
+        ("ssl_provider", ""),
+    ],
+)
+def test_what_is_not_implemented_may_be_given_at_its_default(name: str, value: object) -> None:
+    options: dict[str, Any] = {name: value}
+    plain = ProducerConfig(bootstrap_servers="localhost:9092")
+    assert ProducerConfig(bootstrap_servers="localhost:9092", **options) == plain
+    assert from_properties(**options) == plain
+
+
+@pytest.mark.parametrize(
+    "name", ["ssl.engine.factory.class", "security.providers", "sasl.login.class", "ssl_provider"]
+)
+def test_what_only_a_jvm_has_is_refused_as_such(name: str) -> None:
+    assert str(keyword_refusal(**{name: "x"})) == f"{name} has no meaning outside the JVM"
+
+
+@pytest.mark.parametrize("name", ["sasl.password", "sasl_jaas_config", "ssl.key.password", "sasl_pasword"])
+def test_a_secret_is_told_nowhere(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    error = keyword_refusal(**{name: "s3cret"})
+    assert "s3cret" not in f"{error!r} {error} {error.__dict__}"
+    with pytest.raises(ConfigurationError) as caught:
+        from_properties(**{name: "s3cret"})
+    assert "s3cret" not in f"{caught.value!r} {caught.value} {caught.value.__dict__}"
+    assert "s3cret" not in caplog.text
+
+
+def test_the_environment_becomes_a_config() -> None:
+    environ = {
+        "KAFKA_BOOTSTRAP_SERVERS": "a:9092,b:9092",
+        "KAFKA_LINGER_MS": "20",
+        "KAFKA_ENABLE_IDEMPOTENCE": "false",
+        "KAFKA_MAX_IN_FLIGHT_REQUESTS_PER_CONNECTION": "20",
+        "KAFKA_PARTITIONER_CLASS": "org.apache.kafka.clients.producer.RoundRobinPartitioner",
+        "KAFKA_QUEUE_BUFFERING_MAX_KBYTES": "2",
+        "KAFKA_CLIENT_ID": "",
+        "linger_ms": "99",
+    }
+    config = ProducerConfig.from_env(environ=environ, acks=1)
+    assert config.bootstrap_servers == (("a", 9092), ("b", 9092))
+    assert (config.linger_ms, config.enable_idempotence, config.acks) == (20, False, 1)
+    assert (config.max_in_flight_requests_per_connection, config.partitioner) == (20, "round_robin")
+    assert (config.buffer_memory, config.client_id) == (2048, None)
+
+
+def test_the_environment_is_the_process_s_own_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORDERS_BOOTSTRAP_SERVERS", "orders:9092")
+    monkeypatch.setenv("ORDERS_RETRIES", "3")
+    config = ProducerConfig.from_env("ORDERS_")
+    assert (config.bootstrap_servers, config.retries) == ((("orders", 9092),), 3)
+
+
+def test_variables_of_others_are_ignored_and_near_misses_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    environ = {
+        "KAFKA_HOME": "/opt",
+        "KAFKA_OPTS": "-Xmx1g",
+        "KAFKA_BOOTSTRAP": "a:1",
+        "KAFKA_HEAP_OPTS": "",
+        "KAFKA_LOG_DIRS": "/tmp/x",  # noqa: S108 - nothing is written there
+        "KAFKA_ADVERTISED_LISTENERS": "x",
+        "KAFKA_BOOTSTRAP_SERVER": "s3cret:1",
+        "KAFKA_LINGER": "5",
+    }
+    assert environment_properties(environ, "KAFKA_", OPTIONS) == {}
+    assert [record.getMessage() for record in caplog.records] == [
+        "Ignoring KAFKA_BOOTSTRAP_SERVER: it is no option; did you mean KAFKA_BOOTSTRAP_SERVERS?",
+        "Ignoring KAFKA_LINGER: it is no option; did you mean KAFKA_LINGER_MS?",
+    ]
+
+
+def test_security_in_the_environment_is_refused_and_not_dropped() -> None:
+    environ = {"KAFKA_BOOTSTRAP_SERVERS": "a:1", "KAFKA_SASL_PASSWORD": "s3cret"}
+    with pytest.raises(ConfigurationError, match="sasl_password is not implemented yet"):
+        ProducerConfig.from_env(environ=environ)

@@ -1,0 +1,86 @@
+from uuid import uuid4
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponseTopic
+from aioproducer.testing import ApiKey, FakeCluster
+from tests.testing.raw_client import RawClient
+
+ALL = MetadataRequest(topics=None)
+
+
+def named(*names: str, create: bool = True) -> MetadataRequest:
+    topics = tuple([MetadataRequestTopic(name) for name in names])
+    return MetadataRequest(topics=topics, allow_auto_topic_creation=create)
+
+
+async def test_every_version_tells_the_nodes_and_the_leaders() -> None:
+    async with FakeCluster(3, {"orders": 6}) as cluster, await RawClient.connect(cluster, 2) as client:
+        for version in range(14):
+            response = await client.ask(ALL if version else named(), version)
+            assert ",".join(f"{b.host}:{b.port}" for b in response.brokers) == cluster.bootstrap
+            [topic] = response.topics
+            assert (topic.name, len(topic.partitions)) == ("orders", 6)
+            assert [p.leader_id for p in topic.partitions] == [1, 2, 3, 1, 2, 3]
+            assert topic.partitions[0].isr_nodes == (1, 2, 3)
+
+
+async def test_no_topics_are_none_from_version_1() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        assert (await client.ask(named(), 1)).topics == ()
+
+
+async def test_asking_for_a_topic_creates_it_for_the_next_request() -> None:
+    async with FakeCluster(default_partitions=4) as cluster, await RawClient.connect(cluster) as client:
+        [first] = (await client.ask(named("new"), 9)).topics
+        assert first.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        [second] = (await client.ask(named("new"), 9)).topics
+        assert (second.error_code, len(second.partitions)) == (ErrorCode.NONE, 4)
+
+
+async def test_topics_are_not_created_where_client_or_cluster_does_not_want_it() -> None:
+    async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
+        await client.ask(named("new", create=False), 9)
+        assert not cluster.topology.topics
+    async with FakeCluster(auto_create_topics=False) as cluster, await RawClient.connect(cluster) as client:
+        await client.ask(named("new"), 9)
+        assert not cluster.topology.topics
+
+
+async def test_an_illegal_name_is_told_as_such() -> None:
+    async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
+        [topic] = (await client.ask(named("no spaces"), 9)).topics
+        assert topic.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+
+
+async def test_topics_are_looked_up_by_id_from_version_12() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        topic_id = cluster.topology.topic("orders").topic_id
+        request = MetadataRequest(
+            topics=(MetadataRequestTopic(None, topic_id), MetadataRequestTopic(None, uuid4()))
+        )
+        known, unknown = (await client.ask(request, 12)).topics
+        assert (known.name, known.error_code) == ("orders", ErrorCode.NONE)
+        assert (unknown.name, unknown.error_code) == (None, ErrorCode.UNKNOWN_TOPIC_ID)
+        client.send(request, 11)
+        assert await client.closed() == b""
+
+
+async def test_a_partition_without_a_leader_says_so() -> None:
+    async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.move_leader("orders", 0, -1)
+        [topic] = (await client.ask(ALL, 9)).topics
+        [partition] = topic.partitions
+        assert (partition.leader_id, partition.error_code) == (-1, ErrorCode.LEADER_NOT_AVAILABLE)
+        assert partition.leader_epoch == 1
+
+
+async def test_topics_can_be_given_errors_and_be_left_out() -> None:
+    async with FakeCluster(topics={"a": 1, "b": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.METADATA, topic="a").answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+        a, b = (await client.ask(ALL, 9)).topics
+        assert (a.error_code, a.partitions) == (ErrorCode.TOPIC_AUTHORIZATION_FAILED, ())
+        assert b.error_code == ErrorCode.NONE
+        cluster.on(ApiKey.METADATA, topic="a").leave_out()
+        [left] = (await client.ask(named("a", "b"), 9)).topics
+        assert isinstance(left, MetadataResponseTopic)
+        assert left.name == "b"

@@ -1,0 +1,226 @@
+import asyncio
+import logging
+import socket
+from dataclasses import replace
+
+import pytest
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.metadata import MetadataRequest
+from aioproducer.protocol.produce import ProduceResponse
+from aioproducer.testing import ApiKey, FakeCluster
+from aioproducer.testing.refusal import Refused
+from tests.testing.batches import make_batch
+from tests.testing.raw_client import RawClient, produce_request
+
+ALL_TOPICS = MetadataRequest(topics=None)
+
+
+async def test_it_starts_and_stops_twice_and_keeps_what_was_stored() -> None:
+    cluster = FakeCluster(2, {"orders": 2})
+    for expected in (1, 2):
+        async with cluster, await RawClient.connect(cluster, 1) as client:
+            await client.produce("orders", 0, make_batch(b"a"))
+        assert len(cluster.records("orders")) == expected
+    assert repr(cluster) == "<FakeCluster stopped, 1 topics>"
+
+
+async def test_records_can_be_asked_for_by_partition() -> None:
+    async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
+        await client.produce("orders", 1, make_batch(b"a"))
+        assert cluster.records("orders", 0) == []
+        assert [record.value for record in cluster.records("orders", 1)] == [b"a"]
+        with pytest.raises(Refused):
+            cluster.records("nothing")
+
+
+async def test_every_node_has_an_address_and_keeps_it_when_it_comes_back() -> None:
+    async with FakeCluster(3) as cluster:
+        before = cluster.bootstrap
+        assert len(set(before.split(","))) == 3
+        await cluster.stop_node(2)
+        with pytest.raises(ConnectionRefusedError):
+            await RawClient.connect(cluster, 2)
+        await cluster.start_node(2)
+        await cluster.start_node(2)
+        async with await RawClient.connect(cluster, 2):
+            pass
+        assert cluster.bootstrap == before
+
+
+async def test_a_lost_node_drops_its_clients_and_its_partitions_move() -> None:
+    async with FakeCluster(2, {"orders": 2}) as cluster, await RawClient.connect(cluster, 1) as client:
+        await client.ask(ALL_TOPICS, 9)
+        assert (cluster.connections(1), cluster.leader_of("orders", 0)) == (1, 1)
+        await cluster.stop_node(1)
+        await client.closed()
+        assert (cluster.connections(1), cluster.leader_of("orders", 0)) == (0, 2)
+
+
+async def test_topics_grow_and_go() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.add_partitions("orders", 3)
+        [topic] = (await client.ask(ALL_TOPICS, 9)).topics
+        assert len(topic.partitions) == 3
+        cluster.delete_topic("orders")
+        assert (await client.ask(ALL_TOPICS, 9)).topics == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="another protocol"),
+        pytest.param(b"\xff\xff\xff\xff", id="negative size"),
+        pytest.param(b"\x00\x00\x00\x03abc", id="shorter than a header"),
+        pytest.param(b"\x00\x00\x00\x0a\x7f\x00\x00\x00\x00\x00\x00\x01\xff\xff", id="unknown api"),
+        pytest.param(b"\x00\x00\x00\x0a\x00\x13\x00\x00\x00\x00\x00\x01\xff\xff", id="api it has not"),
+        pytest.param(b"\x00\x00\x00\x0a\x00\x03\x00\x63\x00\x00\x00\x01\xff\xff", id="unknown version"),
+        pytest.param(b"\x00\x00\x00\x0a\x00\x00\x00\x03\x00\x00\x00\x01\xff\xff", id="no body"),
+    ],
+)
+async def test_what_kafka_hangs_up_on_is_hung_up_on(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
+        with caplog.at_level(logging.WARNING, "aioproducer.testing"):
+            client.send_bytes(data)
+            assert await client.closed() == b""
+    assert "hangs up" in caplog.text
+
+
+async def test_a_version_above_the_cap_is_hung_up_on() -> None:
+    async with FakeCluster(max_versions={ApiKey.PRODUCE: 7}, topics={"orders": 1}) as cluster:
+        async with await RawClient.connect(cluster) as client:
+            assert (await client.produce("orders", 0, make_batch(), version=7)).error_code == ErrorCode.NONE
+            client.send(produce_request("orders", {0: make_batch()}), 8)
+            assert await client.closed() == b""
+    with pytest.raises(ValueError, match="PRODUCE has versions 3-13, not 99"):
+        FakeCluster(max_versions={ApiKey.PRODUCE: 99})
+
+
+async def test_requests_arrive_in_any_pieces_and_are_answered_in_order() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        node = cluster.topology.nodes[1]
+        reader, writer = await asyncio.open_connection(node.host, node.port)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        async with RawClient(reader, writer) as client:
+            for value in (b"a", b"b"):
+                client.send(produce_request("orders", {0: make_batch(value)}), 9)
+            for offset in (0, 1):
+                response = await client.receive(ProduceResponse, 9)
+                assert response.responses[0].partition_responses[0].base_offset == offset
+
+
+async def test_a_held_request_holds_up_its_connection_and_no_other() -> None:
+    async with (
+        FakeCluster(topics={"orders": 1}) as cluster,
+        await RawClient.connect(cluster) as held,
+        await RawClient.connect(cluster) as other,
+    ):
+        fault = cluster.on(ApiKey.PRODUCE).hold()
+        held.send(produce_request("orders", {0: make_batch(b"a")}), 9)
+        held.send(produce_request("orders", {0: make_batch(b"c")}), 9)
+        await fault.hit()
+        assert (await other.produce("orders", 0, make_batch(b"b"))).base_offset == 0
+        fault.release()
+        for _ in range(2):
+            await held.receive(ProduceResponse, 9)
+        assert [record.value for record in cluster.records("orders")] == [b"b", b"a", b"c"]
+
+
+async def test_a_hold_after_storing_keeps_the_answer_back_only() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        fault = cluster.on(ApiKey.PRODUCE).hold(after_storing=True)
+        client.send(produce_request("orders", {0: make_batch(b"a")}), 9)
+        await fault.hit()
+        await asyncio.sleep(0)
+        assert len(cluster.records("orders")) == 1
+        cluster.heal()
+        await client.receive(ProduceResponse, 9)
+
+
+async def test_a_delay_takes_its_time() -> None:
+    async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.METADATA).delay(0.05)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await client.ask(ALL_TOPICS, 9)
+        assert loop.time() - began >= 0.05
+
+
+@pytest.mark.parametrize("after_storing", [False, True])
+async def test_a_connection_drops_before_or_after_storing(*, after_storing: bool) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.PRODUCE).disconnect(after_storing=after_storing)
+        client.send(produce_request("orders", {0: make_batch(b"a")}), 9)
+        assert await client.closed() == b""
+        assert len(cluster.records("orders")) == after_storing
+
+
+@pytest.mark.parametrize("after_storing", [False, True])
+async def test_a_silent_connection_stays_silent_and_open(*, after_storing: bool) -> None:
+    async with (
+        FakeCluster(topics={"orders": 1}) as cluster,
+        await RawClient.connect(cluster) as silent,
+        await RawClient.connect(cluster) as other,
+    ):
+        fault = cluster.on(ApiKey.PRODUCE).fall_silent(after_storing=after_storing)
+        silent.send(produce_request("orders", {0: make_batch(b"a")}), 9)
+        silent.send(produce_request("orders", {0: make_batch(b"b")}), 9)
+        await fault.hit()
+        assert (await other.produce("orders", 0, make_batch(b"c"))).base_offset == after_storing
+        assert cluster.connections(1) == 2
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(silent.frame(), 0.02)
+
+
+async def test_garbage_and_cut_answers() -> None:
+    async with FakeCluster() as cluster:
+        async with await RawClient.connect(cluster) as client:
+            cluster.on(ApiKey.METADATA).answer_bytes(b"\x00\x00\x00\x02hi")
+            client.send(ALL_TOPICS, 9)
+            assert await client.frame() == b"hi"
+        async with await RawClient.connect(cluster) as client:
+            cluster.on(ApiKey.METADATA).cut(6)
+            client.send(ALL_TOPICS, 9)
+            assert len(await client.closed()) == 6
+
+
+async def test_answers_can_be_throttled_and_rewritten() -> None:
+    async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.METADATA).throttle(250)
+        assert (await client.ask(ALL_TOPICS, 9)).throttle_time_ms == 250
+        cluster.on(ApiKey.METADATA).rewrite(lambda response: replace(response, cluster_id="another"))
+        assert (await client.ask(ALL_TOPICS, 9)).cluster_id == "another"
+
+
+async def test_the_cluster_can_change_when_a_request_comes() -> None:
+    async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.PRODUCE).run(lambda: cluster.move_leader("orders", 0, 2))
+        answer = await client.produce("orders", 0, make_batch(b"a"))
+        assert answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+        cluster.on(ApiKey.METADATA).run(lambda: cluster.stop_node(1))
+        client.send(ALL_TOPICS, 9)
+        await client.closed()
+        assert [node.node_id for node in cluster.topology.live_nodes()] == [2]
+
+
+async def test_a_scripted_function_that_raises_is_logged_and_drops_the_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.METADATA).run(lambda: 1 // 0)
+        client.send(ALL_TOPICS, 9)
+        await client.closed()
+    assert "a scripted fault raised" in caplog.text
+
+
+async def test_a_client_that_goes_while_it_is_held_leaves_nothing_behind() -> None:
+    async with FakeCluster() as cluster:
+        fault = cluster.on(ApiKey.METADATA).hold()
+        async with await RawClient.connect(cluster) as client:
+            client.send(ALL_TOPICS, 9)
+            await fault.hit()
+        tasks = {task.get_name() for task in asyncio.all_tasks()}
+        while any(name.startswith("aioproducer-testing") for name in tasks):
+            await asyncio.sleep(0)
+            tasks = {task.get_name() for task in asyncio.all_tasks()}
+        assert cluster.connections(1) == 0
