@@ -1,9 +1,9 @@
 """The asyncio-native Apache Kafka producer.
 
-    from aioproducer import Producer
+from aioproducer import Producer
 
-    async with Producer("localhost:9092") as producer:
-        metadata = await producer.send("orders", b"value", key=b"42")
+async with Producer("localhost:9092") as producer:
+    metadata = await producer.send("orders", b"value", key=b"42")
 """
 
 from __future__ import annotations

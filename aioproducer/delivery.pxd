@@ -1,7 +1,6 @@
 cimport cython
 
 @cython.final
-@cython.freelist(64)
 cdef class RecordMetadata:
     cdef readonly str topic
     cdef readonly int partition
@@ -31,16 +30,10 @@ cdef class BatchResult:
     cpdef RecordMetadata metadata_of(self, Py_ssize_t index, long long timestamp_ms)
 
 @cython.final
-@cython.no_gc
-@cython.freelist(64)
 cdef class _Ready:
     cdef object value
 
-# A delivery is no work for the garbage collector: what it refers to never refers back
-# once the batch is resolved.
 @cython.final
-@cython.no_gc
-@cython.freelist(1024)
 cdef class Delivery:
     cdef public BatchResult result_of_batch
     cdef public int index

@@ -19,6 +19,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aioproducer.errors import ProducerError, WrongLoopError
 
+try:
+    import cython
+except ImportError:
+    from aioproducer import plain as cython
+
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Generator, Iterator
@@ -30,6 +35,8 @@ WAITERS_A_SLICE = 1000
 """How many futures are resolved before the event loop gets its turn."""
 
 
+@cython.freelist(64)
+@cython.cclass
 class RecordMetadata:
     """Where a record is in the log.
 
@@ -118,7 +125,7 @@ class BatchResult:
         error: ProducerError,
         record_errors: dict[int, ProducerError] | None = None,
     ) -> None:
-        """Say that no record is known to be in the log: `record_errors` has those with errors of their own."""
+        """Say that no record is known to be in the log; `record_errors` are some records' own errors."""
         self.count = count
         self.error = error
         self.record_errors = record_errors
@@ -263,6 +270,9 @@ def _call_back(
             logger.exception("a callback of %r raised", delivery)
 
 
+@cython.no_gc
+@cython.freelist(64)
+@cython.cclass
 class _Ready:
     """An awaitable that is there already: gives its value without a turn of the loop."""
 
@@ -278,6 +288,11 @@ class _Ready:
         raise StopIteration(self.value)
 
 
+# What a delivery refers to never refers back once the batch is resolved, so the garbage
+# collector need not look at a million of them.
+@cython.no_gc
+@cython.freelist(1024)
+@cython.cclass
 class Delivery:
     """What happens to one record: `await` it for `RecordMetadata`, or to have the error raised.
 

@@ -8,7 +8,7 @@
     │   └── WrongLoopError
     ├── SerializationError (ValueError)          a serializer raised, or gave something else than bytes
     ├── PartitionerError (ValueError)            a partitioner raised, or chose no partition of the topic
-    ├── RecordTooLargeError (ValueError)         larger than max_request_size, buffer_memory or the topic allows
+    ├── RecordTooLargeError (ValueError)         larger than an option or the topic allows
     ├── BufferExhaustedError (TimeoutError)      no room in buffer_memory within max_block_ms
     ├── DeliveryTimeoutError (TimeoutError)      not acknowledged within delivery_timeout_ms
     ├── CallTimeoutError (TimeoutError)          start, flush or partitions_for took longer than allowed

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from asyncio import _get_running_loop  # documented for those who write loops: no error, no cost
+import sys
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 
@@ -51,7 +52,14 @@ TURN = 0.003
 """Seconds after which `drain` gives way to the event loop even where there is room."""
 
 _NOWHERE = object()
-"""The loop of a producer that cannot be sent to."""
+"""The place of a producer that cannot be sent to."""
+
+if sys.version_info >= (3, 12):
+    from asyncio import _get_running_loop as _place
+else:
+    # Asking for the running loop is a system call there (getpid), which costs as much as all
+    # else that a record needs; so each record asks for the thread, and each batch for the loop.
+    _place = get_ident
 
 _numbers = itertools.count(1)
 
@@ -113,10 +121,11 @@ class Producer(Generic[K, V]):
         accumulator = self._engine.accumulator
         self._accumulator = accumulator
         self._append = accumulator.append
+        accumulator.guard = self._check
         self._is_plain = config.key_serializer is None and config.value_serializer is None
         self._half = config.buffer_memory // 2
         self._turn_ends = 0.0
-        self._loop: object = _NOWHERE
+        self._place: object = _NOWHERE
         self._home: asyncio.AbstractEventLoop | None = None
         self._start_scope: anyio.CancelScope | None = None
         self._stop_task: asyncio.Task[None] | None = None
@@ -151,7 +160,7 @@ class Producer(Generic[K, V]):
         if self._is_stopped:
             msg = "the producer was stopped while it was starting"
             raise ProducerClosedError(msg)
-        self._loop = self._home
+        self._place = _place()
 
     async def stop(self, timeout: float | None = None) -> None:
         """Send what is accepted, for `timeout` seconds at most, then fail the rest and close.
@@ -164,7 +173,7 @@ class Producer(Generic[K, V]):
             return
         if asyncio.get_running_loop() is not self._home:
             raise self._refusal()
-        self._loop = _NOWHERE
+        self._place = _NOWHERE
         if self._stop_task is None:
             self._stop_task = self._home.create_task(
                 self._stop(timeout), name=f"aioproducer-{self.client_id}-stop"
@@ -183,10 +192,7 @@ class Producer(Generic[K, V]):
             self._start_scope.cancel()
         elif self._engine.failure is None:
             with self._hurry, anyio.move_on_after(timeout):
-                try:
-                    await self._engine.settle(self._accumulator.outstanding(), None)
-                except ProducerError:  # pragma: no cover - settling raises nothing but its own timeout
-                    pass
+                await self._engine.settle(self._accumulator.outstanding(), None)
         await self._engine.stop()
 
     async def __aenter__(self) -> Self:
@@ -198,7 +204,7 @@ class Producer(Generic[K, V]):
     ) -> None:
         await self.stop()
 
-    def send(  # noqa: PLR0913 - what a record is made of
+    def send(
         self,
         topic: str,
         value: V | None = None,
@@ -218,7 +224,7 @@ class Producer(Generic[K, V]):
         ProducerFailedError, WrongLoopError, and BufferExhaustedError where the buffer and the
         line before it are full. What happens later comes through the Delivery.
         """
-        if _get_running_loop() is not self._loop:
+        if _place() != self._place:
             raise self._refusal()
         if self._is_plain:
             return self._append(topic, value, key, partition, timestamp_ms, headers)  # type: ignore[arg-type] # without serializers they are buffers
@@ -286,7 +292,7 @@ class Producer(Generic[K, V]):
         return self._engine.metrics.snapshot(self._engine.clock(), self._engine.gauges())
 
     def _check(self) -> None:
-        if _get_running_loop() is not self._loop:
+        if _place() != self._place or asyncio.get_running_loop() is not self._home:
             raise self._refusal()
 
     def _refusal(self) -> ProducerError:
@@ -294,7 +300,7 @@ class Producer(Generic[K, V]):
             return self._engine.failed_error()
         if self._is_stopped:
             return ProducerClosedError("the producer was stopped")
-        if self._loop is _NOWHERE:
+        if self._place is _NOWHERE:
             return ProducerNotStartedError(
                 "the producer is not started: use `async with`, or `await start()` first"
             )
@@ -304,12 +310,10 @@ class Producer(Generic[K, V]):
         )
 
     def _on_failure(self) -> None:
-        self._loop = _NOWHERE
+        self._place = _NOWHERE
 
     @staticmethod
-    def _serialized(
-        topic: str, field: str, serializer: Callable[[Any], bytes | None] | None, datum: object
-    ) -> Any:  # noqa: ANN401 - bytes, or what the accumulator will refuse
+    def _serialized(topic: str, field: str, serializer: Callable[[Any], Any] | None, datum: object) -> Any:  # noqa: ANN401 - bytes, or what the accumulator will refuse
         if serializer is None or datum is None:
             return datum
         try:
@@ -331,6 +335,5 @@ class Producer(Generic[K, V]):
         elif self._is_stopped:
             state = "stopped"
         else:
-            state = "not started" if self._loop is _NOWHERE else "running"
+            state = "not started" if self._place is _NOWHERE else "running"
         return f"<Producer {self.client_id!r} {state} {self._engine!r}>"
-

@@ -23,7 +23,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
-from comparison import Case, Column, add_common_arguments, compare
+from case import Case, Column
+from comparison import add_common_arguments, compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,7 +29,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Final
 
-from comparison import Case, Column, add_common_arguments, compare
+from case import Case, Column
+from comparison import add_common_arguments, compare
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,7 +107,7 @@ def partition_cases(size: int) -> Iterator[Case]:
         for partitions in (1, 10, 100, 1000):
             yield Case(
                 f"W7-{shape}-{partitions}",
-                f"{partitions:,} partitions, {title}",
+                f"{partitions:,} partition{'s' * (partitions > 1)}, {title}",
                 "bulk",
                 BULK_COLUMNS,
                 ("aioproducer", "aiokafka", "confluent"),
@@ -145,7 +146,7 @@ def other_cases(size: int) -> Iterator[Case]:
         "pipeline",
         (RATE, CPU, PEAK),
         TRACKED,
-        job={"records": size // 50, "window": 2000, "value_bytes": 1000},
+        job={"records": max(size // 50, 10_000), "window": 2000, "value_bytes": 1000},
         partitions=1,
         delay_ms=5,
         more_is_better=True,

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from peers import Peer, Rows
+    from peer import Peer, Rows
 
     Outcome = dict[str, float]
 
@@ -88,7 +88,7 @@ def document(dice: random.Random, size: int) -> bytes:
 
 def make_rows(job: Job, count: int) -> Rows:
     """Prepare the records of a job, the same for every client."""
-    from peers import Rows  # noqa: PLC0415
+    from peer import Rows  # noqa: PLC0415
 
     dice = random.Random(1)  # noqa: S311 - reproducible, not secret
     if job.value == "json":
@@ -226,14 +226,18 @@ async def measure_lone(peer: Peer, job: Job) -> Outcome:
 
 async def measure_fan_in(peer: Peer, job: Job) -> Outcome:
     """Let `records` tasks await one send each, all at once."""
+    from peer import note_failure  # noqa: PLC0415
+
     value = make_rows(job, 1).values[0]
     await asyncio.gather(*(peer.confirm(job.topic, value) for _ in range(10)))
     meter = Meter()
     outcomes = await asyncio.gather(
         *(peer.confirm(job.topic, value) for _ in range(job.records)), return_exceptions=True
     )
-    failed = sum(outcome is not None for outcome in outcomes)
-    result = meter.outcome(job.records, job.records + 10, failed)
+    failures = [outcome for outcome in outcomes if outcome is not None]
+    if failures:
+        note_failure(failures[0])
+    result = meter.outcome(job.records, job.records + 10, len(failures))
     return result | {"ms": result["seconds"] * 1e3}
 
 
@@ -263,6 +267,8 @@ async def open_loop(peer: Peer, job: Job, schedule: list[float], taken: list[flo
     A latency runs from the moment the request was due, so that a loop that is held up, or a
     client that blocks, lengthens every latency it should.
     """
+    from peer import note_failure  # noqa: PLC0415
+
     value = make_rows(job, 1).values[0]
     topic, clock = job.topic, time.perf_counter
     tasks: set[asyncio.Task[None]] = set()
@@ -272,8 +278,9 @@ async def open_loop(peer: Peer, job: Job, schedule: list[float], taken: list[flo
         nonlocal failed
         try:
             await peer.confirm(topic, value)
-        except Exception:  # noqa: BLE001 - each client has its own errors; all count
+        except Exception as error:  # noqa: BLE001 - each client has its own errors; all count
             failed += 1
+            note_failure(error)
         else:
             taken.append(clock() - due)
 
@@ -315,7 +322,8 @@ async def measure_open_loop(peer: Peer, job: Job) -> Outcome:
 
 async def measure_start(job: Job, imported: float) -> Outcome:
     """Measure from the construction of a producer to its first acknowledged record."""
-    from peers import PEERS, Settings  # noqa: PLC0415
+    from peer import Settings  # noqa: PLC0415
+    from peers import PEERS  # noqa: PLC0415
 
     settings = Settings(**job.settings)
     peer = PEERS[job.peer]()
@@ -345,7 +353,8 @@ MEASURES: Final[dict[str, Callable[[Peer, Job], Awaitable[Outcome]]]] = {
 
 async def measure(job: Job) -> Outcome:
     """Open the client, measure, close it."""
-    from peers import PEERS, Settings  # noqa: PLC0415
+    from peer import Settings  # noqa: PLC0415
+    from peers import PEERS  # noqa: PLC0415
 
     peer = PEERS[job.peer]()
     await peer.open(Settings(**job.settings))

@@ -78,7 +78,7 @@ class Latencies:
     def closing_line(self) -> str:
         """Return the line that kafka-producer-perf-test ends with."""
         samples = sorted(self._samples) or [0.0]
-        at = [int(1000 * samples[int(share * len(samples))]) for share in _PERCENTILES]
+        at = [round(1000 * samples[int(share * len(samples))]) for share in _PERCENTILES]
         return (
             f"{self._total.rates(self._clock())}, {self._total.average_ms:.2f} ms avg latency, "
             f"{1000 * self._total.longest:.2f} ms max latency, "

@@ -89,6 +89,8 @@ async def run(arguments: argparse.Namespace) -> int:
     async with cluster(servers, topics, check_records=False) as bootstrap:
         config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)
         async with Producer.from_config(config) as producer:
+            # What is measured is producing, not getting to know the topic.
+            await producer.partitions_for(arguments.topic)
             load = _Load(producer, arguments)
             await load.send_all(payloads)
             print(load.latencies.closing_line(), flush=True)
@@ -187,11 +189,13 @@ def _chosen(lines: list[bytes]) -> Iterator[bytes]:
 def _cut(size: int) -> Iterator[bytes]:
     letters = string.ascii_uppercase.encode()
     pool = bytes(random.choices(letters, k=POOL_SIZE + size))  # noqa: S311 - as above
-    while True:
-        # Another start each round, so that no round repeats the payloads of the one before.
-        first = random.randrange(max(size, 1))  # noqa: S311 - as above
-        for start in range(first, POOL_SIZE, max(size, 1)):
-            yield pool[start : start + size]
+    return itertools.chain.from_iterable(map(partial(_pieces, pool, max(size, 1)), itertools.repeat(size)))
+
+
+def _pieces(pool: bytes, step: int, size: int) -> list[bytes]:
+    # Each round starts elsewhere, so that it does not repeat the payloads of the one before.
+    first = random.randrange(step)  # noqa: S311 - as above
+    return [pool[start : start + size] for start in range(first, POOL_SIZE, step)]
 
 
 def _print_metrics(metrics: Mapping[str, object]) -> None:

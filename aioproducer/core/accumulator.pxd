@@ -4,6 +4,11 @@ from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner
 from aioproducer.core.producer_batch cimport NodeQueue, PartitionQueue, ProducerBatch
 from aioproducer.delivery cimport BatchResult, Delivery, new_delivery
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
+from aioproducer.records.murmur2 cimport partition_of_key
+
+cdef Py_ssize_t _overhead
+cdef Py_ssize_t _header_size
+cdef Py_ssize_t _sticky
 
 @cython.final
 cdef class TopicQueue:
@@ -27,7 +32,7 @@ cdef class Accumulator:
     cdef public Partitioner partitioner
     cdef public bint by_murmur2
     cdef public object clock
-    cdef public object wall_clock
+    cdef public object wall_clock_ns
     cdef public object random
     cdef public tuple sticky_options
     cdef public object loop
@@ -40,15 +45,14 @@ cdef class Accumulator:
     cdef public Py_ssize_t urgent
     cdef public long long serial
     cdef public bint watched
+    cdef public object guard
     cdef public object wake
     cdef public object want_topic
     cdef public object watch
 
     @cython.locals(
-        plain_value=bytes,
-        plain_key=bytes,
         section=bytes,
-        seconds=double,
+        nanoseconds="long long",
         timestamp="long long",
         size=Py_ssize_t,
         index=Py_ssize_t,

@@ -1,4 +1,4 @@
-# cython: annotation_typing=False, boundscheck=False, wraparound=False
+# cython: annotation_typing=False, boundscheck=False, wraparound=False, cdivision=True
 """Where records become batches and wait for their broker.
 
 `append` encodes a record into the open batch of its partition and answers at once. A record
@@ -20,8 +20,9 @@ from aioproducer.core.line import Line, WaitingRecord
 from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
 from aioproducer.core.producer_batch import NEVER, NO_LEADER, NodeQueue, PartitionQueue, ProducerBatch
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
-from aioproducer.errors import BufferExhaustedError, RecordTooLargeError
+from aioproducer.errors import BufferExhaustedError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
+from aioproducer.records.murmur2 import partition_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +36,11 @@ OVERHEAD = HEADER_SIZE + MAX_RECORD_OVERHEAD
 """What a record in a batch of its own takes at most, in bytes, beside its content."""
 
 MAX_TIMESTAMP = 2**63 - 1
+
+# The same numbers once more, as C numbers in the compiled build (see the .pxd).
+_overhead = OVERHEAD
+_header_size = HEADER_SIZE
+_sticky = STICKY
 
 MAX_RECORDS_A_BATCH = 1 << 26
 """The distance of two batches' serial numbers, which leaves room for those of their pieces."""
@@ -67,6 +73,7 @@ class Accumulator:
     The shell is told what to do through three calls: `wake(node)` when a node's `due` has come
     closer than the time it is `armed` for, `want_topic(topic)` when a record waits for a topic
     or for a partition that is not known, and `watch()` when there is something that can expire.
+    `guard()` is asked before a batch is opened, and may raise.
     """
 
     __slots__ = (
@@ -74,6 +81,7 @@ class Accumulator:
         "buffer_memory",
         "by_murmur2",
         "clock",
+        "guard",
         "incomplete",
         "line",
         "linger",
@@ -91,13 +99,13 @@ class Accumulator:
         "used",
         "waiting",
         "wake",
-        "wall_clock",
+        "wall_clock_ns",
         "want_topic",
         "watch",
         "watched",
     )
 
-    def __init__(  # noqa: PLR0913 - every one is an option of the producer
+    def __init__(
         self,
         *,
         batch_size: int,
@@ -107,7 +115,7 @@ class Accumulator:
         max_request_size: int,
         partitioner: Partitioner,
         clock: Clock,
-        wall_clock: Clock,
+        wall_clock_ns: Callable[[], int],
         random: Random,
         adaptive: bool = True,
         availability_timeout: float = 0.0,
@@ -121,7 +129,7 @@ class Accumulator:
         self.partitioner = partitioner
         self.by_murmur2 = partitioner.by_murmur2
         self.clock = clock
-        self.wall_clock = wall_clock
+        self.wall_clock_ns = wall_clock_ns
         self.random = random
         self.sticky_options = (adaptive, availability_timeout)
         self.loop: object = None
@@ -134,13 +142,14 @@ class Accumulator:
         self.urgent = 0
         self.serial = 0
         self.watched = False
+        self.guard: Callable[[], object] = _nobody
         self.wake: Callable[[NodeQueue], object] = _nobody
         self.want_topic: Callable[[str], object] = _nobody
         self.watch: Callable[[], object] = _nobody
 
     # The way of one record.
 
-    def append(  # noqa: PLR0913 - what a record is made of
+    def append(  # noqa: C901, PLR0912 - the one hot path, in one call
         self,
         topic: str,
         value: Buffer | None,
@@ -160,10 +169,11 @@ class Accumulator:
             key = _as_bytes("key", key)
         section = encode_headers(headers) if headers else None
         if timestamp_ms is None:
-            timestamp = int(self.wall_clock() * 1000)
+            nanoseconds = self.wall_clock_ns()
+            timestamp = nanoseconds // 1_000_000
         else:
             timestamp = _checked_timestamp(timestamp_ms)
-        size = OVERHEAD
+        size = _overhead
         if value is not None:
             size += len(value)
         if key is not None:
@@ -175,31 +185,33 @@ class Accumulator:
         if self.waiting == 0 and self.used + size <= self.buffer_memory:
             topic_queue = self.topics.get(topic)
             if topic_queue is not None:
-                index = STICKY
+                index = _sticky
                 if partition is not None:
                     index = _checked_partition(partition)
-                elif key is not None or not self.by_murmur2:
+                elif not self.by_murmur2:
                     index = self.partitioner.choose(topic_queue.sticky, key)
+                elif key is not None:
+                    index = partition_of_key(key, topic_queue.count)
                 if index < topic_queue.count:
                     queue = self._queue_for(topic_queue, index, size)
                     return self._put(topic_queue, queue, timestamp, key, value, section)
         return self._stand_in_line(topic, value, key, partition, timestamp, section, size)
 
     def _queue_for(self, topic_queue: TopicQueue, index: int, size: int) -> PartitionQueue:
-        if index != STICKY:
+        if index != _sticky:
             return topic_queue.partitions[index]
         sticky = topic_queue.sticky
-        if sticky.current != STICKY:
+        if sticky.current != _sticky:
             queue = topic_queue.partitions[sticky.current]
             batch = queue.open
-            if batch is not None and batch.builder.raw_size + size - OVERHEAD <= batch.builder.limit:
-                sticky.produced += size - HEADER_SIZE
+            if batch is not None and batch.builder.raw_size + size - _header_size <= batch.builder.limit:
+                sticky.produced += size - _header_size
                 return queue
-        index = sticky.place(size - HEADER_SIZE, self.clock())
-        sticky.produced += size - HEADER_SIZE
+        index = sticky.place(size - _header_size, self.clock())
+        sticky.produced += size - _header_size
         return topic_queue.partitions[index]
 
-    def _put(  # noqa: PLR0913 - a record, encoded but for its place
+    def _put(
         self,
         topic_queue: TopicQueue,
         queue: PartitionQueue,
@@ -227,6 +239,7 @@ class Accumulator:
         return new_delivery(batch.result, 0, timestamp)
 
     def _open(self, topic_queue: TopicQueue, queue: PartitionQueue, timestamp: int) -> ProducerBatch:
+        self.guard()
         now = self.clock()
         builder = RecordBatchBuilder(topic_queue.batch_limit, timestamp)
         result = BatchResult(queue.topic, queue.partition, self.loop)
@@ -244,6 +257,7 @@ class Accumulator:
 
     def _close(self, queue: PartitionQueue) -> None:
         batch = queue.open
+        assert batch is not None  # noqa: S101 - callers have looked
         queue.open = None
         queue.closed.append(batch)
         self.enlist(queue)
@@ -255,14 +269,13 @@ class Accumulator:
             queue.listed = True
             node.pending.append(queue)
         due = queue.due(0.0 if self.urgent > 0 or self.waiting > 0 else self.linger)
-        if due < node.due:
-            node.due = due
+        node.due = min(node.due, due)
         if due < node.armed:
             self.wake(node)
 
     # What waits in line.
 
-    def _stand_in_line(  # noqa: PLR0913 - a record, encoded but for its place
+    def _stand_in_line(
         self,
         topic: str,
         value: bytes | None,
@@ -278,10 +291,11 @@ class Accumulator:
         index = STICKY if partition is None else _checked_partition(partition)
         if self.line.bytes + size > self.buffer_memory:
             msg = (
-                f"the buffer is full: {self.used} of {self.buffer_memory} bytes (buffer_memory) are in batches "
-                f"and {self.line.bytes} bytes wait in line; await drain() between sends"
+                f"the buffer is full: {self.used} of {self.buffer_memory} bytes (buffer_memory) are in "
+                f"batches and {self.line.bytes} bytes wait in line; await drain() between sends"
             )
             raise BufferExhaustedError(msg)
+        self.guard()
         result = BatchResult(topic, index, self.loop)
         delivery = new_delivery(result, 0, timestamp)
         deadline = self.clock() + self.max_block
@@ -327,7 +341,7 @@ class Accumulator:
                 index = self.partitioner.choose(topic_queue.sticky, record.key)
             queue = self._queue_for(topic_queue, index, record.size)
             placed = self._put(topic_queue, queue, record.timestamp, record.key, record.value, record.section)
-        except ValueError as error:
+        except ProducerError as error:
             waiting.fail(1, error)
             return
         # Whoever waits on the delivery so far now waits on the batch it is in.
@@ -503,16 +517,19 @@ class Accumulator:
         if queue.first() is not None:
             self.enlist(queue)
 
-    def forget_topic(self, topic: str) -> bool:
-        """Forget a topic that nothing waits for; return whether that was so."""
-        topic_queue = self.topics.get(topic)
-        if topic_queue is None:
-            return True
-        for queue in topic_queue.partitions:
-            if queue.first() is not None or queue.on_wire or queue.unsettled:
-                return False
-        del self.topics[topic]
-        return True
+    def busy_topics(self) -> set[str]:
+        """Return the topics of which something is not done yet."""
+        busy = {batch.queue.topic for batch in self.incomplete}
+        for topic, topic_queue in self.topics.items():
+            if topic not in busy and any(
+                queue.on_wire or queue.unsettled for queue in topic_queue.partitions
+            ):
+                busy.add(topic)
+        return busy
+
+    def forget_topic(self, topic: str) -> None:
+        """Forget a topic that is not busy."""
+        self.topics.pop(topic, None)
 
     def next_deadline(self, delivery_timeout: float) -> float:
         """Return when the next batch or waiting record expires, NEVER if there is none."""

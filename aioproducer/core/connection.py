@@ -38,7 +38,7 @@ class PendingRequest:
 
     __slots__ = ("correlation_id", "deadline", "kind", "on_answer", "sent_at", "size", "version")
 
-    def __init__(  # noqa: PLR0913 - what is known of a request
+    def __init__(
         self,
         kind: type[Any],
         version: int,
@@ -65,7 +65,7 @@ class Connection:
         self._next_correlation_id = 0
         self.pending: deque[PendingRequest] = deque()
 
-    def send(  # noqa: PLR0913 - a request, its times, and whom to tell
+    def send(
         self,
         request: Request[Any],
         version: int,
@@ -99,7 +99,10 @@ class Connection:
                 raise ProtocolError(msg)
             pending = self.pending[0]
             if pending.correlation_id != correlation_id:
-                msg = f"an answer has correlation id {correlation_id}, the oldest request {pending.correlation_id}"
+                msg = (
+                    f"an answer has correlation id {correlation_id}, the oldest request has "
+                    f"{pending.correlation_id}"
+                )
                 raise ProtocolError(msg)
             self.pending.popleft()
             answers.append((pending, frame))

@@ -44,13 +44,13 @@ class Ordering(Protocol):
         """Return whether `batch`, the first of its queue, may go now."""
 
     def assign(self, batch: ProducerBatch) -> None:
-        """Number a batch that is about to be written; a retry keeps its number."""
+        """Give a number to a batch that is about to be written; a retry keeps its own."""
 
     def settle(self, batch: ProducerBatch, *, in_log: bool) -> None:
         """Take note that a batch is answered for good, or given up."""
 
     def replace(self, batch: ProducerBatch, pieces: list[ProducerBatch]) -> None:
-        """Number the pieces of a batch that was refused as too large: they take its numbers."""
+        """Give a refused batch's numbers to the pieces it was split into."""
 
     def out_of_order(self, batch: ProducerBatch) -> None:
         """Take note that the broker has not what comes before this batch."""
@@ -117,7 +117,7 @@ class Sequencer:
         return queue.on_wire == 0 and not queue.unsettled
 
     def assign(self, batch: ProducerBatch) -> None:
-        """Number a batch that is about to be written; a retry keeps its number."""
+        """Give a number to a batch that is about to be written; a retry keeps its own."""
         if batch.sequence != NO_SEQUENCE:
             return
         queue = batch.queue
@@ -146,7 +146,7 @@ class Sequencer:
             queue.bump_wanted = True
 
     def replace(self, batch: ProducerBatch, pieces: list[ProducerBatch]) -> None:
-        """Number the pieces of a batch that was refused as too large: they take its numbers."""
+        """Give a refused batch's numbers to the pieces it was split into."""
         if batch.sequence == NO_SEQUENCE:
             return
         unsettled = batch.queue.unsettled

@@ -97,7 +97,7 @@ class ProducerMetrics:
         self._metadata_wait = 0.0
         self._buffer_wait = 0.0
 
-    def batches_drained(  # noqa: PLR0913, PLR0917  # one call a request, in the order of the sums
+    def batches_drained(  # one call a request, in the order of the sums
         self,
         batches: int,
         records: int,

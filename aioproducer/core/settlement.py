@@ -49,7 +49,7 @@ class Settlement:
     of leaders is out of date, and `fail_all(error)` when nothing more can be sent at all.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that a fate touches
+    def __init__(
         self,
         accumulator: Accumulator,
         ordering: Ordering,
@@ -79,9 +79,10 @@ class Settlement:
             self._stored(batch, answer.base_offset, answer.log_append_time_ms, now)
             return
         code = ErrorCode.of(answer.error_code)
-        if code in IN_DOUBT:
-            batch.maybe_written = True
-        error = BrokerError.of(code, self._subject(batch, answer.error_code, code), reason=answer.error_message)
+        batch.maybe_written |= code in IN_DOUBT
+        error = BrokerError.of(
+            code, self._subject(batch, answer.error_code, code), reason=answer.error_message
+        )
         verdict = self._verdicts[code]
         if code.is_stale_metadata:
             self._refresh_metadata()
@@ -149,6 +150,11 @@ class Settlement:
     def topic_found(self, topic: str) -> None:
         """Forget why a topic was not known."""
         self._topic_errors.pop(topic, None)
+
+    def topic_forgotten(self, topic: str) -> None:
+        """Drop what is kept of a topic that is not produced to any more."""
+        self._topic_errors.pop(topic, None)
+        self._metrics.forget_topic(topic)
 
     def give_up(self, error_of: Callable[[bool], ProducerError], now: float) -> None:
         """Fail everything that is not done; `error_of(may_be_written)` makes the error for each batch."""
@@ -335,5 +341,3 @@ def _fail_record(record: WaitingRecord, error: ProducerError) -> None:
 
 def _place(batch: ProducerBatch) -> str:
     return f"{batch.result.topic}-{batch.result.partition}"
-
-

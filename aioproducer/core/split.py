@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def split_batch(batch: ProducerBatch, batch_size: int) -> list[ProducerBatch]:
     """Return the pieces of a batch that was sent, in order; its deliveries go over to them."""
     parent = batch.result
-    records = RecordBatch.parse(batch.builder.buffer, check_crc=False).records(max_size=batch.charged + HEADER_SIZE)
+    records = RecordBatch.parse(batch.builder.buffer, check_crc=False).records(
+        max_size=batch.charged + HEADER_SIZE
+    )
     limit = batch_size if batch.split_of == 0 else max(HEADER_SIZE, batch.builder.raw_size // 2)
     pieces: list[ProducerBatch] = []
     starts: list[tuple[int, BatchResult]] = []

@@ -38,9 +38,7 @@ HEAD_START = 0.25
 class Bootstrap:
     """The bootstrap servers; `causes` maps each address tried last to what went wrong with it."""
 
-    def __init__(
-        self, config: ProducerConfig, make_broker: Callable[[int, str, int], Broker]
-    ) -> None:
+    def __init__(self, config: ProducerConfig, make_broker: Callable[[int, str, int], Broker]) -> None:
         self._config = config
         self._make_broker = make_broker
         self.causes: dict[str, Exception] = {}

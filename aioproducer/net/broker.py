@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from aioproducer.core.backoff import Backoff
     from aioproducer.core.connection import PendingRequest
     from aioproducer.core.metrics import ProducerMetrics
+    from aioproducer.net.handshake import Question
     from aioproducer.net.transport import Transport
     from aioproducer.protocol.api import Request
 
@@ -47,7 +48,7 @@ class Broker:
     `node_id` is negative for a bootstrap server, whose id is not known.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that a connection touches
+    def __init__(
         self,
         node_id: int,
         host: str,
@@ -260,7 +261,7 @@ class Broker:
 
     async def _agree(self, timeout: float) -> dict[int, VersionRange]:
         handshake = self._handshake
-        question = handshake.begin()
+        question: Question | None = handshake.begin()
         while question is not None:
             request, version = question
             answer: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
@@ -298,7 +299,7 @@ class Broker:
             self.want()
             self._changed.clear()
             await self._changed.wait()
-            if not self._is_ready and self._failures != attempts and self.last_error is not None:
+            if self._failures != attempts and self.last_error is not None:
                 raise self.last_error
 
     async def _until_lost(self) -> None:
@@ -368,7 +369,9 @@ class Broker:
             return
         idle = self._config.connections_max_idle
         if deadline == NEVER and idle is not None and now >= self._last_used + idle:
-            self.drop(BrokerConnectionError(f"the connection to {self.address} was not used for {idle:.0f} s"))
+            self.drop(
+                BrokerConnectionError(f"the connection to {self.address} was not used for {idle:.0f} s")
+            )
             return
         self._arm(deadline)
 
@@ -383,5 +386,3 @@ class Broker:
 
 def _ignore() -> None:
     """Nobody is to be told."""
-
-

@@ -1,8 +1,8 @@
 """The cluster: finding it, knowing who leads what, and a broker and sender for every node.
 
-    bootstrap addresses ──first that answers──▶ Metadata ──▶ nodes, leaders ──▶ accumulator
-                                                   ▲
-            age, error, new topic, stale leader ───┘  asked of the least loaded broker
+bootstrap addresses ──first that answers──▶ Metadata ──▶ nodes, leaders ──▶ accumulator
+                                               ▲
+        age, error, new topic, stale leader ───┘  asked of the least loaded broker
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Cluster:
     `make_broker(node_id, host, port)` and `make_sender(broker)` build what a new node needs.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that metadata touches
+    def __init__(
         self,
         *,
         config: ProducerConfig,
@@ -211,7 +211,6 @@ class Cluster:
             return False
         response, version = answer
         self._take(response, (), reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
-        self.metadata.request_update(self._clock())
         return True
 
     def _take(self, response: MetadataResponse, asked: tuple[str, ...], *, reliable_epochs: bool) -> None:
@@ -268,10 +267,10 @@ class Cluster:
             broker.close(BrokerConnectionError(f"broker {node_id} at {broker.address} is let go: {why}"))
 
     def _forget_idle_topics(self, now: float) -> None:
-        busy = set(self._accumulator.line.topics())
-        for topic, topic_queue in self._accumulator.topics.items():
+        accumulator = self._accumulator
+        for topic, topic_queue in accumulator.topics.items():
             self.metadata.touch(topic, topic_queue.last_used)
+        busy = {*accumulator.line.topics(), *accumulator.busy_topics()}
         for topic in self.metadata.expire(now, busy):
-            if not self._accumulator.forget_topic(topic):
-                self.metadata.want(topic, now)
-
+            accumulator.forget_topic(topic)
+            self._settlement.topic_forgotten(topic)

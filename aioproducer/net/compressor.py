@@ -50,9 +50,7 @@ class Compressor:
         for batch in self._squeeze(batches):
             self._learn(batch)
 
-    def submit(
-        self, batches: list[ProducerBatch], done: Callable[[BaseException | None], object]
-    ) -> None:
+    def submit(self, batches: list[ProducerBatch], done: Callable[[BaseException | None], object]) -> None:
         """Compress the batches in a worker thread, then call `done(error or None)` on the loop."""
         task = asyncio.get_running_loop().create_task(
             self._work(batches, done), name="aioproducer-compressor"

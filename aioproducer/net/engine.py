@@ -70,7 +70,7 @@ class Engine:
             max_request_size=config.max_request_size,
             partitioner=_partitioner(config),
             clock=clock,
-            wall_clock=time.time,
+            wall_clock_ns=time.time_ns,
             random=random.random,
             adaptive=config.partitioner_adaptive_partitioning_enable,
             availability_timeout=config.availability_timeout,
@@ -233,9 +233,7 @@ class Engine:
             config=config,
             client_id=self.client_id,
             metrics=self.metrics,
-            reconnect_backoff=Backoff(
-                config.reconnect_backoff, config.reconnect_backoff_max, random.random
-            ),
+            reconnect_backoff=Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
             setup_backoff=Backoff(
                 config.connection_setup_timeout, config.connection_setup_timeout_max, random.random
             ),

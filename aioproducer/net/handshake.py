@@ -1,4 +1,4 @@
-"""The first words on a connection: which versions does the broker speak?
+"""The first words on a connection, which ask for the versions that the broker speaks.
 
 Old brokers do not know the newest form of the question, and say so in the oldest form;
 some services cut the connection instead. So the question is asked again in an older form.
@@ -69,6 +69,4 @@ def _question() -> ApiVersionsRequest:
         ours = version("aioproducer")
     except PackageNotFoundError:
         ours = "unknown"
-    return ApiVersionsRequest(
-        client_software_name="aioproducer", client_software_version=software_name(ours)
-    )
+    return ApiVersionsRequest(client_software_name="aioproducer", client_software_version=software_name(ours))

@@ -32,7 +32,7 @@ class Identity:
     what waits to be sent fails with that error.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that an id touches
+    def __init__(
         self,
         sequencer: Sequencer,
         cluster: Cluster,
@@ -78,9 +78,7 @@ class Identity:
         broker = self._cluster.least_loaded()
         if broker is None:
             return BrokerConnectionError("no broker can be connected to")
-        request = InitProducerIdRequest(
-            transactional_id=None, transaction_timeout_ms=NO_TRANSACTION_TIMEOUT
-        )
+        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=NO_TRANSACTION_TIMEOUT)
         try:
             answer = await broker.request(request, timeout=self._request_timeout)
         except UnsupportedVersionError as error:

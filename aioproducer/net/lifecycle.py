@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable, Coroutine
 
     from anyio.abc import TaskGroup
 
@@ -33,7 +33,9 @@ class Lifecycle:
         self._task = asyncio.get_running_loop().create_task(self._hold(), name=self._name)
         await self._opened.wait()
 
-    def spawn(self, name: str, function: Callable[..., Awaitable[Any]], *arguments: object) -> None:
+    def spawn(
+        self, name: str, function: Callable[..., Coroutine[Any, Any, object]], *arguments: object
+    ) -> None:
         """Run a coroutine function in the group; after `stop` nothing is run any more."""
         if self._group is not None and not self._stop.is_set():
             self._group.start_soon(function, *arguments, name=f"{self._name}-{name}")

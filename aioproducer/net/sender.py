@@ -20,7 +20,6 @@ from uuid import UUID
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.core.settlement import no_answer
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, UnsupportedVersionError
-from aioproducer.net.compressor import Compressor
 from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.frame import decode_response
 from aioproducer.protocol.primitives import ZERO_UUID
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from aioproducer.core.producer_batch import NodeQueue, ProducerBatch
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
+    from aioproducer.net.compressor import Compressor
     from aioproducer.protocol.produce import NodeEndpoint, PartitionProduceResponse
 
     Asked: TypeAlias = dict[str | UUID, dict[int, ProducerBatch]]
@@ -70,7 +70,7 @@ class Sender:
     `crashed(error)` when something fails that nobody foresaw.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts that sending touches
+    def __init__(
         self,
         broker: Broker,
         node: NodeQueue,
@@ -238,7 +238,7 @@ class Sender:
         at_most = TOPIC_IDS_FROM - 1 if ZERO_UUID in ids.values() else None
         version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
         if self._compressor.codec is Codec.ZSTD and version < ZSTD_FROM:
-            msg = f"broker {self.broker.node_id} is too old for zstd (it needs Kafka 2.1): use another compression"
+            msg = f"broker {self.broker.node_id} is too old for zstd, which needs Kafka 2.1"
             raise UnsupportedVersionError(msg)
         topics = tuple(
             TopicProduceData(
@@ -259,11 +259,9 @@ class Sender:
         request = ProduceRequest(
             transactional_id=None, acks=self._acks, timeout_ms=self._timeout_ms, topic_data=topics
         )
-        asked: Asked = (
-            {ids[topic]: partitions for topic, partitions in by_topic.items()}
-            if version >= TOPIC_IDS_FROM
-            else dict(by_topic)
-        )
+        asked: Asked = {}
+        for topic, partitions in by_topic.items():
+            asked[ids[topic] if version >= TOPIC_IDS_FROM else topic] = partitions
         return version, asked, request
 
     def _topic_id(self, topic: str) -> UUID:
@@ -321,7 +319,9 @@ class Sender:
             for answer in topic.partition_responses:
                 batch = None if partitions is None else partitions.pop(answer.index, None)
                 if batch is None:
-                    logger.warning("%r answered for a partition it was not asked for: %r", self.broker, answer)
+                    logger.warning(
+                        "%r answered for a partition it was not asked for: %r", self.broker, answer
+                    )
                     continue
                 self._settlement.answered(batch, answer, now)
                 self._heed(batch, answer, response.node_endpoints)

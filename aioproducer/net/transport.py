@@ -89,7 +89,7 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
     return cast("list[AddressInfo]", infos)
 
 
-async def connect(  # noqa: PLR0913 - what a connection is made with
+async def connect(
     host: str, port: int, *, timeout: float, send_buffer: int, receive_buffer: int
 ) -> Transport:
     """Connect to the first address of `host` that answers, each tried for `timeout` seconds.
@@ -121,7 +121,7 @@ async def connect(  # noqa: PLR0913 - what a connection is made with
 
 
 def _configure(sock: socket.socket, send_buffer: int, receive_buffer: int) -> None:
-    sock.setblocking(False)
+    sock.setblocking(False)  # noqa: FBT003 - the standard library has it so
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if send_buffer >= 0:

@@ -100,7 +100,7 @@ class RecordBatchBuilder:
             buffer += headers
         self.count = index + 1
         self.raw_size += size
-        if timestamp_ms > self.max_timestamp:
+        if timestamp_ms > self.max_timestamp:  # noqa: PLR1730 - max() would make objects of C numbers
             self.max_timestamp = timestamp_ms
         return size
 
@@ -118,7 +118,9 @@ class RecordBatchBuilder:
         self.buffer = bytearray(HEADER_SIZE) + compressed
         self.codec = codec
 
-    def stamp(self, producer_id: int, producer_epoch: int, sequence: int, *, transactional: bool) -> bytearray:
+    def stamp(
+        self, producer_id: int, producer_epoch: int, sequence: int, *, transactional: bool
+    ) -> bytearray:
         """Fill in the header and return the batch as it goes on the wire.
 
         Without idempotence the three numbers are -1.
@@ -149,7 +151,7 @@ def encode_headers(headers: Headers) -> bytes | None:
     section = bytearray()
     count = 0
     for pair in pairs:
-        if type(pair) is not tuple and type(pair) is not list or len(pair) != 2:  # noqa: PLR2004 - a pair
+        if (type(pair) is not tuple and type(pair) is not list) or len(pair) != 2:  # noqa: PLR2004 - a pair
             msg = f"a header must be a (str, bytes or None) pair, not {pair!r}"
             raise TypeError(msg)
         name, value = pair
@@ -163,7 +165,7 @@ def encode_headers(headers: Headers) -> bytes | None:
             section.append(1)
         else:
             if type(value) is not bytes:
-                value = _as_bytes(name, value)  # noqa: PLW2901 - the same value
+                value = _as_bytes(name, value)
             put_varint(section, len(value))
             section += value
         count += 1

@@ -42,7 +42,7 @@ class FakeCluster:
     - `check_records`: False leaves the insides of batches unread, for speed.
     """
 
-    def __init__(  # noqa: PLR0913 - independent settings, all optional
+    def __init__(
         self,
         brokers: int = 1,
         topics: Mapping[str, int] | None = None,
@@ -145,7 +145,7 @@ class FakeCluster:
         """Return the node that leads a partition."""
         return self.topology.partition(topic, partition).leader
 
-    def on(  # noqa: PLR0913 - each narrows the match
+    def on(
         self,
         api: ApiKey | None = None,
         *,

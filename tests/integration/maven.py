@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-NEWEST = "4.3.0"
+NEWEST = "4.3.1"
 
 _OLDEST = (3, 3)
 _LOG4J_2 = (4, 0)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
 from aioproducer.records.batch import RecordBatchBuilder, encode_headers
 from aioproducer.records.compression import Codec, compressor
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _CRC = Struct(">I")
 
 
-def make_batch(
+def make_batch(  # noqa: PLR0913 - each makes another batch
     *values: bytes | None,
     key: bytes | None = None,
     headers: dict[str, bytes | None] | None = None,

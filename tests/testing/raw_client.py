@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from aioproducer.protocol.api import Request, Response
@@ -41,10 +42,8 @@ class RawClient:
 
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
-        try:
+        with contextlib.suppress(OSError):
             await self._writer.wait_closed()
-        except OSError:
-            pass
 
     def send_bytes(self, data: bytes) -> None:
         self._writer.write(data)

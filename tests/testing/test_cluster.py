@@ -87,11 +87,11 @@ async def test_what_kafka_hangs_up_on_is_hung_up_on(data: bytes, caplog: pytest.
 
 
 async def test_a_version_above_the_cap_is_hung_up_on() -> None:
-    async with FakeCluster(max_versions={ApiKey.PRODUCE: 7}, topics={"orders": 1}) as cluster:
-        async with await RawClient.connect(cluster) as client:
-            assert (await client.produce("orders", 0, make_batch(), version=7)).error_code == ErrorCode.NONE
-            client.send(produce_request("orders", {0: make_batch()}), 8)
-            assert await client.closed() == b""
+    cluster = FakeCluster(max_versions={ApiKey.PRODUCE: 7}, topics={"orders": 1})
+    async with cluster, await RawClient.connect(cluster) as client:
+        assert (await client.produce("orders", 0, make_batch(), version=7)).error_code == ErrorCode.NONE
+        client.send(produce_request("orders", {0: make_batch()}), 8)
+        assert await client.closed() == b""
     with pytest.raises(ValueError, match="PRODUCE has versions 3-13, not 99"):
         FakeCluster(max_versions={ApiKey.PRODUCE: 99})
 
@@ -170,6 +170,13 @@ async def test_a_silent_connection_stays_silent_and_open(*, after_storing: bool)
         assert cluster.connections(1) == 2
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(silent.frame(), 0.02)
+
+
+async def test_a_delayed_request_may_still_be_one_to_hang_up_on() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.PRODUCE).delay(0)
+        client.send(produce_request("orders", {9: make_batch(b"a")}, acks=0), 9)
+        assert await client.closed() == b""
 
 
 async def test_garbage_and_cut_answers() -> None:

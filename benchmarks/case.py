@@ -1,0 +1,37 @@
+"""What a comparison consists of: cases, each with the columns of its table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: which number of an outcome, under which heading, with how many digits."""
+
+    key: str
+    heading: str
+    digits: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One workload with its settings; the first column is the one that clients are compared by."""
+
+    name: str
+    title: str
+    measure: str
+    columns: tuple[Column, ...]
+    peers: tuple[str, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    job: dict[str, Any] = field(default_factory=dict)
+    partitions: int = 12
+    delay_ms: float = 0
+    timeout: float = 180
+    more_is_better: bool = False
+
+    @property
+    def topic(self) -> str:
+        """Name the topic, whose name tells the sink its partitions."""
+        return f"aioproducer-benchmark-p{self.partitions}"

@@ -1,0 +1,231 @@
+"""What every compared producer can do, and the loops that its users write around `send`.
+
+There are two: a `send` that is a function and gives a handle (`FunctionPeer`), and one that
+is a coroutine and gives a future (`CoroutinePeer`). confluent-kafka's has its own loop.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+from dataclasses import dataclass
+from itertools import cycle, islice, repeat
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    Headers = list[tuple[str, bytes]]
+    Row = tuple[bytes, bytes | None, int | None, Headers | None]
+
+YIELD_EVERY: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all clients are told alike."""
+
+    bootstrap: str
+    linger_ms: float = 5
+    batch_bytes: int = 16_384
+    compression: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """`count` records for one topic, cycling through prepared values (and keys).
+
+    The sequences are endless and made in C, so they cost a loop next to nothing.
+    """
+
+    topic: str
+    count: int
+    values: Sequence[bytes]
+    keys: Sequence[bytes] = ()
+    timestamp_ms: int | None = None
+    headers: Headers | None = None
+
+    @property
+    def shape(self) -> str:
+        """What a row has besides its value: `plain`, `keyed` or `full`."""
+        if self.headers is not None:
+            return "full"
+        return "keyed" if self.keys else "plain"
+
+    def each_value(self) -> Iterator[bytes]:
+        """Give the values alone."""
+        return islice(cycle(self.values), self.count)
+
+    def each_pair(self) -> Iterator[tuple[bytes, bytes]]:
+        """Give values with their keys."""
+        return zip(self.each_value(), cycle(self.keys), strict=False)
+
+    def each(self) -> Iterator[Row]:
+        """Give whole rows, None where they have nothing."""
+        keys = cycle(self.keys) if self.keys else repeat(None)
+        return zip(self.each_value(), keys, repeat(self.timestamp_ms), repeat(self.headers), strict=False)
+
+
+class Peer(ABC):
+    """One client. Every method that sends gives the number of records that failed."""
+
+    name: ClassVar[str]
+    sends_headers: ClassVar[bool] = True
+
+    @abstractmethod
+    async def open(self, settings: Settings) -> None:
+        """Make the producer, and start it where it wants to be started."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop the producer."""
+
+    @abstractmethod
+    async def confirm(self, topic: str, value: bytes) -> None:
+        """Send one record and wait until it is acknowledged; raise if it is not."""
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Wait until everything sent is settled, without waiting out the linger where that is possible."""
+
+    @abstractmethod
+    async def bulk(self, rows: Rows) -> int:
+        """Send all rows, look at nothing, flush."""
+
+    @abstractmethod
+    async def windows(self, rows: Rows, window: int) -> int:
+        """Send `window` rows, flush, look at each one's delivery; and again."""
+
+    @abstractmethod
+    async def pipeline(self, rows: Rows, depth: int) -> int:
+        """Keep up to `depth` rows under way, await the oldest."""
+
+    @abstractmethod
+    async def hold(self, rows: Rows) -> object:
+        """Send all rows, wait for nothing; give what a user holds of them."""
+
+
+failures_noted: list[str] = []
+
+
+def note_failure(error: BaseException) -> None:
+    """Say on stderr why a record failed, once a process."""
+    if not failures_noted:
+        failures_noted.append(f"first failure: {error!r}")
+        print(failures_noted[0], file=sys.stderr)
+
+
+async def settle(handles: Sequence[Any]) -> int:
+    """Look at every delivery; count those that failed."""
+    failed = 0
+    for handle in handles:
+        try:
+            await handle
+        except Exception as error:  # noqa: BLE001 - each client has its own errors; all count
+            failed += 1
+            note_failure(error)
+    return failed
+
+
+class FunctionPeer(Peer):
+    """A client whose `send` is a function that gives an awaitable."""
+
+    @abstractmethod
+    def sends(self, rows: Rows) -> Iterator[Any]:
+        """Send one row for each item taken, and give its handle."""
+
+    @abstractmethod
+    async def give_way(self) -> None:
+        """Let the loop run, and wait while too much is buffered."""
+
+    async def bulk(self, rows: Rows) -> int:
+        """See Peer."""
+        sends = self.sends(rows)
+        for _ in range(0, rows.count, YIELD_EVERY):
+            deque(islice(sends, YIELD_EVERY), maxlen=0)
+            await self.give_way()
+        await self.flush()
+        return 0
+
+    async def collect(self, sends: Iterator[Any], count: int) -> list[Any]:
+        """Send `count` rows and keep their handles."""
+        handles: list[Any] = []
+        for start in range(0, count, YIELD_EVERY):
+            handles += islice(sends, min(YIELD_EVERY, count - start))
+            await self.give_way()
+        return handles
+
+    async def windows(self, rows: Rows, window: int) -> int:
+        """See Peer."""
+        sends = self.sends(rows)
+        failed = 0
+        for start in range(0, rows.count, window):
+            handles = await self.collect(sends, min(window, rows.count - start))
+            await self.flush()
+            failed += await settle(handles)
+        return failed
+
+    async def pipeline(self, rows: Rows, depth: int) -> int:
+        """See Peer."""
+        pending: deque[Any] = deque()
+        failed = 0
+        for handle in self.sends(rows):
+            pending.append(handle)
+            if len(pending) >= depth:
+                failed += await settle((pending.popleft(),))
+        return failed + await settle(pending)
+
+    async def hold(self, rows: Rows) -> object:
+        """See Peer."""
+        return await self.collect(self.sends(rows), rows.count)
+
+
+class CoroutinePeer(Peer):
+    """A client whose `send` is a coroutine that gives a future."""
+
+    @abstractmethod
+    def sender(self, rows: Rows) -> Any:  # noqa: ANN401 - a coroutine function of topic and row
+        """Give the coroutine function that sends one row: of topic, value, key, timestamp, headers."""
+
+    async def bulk(self, rows: Rows) -> int:
+        """See Peer."""
+        send, topic = self.sender(rows), rows.topic
+        for value, key, timestamp, headers in rows.each():
+            await send(topic, value, key, None, timestamp, headers)
+        await self.flush()
+        return 0
+
+    async def windows(self, rows: Rows, window: int) -> int:
+        """See Peer."""
+        send, topic = self.sender(rows), rows.topic
+        failed = 0
+        each = rows.each()
+        for _ in range(0, rows.count, window):
+            handles = [
+                await send(topic, value, key, None, timestamp, headers)
+                for value, key, timestamp, headers in islice(each, window)
+            ]
+            await self.flush()
+            failed += await settle(handles)
+        return failed
+
+    async def pipeline(self, rows: Rows, depth: int) -> int:
+        """See Peer."""
+        send, topic = self.sender(rows), rows.topic
+        pending: deque[Any] = deque()
+        failed = 0
+        for value, key, timestamp, headers in rows.each():
+            pending.append(await send(topic, value, key, None, timestamp, headers))
+            if len(pending) >= depth:
+                failed += await settle((pending.popleft(),))
+        await self.flush()
+        return failed + await settle(pending)
+
+    async def hold(self, rows: Rows) -> object:
+        """See Peer."""
+        send, topic = self.sender(rows), rows.topic
+        return [
+            await send(topic, value, key, None, timestamp, headers)
+            for value, key, timestamp, headers in rows.each()
+        ]

@@ -1,0 +1,138 @@
+"""What the clients produce to: a sink that is started for it, or a running Kafka.
+
+Both tell how many records have come, so that a comparison can check what arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Target(Protocol):
+    """What the clients produce to."""
+
+    bootstrap: str
+    kind: str
+
+    def count(self, topic: str) -> int:
+        """Tell how many records have come."""
+
+    def cpu_seconds(self) -> float:
+        """Tell the CPU it took so far, NaN if unknown."""
+
+    def __enter__(self) -> Self:
+        """Make it ready."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing behind."""
+
+
+class SinkTarget:
+    """A process of `sink.py`."""
+
+    kind = "sink"
+
+    def __init__(self, delay_ms: float) -> None:
+        self.delay_ms = delay_ms
+
+    def __enter__(self) -> Self:
+        """Start the process."""
+        command = [sys.executable, str(Path(__file__).parent / "sink.py"), "--delay-ms", str(self.delay_ms)]
+        self.process = subprocess.Popen(  # noqa: S603 - our own script
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.bootstrap = f"127.0.0.1:{self.read()['port']}"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.process.communicate(timeout=10)
+
+    def read(self) -> dict[str, Any]:
+        """Read one line that the sink wrote."""
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if not line:
+            message = "the sink is gone"
+            raise RuntimeError(message)
+        report: dict[str, Any] = json.loads(line)
+        return report
+
+    def report(self) -> dict[str, Any]:
+        """Ask the sink what it counted."""
+        if self.process.stdin:
+            self.process.stdin.write("report\n")
+            self.process.stdin.flush()
+        return self.read()
+
+    def count(self, topic: str) -> int:
+        """See Target."""
+        del topic
+        return int(self.report()["records"])
+
+    def cpu_seconds(self) -> float:
+        """See Target."""
+        return float(self.report()["cpu_seconds"])
+
+
+class KafkaTarget:
+    """A running cluster: the topics are made here and deleted at the end."""
+
+    kind = "Kafka"
+
+    def __init__(self, bootstrap: str, partition_counts: Iterable[int]) -> None:
+        from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - needed with a real cluster only
+
+        self.bootstrap = bootstrap
+        self.partition_counts = sorted(set(partition_counts))
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.topics: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        """Create the topics, anew if they are there."""
+        from confluent_kafka.admin import NewTopic  # noqa: PLC0415
+
+        self.topics = {f"aioproducer-benchmark-p{count}": count for count in self.partition_counts}
+        there = set(self.admin.list_topics(timeout=10).topics)
+        self.delete(there & set(self.topics))
+        wanted = [NewTopic(name, num_partitions=count) for name, count in self.topics.items()]
+        for future in self.admin.create_topics(wanted).values():
+            future.result()
+        time.sleep(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Delete the topics."""
+        self.delete(self.topics)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete topics and wait until they are gone."""
+        doomed = list(names)
+        if not doomed:
+            return
+        for future in self.admin.delete_topics(doomed).values():
+            future.result()
+        until = time.monotonic() + 30
+        while time.monotonic() < until and set(self.admin.list_topics(timeout=10).topics) & set(doomed):
+            time.sleep(0.2)
+
+    def count(self, topic: str) -> int:
+        """Add up the end offsets of the topic's partitions."""
+        from confluent_kafka import TopicPartition  # noqa: PLC0415
+        from confluent_kafka.admin import OffsetSpec  # noqa: PLC0415
+
+        partitions = [TopicPartition(topic, index) for index in range(self.topics[topic])]
+        futures = self.admin.list_offsets(dict.fromkeys(partitions, OffsetSpec.latest()))
+        return sum(future.result().offset for future in futures.values())
+
+    def cpu_seconds(self) -> float:
+        """See Target."""
+        return math.nan

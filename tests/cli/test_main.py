@@ -1,0 +1,75 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from aioproducer.cli import main
+from aioproducer.testing import FakeCluster
+from tests.cli.conftest import Run
+
+
+def command(*argv: str) -> "subprocess.Popen[bytes]":
+    environ = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP_SERVERS"}
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-X", "dev", "-m", "aioproducer.cli", *argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environ,
+    )
+
+
+def test_help_is_no_failure_and_no_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "produce" in capsys.readouterr().out
+    assert main([]) == 2
+    assert main(["produce"]) == 2
+    assert "TOPIC" in capsys.readouterr().err
+
+
+async def test_the_environment_names_servers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with FakeCluster(cluster_id="from the environment") as cluster:
+        monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap)
+        outcome = await run("metadata")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "from the environment" in outcome.out
+
+
+def test_as_a_program_it_keeps_data_and_talk_apart() -> None:
+    with command("produce", "orders", "--json") as process:
+        out, err = process.communicate(b"a\nb\n", timeout=20)
+    assert process.returncode == 0
+    assert out.count(b"\n") == 2
+    assert err.startswith(b"No servers named")
+    assert err.count(b"\n") == 1
+
+
+def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:
+    with command("produce", "orders") as process:
+        assert process.stderr is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stderr.readline()
+        process.stdin.write(b"a\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(b"Produced to partition")
+        process.send_signal(signal.SIGINT)
+        # stdin stays open: a thread that reads it must not keep the process.
+        assert process.wait(timeout=10) == 130
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_a_reader_that_goes_is_no_traceback() -> None:
+    with command("produce", "orders") as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        process.stdin.write(b"a\n")
+        process.stdin.close()
+        assert process.wait(timeout=10) == 1
+        err = process.stderr.read()
+    assert b"Traceback" not in err
+    assert b"stdout was closed" in err

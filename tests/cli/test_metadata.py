@@ -1,0 +1,101 @@
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
+from tests.cli.conftest import Run
+
+
+@pytest.fixture
+def dead_address() -> Iterator[str]:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+async def test_the_table_names_brokers_topics_and_leaders(run: Run) -> None:
+    async with FakeCluster(2, {"orders": 2, "audit": 1}) as cluster:
+        cluster.move_leader("orders", 1, -1)
+        outcome = await run("metadata", "-b", cluster.bootstrap)
+        addresses = cluster.bootstrap.split(",")
+    assert (outcome.code, outcome.err) == (0, "")
+    cells = [line.split() for line in outcome.lines]
+    assert ["1", addresses[0], "controller"] in cells
+    assert ["2", addresses[1]] in cells
+    assert ["audit", "0", "1", "1,2", "1,2"] in cells
+    assert ["orders", "1", "-1", "2,1", "1,2", "LEADER_NOT_AVAILABLE"] in cells or [
+        "orders", "1", "-1", "2,1", "2,1", "LEADER_NOT_AVAILABLE",
+    ] in cells  # fmt: skip
+
+
+async def test_json_has_it_all(run: Run) -> None:
+    async with FakeCluster(topics={"orders": 2}, cluster_id="mine") as cluster:
+        outcome = await run("metadata", "--json", "-b", cluster.bootstrap)
+        topic_id = str(cluster.topology.topic("orders").topic_id)
+    told = json.loads(outcome.out)
+    assert (told["cluster_id"], told["controller_id"], len(told["brokers"])) == ("mine", 1, 1)
+    [topic] = told["topics"]
+    assert (topic["name"], topic["topic_id"], topic["error"]) == ("orders", topic_id, None)
+    assert topic["partitions"][1] == {
+        "partition": 1,
+        "leader": 1,
+        "leader_epoch": 0,
+        "replicas": [1],
+        "in_sync": [1],
+        "offline": [],
+        "error": None,
+    }
+
+
+async def test_topics_can_be_named_and_are_not_created(run: Run) -> None:
+    async with FakeCluster(topics={"orders": 1, "audit": 1}) as cluster:
+        outcome = await run("metadata", "orders", "nothing", "-b", cluster.bootstrap)
+        assert "nothing" not in cluster.topology.topics
+    assert outcome.code == 1
+    assert "UNKNOWN_TOPIC_OR_PARTITION" in outcome.out
+    assert "audit" not in outcome.out
+
+
+@pytest.mark.parametrize("highest", [4, 7, 9, 12, 13])
+async def test_older_brokers_are_asked_in_their_version(run: Run, highest: int) -> None:
+    async with FakeCluster(topics={"orders": 1}, max_versions={ApiKey.METADATA: highest}) as cluster:
+        outcome = await run("metadata", "-b", cluster.bootstrap)
+    assert outcome.code == 0
+    assert "orders" in outcome.out
+
+
+async def test_the_first_server_that_answers_is_enough(run: Run, dead_address: str) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run("metadata", "-b", f"{dead_address},{cluster.bootstrap}")
+    assert outcome.code == 0
+
+
+async def test_when_none_answers_each_is_named_with_its_cause(run: Run, dead_address: str) -> None:
+    async with FakeCluster() as cluster:
+        cluster.on(ApiKey.API_VERSIONS).answer(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
+        outcome = await run("metadata", "-b", f"{dead_address},{cluster.bootstrap}")
+        assert outcome.code == 1
+        assert f"{dead_address}: " in outcome.err
+        assert f"{cluster.bootstrap}: ApiVersions: CLUSTER_AUTHORIZATION_FAILED" in outcome.err
+        cluster.on(ApiKey.METADATA).disconnect()
+        outcome = await run("metadata", "-b", cluster.bootstrap)
+        assert (outcome.code, "closed before" in outcome.err) == (1, True)
+        cluster.on(ApiKey.API_VERSIONS).answer_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        outcome = await run("metadata", "-b", cluster.bootstrap)
+        assert (outcome.code, "HTTP" in outcome.err) == (1, True)
+
+
+async def test_a_silent_server_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioproducer.cli.metadata.EXCHANGE_TIMEOUT", 0.1)
+    async with FakeCluster() as cluster:
+        cluster.on(ApiKey.METADATA).fall_silent()
+        outcome = await run("metadata", "-b", cluster.bootstrap)
+    assert (outcome.code, "no answer within 0.1 s" in outcome.err) == (1, True)
+
+
+async def test_without_servers_it_shows_its_own(run: Run) -> None:
+    outcome = await run("metadata")
+    assert outcome.code == 0
+    assert "embedded broker" in outcome.err

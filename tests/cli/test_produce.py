@@ -1,0 +1,189 @@
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aioproducer.testing import ApiKey, ErrorCode, FakeCluster, TopicConfig
+from tests.cli.conftest import Run
+
+Lines = Callable[[bytes], Path]
+
+PRODUCED = re.compile(r"Produced to partition (\d+) at offset (\d+) with timestamp (\d+)")
+
+
+async def test_every_line_is_a_record_and_is_told_in_order(run: Run, lines: Lines) -> None:
+    content = [b"%d" % n for n in range(5000)]
+    async with FakeCluster(topics={"orders": 4}) as cluster:
+        outcome = await run("produce", "orders", lines(b"\n".join(content) + b"\n"), "-b", cluster.bootstrap)
+        assert (outcome.code, outcome.err) == (0, "")
+        records = {(r.partition, r.offset): r for r in cluster.records("orders")}
+    assert len(records) == 5000
+    for value, line in zip(content, outcome.lines, strict=True):
+        told = PRODUCED.fullmatch(line)
+        assert told is not None
+        partition, offset, timestamp_ms = map(int, told.groups())
+        record = records[partition, offset]
+        assert (record.value, record.timestamp_ms, record.key) == (value, timestamp_ms, None)
+
+
+async def test_lines_of_a_partition_keep_their_order(run: Run, lines: Lines) -> None:
+    content = b"".join(b"k%d\t%d\n" % (n % 7, n) for n in range(5000))
+    async with FakeCluster(topics={"orders": 3}) as cluster:
+        outcome = await run("produce", "orders", lines(content), "-b", cluster.bootstrap, "-K", r"\t")
+        assert outcome.code == 0
+        for partition in range(3):
+            values = [int(r.value or b"") for r in cluster.records("orders", partition)]
+            assert values == sorted(values)
+        assert {r.key for r in cluster.records("orders")} == {b"k%d" % n for n in range(7)}
+
+
+@pytest.mark.parametrize(
+    ("content", "values"),
+    [
+        pytest.param(b"", [], id="nothing"),
+        pytest.param(b"a\nb", [b"a", b"b"], id="no newline at the end"),
+        pytest.param(b"\n\na\n", [b"", b"", b"a"], id="empty lines"),
+        pytest.param(b"a\r\nb\r\n", [b"a\r", b"b\r"], id="carriage returns stay"),
+        pytest.param(b"\xff\x00\xfe\n", [b"\xff\x00\xfe"], id="bytes that are no text"),
+        pytest.param(b"x" * 700_000 + b"\ny\n", [b"x" * 700_000, b"y"], id="longer than a chunk"),
+    ],
+)
+async def test_lines_are_bytes(run: Run, lines: Lines, content: bytes, values: list[bytes]) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run("produce", "orders", lines(content), "-b", cluster.bootstrap)
+        assert outcome.code == 0
+        assert [record.value for record in cluster.records("orders")] == values
+
+
+async def test_stdin_is_produced_as_it_comes(run: Run, stdin: int) -> None:
+    os.write(stdin, b"first\nsec")
+    os.write(stdin, b"ond\nlast")
+    os.close(stdin)
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run("produce", "orders", "-b", cluster.bootstrap)
+        assert outcome.code == 0
+        assert [record.value for record in cluster.records("orders")] == [b"first", b"second", b"last"]
+
+
+async def test_keys_partitions_and_headers_of_all_records(run: Run, lines: Lines) -> None:
+    async with FakeCluster(topics={"orders": 3}) as cluster:
+        options = ("-k", "key", "-p", 2, "-H", "a=1", "-H", "a=2=3", "-H", "null", "-b", cluster.bootstrap)
+        assert (await run("produce", "orders", lines(b"v\n"), *options)).code == 0
+        [record] = cluster.records("orders")
+    assert (record.partition, record.key, record.value) == (2, b"key", b"v")
+    assert record.headers == (("a", b"1"), ("a", b"2=3"), ("null", None))
+
+
+async def test_the_key_is_what_stands_before_the_first_delimiter(run: Run, lines: Lines) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        content = b"a:b:c\n:empty key\nempty value:\n"
+        assert (await run("produce", "orders", lines(content), "-K", ":", "-b", cluster.bootstrap)).code == 0
+        pairs = [(record.key, record.value) for record in cluster.records("orders")]
+    assert pairs == [(b"a", b"b:c"), (b"", b"empty key"), (b"empty value", b"")]
+
+
+async def test_a_line_without_the_delimiter_ends_it_and_says_where(run: Run, lines: Lines) -> None:
+    content = b"".join(b"k:%d\n" % n for n in range(1500)) + b"oops\nk:never\n"
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run("produce", "orders", lines(content), "-K", ":", "-b", cluster.bootstrap)
+        assert len(cluster.records("orders")) == 1500
+    assert outcome.code == 1
+    assert len(outcome.lines) == 1500
+    assert "line 1501 has no key delimiter ':'" in outcome.err
+
+
+@pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
+async def test_codecs_and_properties_reach_the_producer(run: Run, lines: Lines, codec: str) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        options = ("-z", codec, "-X", "linger.ms=0", "-X", f"bootstrap.servers={cluster.bootstrap}")
+        outcome = await run("produce", "orders", lines(b"v\n" * 100), *options)
+        assert (outcome.code, outcome.err) == (0, "")
+        [stored, *_] = cluster.topology.partition("orders", 0).log
+    assert stored.batch.codec.name.lower() == codec
+
+
+async def test_json_tells_every_line(run: Run, lines: Lines) -> None:
+    async with FakeCluster() as cluster:
+        cluster.create_topic("orders", 1, config=TopicConfig(max_message_bytes=1000))
+        content = b"a\n" + os.urandom(2000).hex().encode() + b"\nb\n"
+        outcome = await run(
+            "produce", "orders", lines(content), "--json", "-b", cluster.bootstrap, "-X", "batch.size=1"
+        )
+    assert outcome.code == 1
+    first, second, third = map(json.loads, outcome.lines)
+    assert (first["line"], first["topic"], first["partition"], first["offset"]) == (1, "orders", 0, 0)
+    assert (second["line"], second["may_be_written"]) == (2, False)
+    assert "error" in second
+    assert (third["line"], third["offset"]) == (3, 1)
+    assert "1 of 3 records failed" in outcome.err
+    assert "in line 2" in outcome.err
+
+
+async def test_quiet_says_nothing_unless_something_is_wrong(run: Run, lines: Lines) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run("produce", "orders", lines(b"a\n"), "--quiet", "-b", cluster.bootstrap)
+        assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+        cluster.on(ApiKey.PRODUCE).answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+        outcome = await run("produce", "orders", lines(b"a\nb\n"), "--quiet", "-b", cluster.bootstrap)
+        assert (outcome.code, outcome.out) == (1, "")
+        assert "2 of 2 records failed" in outcome.err
+        assert "AuthorizationError" in outcome.err
+
+
+async def test_a_line_too_long_for_the_producer_fails_alone(run: Run, lines: Lines) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        content = b"a\n" + b"x" * 2000 + b"\nb\n"
+        options = ("-b", cluster.bootstrap, "-X", "max.request.size=1000")
+        outcome = await run("produce", "orders", lines(content), *options)
+        assert [record.value for record in cluster.records("orders")] == [b"a", b"b"]
+    assert outcome.code == 1
+    assert "1 x RecordTooLargeError, first in line 2" in outcome.err
+
+
+async def test_without_servers_it_brings_its_own(run: Run, lines: Lines) -> None:
+    outcome = await run("produce", "orders", lines(b"a\nb\n"), "-p", 5)
+    assert outcome.code == 0
+    assert [line.rpartition(" ")[0] for line in outcome.lines] == [
+        "Produced to partition 5 at offset 0 with timestamp",
+        "Produced to partition 5 at offset 1 with timestamp",
+    ]
+    assert "embedded broker at 127.0.0.1:" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param(["-X", "liner.ms=5"], "linger.ms", id="unknown option"),
+        pytest.param(["-X", "linger.ms=soon"], "linger", id="wrong value"),
+        pytest.param(["-X", "linger.ms"], "name=value", id="no value"),
+        pytest.param(["-z", "brotli"], "compression", id="unknown codec"),
+        pytest.param(["-K", ":", "-k", "key"], "-K", id="two keys"),
+        pytest.param(["-K", ""], "empty", id="empty delimiter"),
+        pytest.param(["-p", "one"], "invalid int value", id="no number"),
+        pytest.param(["--json", "--quiet"], "not allowed with", id="two outputs"),
+    ],
+)
+async def test_what_makes_no_sense_is_a_usage_error(
+    run: Run, lines: Lines, options: list[str], words: str
+) -> None:
+    outcome = await run("produce", "orders", lines(b"a\n"), *options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert words in outcome.err
+
+
+async def test_a_file_that_is_not_there_is_a_usage_error(run: Run, tmp_path: Path) -> None:
+    outcome = await run("produce", "orders", tmp_path / "nothing")
+    assert outcome.code == 2
+    assert "nothing" in outcome.err
+
+
+async def test_a_cluster_that_is_not_there_is_named(run: Run, lines: Lines) -> None:
+    async with FakeCluster() as cluster:
+        gone = cluster.bootstrap
+    outcome = await run("produce", "orders", lines(b"a\n"), "-b", gone, "-X", "max.block.ms=300")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert gone in outcome.err
