@@ -71,6 +71,7 @@ class Broker:
         self.last_error: ProducerError | None = None
         self.on_change: Callable[[], object] = _ignore
         self._config = config
+        self._request_timeout = config.request_timeout
         self._client_id = client_id
         self._metrics = metrics
         self._reconnect_backoff = reconnect_backoff
@@ -154,7 +155,7 @@ class Broker:
         assert connection is not None  # noqa: S101 - what is_ready means
         assert transport is not None  # noqa: S101 - what is_ready means
         now = self._clock()
-        deadline = now + (self._config.request_timeout if timeout is None else timeout)
+        deadline = now + (self._request_timeout if timeout is None else timeout)
         pending, chunks = connection.send(
             request, version, now, deadline, on_answer, expect_answer=expect_answer
         )

@@ -234,34 +234,21 @@ class Sender:
             if partitions is None:
                 partitions = by_topic[queue.topic] = {}
             partitions[queue.partition] = batch
-        ids = {topic: self._topic_id(topic) for topic in by_topic}
-        at_most = TOPIC_IDS_FROM - 1 if ZERO_UUID in ids.values() else None
+        ids = [self._topic_id(topic) for topic in by_topic]
+        at_most = TOPIC_IDS_FROM - 1 if ZERO_UUID in ids else None
         version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
-        if self._compressor.codec is Codec.ZSTD and version < ZSTD_FROM:
+        if version < ZSTD_FROM and self._compressor.codec is Codec.ZSTD:
             msg = f"broker {self.broker.node_id} is too old for zstd, which needs Kafka 2.1"
             raise UnsupportedVersionError(msg)
-        topics = tuple(
-            TopicProduceData(
-                name=topic,
-                topic_id=ids[topic],
-                partition_data=tuple(
-                    PartitionProduceData(
-                        index,
-                        batch.builder.stamp(
-                            batch.producer_id, batch.producer_epoch, batch.sequence, transactional=False
-                        ),
-                    )
-                    for index, batch in partitions.items()
-                ),
-            )
-            for topic, partitions in by_topic.items()
-        )
-        request = ProduceRequest(
-            transactional_id=None, acks=self._acks, timeout_ms=self._timeout_ms, topic_data=topics
-        )
         asked: Asked = {}
-        for topic, partitions in by_topic.items():
-            asked[ids[topic] if version >= TOPIC_IDS_FROM else topic] = partitions
+        topics = []
+        for topic_id, (topic, partitions) in zip(ids, by_topic.items(), strict=True):
+            asked[topic_id if version >= TOPIC_IDS_FROM else topic] = partitions
+            data = tuple([PartitionProduceData(i, _stamped(batch)) for i, batch in partitions.items()])
+            topics.append(TopicProduceData(topic, topic_id, data))
+        request = ProduceRequest(
+            transactional_id=None, acks=self._acks, timeout_ms=self._timeout_ms, topic_data=tuple(topics)
+        )
         return version, asked, request
 
     def _topic_id(self, topic: str) -> UUID:
@@ -344,6 +331,10 @@ class Sender:
         for partitions in asked.values():
             for batch in partitions.values():
                 self._settlement.lost(batch, error, now)
+
+
+def _stamped(batch: ProducerBatch) -> bytearray:
+    return batch.builder.stamp(batch.producer_id, batch.producer_epoch, batch.sequence, transactional=False)
 
 
 def _no_answer_expected(*_arguments: object) -> None:

@@ -96,7 +96,8 @@ def decode_response(kind: type[R], frame: Chunk, version: int) -> tuple[int, R]:
     Raises ProtocolError for anything else than exactly one such response.
     """
     check_version(kind, version)
-    reader = Reader(frame, flexible=version >= kind.flexible_from)
+    # Slices of bytes cost a third of what slices of a view do.
+    reader = Reader(bytes(frame), flexible=version >= kind.flexible_from)
     correlation_id = reader.int32()
     if _has_header_tags(kind):
         reader.tagged_fields()

@@ -16,6 +16,7 @@ length or count makes it allocate or loop more than the bytes at hand can pay fo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct as Layout
 from struct import error as LayoutError  # noqa: N812 -- it is a class, lower-case by age alone
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
@@ -121,13 +122,16 @@ class Reader:
 
     def uuid(self) -> UUID:
         """Take 16 bytes; all zero is `ZERO_UUID`."""
-        raw = bytes(self._take(16))
-        return UUID(bytes=raw) if any(raw) else ZERO_UUID
+        return _uuid(bytes(self._take(16)))
 
     def unsigned_varint(self) -> int:
         """Take a number of 7 bits a byte, lowest first, five bytes and 32 bits at most."""
         data, at, value = self._data, self._at, 0
         try:
+            # Nearly every count and length is below 128.
+            if (byte := data[at]) <= _VARINT_LAST:
+                self._at = at + 1
+                return byte
             for shift in _VARINT_SHIFTS:
                 byte = data[at]
                 at += 1
@@ -252,6 +256,13 @@ class Reader:
 
 
 _NO_FIELDS: Mapping[int, Reader] = {}
+
+
+@lru_cache(maxsize=4096)
+def _uuid(raw: bytes) -> UUID:
+    # The same few topic ids stand in every answer, and making a UUID takes longer than
+    # reading all the rest of the answer for a partition.
+    return UUID(bytes=raw) if any(raw) else ZERO_UUID
 
 
 class Writer:
