@@ -51,7 +51,7 @@ cdef class Accumulator:
     cdef public object watch
 
     @cython.locals(
-        section=bytes,
+        section=bytearray,
         nanoseconds="long long",
         timestamp="long long",
         size=Py_ssize_t,
@@ -65,7 +65,7 @@ cdef class Accumulator:
     cdef PartitionQueue _queue_for(self, TopicQueue topic_queue, Py_ssize_t index, Py_ssize_t size)
 
     @cython.locals(batch=ProducerBatch, builder=RecordBatchBuilder, taken=Py_ssize_t)
-    cdef Delivery _put(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp, bytes key, bytes value, bytes section)
+    cdef Delivery _put(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp, bytes key, bytes value, bytearray section)
 
     @cython.locals(now=double, builder=RecordBatchBuilder, result=BatchResult, batch=ProducerBatch)
     cdef ProducerBatch _open(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp)
@@ -77,3 +77,5 @@ cdef class Accumulator:
 
     @cython.locals(pending=object, size=Py_ssize_t, due=double, linger=double, queue=PartitionQueue, batch=ProducerBatch)
     cpdef list drain(self, NodeQueue node, double now, Py_ssize_t limit, may_send)
+
+cdef long long _checked_timestamp(timestamp_ms) except? -1

@@ -218,7 +218,7 @@ class Accumulator:
         timestamp: int,
         key: bytes | None,
         value: bytes | None,
-        section: bytes | None,
+        section: bytearray | None,
     ) -> Delivery:
         batch = queue.open
         if batch is not None:
@@ -282,7 +282,7 @@ class Accumulator:
         key: bytes | None,
         partition: int | None,
         timestamp: int,
-        section: bytes | None,
+        section: bytearray | None,
         size: int,
     ) -> Delivery:
         if type(topic) is not str or not topic:

@@ -30,7 +30,7 @@ class WaitingRecord:
     timestamp: int
     key: bytes | None
     value: bytes | None
-    section: bytes | None
+    section: bytearray | None
     size: int
     deadline: float
 

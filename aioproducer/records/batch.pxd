@@ -21,9 +21,11 @@ cdef class RecordBatchBuilder:
         body=Py_ssize_t,
         size=Py_ssize_t,
     )
-    cpdef Py_ssize_t append(self, long long timestamp_ms, bytes key, bytes value, bytes headers) except -2
+    cpdef Py_ssize_t append(self, long long timestamp_ms, bytes key, bytes value, bytearray headers) except -2
 
     cpdef bint is_full(self) noexcept
 
-@cython.locals(section=bytearray, whole=bytearray, encoded=bytes, count=Py_ssize_t)
-cpdef bytes encode_headers(headers)
+@cython.locals(section=bytearray, name=str, encoded=bytes, data=bytes, count=Py_ssize_t)
+cpdef bytearray encode_headers(headers)
+
+cdef bytes _as_bytes(str name, value)

@@ -11,6 +11,7 @@ the header in. So a batch that is sent again with another sequence is only stamp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,9 @@ class RecordBatchBuilder:
         self.base_timestamp = timestamp_ms
         self.max_timestamp = timestamp_ms
 
-    def append(self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: bytes | None) -> int:
+    def append(
+        self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: bytearray | None
+    ) -> int:
         """Encode one record; return the bytes it took, or -1 if there is no room for it.
 
         `headers` is what `encode_headers` made of them, None for no headers.
@@ -142,39 +145,39 @@ class RecordBatchBuilder:
         return buffer
 
 
-def encode_headers(headers: Headers) -> bytes | None:
+def encode_headers(headers: Headers) -> bytearray | None:
     """Return the headers as they stand at the end of a record, None where there are none.
 
     Raises TypeError for anything but (str, bytes or None) pairs or a mapping of them.
     """
-    pairs = headers.items() if hasattr(headers, "items") else headers
+    if type(headers) is list or type(headers) is tuple:
+        pairs = headers
+    else:
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+    count = len(pairs)
+    if count == 0:
+        return None
     section = bytearray()
-    count = 0
+    put_varint(section, count)
     for pair in pairs:
         if (type(pair) is not tuple and type(pair) is not list) or len(pair) != 2:  # noqa: PLR2004 - a pair
             msg = f"a header must be a (str, bytes or None) pair, not {pair!r}"
             raise TypeError(msg)
-        name, value = pair
-        if type(name) is not str:
-            msg = f"a header's name must be a str, not {type(name).__name__}"
+        given, value = pair
+        if type(given) is not str:
+            msg = f"a header's name must be a str, not {type(given).__name__}"
             raise TypeError(msg)
-        encoded = name.encode()
+        name = given
+        encoded = name.encode("utf-8")
         put_varint(section, len(encoded))
         section += encoded
         if value is None:
             section.append(1)
         else:
-            if type(value) is not bytes:
-                value = _as_bytes(name, value)
-            put_varint(section, len(value))
-            section += value
-        count += 1
-    if count == 0:
-        return None
-    whole = bytearray()
-    put_varint(whole, count)
-    whole += section
-    return bytes(whole)
+            data = value if type(value) is bytes else _as_bytes(name, value)
+            put_varint(section, len(data))
+            section += data
+    return section
 
 
 def _as_bytes(name: str, value: object) -> bytes:
