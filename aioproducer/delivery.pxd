@@ -16,7 +16,7 @@ cdef class BatchResult:
     cdef public long long base_offset
     cdef public long long log_append_time_ms
     cdef public Py_ssize_t count
-    cdef public Py_ssize_t seen
+    cdef public set seen
     cdef public object error
     cdef public dict record_errors
     cdef public list waiters

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from asyncio import InvalidStateError, get_running_loop
+from asyncio import CancelledError, InvalidStateError, get_running_loop
 from typing import TYPE_CHECKING, Any, cast
 
 from aioproducer.errors import ProducerError, WrongLoopError
@@ -103,7 +103,7 @@ class BatchResult:
         self.base_offset = -1
         self.log_append_time_ms = -1
         self.count = 0
-        self.seen = 0
+        self.seen: set[int] | None = None
         self.error: ProducerError | None = None
         self.record_errors: dict[int, ProducerError] | None = None
         self.waiters: list[tuple[int, int, Future[Any]]] | None = None
@@ -193,7 +193,9 @@ class BatchResult:
         error = self.error
         if self.record_errors is not None:
             error = self.record_errors.get(index, error)
-        self.seen += 1
+        if self.seen is None:
+            self.seen = set()
+        self.seen.add(index)
         twin = copy.copy(error)
         twin.__cause__ = error.__cause__
         return twin
@@ -246,10 +248,11 @@ class BatchResult:
 
     def __del__(self) -> None:
         # Nobody holds a delivery of this batch any more, so nobody will ever look.
-        if self.error is not None and self.seen < self.count:
+        unseen = self.count - (0 if self.seen is None else len(self.seen))
+        if self.error is not None and unseen > 0:
             logger.error(
                 "%d of %d records for %s-%d failed and nobody looked at their deliveries: %s",
-                self.count - self.seen,
+                unseen,
                 self.count,
                 self.topic,
                 self.partition,
@@ -266,7 +269,7 @@ def _call_back(
                 callback(delivery)
             else:
                 context.run(callback, delivery)
-        except Exception:
+        except (Exception, CancelledError):
             logger.exception("a callback of %r raised", delivery)
 
 

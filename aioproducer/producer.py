@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+from asyncio import _get_running_loop
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
@@ -54,8 +55,13 @@ TURN = 0.003
 _NOWHERE = object()
 """The place of a producer that cannot be sent to."""
 
+_ELSEWHERE = (
+    "the producer was called from another event loop or thread than the one it was started in: "
+    "use loop.call_soon_threadsafe, or anyio.from_thread"
+)
+
 if sys.version_info >= (3, 12):
-    from asyncio import _get_running_loop as _place
+    _place = _get_running_loop
 else:
     # Asking for the running loop is a system call there (getpid), which costs as much as all
     # else that a record needs; so each record asks for the thread, and each batch for the loop.
@@ -121,7 +127,7 @@ class Producer(Generic[K, V]):
         accumulator = self._engine.accumulator
         self._accumulator = accumulator
         self._append = accumulator.append
-        accumulator.guard = self._check
+        accumulator.guard = self._check_loop
         self._is_plain = config.key_serializer is None and config.value_serializer is None
         self._half = config.buffer_memory // 2
         self._turn_ends = 0.0
@@ -129,7 +135,7 @@ class Producer(Generic[K, V]):
         self._home: asyncio.AbstractEventLoop | None = None
         self._start_scope: anyio.CancelScope | None = None
         self._stop_task: asyncio.Task[None] | None = None
-        self._hurry = anyio.CancelScope()
+        self._hurry: anyio.CancelScope | None = None
         self._is_stopped = False
 
     async def start(self) -> None:
@@ -160,6 +166,9 @@ class Producer(Generic[K, V]):
         if self._is_stopped:
             msg = "the producer was stopped while it was starting"
             raise ProducerClosedError(msg)
+        if self._engine.failure is not None:
+            await self.stop()
+            raise self._engine.failed_error()
         self._place = _place()
 
     async def stop(self, timeout: float | None = None) -> None:
@@ -168,32 +177,42 @@ class Producer(Generic[K, V]):
         None is as long as it takes, which is `delivery_timeout_ms` at most. May be called
         any number of times, by any task of the producer's loop, started or not.
         """
-        self._is_stopped = True
         if self._home is None:
+            self._is_stopped = True
             return
         if asyncio.get_running_loop() is not self._home:
-            raise self._refusal()
+            raise WrongLoopError(_ELSEWHERE)
+        self._is_stopped = True
         self._place = _NOWHERE
         if self._stop_task is None:
+            self._hurry = anyio.CancelScope()
             self._stop_task = self._home.create_task(
-                self._stop(timeout), name=f"aioproducer-{self.client_id}-stop"
+                self._stop(self._hurry), name=f"aioproducer-{self.client_id}-stop"
             )
+        hurry, task = self._hurry, self._stop_task
+        assert hurry is not None  # noqa: S101 - made with the task
+        if timeout is not None:
+            # Of several calls the one with the least time decides.
+            hurry.deadline = min(hurry.deadline, anyio.current_time() + timeout)
         try:
-            await asyncio.shield(self._stop_task)
+            await asyncio.shield(task)
         except asyncio.CancelledError:
             # Whoever has no time left to wait for records still gets everything closed.
-            self._hurry.cancel()
+            hurry.cancel()
             with anyio.CancelScope(shield=True):
-                await asyncio.shield(self._stop_task)
+                await asyncio.shield(task)
             raise
 
-    async def _stop(self, timeout: float | None) -> None:
-        if self._start_scope is not None:
-            self._start_scope.cancel()
-        elif self._engine.failure is None:
-            with self._hurry, anyio.move_on_after(timeout):
-                await self._engine.settle(self._accumulator.outstanding(), None)
-        await self._engine.stop()
+    async def _stop(self, hurry: anyio.CancelScope) -> None:
+        try:
+            if self._start_scope is not None:
+                self._start_scope.cancel()
+            elif self._engine.failure is None:
+                with hurry:
+                    await self._engine.settle(self._accumulator.outstanding(), None)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._engine.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -292,8 +311,14 @@ class Producer(Generic[K, V]):
         return self._engine.metrics.snapshot(self._engine.clock(), self._engine.gauges())
 
     def _check(self) -> None:
-        if _place() != self._place or asyncio.get_running_loop() is not self._home:
+        if _place() != self._place:
             raise self._refusal()
+        self._check_loop()
+
+    def _check_loop(self) -> None:
+        # Without a look at the state: what was accepted before `stop` is still put into batches.
+        if _get_running_loop() is not self._home:
+            raise WrongLoopError(_ELSEWHERE)
 
     def _refusal(self) -> ProducerError:
         if self._engine.failure is not None:
@@ -304,10 +329,7 @@ class Producer(Generic[K, V]):
             return ProducerNotStartedError(
                 "the producer is not started: use `async with`, or `await start()` first"
             )
-        return WrongLoopError(
-            "the producer was called from another event loop or thread than the one it was started in: "
-            "use loop.call_soon_threadsafe, or anyio.from_thread"
-        )
+        return WrongLoopError(_ELSEWHERE)
 
     def _on_failure(self) -> None:
         self._place = _NOWHERE

@@ -52,39 +52,19 @@ RECORDS_A_BATCH: Final = 16_384 // (VALUE_BYTES + KEY_BYTES)
 
 
 def make_producer(topics: Sequence[str], partitions: int) -> Send:
-    """Set up a producer's front and accumulator without a network; give its `send`."""
-    from aioproducer.core.accumulator import Accumulator  # noqa: PLC0415 - not in the parent process
-    from aioproducer.core.partitioner import Partitioner  # noqa: PLC0415
+    """Set up a producer that thinks it is started, but has no sockets; give its `send`."""
+    from aioproducer import Producer  # noqa: PLC0415 - not in the parent process
+    from aioproducer import producer as front
 
-    accumulator = Accumulator(
-        batch_size=16_384,
-        linger=0.005,
-        buffer_memory=1 << 30,
-        max_block=60.0,
-        max_request_size=1 << 20,
-        partitioner=Partitioner(),
-        clock=time.monotonic,
-        wall_clock=time.time,
-        random=random.Random(3).random,  # noqa: S311 - reproducible, not secret
-    )
+    producer = Producer("127.0.0.1:1", buffer_memory=1 << 30)
+    accumulator = producer._accumulator  # noqa: SLF001 - what `start` would set up
     for topic in topics:
         accumulator.set_partitions(topic, partitions, None)
         for partition in range(partitions):
             accumulator.set_leader(topic, partition, 1, 0)
-    append = accumulator.append
-
-    def send(  # noqa: PLR0913 - as Producer.send
-        topic: str,
-        value: bytes | None = None,
-        *,
-        key: bytes | None = None,
-        partition: int | None = None,
-        timestamp_ms: int | None = None,
-        headers: list[tuple[str, bytes]] | None = None,
-    ) -> object:
-        return append(topic, value, key, partition, timestamp_ms, headers)
-
-    return send
+    producer._place = front._place()  # noqa: SLF001 - likewise
+    accumulator.guard = lambda: None
+    return producer.send
 
 
 def sends(send: Send, shape: str, topics: Sequence[str]) -> Iterator[object]:

@@ -42,6 +42,9 @@ _overhead = OVERHEAD
 _header_size = HEADER_SIZE
 _sticky = STICKY
 
+MAX_BATCHES_A_REQUEST = 256
+"""How many batches go into one request at most: making and settling one takes microseconds."""
+
 MAX_RECORDS_A_BATCH = 1 << 26
 """The distance of two batches' serial numbers, which leaves room for those of their pieces."""
 
@@ -285,9 +288,7 @@ class Accumulator:
         section: bytearray | None,
         size: int,
     ) -> Delivery:
-        if type(topic) is not str or not topic:
-            msg = f"the topic must be a non-empty str, not {topic!r}"
-            raise TypeError(msg)
+        topic = _checked_topic(topic)
         index = STICKY if partition is None else _checked_partition(partition)
         if self.line.bytes + size > self.buffer_memory:
             msg = (
@@ -370,7 +371,8 @@ class Accumulator:
 
         Nothing is taken unless something is due; then whatever waits for the node goes along.
         The partitions take turns, so that none starves when the limit cuts the round short;
-        the first batch is taken however large it is. `may_send` may hold a partition back.
+        the first batch is taken however large it is. More than MAX_BATCHES_A_REQUEST are not
+        taken at once, so that no request holds the event loop up. `may_send` may hold a partition back.
         """
         taken: list[ProducerBatch] = []
         pending = node.pending
@@ -393,7 +395,7 @@ class Accumulator:
                 pending.append(queue)
                 continue
             size += len(batch.builder.buffer)
-            if taken and size > limit:
+            if taken and (size > limit or len(taken) == MAX_BATCHES_A_REQUEST):
                 pending.appendleft(queue)
                 due = now
                 break
@@ -563,8 +565,15 @@ def _as_bytes(field: str, value: object) -> bytes:
     raise TypeError(msg)
 
 
+def _checked_topic(topic: object) -> str:
+    if not isinstance(topic, str) or not topic:
+        msg = f"the topic must be a non-empty str, not {topic!r}"
+        raise TypeError(msg)
+    return str.__str__(topic)
+
+
 def _checked_timestamp(timestamp_ms: object) -> int:
-    if type(timestamp_ms) is not int:
+    if not isinstance(timestamp_ms, int) or isinstance(timestamp_ms, bool):
         msg = f"timestamp_ms must be an int (milliseconds since the epoch), not {timestamp_ms!r}"
         raise TypeError(msg)
     if timestamp_ms < 0 or timestamp_ms > MAX_TIMESTAMP:
@@ -574,7 +583,7 @@ def _checked_timestamp(timestamp_ms: object) -> int:
 
 
 def _checked_partition(partition: object) -> int:
-    if type(partition) is not int:
+    if not isinstance(partition, int) or isinstance(partition, bool):
         msg = f"the partition must be an int or None, not {partition!r}"
         raise TypeError(msg)
     if partition < 0 or partition > 0x7FFFFFFF:  # noqa: PLR2004 - an int32

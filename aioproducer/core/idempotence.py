@@ -1,21 +1,30 @@
 """Sequences: how a broker tells a retry from a new batch, and so how order holds.
 
 Each record has a number within its partition, under a producer id and epoch. The broker
-takes only the batch that follows the last one it has, and answers one that it has already
-with the first copy's offset. So any number of retries store a batch once, and up to five
-batches may be on the wire without changing places.
+takes only the batch that follows the last one it has, and answers one of the last five that
+it has already with the first copy's offset. So any number of retries store a batch once, and
+up to five batches may be on the wire without changing places.
 
     broker has … 7 8 9    ◀── 10..14   taken
                           ◀── 15..19   taken         10..14 lost? then OUT_OF_ORDER for 15..19,
                           ◀── 10..14   known: same offset          which follows when 10..14 is in
 
 A number that a batch took and did not use leaves a gap that nothing would fill. It is given
-back if no later batch took one; else the partition begins again at 0 in a new epoch
-(KIP-360), once nothing of it is on the wire.
+back if no later batch took one. Else what follows the gap is void: it can never be taken, and
+it begins again at 0 in a new epoch (KIP-360), once what came before the gap is settled and
+nothing of the partition is on the wire.
 
-Unlike Java's, a partition does not stand still after a batch of unknown fate has expired:
-the next batch is sent. If the broker takes it, the expired one was written; if it calls it
-out of order, the expired one was not, and a new epoch closes the gap.
+What may be in the log is never numbered anew, for then it would be stored twice: it is asked
+for again under its old number, or fails with `may_be_written`. This and three more things
+differ from Java's producer:
+
+- A partition does not stand still after a batch of unknown fate has expired: the next one is
+  sent. If the broker takes it, the expired one was written; if it calls it out of order, the
+  expired one was not, and a new epoch closes the gap.
+- Sequence 0 goes alone until it is answered: a broker that knows nothing of a producer takes
+  any number, so a second batch could get in before the first.
+- Nothing new follows a batch that is being sent again, so that no duplicate ever leaves the
+  broker's memory of five.
 """
 
 from __future__ import annotations
@@ -52,8 +61,8 @@ class Ordering(Protocol):
     def replace(self, batch: ProducerBatch, pieces: list[ProducerBatch]) -> None:
         """Give a refused batch's numbers to the pieces it was split into."""
 
-    def out_of_order(self, batch: ProducerBatch) -> None:
-        """Take note that the broker has not what comes before this batch."""
+    def out_of_order(self, batch: ProducerBatch) -> bool:
+        """Take note that the broker has not what comes before a batch; return whether to send it again."""
 
 
 class Unnumbered:
@@ -75,20 +84,25 @@ class Unnumbered:
     def replace(self, batch: ProducerBatch, pieces: list[ProducerBatch]) -> None:
         """Nothing is kept."""
 
-    def out_of_order(self, batch: ProducerBatch) -> None:
-        """Nothing can be done about an answer to a question that was not asked."""
+    def out_of_order(self, batch: ProducerBatch) -> bool:  # noqa: ARG002 - Ordering
+        """Return False: nobody asked for an order."""
+        return False
 
 
 class Sequencer:
-    """The producer id and epoch of an idempotent producer, and the numbers in each partition."""
+    """The producer id and epoch of an idempotent producer, and the numbers in each partition.
+
+    A batch is void if it has a number but is not among its queue's `unsettled`.
+    """
 
     def __init__(self) -> None:
         self.producer_id = NO_PRODUCER_ID
         self.producer_epoch = -1
+        self._queues: dict[tuple[str, int], PartitionQueue] = {}
 
     @property
     def needs_producer_id(self) -> bool:
-        """Whether nothing can be sent before InitProducerId was answered."""
+        """Whether nothing new can be numbered before InitProducerId was answered."""
         return self.producer_id == NO_PRODUCER_ID
 
     def adopt(self, producer_id: int, producer_epoch: int) -> None:
@@ -98,58 +112,68 @@ class Sequencer:
 
     def may_send(self, queue: PartitionQueue, batch: ProducerBatch) -> bool:
         """Return whether `batch`, the first of its queue, may go now."""
-        if self.producer_id == NO_PRODUCER_ID:
+        if queue.on_wire and queue.wire_node is not queue.node:
+            # The new leader would refuse what follows a batch that only the old one has got.
             return False
-        if queue.bump_wanted:
-            if queue.on_wire:
-                return False
-            self._begin_anew(queue)
-            return self.producer_id != NO_PRODUCER_ID
-        if batch.sequence != NO_SEQUENCE:
+        if batch.sequence != NO_SEQUENCE and batch in queue.unsettled:
             # Whatever came before it has to be in first.
             return queue.unsettled[0] is batch
-        if queue.producer_id == self.producer_id and queue.producer_epoch == self.producer_epoch:
-            # The new leader would refuse what follows a batch that only the old one has got.
-            return queue.on_wire == 0 or (
-                queue.on_wire < MAX_BATCHES_ON_WIRE and queue.wire_node is queue.node
-            )
-        # Another partition has begun a new epoch; this one follows when it has nothing unsettled.
-        return queue.on_wire == 0 and not queue.unsettled
+        if queue.producer_id == NO_PRODUCER_ID:
+            self._recall(queue)
+        is_free = not queue.on_wire and not queue.unsettled
+        if queue.bump_wanted or not self._is_current(queue):
+            if not is_free:
+                return False
+            if queue.bump_wanted:
+                self._begin_anew(queue)
+        elif not is_free and not _may_follow(queue):
+            return False
+        return self.producer_id != NO_PRODUCER_ID
 
     def assign(self, batch: ProducerBatch) -> None:
         """Give a number to a batch that is about to be written; a retry keeps its own."""
-        if batch.sequence != NO_SEQUENCE:
-            return
         queue = batch.queue
-        if not queue.unsettled and (
-            queue.producer_id != self.producer_id or queue.producer_epoch != self.producer_epoch
-        ):
+        if batch.sequence != NO_SEQUENCE:
+            if batch in queue.unsettled:
+                return
+            # It was void, so it is not in the log, whatever was lost of its answers.
+            batch.maybe_written = False
+        if not queue.unsettled and not queue.bump_wanted and not self._is_current(queue):
             queue.producer_id = self.producer_id
             queue.producer_epoch = self.producer_epoch
             queue.next_sequence = 0
         _number(batch, queue.next_sequence)
         queue.next_sequence = (queue.next_sequence + batch.count) % SEQUENCES
-        queue.unsettled.append(batch)
+        # A gap that came about while the batch was being compressed makes it void at once.
+        if not queue.bump_wanted:
+            queue.unsettled.append(batch)
 
     def settle(self, batch: ProducerBatch, *, in_log: bool) -> None:
         """Take note that a batch is answered for good (`in_log` or refused), or given up."""
-        if batch.sequence == NO_SEQUENCE:
-            return
         queue = batch.queue
-        queue.unsettled.remove(batch)
-        if in_log or batch.maybe_written:
+        unsettled = queue.unsettled
+        if batch.sequence == NO_SEQUENCE or batch not in unsettled:
             return
-        # Nothing in the log has its numbers.
-        if queue.next_sequence == (batch.sequence + batch.count) % SEQUENCES:
+        position = unsettled.index(batch)
+        del unsettled[position]
+        if in_log:
+            return
+        if batch.maybe_written:
+            # Its numbers stay taken. If they were the first of all, the broker may still know
+            # nothing of this producer, and would take the batches after them in any order.
+            if batch.sequence == 0:
+                queue.bump_wanted = True
+        elif queue.next_sequence == (batch.sequence + batch.count) % SEQUENCES:
             queue.next_sequence = batch.sequence
         else:
+            del unsettled[position:]
             queue.bump_wanted = True
 
     def replace(self, batch: ProducerBatch, pieces: list[ProducerBatch]) -> None:
         """Give a refused batch's numbers to the pieces it was split into."""
-        if batch.sequence == NO_SEQUENCE:
-            return
         unsettled = batch.queue.unsettled
+        if batch.sequence == NO_SEQUENCE or batch not in unsettled:
+            return
         position = unsettled.index(batch)
         sequence = batch.sequence
         for piece in pieces:
@@ -157,27 +181,58 @@ class Sequencer:
             sequence = (sequence + piece.count) % SEQUENCES
         unsettled[position : position + 1] = pieces
 
-    def out_of_order(self, batch: ProducerBatch) -> None:
-        """Take note that the broker has not what comes before this batch.
+    def out_of_order(self, batch: ProducerBatch) -> bool:
+        """Take note that the broker has not what comes before a batch; return whether to send it again.
 
         If that is still on its way, the batch only has to wait for it. If not, nobody will
-        send it: the partition begins anew.
+        send it: the partition begins anew with this batch. But one that was in doubt before
+        may be in the log, further back than the broker remembers.
         """
         queue = batch.queue
-        if queue.unsettled and queue.unsettled[0] is batch:
-            queue.bump_wanted = True
+        if not queue.unsettled or queue.unsettled[0] is not batch:
+            return True
+        if batch.maybe_written:
+            return False
+        queue.unsettled.clear()
+        queue.bump_wanted = True
+        return True
+
+    def _is_current(self, queue: PartitionQueue) -> bool:
+        return queue.producer_id == self.producer_id and queue.producer_epoch == self.producer_epoch
 
     def _begin_anew(self, queue: PartitionQueue) -> None:
         queue.bump_wanted = False
-        if queue.producer_id == self.producer_id and queue.producer_epoch == self.producer_epoch:
-            if self.producer_epoch >= MAX_EPOCH:
-                self.producer_id = NO_PRODUCER_ID
-            else:
-                self.producer_epoch += 1
-        # What is unsettled has been refused, and is back in the queue: it gets new numbers.
-        for batch in queue.unsettled:
-            batch.sequence = NO_SEQUENCE
-        queue.unsettled.clear()
+        if not self._is_current(queue):
+            # Another partition has begun a new epoch; this one follows.
+            return
+        if self.producer_epoch < MAX_EPOCH:
+            self.producer_epoch += 1
+        else:
+            self.producer_id = NO_PRODUCER_ID
+
+    def _recall(self, queue: PartitionQueue) -> None:
+        """Go on where the partition's queue before this one stopped.
+
+        A topic that is not used is forgotten, but not by the broker: numbers given a second
+        time would pass for duplicates.
+        """
+        place = (queue.topic, queue.partition)
+        before = self._queues.get(place)
+        self._queues[place] = queue
+        if before is not None and before is not queue:
+            queue.producer_id = before.producer_id
+            queue.producer_epoch = before.producer_epoch
+            queue.next_sequence = before.next_sequence
+            queue.bump_wanted = before.bump_wanted or bool(before.unsettled)
+
+
+def _may_follow(queue: PartitionQueue) -> bool:
+    """Return whether a new batch may be sent while others of its partition are on the wire."""
+    unsettled = queue.unsettled
+    # One that was taken to be sent but has no number yet must get its number first.
+    if len(unsettled) != queue.on_wire or queue.on_wire >= MAX_BATCHES_ON_WIRE:
+        return False
+    return unsettled[0].sequence != 0 and unsettled[0].attempts == 0
 
 
 def _number(batch: ProducerBatch, sequence: int) -> None:

@@ -195,12 +195,14 @@ IN_DOUBT = frozenset(
     {
         ErrorCode.UNKNOWN_SERVER_ERROR,
         ErrorCode.REQUEST_TIMED_OUT,
-        ErrorCode.NETWORK_EXCEPTION,
         ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        ErrorCode.KAFKA_STORAGE_ERROR,
     }
-)
-"""The codes after which the batch may be in the log all the same."""
+).union(code for code in ErrorCode if code.is_stale_metadata)
+"""The codes after which the batch may be in the log all the same.
+
+A leader that has stored a batch waits for its followers; loses it the leadership, the partition
+or the disk meanwhile, the answer is what it would have been without storing anything.
+"""
 
 VERDICTS = {
     idempotent: {code: verdict_of(code, idempotent=idempotent) for code in ErrorCode}

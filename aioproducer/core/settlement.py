@@ -13,6 +13,8 @@ drained comes back exactly once, through `answered`, `lost` or `unsent`.
 
 from __future__ import annotations
 
+from collections import deque
+from copy import copy
 from typing import TYPE_CHECKING, assert_never
 
 from aioproducer.core.outcome import IN_DOUBT, VERDICTS, Verdict
@@ -92,8 +94,7 @@ class Settlement:
             case Verdict.RETRY:
                 self._retry(batch, error, now)
             case Verdict.RETRY_IN_ORDER:
-                self._ordering.out_of_order(batch)
-                self._retry(batch, error, now)
+                self._out_of_order(batch, error, now)
             case Verdict.SPLIT:
                 self._split(batch, error, now)
             case Verdict.REFUSED:
@@ -175,20 +176,34 @@ class Settlement:
         if not result.done:
             result.resolve(count, base_offset, log_append_time_ms)
 
-    def _retry(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
+    def _retry(
+        self, batch: ProducerBatch, error: ProducerError, now: float, *, backs_off: bool = True
+    ) -> None:
         if batch.result.done:
             self._let_go(batch, in_log=False)
             return
         if batch.attempts >= self._retries or now - batch.created >= self._delivery_timeout:
-            error.may_be_written = batch.maybe_written
             self._failed(batch, error, now)
             return
         batch.attempts += 1
         batch.last_error = error
         self._metrics.batch_retried(batch.result.topic, batch.count, now)
         queue = batch.queue
-        queue.not_before = now + self._backoff.delay(batch.attempts - 1)
+        # What another broker than the present leader said does not hold the leader back (KIP-951).
+        if backs_off and queue.wire_node is queue.node:
+            queue.not_before = now + self._backoff.delay(batch.attempts - 1)
         self._accumulator.give_back(batch)
+
+    def _out_of_order(self, batch: ProducerBatch, error: BrokerError, now: float) -> None:
+        waits_for_others = batch not in batch.queue.unsettled[:1]
+        if self._ordering.out_of_order(batch):
+            self._retry(batch, error, now, backs_off=not waits_for_others)
+            return
+        words = (
+            f"{batch.count} records for {_place(batch)}: the broker has not what comes before them, and "
+            "whether an earlier attempt stored them is not known"
+        )
+        self._failed(batch, BrokerError.of(error.code, words, reason=error.reason), now)
 
     def _split(self, batch: ProducerBatch, error: BrokerError, now: float) -> None:
         if batch.result.done:
@@ -207,6 +222,9 @@ class Settlement:
         pieces = split_batch(batch, self._accumulator.batch_size)
         self._ordering.replace(batch, pieces)
         self._accumulator.replace(batch, pieces)
+        # Older batches may be back in the queue already; they go before the pieces.
+        queue = batch.queue
+        queue.closed = deque(sorted(queue.closed, key=_serial))
         self._metrics.batch_split(now)
 
     def _refused(
@@ -222,9 +240,12 @@ class Settlement:
         if not record_errors:
             self._failed(batch, error, now)
             return
+        stored = "whether an earlier attempt stored it is not known"
+        if not batch.maybe_written:
+            stored = "nothing of the batch was stored: send it again"
         words = (
             f"the batch for {_place(batch)} held {len(record_errors)} records that the broker refused; "
-            "this record was not one of them, nothing of the batch was stored: send it again"
+            f"this record was not one of them, {stored}"
         )
         innocent = BatchRefusedError(words, code=error.code, reason=answer.error_message)
         self._failed(batch, innocent, now, record_errors)
@@ -238,7 +259,9 @@ class Settlement:
     ) -> None:
         result = batch.result
         if batch.maybe_written:
-            error.may_be_written = True
+            error = _in_doubt(error)
+            if record_errors is not None:
+                record_errors = {index: _in_doubt(of_record) for index, of_record in record_errors.items()}
         self._let_go(batch, in_log=False)
         if not result.done:
             self._metrics.batch_failed(result.topic, batch.count, now)
@@ -275,7 +298,6 @@ class Settlement:
         if batch.in_flight:
             # Its fate is settled by its answer; until then its number stays taken. Only the
             # deliveries are told now.
-            batch.maybe_written = True
             self._accumulator.incomplete.pop(batch, None)
             self._metrics.batch_failed(batch.result.topic, batch.count, now)
             batch.result.fail(batch.count, error)
@@ -337,6 +359,18 @@ def no_answer(batch: ProducerBatch, node_id: int) -> BrokerConnectionError:
 
 def _fail_record(record: WaitingRecord, error: ProducerError) -> None:
     record.delivery.result_of_batch.fail(1, error)
+
+
+def _in_doubt(error: ProducerError) -> ProducerError:
+    """Return a copy, for other batches may have failed by the same error, that says how things stand."""
+    twin = copy(error)
+    twin.__cause__ = error.__cause__
+    twin.may_be_written = True
+    return twin
+
+
+def _serial(batch: ProducerBatch) -> int:
+    return batch.serial
 
 
 def _place(batch: ProducerBatch) -> str:

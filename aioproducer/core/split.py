@@ -1,7 +1,7 @@
 """Splitting a batch that the broker finds too large into smaller ones.
 
-The pieces are of `batch_size`, or, where that did not help, of half the size of what was
-split: so splitting ends. Every piece is as old as the batch was.
+The pieces are of `batch_size`, or, where that does not help, of half the size of what was
+split: so splitting ends. Every piece is as old as the batch was, and as much in doubt.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ def split_batch(batch: ProducerBatch, batch_size: int) -> list[ProducerBatch]:
     records = RecordBatch.parse(batch.builder.buffer, check_crc=False).records(
         max_size=batch.charged + HEADER_SIZE
     )
-    limit = batch_size if batch.split_of == 0 else max(HEADER_SIZE, batch.builder.raw_size // 2)
+    raw_size = batch.builder.raw_size
+    limit = batch_size if batch.split_of == 0 and batch_size < raw_size else raw_size // 2
     pieces: list[ProducerBatch] = []
     starts: list[tuple[int, BatchResult]] = []
     for index, record in enumerate(records):
@@ -34,7 +35,8 @@ def split_batch(batch: ProducerBatch, batch_size: int) -> list[ProducerBatch]:
         result = BatchResult(parent.topic, parent.partition, parent.loop)
         piece = ProducerBatch(batch.queue, builder, result, batch.created, batch.serial + index)
         piece.attempts = batch.attempts
-        piece.split_of = batch.builder.raw_size
+        piece.maybe_written = batch.maybe_written
+        piece.split_of = raw_size
         pieces.append(piece)
         starts.append((index, result))
     for piece in pieces:

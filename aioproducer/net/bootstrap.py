@@ -42,13 +42,14 @@ class Bootstrap:
         self._config = config
         self._make_broker = make_broker
         self.causes: dict[str, Exception] = {}
+        self._untold = 0
         self._settled = asyncio.Event()
 
     @property
     def only_names_failed(self) -> bool:
         """Whether it was the resolution of names, and nothing else, that failed at all addresses."""
         return bool(self.causes) and all(
-            isinstance(cause.__cause__, socket.gaierror) for cause in self.causes.values()
+            isinstance(cause.__cause__, (socket.gaierror, UnicodeError)) for cause in self.causes.values()
         )
 
     async def ask(self) -> tuple[MetadataResponse, int] | None:
@@ -56,9 +57,11 @@ class Bootstrap:
 
         None if none does: see `causes`.
         """
-        self.causes = {}
         servers = await self._servers()
         random.shuffle(servers)
+        # What is known of an address stands until more is: the time may be up before.
+        self.causes = {address: self.causes[address] for address in _addresses(servers) & self.causes.keys()}
+        self._untold = len(servers)
         answers: list[tuple[MetadataResponse, int]] = []
         async with anyio.create_task_group() as group:
             for number, (host, port) in enumerate(servers):
@@ -68,7 +71,7 @@ class Bootstrap:
                     await self._settled.wait()
                 if answers:
                     break
-            while not answers and len(self.causes) < len(servers):
+            while not answers and self._untold:
                 self._settled.clear()
                 await self._settled.wait()
             group.cancel_scope.cancel()
@@ -103,18 +106,32 @@ class Bootstrap:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(broker.run)
-                request = MetadataRequest(topics=(), allow_auto_topic_creation=False)
                 try:
-                    response = await broker.request(
-                        request, timeout=self._config.request_timeout, client=METADATA_VERSIONS
-                    )
-                    version = broker.version(request.api_key, METADATA_VERSIONS)
-                    if response.brokers:
-                        answers.append((response, version))
-                    else:
-                        self.causes[broker.address] = BrokerConnectionError("the answer names no broker")
+                    answers.append(await self._ask(broker))
                 except ProducerError as error:
                     self.causes[broker.address] = error
                 group.cancel_scope.cancel()
         finally:
+            self._untold -= 1
             self._settled.set()
+
+    async def _ask(self, broker: Broker) -> tuple[MetadataResponse, int]:
+        request = MetadataRequest(topics=(), allow_auto_topic_creation=False)
+        while True:
+            try:
+                response = await broker.request(
+                    request, timeout=self._config.request_timeout, client=METADATA_VERSIONS
+                )
+            except BrokerConnectionError as error:
+                if not broker.is_worth_another_try:
+                    raise
+                self.causes[broker.address] = error
+                continue
+            if response.brokers:
+                return response, broker.version(request.api_key, METADATA_VERSIONS)
+            msg = "the answer names no broker"
+            raise BrokerConnectionError(msg)
+
+
+def _addresses(servers: list[tuple[str, int]]) -> set[str]:
+    return {f"{host}:{port}" for host, port in servers}

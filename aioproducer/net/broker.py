@@ -5,7 +5,8 @@
                        └──┘ backoff
 
 A dead connection is a state that everybody who waits is told of: each pending request gets
-its error, and the sender hears `on_change`.
+its error, and the sender hears `on_change`. Whoever knows who leads what hears `on_lost` when
+the broker cannot be reached: others may lead by now.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ logger = logging.getLogger("aioproducer.broker")
 
 R = TypeVar("R", bound=Response)
 
+SILENT_FROM = {ApiKey.METADATA: 6, ApiKey.INIT_PRODUCER_ID: 1}
+"""The versions from which an answer's throttle time is for the client to keep (KIP-219)."""
+
 
 class Broker:
     """The connection to one broker, made when it is wanted and made again when it is lost.
@@ -70,6 +74,7 @@ class Broker:
         self.last_attempt = 0.0
         self.last_error: ProducerError | None = None
         self.on_change: Callable[[], object] = _ignore
+        self.on_lost: Callable[[], object] = _ignore
         self._config = config
         self._request_timeout = config.request_timeout
         self._client_id = client_id
@@ -78,6 +83,7 @@ class Broker:
         self._setup_backoff = setup_backoff
         self._clock = clock
         self._versions: dict[int, VersionRange] = {}
+        self._agreed: dict[tuple[ApiKey, int, int | None], int] = {}
         self._handshake = Handshake()
         self._transport: Transport | None = None
         self._connection: Connection | None = None
@@ -109,13 +115,22 @@ class Broker:
         """How many requests are not answered yet."""
         return len(self._connection.pending) if self._connection is not None else 0
 
+    @property
+    def is_worth_another_try(self) -> bool:
+        """Whether the broker cut the connection off, but may not if it is asked in another form."""
+        return self._handshake.is_worth_another_try
+
     def want(self) -> None:
         """Have a connection made, unless there is one."""
         self._wanted.set()
 
     def version(self, api: ApiKey, client: VersionRange, *, at_most: int | None = None) -> int:
         """Return the version that both sides speak; raises UnsupportedVersionError."""
-        return negotiate(api, client, self._versions.get(api), at_most=at_most)
+        agreed = self._agreed.get((api, client.min, at_most))
+        if agreed is None:
+            agreed = negotiate(api, client, self._versions.get(api), at_most=at_most)
+            self._agreed[api, client.min, at_most] = agreed
+        return agreed
 
     async def run(self) -> None:
         """Keep the connection, until cancelled or closed."""
@@ -172,6 +187,7 @@ class Broker:
         Raises BrokerConnectionError, RequestTimeoutError, ProtocolError, UnsupportedVersionError.
         """
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        silent_from = SILENT_FROM.get(request.api_key, NEVER)
 
         def on_answer(pending: PendingRequest, frame: memoryview | None, error: Exception | None) -> None:
             if answer.done():
@@ -180,14 +196,21 @@ class Broker:
                 answer.set_exception(error or BrokerConnectionError(f"{self.address} gave no answer"))
                 return
             try:
-                answer.set_result(decode_response(request.response, frame, pending.version)[1])
+                response = decode_response(request.response, frame, pending.version)[1]
             except ProtocolError as malformed:
                 answer.set_exception(malformed)
                 self.drop(malformed)
+                return
+            answer.set_result(response)
+            if pending.version >= silent_from:
+                self.throttle(getattr(response, "throttle_time_ms", 0) / 1000)
 
         try:
             with anyio.fail_after(timeout):
                 await self._connected()
+                while (silence := self.throttled_until - self._clock()) > 0:
+                    await anyio.sleep(silence)
+                    await self._connected()
                 version = self.version(request.api_key, client or request.versions)
                 self.send(request, version, on_answer, timeout=timeout)
                 return await answer
@@ -197,10 +220,13 @@ class Broker:
             msg = f"{self.address} did not answer {type(request).__name__} within {timeout:.1f} s"
             raise RequestTimeoutError(msg) from None
         finally:
-            answer.cancel()
+            if not answer.cancel() and not answer.cancelled():
+                answer.exception()  # looked at, in case that whoever asked was cancelled meanwhile
 
     def throttle(self, seconds: float) -> None:
         """Keep silent on the connection for so long: the broker asks for it (KIP-219)."""
+        if seconds <= 0:
+            return
         now = self._clock()
         self.throttled_until = max(self.throttled_until, now + seconds)
         if self._connection is not None:
@@ -208,6 +234,12 @@ class Broker:
 
     def drop(self, error: ProducerError) -> None:
         """Give up the connection; every request under way fails with `error`."""
+        was_ready = self._is_ready
+        self._disconnect(error)
+        if was_ready and not self.is_closed:
+            self.on_lost()
+
+    def _disconnect(self, error: ProducerError) -> None:
         transport, connection = self._transport, self._connection
         was_ready, self._is_ready = self._is_ready, False
         self._transport = self._connection = None
@@ -243,10 +275,14 @@ class Broker:
             self._transport.attach(self._on_data, self._on_writable, self._on_lost)
             self._last_used = now
             self._versions = await self._agree(min(timeout, config.request_timeout))
+            self._agreed.clear()
+            self._check_open()
         except ProducerError as error:
             self.drop(error)
             self._failures += 1
             self.last_error = error
+            if not self.is_closed:
+                self.on_lost()
             level = logging.WARNING if self._failures == 1 else logging.INFO
             logger.log(
                 level, "cannot use broker %d at %s (attempt %d): %s",
@@ -264,6 +300,7 @@ class Broker:
         handshake = self._handshake
         question: Question | None = handshake.begin()
         while question is not None:
+            self._check_open()
             request, version = question
             answer: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
 
@@ -290,6 +327,14 @@ class Broker:
                 raise
             question = handshake.receive(frame)
         return handshake.versions
+
+    def _check_open(self) -> None:
+        # Between a coroutine being woken and its turn, the connection may be lost or given up.
+        if self.is_closed:
+            msg = f"the connection to {self.address} is closed"
+            raise BrokerConnectionError(msg)
+        if self._transport is None:
+            raise self.last_error or BrokerConnectionError(f"the connection to {self.address} was lost")
 
     async def _connected(self) -> None:
         while not self._is_ready:
@@ -345,7 +390,9 @@ class Broker:
     def _arm(self, due: float) -> None:
         idle = self._config.connections_max_idle
         if idle is not None:
-            due = min(due, self._last_used + idle)
+            # A connection that waits for an answer is not idle.
+            since = self._clock() if self.in_flight else self._last_used
+            due = min(due, since + idle)
         if self._timer is not None:
             self._timer.cancel()
         self._timer_due = due
@@ -370,7 +417,7 @@ class Broker:
             return
         idle = self._config.connections_max_idle
         if deadline == NEVER and idle is not None and now >= self._last_used + idle:
-            self.drop(
+            self._disconnect(
                 BrokerConnectionError(f"the connection to {self.address} was not used for {idle:.0f} s")
             )
             return

@@ -167,11 +167,17 @@ class Cluster:
             sender.close()
         for broker in self.brokers.values():
             broker.close(error)
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
-        self._waiters.clear()
+        self.wake_waiters()
+
+    def wake_waiters(self) -> None:
+        """Let those who wait for a topic look again."""
+        for topic in list(self._waiters):
+            self._tell_waiters(topic)
+
+    def _tell_waiters(self, topic: str) -> None:
+        for waiter in self._waiters.pop(topic, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def _refresh(self, now: float) -> None:
         metadata = self.metadata
@@ -221,9 +227,7 @@ class Cluster:
         self._apply(change)
         self._settlement.topic_errors(dict(change.errors))
         for topic in asked:
-            for waiter in self._waiters.pop(topic, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._tell_waiters(topic)
         # A record may wait for a topic that was known, but not to the accumulator any more.
         for topic in self._accumulator.line.topics():
             if topic in self.metadata.topics:
@@ -255,6 +259,7 @@ class Cluster:
 
     def _add_node(self, node: Node) -> None:
         broker = self._make_broker(node.id, node.host, node.port)
+        broker.on_lost = self.request_update
         self.brokers[node.id] = broker
         self.senders[node.id] = self._make_sender(broker)
         self._lifecycle.spawn(f"broker-{node.id}", broker.run)

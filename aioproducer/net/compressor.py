@@ -68,12 +68,11 @@ class Compressor:
         self, batches: list[ProducerBatch], done: Callable[[BaseException | None], object]
     ) -> None:
         try:
-            squeezed = await to_thread.run_sync(self._squeeze, batches)
+            for batch in await to_thread.run_sync(self._squeeze, batches):
+                self._learn(batch)
         except Exception as error:  # noqa: BLE001 - handed on
             done(error)
             return
-        for batch in squeezed:
-            self._learn(batch)
         done(None)
 
     def _squeeze(self, batches: list[ProducerBatch]) -> list[ProducerBatch]:

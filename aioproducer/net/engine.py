@@ -150,9 +150,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for waiter in self._roomy:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake_waiters()
         if self._cluster is not None:
             self._cluster.close(ProducerClosedError("the producer was stopped"))
         if self._lifecycle is not None:
@@ -181,7 +179,7 @@ class Engine:
                     if not result.done:
                         await result.settled()
         except TimeoutError:
-            open_still = sum(1 for result in results if not result.done)
+            open_still = sum(1 for result in results if not result.settled().done())
             msg = f"{open_still} batches were not acknowledged within {timeout} s; they are still being sent"
             raise CallTimeoutError(msg) from None
         finally:
@@ -254,6 +252,7 @@ class Engine:
             clock=self.clock,
             leader_hint=self._cluster.take_hint,
             released=self._released,
+            held_back=self._held_back,
             crashed=self._crash,
         )
 
@@ -263,8 +262,7 @@ class Engine:
         if node.node_id == NO_LEADER:
             # Nobody sends from here; when a leader is found the partition moves.
             node.armed = float("-inf")
-        if self._sequencer is not None and self._sequencer.needs_producer_id and self._identity is not None:
-            self._identity.need()
+        self._held_back()
 
     def _refresh_metadata(self) -> None:
         if self._cluster is not None:
@@ -276,10 +274,23 @@ class Engine:
             self._is_serving = True
             self._loop.call_soon(self._serve)
         if self._roomy and self.has_room():
-            roomy, self._roomy = self._roomy, []
-            for waiter in roomy:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._wake_roomy()
+
+    def _wake_roomy(self) -> None:
+        roomy, self._roomy = self._roomy, []
+        for waiter in roomy:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _wake_waiters(self) -> None:
+        # Whoever waits for room or a topic looks at the producer's state next.
+        self._wake_roomy()
+        if self._cluster is not None:
+            self._cluster.wake_waiters()
+
+    def _held_back(self) -> None:
+        if self._identity is not None and self._sequencer is not None and self._sequencer.needs_producer_id:
+            self._identity.need()
 
     def _serve(self) -> None:
         self._is_serving = False
@@ -299,7 +310,9 @@ class Engine:
         if due == NEVER:
             self.accumulator.watched = False
             return
-        delay = max(SOONEST, due - self.clock())
+        # What comes later may expire sooner, but not before the shorter of the two limits has passed.
+        soonest = min(self.config.max_block, self.config.delivery_timeout)
+        delay = max(SOONEST, min(soonest, due - self.clock()))
         self._timer = self._loop.call_later(delay, self._expire)
 
     def _expire(self) -> None:
@@ -332,6 +345,7 @@ class Engine:
             self.failure = error
             self._on_failure()
             self.give_up("")
+            self._wake_waiters()
 
     def failed_error(self, *, may_be_written: bool = False) -> ProducerError:
         """Make the error for a call or a record that the producer's failure puts an end to."""

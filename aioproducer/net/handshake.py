@@ -21,21 +21,26 @@ if TYPE_CHECKING:
 CUTS_BEFORE_OLDER = 2
 """How often a broker may cut the connection before it is asked in an older form."""
 
-_OLDER = {4: 3, 3: 0, 0: 0}
+_OLDER = {4: 3, 3: 0}
 
 
 class Handshake:
-    """What one broker's answers have taught about how to ask it."""
+    """What one broker's answers have taught about how to ask it.
+
+    `is_worth_another_try` is whether a connection that was cut off leaves hope for the next one.
+    """
 
     def __init__(self) -> None:
         self.versions: dict[int, VersionRange] = {}
         self._ceiling = ApiVersionsRequest.versions.max
         self._asked = self._ceiling
         self._cuts = 0
+        self.is_worth_another_try = False
 
     def begin(self) -> Question:
         """Return the question for a new connection, and the version to ask it in."""
         self._asked = self._ceiling
+        self.is_worth_another_try = False
         return _question(), self._asked
 
     def receive(self, frame: memoryview) -> Question | None:
@@ -59,9 +64,12 @@ class Handshake:
     def was_cut_off(self) -> None:
         """Take note that the broker closed the connection instead of answering."""
         self._cuts += 1
+        self.is_worth_another_try = True
         if self._cuts >= CUTS_BEFORE_OLDER:
             self._cuts = 0
-            self._ceiling = _OLDER[self._ceiling]
+            # Not even the oldest form helped, so the form is not what the broker minds.
+            self.is_worth_another_try = self._ceiling in _OLDER
+            self._ceiling = _OLDER.get(self._ceiling, ApiVersionsRequest.versions.max)
 
 
 def _question() -> ApiVersionsRequest:

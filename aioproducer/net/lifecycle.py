@@ -54,6 +54,10 @@ class Lifecycle:
                 self._opened.set()
                 await self._stop.wait()
                 group.cancel_scope.cancel()
+        except asyncio.CancelledError as error:
+            # By somebody who cancels every task there is: nobody can be served any more.
+            self._crashed(error)
+            raise
         except BaseExceptionGroup as errors:
             cause: BaseException = errors
             while isinstance(cause, BaseExceptionGroup):

@@ -53,6 +53,9 @@ logger = logging.getLogger("aioproducer.sender")
 BLOCKED = float("-inf")
 """`NodeQueue.armed` while something else than time decides when to look again."""
 
+SLICE = 0.001
+"""Seconds of sending after which the event loop gets its turn."""
+
 TOPIC_IDS_FROM = 13
 """The first version of Produce that names topics by id."""
 
@@ -67,7 +70,8 @@ class Sender:
     """Sends what the partitions that one broker leads have to send.
 
     `released()` is called after batches were settled: there may be room in the buffer;
-    `crashed(error)` when something fails that nobody foresaw.
+    `held_back()` when none of those that wait may be sent; `crashed(error)` when something
+    fails that nobody foresaw.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Sender:
         clock: Callable[[], float],
         leader_hint: LeaderHint,
         released: Callable[[], object],
+        held_back: Callable[[], object],
         crashed: Callable[[BaseException], object],
     ) -> None:
         self.broker = broker
@@ -100,6 +105,7 @@ class Sender:
         self._clock = clock
         self._leader_hint = leader_hint
         self._released = released
+        self._held_back = held_back
         self._crashed = crashed
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
@@ -136,8 +142,12 @@ class Sender:
                     self._node, now, self._max_request_size, self._ordering.may_send
                 )
                 if not batches:
+                    self._held_back()
                     break
                 self._dispatch(batches, now)
+                if self._clock() - now > SLICE:
+                    self._handle = self._loop.call_soon(self.pump)
+                    return
             self._plan(now)
         except Exception as error:  # noqa: BLE001 - the background never dies silently
             self._crashed(error)
@@ -193,11 +203,15 @@ class Sender:
             self._crashed(error)
             return
         now = self._clock()
-        if self.broker.is_ready:
-            self._write(batches, now)
-        else:
-            for batch in batches:
-                self._settlement.unsent(batch, None, now)
+        try:
+            if self.broker.is_ready and now >= self.broker.throttled_until:
+                self._write(batches, now)
+            else:
+                for batch in batches:
+                    self._settlement.unsent(batch, None, now)
+        except Exception as crash:  # noqa: BLE001 - the background never dies silently
+            self._crashed(crash)
+            return
         self.pump()
 
     def _write(self, batches: list[ProducerBatch], now: float) -> None:
@@ -235,7 +249,7 @@ class Sender:
                 partitions = by_topic[queue.topic] = {}
             partitions[queue.partition] = batch
         ids = [self._topic_id(topic) for topic in by_topic]
-        at_most = TOPIC_IDS_FROM - 1 if ZERO_UUID in ids else None
+        at_most = TOPIC_IDS_FROM - 1 if any(topic_id is ZERO_UUID for topic_id in ids) else None
         version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
         if version < ZSTD_FROM and self._compressor.codec is Codec.ZSTD:
             msg = f"broker {self.broker.node_id} is too old for zstd, which needs Kafka 2.1"
@@ -254,7 +268,7 @@ class Sender:
     def _topic_id(self, topic: str) -> UUID:
         topic_queue = self._accumulator.topics.get(topic)
         topic_id = None if topic_queue is None else topic_queue.topic_id
-        return topic_id if isinstance(topic_id, UUID) else ZERO_UUID
+        return topic_id if isinstance(topic_id, UUID) and topic_id.int else ZERO_UUID
 
     def _measure(self, batches: list[ProducerBatch], now: float) -> None:
         records = wire = raw = 0

@@ -32,9 +32,12 @@ class Transport(asyncio.Protocol):
     def __init__(self) -> None:
         self.can_write = True
         self._transport: asyncio.Transport | None = None
-        self._on_data: Callable[[bytes], object] = _ignore
+        # What happens before anybody is attached is kept for him.
+        self._early: list[bytes] = []
+        self._loss: list[Exception | None] = []
+        self._on_data: Callable[[bytes], object] = self._early.append
         self._on_writable: Callable[[], object] = _ignore
-        self._on_lost: Callable[[Exception | None], object] = _ignore
+        self._on_lost: Callable[[Exception | None], object] = self._loss.append
 
     def attach(
         self,
@@ -42,10 +45,14 @@ class Transport(asyncio.Protocol):
         on_writable: Callable[[], object],
         on_lost: Callable[[Exception | None], object],
     ) -> None:
-        """Say who is told of what happens."""
+        """Say who is told of what happens, and of what has happened since the connection was made."""
         self._on_data = on_data
         self._on_writable = on_writable
         self._on_lost = on_lost
+        for data in self._early:
+            self._on_data(data)
+        for cause in self._loss:
+            self._on_lost(cause)
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Send chunks, one after the other; never waits."""
@@ -83,7 +90,7 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
     """Return all addresses of a name, in the order in which they should be tried."""
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: it is no name at all
         msg = f"the name {host!r} cannot be resolved: {error}"
         raise BrokerConnectionError(msg) from error
     return cast("list[AddressInfo]", infos)
@@ -99,7 +106,11 @@ async def connect(
     """
     failures = []
     for family, kind, proto, _, address in await resolve(host, port):
-        sock = socket.socket(family, kind, proto)
+        try:
+            sock = socket.socket(family, kind, proto)
+        except OSError as error:  # no IPv6 here, or no file descriptor left
+            failures.append(f"{address[0]}: {error}")
+            continue
         try:
             _configure(sock, send_buffer, receive_buffer)
             with anyio.fail_after(timeout):

@@ -111,7 +111,7 @@ def negotiate(
 
 def check_version(kind: type[Message], version: int) -> None:
     """Raise UnsupportedVersionError unless the class knows `version`."""
-    if version not in kind.versions:
+    if not kind.versions.min <= version <= kind.versions.max:
         msg = f"{kind.__name__} has versions {kind.versions}, not {version}"
         raise UnsupportedVersionError(msg)
 

@@ -106,7 +106,10 @@ def decode_response(kind: type[R], frame: Chunk, version: int) -> tuple[int, R]:
 
 def read_correlation_id(frame: Chunk) -> int:
     """Return the correlation id of a response, whatever else is in it."""
-    return Reader(frame).int32()
+    if len(frame) < _SIZE.size:
+        msg = f"a frame of {len(frame)} bytes has no correlation id"
+        raise ProtocolError(msg)
+    return int.from_bytes(frame[: _SIZE.size], "big", signed=True)
 
 
 class FrameSplitter:

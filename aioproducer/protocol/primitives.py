@@ -173,6 +173,12 @@ class Reader:
 
     def array_size(self) -> int:
         """Take the count of an array that must not be null; it is at most `remaining`."""
+        if self.flexible:
+            # The short way through, for nearly every array there is.
+            at, size = self._at, len(self._data)
+            if at < size and 0 < (count := self._data[at]) <= min(_VARINT_LAST, size - at):
+                self._at = at + 1
+                return count - 1
         return self._not_null(self.nullable_array_size())
 
     def nullable_array_size(self) -> int | None:

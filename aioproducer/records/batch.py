@@ -160,14 +160,17 @@ def encode_headers(headers: Headers) -> bytearray | None:
     section = bytearray()
     put_varint(section, count)
     for pair in pairs:
-        if (type(pair) is not tuple and type(pair) is not list) or len(pair) != 2:  # noqa: PLR2004 - a pair
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # noqa: PLR2004 - a pair
             msg = f"a header must be a (str, bytes or None) pair, not {pair!r}"
             raise TypeError(msg)
         given, value = pair
-        if type(given) is not str:
+        if type(given) is str:
+            name = given
+        elif isinstance(given, str):
+            name = str.__str__(given)
+        else:
             msg = f"a header's name must be a str, not {type(given).__name__}"
             raise TypeError(msg)
-        name = given
         encoded = name.encode("utf-8")
         put_varint(section, len(encoded))
         section += encoded

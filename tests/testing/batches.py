@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CRC = Struct(">I")
 
 
-def make_batch(  # noqa: PLR0913 - each makes another batch
+def make_batch(
     *values: bytes | None,
     key: bytes | None = None,
     headers: dict[str, bytes | None] | None = None,

@@ -1,0 +1,161 @@
+"""Batches and the queues that they stand in."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from aioproducer.core.producer_batch import (
+    NEVER,
+    NO_LEADER,
+    NO_SEQUENCE,
+    NodeQueue,
+    PartitionQueue,
+    ProducerBatch,
+)
+from aioproducer.delivery import BatchResult
+from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
+from aioproducer.records.compression import Codec, compressor
+
+LINGER = 5.0
+
+
+def new_queue() -> PartitionQueue:
+    return PartitionQueue("orders", 3, NodeQueue(1))
+
+
+def new_batch(
+    queue: PartitionQueue, serial: int = 0, created: float = 100.0, records: int = 1
+) -> ProducerBatch:
+    builder = RecordBatchBuilder(1 << 20, 0)
+    batch = ProducerBatch(queue, builder, BatchResult("orders", 3, None), created, serial)
+    for _ in range(records):
+        builder.append(0, None, b"value" * 20, None)
+    return batch
+
+
+def test_a_new_batch_holds_its_header_and_has_no_number() -> None:
+    batch = new_batch(new_queue(), records=0)
+
+    assert batch.charged == HEADER_SIZE
+    assert (batch.sequence, batch.producer_id, batch.producer_epoch) == (NO_SEQUENCE, -1, -1)
+    assert (batch.attempts, batch.split_of, batch.in_flight, batch.maybe_written) == (0, 0, False, False)
+    assert batch.last_error is None
+
+
+def test_a_batch_counts_its_records_and_the_bytes_it_takes_on_the_wire() -> None:
+    batch = new_batch(new_queue(), records=3)
+    assert batch.count == 3
+    assert batch.size == batch.builder.raw_size == len(batch.builder.buffer)
+
+    batch.builder.close(int(Codec.GZIP), compressor(Codec.GZIP))
+
+    assert batch.size == len(batch.builder.buffer) < batch.builder.raw_size
+
+
+def test_a_batch_shows_where_it_goes_and_how_far_it_is() -> None:
+    batch = new_batch(new_queue(), records=2)
+    assert repr(batch) == "<ProducerBatch orders-3 records=2 sequence=-1 attempts=0 queued>"
+
+    batch.in_flight = True
+    batch.sequence = 7
+    batch.attempts = 1
+    assert repr(batch) == "<ProducerBatch orders-3 records=2 sequence=7 attempts=1 in flight>"
+
+    batch.result.resolve(2, 0, -1)
+    assert repr(batch).endswith(" done>")
+
+
+def test_an_empty_queue_has_nothing_and_is_never_due() -> None:
+    queue = new_queue()
+
+    assert queue.length() == 0
+    assert queue.first() is None
+    assert queue.due(LINGER) == NEVER
+
+
+def test_an_open_batch_is_due_when_it_has_lingered() -> None:
+    """Scenario 1."""
+    queue = new_queue()
+    queue.open = new_batch(queue, created=100.0)
+
+    assert queue.due(LINGER) == 105.0
+    assert queue.due(0.0) == 100.0
+    assert queue.length() == 1
+
+
+def test_a_closed_batch_is_due_at_once() -> None:
+    """Scenario 2."""
+    queue = new_queue()
+    queue.closed.append(new_batch(queue, created=100.0))
+    queue.open = new_batch(queue, created=100.0)
+
+    assert queue.due(LINGER) <= 100.0
+    assert queue.length() == 2
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_nothing_is_due_before_the_backoff_is_over(closed: bool) -> None:  # noqa: FBT001 - a parameter
+    queue = new_queue()
+    batch = new_batch(queue, created=100.0)
+    if closed:
+        queue.closed.append(batch)
+    else:
+        queue.open = batch
+    queue.not_before = 130.0
+
+    assert queue.due(LINGER) == 130.0
+    assert queue.due(0.0) == 130.0
+
+
+def test_batches_are_taken_oldest_first_and_the_open_one_last() -> None:
+    queue = new_queue()
+    old, middle, young = (new_batch(queue, serial) for serial in range(3))
+    queue.closed.extend([old, middle])
+    queue.open = young
+
+    taken = []
+    while queue.first() is not None:
+        first = queue.first()
+        taken.append(queue.take())
+        assert taken[-1] is first
+
+    assert taken == [old, middle, young]
+    assert queue.open is None
+    assert queue.length() == 0
+
+
+def test_batches_that_are_put_back_stand_in_the_order_of_their_making() -> None:
+    """Scenario 30: five in flight come back in any order."""
+    order = random.Random(3)  # noqa: S311 - nothing is secret
+    for _ in range(20):
+        queue = new_queue()
+        batches = [new_batch(queue, serial * 10) for serial in range(8)]
+        queue.closed.extend(batches[5:7])
+        queue.open = batches[7]
+        returning = batches[:5]
+        order.shuffle(returning)
+
+        for batch in returning:
+            queue.put_back(batch)
+
+        assert [queue.take() for _ in range(8)] == batches
+
+
+def test_queues_show_what_they_hold() -> None:
+    queue = new_queue()
+    queue.open = new_batch(queue)
+    node = queue.node
+    node.pending.append(queue)
+    node.due = 105.0
+
+    assert repr(queue) == "<PartitionQueue orders-3 node=1 batches=1 on_wire=0>"
+    assert repr(node) == "<NodeQueue 1 pending=1 due=105.0>"
+
+
+def test_a_new_node_has_nothing_to_do() -> None:
+    node = NodeQueue(NO_LEADER)
+
+    assert (node.due, node.armed, node.starved_since) == (NEVER, NEVER, NEVER)
+    assert not node.pending

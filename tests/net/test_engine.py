@@ -1,0 +1,242 @@
+"""What a producer as a whole leaves behind, and how its background fails."""
+
+import asyncio
+import logging
+
+import pytest
+
+from aioproducer import ProducerClosedError, ProducerFailedError
+from aioproducer.net.sender import Sender
+from aioproducer.testing import ApiKey, FakeCluster
+from tests.net.quick import quick, turns, until
+from tests.net.traces import cuts, no_traces
+
+
+@pytest.fixture
+async def cluster() -> FakeCluster:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        yield cluster
+
+
+async def test_cancelling_start_anywhere_leaves_nothing_behind(cluster: FakeCluster) -> None:
+    for cut in cuts():
+        async with no_traces():
+            producer = quick(cluster)
+            error = await cut.run(producer.start())
+            assert cut.happened == isinstance(error, asyncio.CancelledError)
+            if cut.happened:
+                with pytest.raises(ProducerClosedError):
+                    producer.send("orders", b"1")
+            await producer.stop()
+
+
+async def test_cancelling_stop_anywhere_leaves_nothing_behind(cluster: FakeCluster) -> None:
+    for cut in cuts():
+        async with no_traces():
+            producer = quick(cluster)
+            await producer.start()
+            delivery = producer.send("orders", b"1")
+            await cut.run(producer.stop())
+            await producer.stop()
+            assert delivery.done()
+            delivery.exception()
+
+
+async def test_a_cancelled_stop_waits_no_longer_for_a_silent_broker(cluster: FakeCluster) -> None:
+    cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
+    for cut in cuts():
+        async with no_traces():
+            producer = quick(cluster, request_timeout_ms=5_000)
+            await producer.start()
+            delivery = producer.send("orders", b"1")
+            await turns(20)
+            stopping = asyncio.create_task(producer.stop(1))
+            await cut.run(producer.stop())
+            await stopping
+            error = delivery.exception()
+            assert isinstance(error, ProducerClosedError)
+            assert error.may_be_written
+        if cut.at > 4:
+            break
+
+
+@pytest.mark.parametrize("wait", ["flush", "drain", "delivery", "partitions_for"])
+async def test_cancelling_whoever_waits_anywhere_loses_nothing(cluster: FakeCluster, wait: str) -> None:
+    for count, cut in enumerate(cuts(), 1):
+        async with no_traces():
+            producer = quick(cluster, buffer_memory=2_500, batch_size=400)
+            await producer.start()
+            deliveries = [producer.send("orders", b"%d" % number * 20) for number in range(20)]
+            match wait:
+                case "flush":
+                    waiting = producer.flush()
+                case "drain":
+                    waiting = producer._drain()
+                case "delivery":
+                    waiting = _await(deliveries[-1])
+                case _:
+                    waiting = producer.partitions_for("other")
+            await cut.run(waiting)
+            await producer.stop()
+            for delivery in deliveries:
+                delivery.result()
+    assert len(cluster.records("orders")) == 20 * count
+
+
+async def _await(delivery) -> None:
+    await delivery
+
+
+async def test_a_hundred_producers_leave_nothing_behind(cluster: FakeCluster) -> None:
+    async with no_traces():
+        for number in range(100):
+            async with quick(cluster) as producer:
+                await producer.send("orders", b"%d" % number)
+    assert len(cluster.records("orders")) == 100
+    await until(lambda: cluster.connections(1) == 0)
+
+
+async def test_stop_with_a_cluster_that_is_gone_ends_within_its_timeout(cluster: FakeCluster) -> None:
+    async with no_traces():
+        producer = quick(cluster)
+        await producer.start()
+        await producer.send("orders", b"1")
+        await cluster.stop()
+        await until(lambda: not producer.metrics()["producer-metrics"]["connection-count"])
+        delivery = producer.send("orders", b"2")
+        async with asyncio.timeout(2):
+            await producer.stop(0.1)
+        error = delivery.exception()
+        assert isinstance(error, ProducerClosedError)
+        assert not error.may_be_written
+
+
+async def test_of_several_stops_the_one_with_the_least_time_decides(cluster: FakeCluster) -> None:
+    cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
+    producer = quick(cluster, request_timeout_ms=5_000)
+    await producer.start()
+    delivery = producer.send("orders", b"1")
+    async with asyncio.timeout(2):
+        await asyncio.gather(producer.stop(), producer.stop(4), producer.stop(0.1))
+    assert isinstance(delivery.exception(), ProducerClosedError)
+
+
+@pytest.fixture
+def bug() -> ValueError:
+    return ValueError("a bug")
+
+
+async def _expect_failure(producer, delivery, cause: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    async with asyncio.timeout(2):
+        for call in (delivery, producer.flush(), producer._drain(), producer.partitions_for("orders")):
+            with pytest.raises(ProducerFailedError) as failed:
+                await call
+            assert failed.value.__cause__ is cause
+            assert failed.value.fatal
+        with pytest.raises(ProducerFailedError) as failed:
+            producer.send("orders", b"late")
+        assert failed.value.__cause__ is cause
+        assert "failed" in repr(producer)
+        assert "background failed" in caplog.text
+        await producer.stop()
+
+
+async def test_a_bug_in_the_pump_fails_everything_with_its_cause(
+    cluster: FakeCluster, bug: ValueError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def dispatch(*_arguments: object) -> None:
+        raise bug
+
+    monkeypatch.setattr(Sender, "_dispatch", dispatch)
+    async with no_traces():
+        producer = quick(cluster)
+        await producer.start()
+        await _expect_failure(producer, producer.send("orders", b"1"), bug, caplog)
+
+
+async def test_a_bug_in_dealing_with_an_answer_fails_everything_with_its_cause(
+    cluster: FakeCluster, bug: ValueError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def receive(*_arguments: object) -> None:
+        raise bug
+
+    monkeypatch.setattr(Sender, "_receive", receive)
+    async with no_traces():
+        producer = quick(cluster)
+        await producer.start()
+        delivery = producer.send("orders", b"1")
+        await _expect_failure(producer, delivery, bug, caplog)
+        assert delivery.exception().may_be_written
+
+
+async def test_a_bug_in_a_task_fails_everything_with_its_cause(
+    cluster: FakeCluster, bug: ValueError, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.on(ApiKey.METADATA, skip=1).hold()
+    async with no_traces():
+        producer = quick(cluster)
+        await producer.start()
+        delivery = producer.send("orders", b"1")
+        waiting = asyncio.gather(
+            producer.flush(),
+            producer.partitions_for("orders"),
+            producer.partitions_for("other"),
+            return_exceptions=True,
+        )
+        await turns()
+
+        async def raises() -> None:
+            raise bug
+
+        producer._engine._lifecycle.spawn("bug", raises)
+        async with asyncio.timeout(2):
+            errors = await waiting
+        assert errors[0] is None
+        assert [type(error) for error in errors[1:]] == [ProducerFailedError] * 2
+        await _expect_failure(producer, delivery, bug, caplog)
+        cluster.heal()
+
+
+async def test_whoever_waits_for_room_is_told_of_a_failure(cluster: FakeCluster, bug: ValueError) -> None:
+    held = cluster.on(ApiKey.PRODUCE).hold()
+    async with quick(cluster, buffer_memory=2_500) as producer:
+        deliveries = [producer.send("orders", b"x" * 500) for _ in range(4)]
+        await held.hit()
+        draining = asyncio.create_task(producer._drain())
+        await turns()
+        assert not draining.done()
+        producer._engine._crash(bug)
+        with pytest.raises(ProducerFailedError):
+            await asyncio.wait_for(draining, 2)
+        for delivery in deliveries:
+            assert isinstance(delivery.exception(), ProducerFailedError)
+        held.release()
+
+
+async def test_somebody_who_cancels_every_task_hears_of_it(cluster: FakeCluster) -> None:
+    mine = asyncio.all_tasks()
+    async with no_traces():
+        producer = quick(cluster)
+        await producer.start()
+        cluster.on(ApiKey.PRODUCE).fall_silent()
+        delivery = producer.send("orders", b"1")
+        await turns()
+        for task in asyncio.all_tasks() - mine:
+            task.cancel()
+        with pytest.raises(ProducerFailedError):
+            await asyncio.wait_for(delivery, 2)
+        await asyncio.wait_for(producer.stop(), 2)
+
+
+async def test_a_record_that_failed_and_that_nobody_looked_at_is_logged(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    async with quick(cluster) as producer:
+        await producer.send("orders", b"0")
+        cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
+        for _ in range(3):
+            producer.send("orders", b"1")
+        await turns()
+        await producer.stop(0)
+    assert "3 of 3 records for orders-0 failed and nobody looked" in caplog.text

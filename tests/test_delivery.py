@@ -1,0 +1,663 @@
+"""Deliveries: what happens to a record, told to any number of those who ask."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import pickle
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import aioproducer
+from aioproducer import (
+    BatchRefusedError,
+    BrokerError,
+    ErrorCode,
+    InvalidRecordError,
+    ProducerError,
+    RecordMetadata,
+    WrongLoopError,
+)
+from aioproducer.delivery import WAITERS_A_SLICE, BatchResult, new_delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioproducer.delivery import Delivery
+
+NOW = 1_700_000_000_000
+PATIENCE = 5.0
+
+
+def new_result(partition: int = 3) -> BatchResult:
+    try:
+        loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+    except RuntimeError:
+        loop = None
+    return BatchResult("orders", partition, loop)
+
+
+def new_batch(count: int) -> tuple[BatchResult, list[Delivery]]:
+    """Make a batch's result and the deliveries of its records, which are a millisecond apart."""
+    result = new_result()
+    return result, [new_delivery(result, index, NOW + index) for index in range(count)]
+
+
+def refusal() -> BrokerError:
+    return BrokerError.of(ErrorCode.TOPIC_AUTHORIZATION_FAILED, "2 records for orders-3")
+
+
+async def turn() -> None:
+    """Let everything run that the loop was told to run."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def waited(delivery: Delivery) -> RecordMetadata:
+    return await delivery
+
+
+# Awaiting.
+
+
+async def test_awaiting_before_and_after_the_answer_gives_the_same_metadata() -> None:
+    result, (first, second) = new_batch(2)
+    task = asyncio.create_task(waited(second))
+    await turn()
+
+    result.resolve(2, 40, -1)
+
+    async with asyncio.timeout(PATIENCE):
+        assert await task == RecordMetadata("orders", 3, 41, NOW + 1)
+    assert await second == RecordMetadata("orders", 3, 41, NOW + 1)
+    assert await second == await second
+    assert await first == RecordMetadata("orders", 3, 40, NOW)
+
+
+async def test_awaiting_what_is_done_takes_no_turn_of_the_loop() -> None:
+    result, (delivery,) = new_batch(1)
+    result.resolve(1, 0, -1)
+    turns: list[int] = []
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+
+    await delivery
+
+    assert not turns
+
+
+async def test_many_tasks_may_await_one_delivery() -> None:
+    result, (delivery,) = new_batch(1)
+    tasks = [asyncio.create_task(waited(delivery)) for _ in range(5)]
+    await turn()
+
+    result.resolve(1, 7, -1)
+
+    async with asyncio.timeout(PATIENCE):
+        assert await asyncio.gather(*tasks) == [RecordMetadata("orders", 3, 7, NOW)] * 5
+
+
+async def test_a_cancelled_awaiter_takes_nothing_from_the_record_and_the_others() -> None:
+    """Scenario 44: the record goes on."""
+    result, (delivery,) = new_batch(1)
+    gone, stays = (asyncio.create_task(waited(delivery)) for _ in range(2))
+    await turn()
+
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert not delivery.done()
+    result.resolve(1, 7, -1)
+
+    async with asyncio.timeout(PATIENCE):
+        assert (await stays).offset == 7
+    assert (await delivery).offset == 7
+
+
+async def test_a_time_limit_may_be_tried_again() -> None:
+    result, (delivery,) = new_batch(1)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(waited(delivery), 0)
+
+    result.resolve(1, 7, -1)
+
+    assert (await asyncio.wait_for(waited(delivery), PATIENCE)).offset == 7
+
+
+async def test_waiting_again_and_again_does_not_pile_up() -> None:
+    result, (delivery,) = new_batch(1)
+    patient = delivery.future()
+
+    for _ in range(10 * WAITERS_A_SLICE):
+        delivery.future().cancel()
+
+    assert len(result.waiters or ()) < 3 * WAITERS_A_SLICE
+    result.resolve(1, 7, -1)
+    assert patient.result().offset == 7
+
+
+async def test_more_waiters_than_a_slice_are_all_woken() -> None:
+    count = 2 * WAITERS_A_SLICE + 5
+    result, deliveries = new_batch(count)
+    futures = [delivery.future() for delivery in deliveries]
+
+    result.resolve(count, 100, -1)
+
+    assert sum(future.done() for future in futures) == WAITERS_A_SLICE
+    async with asyncio.timeout(PATIENCE):
+        offsets = [(await future).offset for future in futures]
+    assert offsets == list(range(100, 100 + count))
+
+
+# Futures.
+
+
+async def test_a_future_is_one_of_asyncio_for_gather_and_wait() -> None:
+    result, deliveries = new_batch(3)
+    futures = [delivery.future() for delivery in deliveries]
+    assert all(isinstance(future, asyncio.Future) for future in futures)
+    assert futures[0] is not deliveries[0].future()
+
+    asyncio.get_running_loop().call_soon(result.resolve, 3, 10, -1)
+
+    async with asyncio.timeout(PATIENCE):
+        done, pending = await asyncio.wait(futures)
+        assert [metadata.offset for metadata in await asyncio.gather(*futures)] == [10, 11, 12]
+    assert (len(done), len(pending)) == (3, 0)
+
+
+async def test_deliveries_themselves_may_be_gathered() -> None:
+    result, deliveries = new_batch(3)
+    asyncio.get_running_loop().call_soon(result.resolve, 3, 10, -1)
+
+    async with asyncio.timeout(PATIENCE):
+        gathered = await asyncio.gather(*deliveries)
+
+    assert [metadata.offset for metadata in gathered] == [10, 11, 12]
+
+
+async def test_a_future_of_what_is_done_is_done() -> None:
+    result, (delivery,) = new_batch(1)
+    result.resolve(1, 7, -1)
+    assert delivery.future().result().offset == 7
+
+    failed, (other,) = new_batch(1)
+    failed.fail(1, refusal())
+    assert isinstance(other.future().exception(), BrokerError)
+
+
+async def test_a_cancelled_future_leaves_the_record_and_other_futures_alone() -> None:
+    result, (delivery,) = new_batch(1)
+    gone, stays = delivery.future(), delivery.future()
+
+    gone.cancel()
+    result.resolve(1, 7, -1)
+
+    assert gone.cancelled()
+    assert stays.result().offset == 7
+
+
+async def test_another_loop_is_refused_while_the_record_is_pending() -> None:
+    _, (delivery,) = new_batch(1)
+
+    def elsewhere() -> None:
+        asyncio.run(waited(delivery))
+
+    with pytest.raises(WrongLoopError, match="another event loop"):
+        await asyncio.to_thread(elsewhere)
+
+
+# Asking.
+
+
+async def test_done_result_and_exception_say_what_is_known() -> None:
+    result, (delivery,) = new_batch(1)
+    assert not delivery.done()
+    with pytest.raises(asyncio.InvalidStateError, match="still pending"):
+        delivery.result()
+    with pytest.raises(asyncio.InvalidStateError, match="still pending"):
+        delivery.exception()
+
+    result.resolve(1, 7, -1)
+
+    assert delivery.done()
+    assert delivery.result() == RecordMetadata("orders", 3, 7, NOW)
+    assert delivery.exception() is None
+
+
+async def test_a_failure_is_raised_by_each_way_of_asking() -> None:
+    result, (delivery,) = new_batch(1)
+    task = asyncio.create_task(waited(delivery))
+    future = delivery.future()
+    await turn()
+
+    result.fail(1, refusal())
+
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(BrokerError, match="TOPIC_AUTHORIZATION_FAILED"):
+            await task
+        with pytest.raises(BrokerError, match="TOPIC_AUTHORIZATION_FAILED"):
+            await future
+    with pytest.raises(BrokerError, match="TOPIC_AUTHORIZATION_FAILED"):
+        await delivery
+    with pytest.raises(BrokerError, match="TOPIC_AUTHORIZATION_FAILED"):
+        delivery.result()
+    assert isinstance(delivery.exception(), BrokerError)
+
+
+async def test_each_who_asks_gets_an_error_of_their_own_with_its_cause() -> None:
+    """Tracebacks would mix otherwise."""
+    result, (first, second) = new_batch(2)
+    error = refusal()
+    error.__cause__ = cause = ConnectionError("gone")
+
+    result.fail(2, error)
+
+    given = [first.exception(), first.exception(), second.exception()]
+    assert len({id(one) for one in [error, *given]}) == 4
+    for one in given:
+        assert isinstance(one, BrokerError)
+        assert (str(one), one.__cause__) == (str(error), cause)
+        assert one.code is ErrorCode.TOPIC_AUTHORIZATION_FAILED
+    assert error.__traceback__ is None
+
+
+async def test_a_record_has_its_own_error_where_the_broker_named_one() -> None:
+    """Scenario 25: the others get the error of the batch."""
+    result, deliveries = new_batch(3)
+    own = BrokerError.of(ErrorCode.INVALID_RECORD, "record 1", reason="no key")
+    others = BatchRefusedError("another record was refused", code=ErrorCode.INVALID_RECORD)
+
+    result.fail(3, others, {1: own})
+
+    errors = [delivery.exception() for delivery in deliveries]
+    assert [type(error) for error in errors] == [BatchRefusedError, InvalidRecordError, BatchRefusedError]
+    assert "no key" in str(errors[1])
+
+
+# Metadata.
+
+
+async def test_a_record_keeps_its_own_timestamp_unless_the_broker_says_another() -> None:
+    created, deliveries = new_batch(2)
+    created.resolve(2, 0, -1)
+    assert [delivery.result().timestamp_ms for delivery in deliveries] == [NOW, NOW + 1]
+
+    appended, deliveries = new_batch(2)
+    appended.resolve(2, 0, 5)
+    assert [delivery.result().timestamp_ms for delivery in deliveries] == [5, 5]
+
+
+async def test_an_offset_that_nobody_knows_is_minus_one_for_every_record() -> None:
+    """Scenarios 26 and 34: acks=0, and a duplicate whose offset is forgotten."""
+    result, deliveries = new_batch(2)
+
+    result.resolve(2, -1, -1)
+
+    assert [delivery.result().offset for delivery in deliveries] == [-1, -1]
+
+
+def test_metadata_compares_hashes_prints_and_pickles_by_its_fields() -> None:
+    metadata = RecordMetadata("orders", 3, 2**40, NOW)
+    same = RecordMetadata("orders", 3, 2**40, NOW)
+    others = [
+        RecordMetadata("order", 3, 2**40, NOW),
+        RecordMetadata("orders", 2, 2**40, NOW),
+        RecordMetadata("orders", 3, 2**40 + 1, NOW),
+        RecordMetadata("orders", 3, 2**40, NOW + 1),
+        ("orders", 3, 2**40, NOW),
+    ]
+
+    assert metadata == same
+    assert len({metadata, same, *others}) == 6
+    assert all(metadata != other for other in others)
+    assert repr(metadata) == (
+        "RecordMetadata(topic='orders', partition=3, offset=1099511627776, timestamp_ms=1700000000000)"
+    )
+    assert pickle.loads(pickle.dumps(metadata)) == metadata  # noqa: S301 - our own
+
+
+# Callbacks.
+
+
+async def test_callbacks_are_called_in_order_by_the_loop_with_the_delivery() -> None:
+    result, (delivery,) = new_batch(1)
+    called: list[tuple[str, Delivery]] = []
+    delivery.add_done_callback(lambda done: called.append(("first", done)))
+    delivery.add_done_callback(lambda done: called.append(("second", done)))
+
+    result.resolve(1, 7, -1)
+    assert not called
+    await turn()
+
+    assert called == [("first", delivery), ("second", delivery)]
+    assert called[0][1].result().offset == 7
+
+
+async def test_a_callback_that_comes_late_is_called_too() -> None:
+    result, (delivery,) = new_batch(1)
+    result.fail(1, refusal())
+    called: list[ProducerError | None] = []
+
+    delivery.add_done_callback(lambda done: called.append(done.exception()))
+    assert not called
+    await turn()
+
+    assert [type(error) for error in called] == [aioproducer.AuthorizationError]
+
+
+async def test_a_callback_that_raises_is_logged_and_the_others_are_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Scenario 86."""
+    result, (first, second) = new_batch(2)
+    called: list[Delivery] = []
+
+    def broken(_done: Delivery) -> None:
+        msg = "a bug of the user's"
+        raise ZeroDivisionError(msg)
+
+    first.add_done_callback(broken)
+    second.add_done_callback(called.append)
+    result.resolve(2, 7, -1)
+    await turn()
+
+    assert called == [second]
+    assert "a callback of <Delivery orders-3 at offset 7> raised" in caplog.text
+    assert "a bug of the user's" in caplog.text
+
+
+@pytest.mark.xfail(strict=True, reason="a callback's CancelledError ends the callbacks of its whole batch")
+async def test_a_callback_that_raises_cancelled_error_does_not_keep_others_from_being_called() -> None:
+    result, (first, second) = new_batch(2)
+    called: list[Delivery] = []
+    gone = asyncio.get_running_loop().create_future()
+    gone.cancel()
+    seen: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context))
+
+    first.add_done_callback(lambda _: gone.result())
+    second.add_done_callback(called.append)
+    result.resolve(2, 7, -1)
+    await turn()
+
+    assert called == [second]
+
+
+async def test_a_callback_runs_in_the_context_it_was_given() -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="outside")
+    context = copy_context()
+    context.run(variable.set, "inside")
+    result, (delivery,) = new_batch(1)
+    seen: list[str] = []
+
+    delivery.add_done_callback(lambda _: seen.append(variable.get()), context=context)
+    result.resolve(1, 7, -1)
+    delivery.add_done_callback(lambda _: seen.append(variable.get()), context=context)
+    await turn()
+
+    assert seen == ["inside", "inside"]
+
+
+async def test_a_callback_may_add_a_callback() -> None:
+    result, (delivery,) = new_batch(1)
+    called: list[str] = []
+    delivery.add_done_callback(lambda done: done.add_done_callback(lambda _: called.append("inner")))
+
+    result.resolve(1, 7, -1)
+    await turn()
+
+    assert called == ["inner"]
+
+
+# Splits.
+
+
+async def test_a_split_hands_every_record_on_to_the_piece_that_it_is_in() -> None:
+    """Scenario 22: waiters, callbacks and deliveries alike get their own offset."""
+    result, deliveries = new_batch(5)
+    futures = [delivery.future() for delivery in deliveries]
+    called: list[Delivery] = []
+    for delivery in deliveries:
+        delivery.add_done_callback(called.append)
+    settled = result.settled()
+    front, back = new_result(), new_result()
+
+    result.split([(0, front), (2, back)])
+    late = [delivery.future() for delivery in deliveries]
+    back.resolve(3, 200, -1)
+    await turn()
+
+    assert [delivery.done() for delivery in deliveries] == [False, False, True, True, True]
+    assert not settled.done()
+    front.resolve(2, 100, -1)
+    await turn()
+
+    expected = [100, 101, 200, 201, 202]
+    assert [future.result().offset for future in futures] == expected
+    assert [future.result().offset for future in late] == expected
+    assert [delivery.result().offset for delivery in deliveries] == expected
+    assert [delivery.result().timestamp_ms for delivery in deliveries] == [NOW + i for i in range(5)]
+    assert sorted(done.result().offset for done in called) == expected
+    assert settled.done()
+
+
+async def test_a_piece_that_is_split_again_is_followed_to_the_end() -> None:
+    """Scenario 23."""
+    result, deliveries = new_batch(4)
+    futures = [delivery.future() for delivery in deliveries]
+    first, second, third, fourth = (new_result() for _ in range(4))
+
+    settled = result.settled()
+    result.split([(0, first), (1, second)])
+    assert [future.done() for future in futures] == [False] * 4
+    second.split([(0, third), (2, fourth)])
+    first.resolve(1, 10, -1)
+    third.fail(2, refusal())
+    fourth.resolve(1, 30, -1)
+    await turn()
+
+    assert settled.done()
+    assert futures[0].result().offset == 10
+    assert isinstance(futures[1].exception(), BrokerError)
+    assert isinstance(futures[2].exception(), BrokerError)
+    assert futures[3].result().offset == 30
+    assert deliveries[3].result().offset == 30
+    assert isinstance(deliveries[2].exception(), BrokerError)
+
+
+async def test_settled_waits_for_the_whole_batch_and_never_raises() -> None:
+    result, _ = new_batch(2)
+    waiting = result.settled()
+    assert not waiting.done()
+
+    result.fail(2, refusal())
+    result.seen = 2
+
+    assert waiting.done()
+    await waiting
+    assert result.settled().done()
+
+
+async def test_settled_of_what_was_split_before_waits_for_the_pieces() -> None:
+    result, _ = new_batch(2)
+    front, back = new_result(), new_result()
+    result.split([(0, front), (1, back)])
+
+    waiting = result.settled()
+    front.resolve(1, 0, -1)
+    await turn()
+    assert not waiting.done()
+    back.resolve(1, 1, -1)
+    await turn()
+
+    assert waiting.done()
+
+
+async def test_whoever_gives_up_waiting_for_a_split_batch_breaks_nothing() -> None:
+    result, deliveries = new_batch(2)
+    front, back = new_result(), new_result()
+    waiting = result.settled()
+    result.split([(0, front), (1, back)])
+
+    waiting.cancel()
+    front.resolve(1, 0, -1)
+    back.resolve(1, 1, -1)
+    await turn()
+
+    assert [delivery.result().offset for delivery in deliveries] == [0, 1]
+
+
+# What nobody looks at.
+
+
+def unseen_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    gc.collect()
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "aioproducer.delivery" and record.levelno == logging.ERROR
+    ]
+
+
+async def test_failed_records_that_nobody_looked_at_are_logged_once_a_batch(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    result, deliveries = new_batch(3)
+    result.fail(3, refusal())
+    del result
+    assert not unseen_errors(caplog)
+
+    deliveries.clear()
+
+    (message,) = unseen_errors(caplog)
+    assert message == (
+        "3 of 3 records for orders-3 failed and nobody looked at their deliveries: "
+        "2 records for orders-3: TOPIC_AUTHORIZATION_FAILED (29)"
+    )
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda delivery: delivery.exception(),
+        lambda delivery: pytest.raises(BrokerError, delivery.result),
+        lambda delivery: delivery.future().exception(),
+    ],
+    ids=["exception", "result", "future"],
+)
+async def test_a_failure_that_somebody_looked_at_is_not_logged(
+    caplog: pytest.LogCaptureFixture, look: Callable[[Delivery], object]
+) -> None:
+    result, deliveries = new_batch(2)
+    result.fail(2, refusal())
+    for delivery in deliveries:
+        look(delivery)
+
+    del result, delivery
+    deliveries.clear()
+
+    assert not unseen_errors(caplog)
+
+
+async def test_records_that_some_looked_at_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    result, deliveries = new_batch(3)
+    waiting = deliveries[0].future()
+    result.fail(3, refusal())
+    waiting.exception()
+
+    del result
+    deliveries.clear()
+
+    (message,) = unseen_errors(caplog)
+    assert message.startswith("2 of 3 records for orders-3 failed")
+
+
+@pytest.mark.xfail(strict=True, reason="seen counts looks, not records that were looked at")
+async def test_looking_twice_at_one_record_hides_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    result, deliveries = new_batch(2)
+    result.fail(2, refusal())
+    deliveries[0].exception()
+    deliveries[0].exception()
+
+    del result
+    deliveries.clear()
+
+    (message,) = unseen_errors(caplog)
+    assert message.startswith("1 of 2 records for orders-3 failed")
+
+
+async def test_an_awaiter_that_was_cancelled_has_not_looked(caplog: pytest.LogCaptureFixture) -> None:
+    result, deliveries = new_batch(1)
+    deliveries[0].future().cancel()
+    result.fail(1, refusal())
+
+    del result
+    deliveries.clear()
+
+    assert len(unseen_errors(caplog)) == 1
+
+
+async def test_what_is_in_the_log_is_never_logged_here(caplog: pytest.LogCaptureFixture) -> None:
+    result, deliveries = new_batch(2)
+    result.resolve(2, 0, -1)
+
+    del result
+    deliveries.clear()
+
+    assert not unseen_errors(caplog)
+
+
+# What a delivery looks like, and what it costs.
+
+
+async def test_a_delivery_shows_its_partition_and_its_state() -> None:
+    result, (delivery, other) = new_batch(2)
+    assert repr(delivery) == "<Delivery orders-3 pending>"
+
+    result.resolve(2, 41, -1)
+    assert repr(other) == "<Delivery orders-3 at offset 42>"
+
+    failed, (delivery,) = new_batch(1)
+    failed.fail(1, refusal())
+    assert repr(delivery) == (
+        "<Delivery orders-3 failed: 2 records for orders-3: TOPIC_AUTHORIZATION_FAILED (29)>"
+    )
+    delivery.exception()
+
+
+async def test_a_partition_that_is_not_chosen_yet_is_shown_as_such() -> None:
+    assert repr(new_delivery(new_result(-1), 0, NOW)) == "<Delivery orders-? pending>"
+
+
+@pytest.mark.skipif(not aioproducer.__compiled__, reason="only the compiled build can leave the collector out")
+async def test_a_hundred_thousand_kept_deliveries_are_no_work_for_the_garbage_collector() -> None:
+    kept: list[Delivery] = []
+    for number in range(100):
+        result = new_result()
+        kept += [new_delivery(result, index, NOW) for index in range(1000)]
+        result.resolve(1000, number * 1000, -1)
+
+    assert not any(map(gc.is_tracked, kept))
+    assert [delivery.result().offset for delivery in kept[::10_001]] == list(range(0, 100_000, 10_001))
+
+
+async def test_deliveries_that_are_let_go_take_their_result_with_them(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Reference counts are enough: nothing of a resolved batch refers back to its deliveries."""
+    gc.disable()
+    try:
+        result, deliveries = new_batch(2)
+        deliveries[0].add_done_callback(lambda _: None)
+        deliveries[1].future().cancel()
+        result.fail(2, refusal())
+        await turn()
+        del result
+        deliveries.clear()
+        assert "2 of 2 records" in caplog.text
+    finally:
+        gc.enable()

@@ -1,0 +1,274 @@
+"""The error tree: what users catch, ask of an error, and send to another process."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+import aioproducer
+from aioproducer import errors
+from aioproducer.error_code import ErrorCode
+from aioproducer.errors import (
+    AuthorizationError,
+    BatchRefusedError,
+    BootstrapError,
+    BrokerConnectionError,
+    BrokerError,
+    BufferExhaustedError,
+    CallTimeoutError,
+    ConfigurationError,
+    DeliveryTimeoutError,
+    IllegalStateError,
+    InvalidRecordError,
+    InvalidTopicError,
+    PartitionerError,
+    ProducerClosedError,
+    ProducerError,
+    ProducerFailedError,
+    ProducerNotStartedError,
+    ProtocolError,
+    RecordTooLargeError,
+    RequestTimeoutError,
+    SerializationError,
+    UnknownPartitionError,
+    UnknownTopicError,
+    UnsupportedVersionError,
+    WrongLoopError,
+)
+
+# One of each, with all that it can carry.
+ERRORS: list[ProducerError] = [
+    ProducerError("words", may_be_written=True),
+    ConfigurationError("words", option="linger_ms", value=-1),
+    IllegalStateError("words"),
+    ProducerNotStartedError("words"),
+    ProducerClosedError("words", may_be_written=True),
+    WrongLoopError("words"),
+    SerializationError("words", topic="orders", field="key"),
+    PartitionerError("words", topic="orders", partition="first"),
+    RecordTooLargeError("words", topic="orders", size=200, limit=100),
+    BufferExhaustedError("words"),
+    DeliveryTimeoutError("words", topic="orders", partition=3, may_be_written=True),
+    CallTimeoutError("words"),
+    UnknownTopicError("words", topic="orders"),
+    UnknownPartitionError("words", topic="orders", partition=9, partitions=3),
+    BootstrapError("words", causes={"localhost:9092": OSError(111, "refused")}),
+    BrokerConnectionError("words", may_be_written=True),
+    RequestTimeoutError("words"),
+    ProtocolError("words"),
+    UnsupportedVersionError("words"),
+    ProducerFailedError("words", may_be_written=True),
+    BrokerError("words", code=ErrorCode.NOT_ENOUGH_REPLICAS, reason="why", may_be_written=True),
+    AuthorizationError("words", code=ErrorCode.TOPIC_AUTHORIZATION_FAILED),
+    InvalidTopicError("words", code=ErrorCode.INVALID_TOPIC_EXCEPTION, reason="why"),
+    InvalidRecordError("words", code=ErrorCode.INVALID_RECORD),
+    BatchRefusedError("words", code=ErrorCode.INVALID_RECORD),
+]
+
+# The builtin bases by which code that does not know this package can catch them.
+BASES: dict[type[Exception], set[type[ProducerError]]] = {
+    ValueError: {
+        ConfigurationError,
+        SerializationError,
+        PartitionerError,
+        RecordTooLargeError,
+        InvalidTopicError,
+        InvalidRecordError,
+    },
+    RuntimeError: {IllegalStateError, ProducerNotStartedError, ProducerClosedError, WrongLoopError},
+    TimeoutError: {
+        BufferExhaustedError,
+        DeliveryTimeoutError,
+        CallTimeoutError,
+        UnknownTopicError,
+        UnknownPartitionError,
+        BootstrapError,
+        RequestTimeoutError,
+    },
+    ConnectionError: {BootstrapError, BrokerConnectionError, RequestTimeoutError},
+    PermissionError: {AuthorizationError},
+}
+
+# The classes whose errors are always so; a BrokerError is retriable as its code is.
+RETRIABLE: set[type[ProducerError]] = {
+    BufferExhaustedError,
+    DeliveryTimeoutError,
+    CallTimeoutError,
+    UnknownTopicError,
+    UnknownPartitionError,
+    BootstrapError,
+    BrokerConnectionError,
+    RequestTimeoutError,
+    ProtocolError,
+}
+FATAL: set[type[ProducerError]] = {ProducerClosedError, UnsupportedVersionError, ProducerFailedError}
+
+each_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+
+
+def tree(root: type[ProducerError]) -> set[type[ProducerError]]:
+    return {root}.union(*map(tree, root.__subclasses__()))
+
+
+def state(error: BaseException) -> dict[str, object]:
+    """Return what an error carries; exceptions compare by identity, so by their words instead."""
+    return {name: repr(value) for name, value in vars(error).items()}
+
+
+# The tree.
+
+
+def test_these_tests_know_every_error_of_the_package() -> None:
+    assert {type(error) for error in ERRORS} == {
+        kind for kind in tree(ProducerError) if kind.__module__ == errors.__name__
+    }
+
+
+@each_error
+def test_every_error_is_public_and_in_the_tree_that_the_module_shows(error: ProducerError) -> None:
+    name = type(error).__name__
+
+    assert getattr(aioproducer, name) is type(error)
+    assert name in aioproducer.__all__
+    assert name in (errors.__doc__ or "")
+
+
+@each_error
+def test_an_error_can_be_caught_as_the_builtin_that_it_is(error: ProducerError) -> None:
+    assert {base for base in BASES if isinstance(error, base)} == {
+        base for base, kinds in BASES.items() if type(error) in kinds
+    }
+
+
+def test_what_is_above_what() -> None:
+    assert issubclass(UnknownPartitionError, CallTimeoutError)
+    assert issubclass(UnknownTopicError, CallTimeoutError)
+    assert issubclass(BootstrapError, CallTimeoutError)
+    assert issubclass(RequestTimeoutError, BrokerConnectionError)
+    for kind in (ProducerNotStartedError, ProducerClosedError, WrongLoopError):
+        assert issubclass(kind, IllegalStateError)
+    for broker_kind in (AuthorizationError, InvalidTopicError, InvalidRecordError, BatchRefusedError):
+        assert issubclass(broker_kind, BrokerError)
+
+
+# What an error says.
+
+
+@each_error
+def test_an_error_reads_as_its_message(error: ProducerError) -> None:
+    assert str(error) == "words"
+
+
+@each_error
+def test_an_error_says_what_can_be_done(error: ProducerError) -> None:
+    if not isinstance(error, BrokerError):
+        assert error.retriable == (type(error) in RETRIABLE)
+    assert error.fatal == (type(error) in FATAL)
+    assert not error.abortable
+
+
+def test_may_be_written_is_said_of_one_error_and_not_of_its_class() -> None:
+    doubtful = BrokerConnectionError("lost", may_be_written=True)
+
+    assert doubtful.may_be_written
+    assert not BrokerConnectionError("not connected").may_be_written
+
+
+def test_errors_carry_what_they_speak_of() -> None:
+    assert vars(SerializationError("words", topic="orders", field="key")) == {
+        "topic": "orders",
+        "field": "key",
+    }
+    assert vars(PartitionerError("words", topic="orders", partition=9)) == {"topic": "orders", "partition": 9}
+    assert vars(RecordTooLargeError("words", topic="orders", size=2, limit=1)) == {
+        "topic": "orders",
+        "size": 2,
+        "limit": 1,
+    }
+    assert vars(ConfigurationError("words", option="acks", value=7)) == {"option": "acks", "value": 7}
+    assert vars(DeliveryTimeoutError("words", topic="orders", partition=3)) == {
+        "topic": "orders",
+        "partition": 3,
+    }
+    assert vars(UnknownTopicError("words", topic="orders")) == {"topic": "orders"}
+    assert vars(UnknownPartitionError("words", topic="orders", partition=9, partitions=3)) == {
+        "topic": "orders",
+        "partition": 9,
+        "partitions": 3,
+    }
+
+
+def test_a_bootstrap_error_keeps_its_own_copy_of_the_causes() -> None:
+    causes: dict[str, Exception] = {"a:1": OSError("refused")}
+    error = BootstrapError("words", causes=causes)
+
+    causes.clear()
+
+    assert list(error.causes) == ["a:1"]
+
+
+# To another process, and another who asks.
+
+
+@each_error
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_an_error_is_pickled_with_all_that_it_carries(error: ProducerError, protocol: int) -> None:
+    twin = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own
+
+    assert type(twin) is type(error)
+    assert str(twin) == str(error)
+    assert state(twin) == state(error)
+    assert twin.may_be_written == error.may_be_written
+    assert twin.retriable == error.retriable
+
+
+@each_error
+def test_a_copied_error_is_another_of_the_same(error: ProducerError) -> None:
+    twin = copy.copy(error)
+
+    assert twin is not error
+    assert (type(twin), twin.args, state(twin)) == (type(error), error.args, state(error))
+
+
+def test_a_fatal_error_is_still_fatal_after_pickling() -> None:
+    error = BrokerError.of(ErrorCode.CLUSTER_AUTHORIZATION_FAILED, "InitProducerId").as_fatal()
+
+    twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+
+    assert twin.fatal
+    assert not BrokerError.of(ErrorCode.CLUSTER_AUTHORIZATION_FAILED, "InitProducerId").fatal
+
+
+# What a broker answered.
+
+
+@pytest.mark.parametrize("code", list(ErrorCode), ids=lambda code: str(code.name))
+def test_the_error_of_a_code_is_of_the_class_that_fits_it(code: ErrorCode) -> None:
+    expected: type[BrokerError] = BrokerError
+    if code.name.endswith("_AUTHORIZATION_FAILED") and "DELEGATION_TOKEN" not in code.name:
+        expected = AuthorizationError
+    elif code is ErrorCode.INVALID_TOPIC_EXCEPTION:
+        expected = InvalidTopicError
+    elif code in {ErrorCode.INVALID_RECORD, ErrorCode.INVALID_TIMESTAMP}:
+        expected = InvalidRecordError
+
+    error = BrokerError.of(code, "3 records for orders-3")
+
+    assert type(error) is expected
+    assert error.code is code
+    assert error.retriable == code.is_retriable
+    assert str(error) == f"3 records for orders-3: {code.name} ({int(code)})"
+
+
+def test_the_brokers_own_words_are_kept() -> None:
+    """Scenario 29."""
+    error = BrokerError.of(
+        ErrorCode.POLICY_VIOLATION, "topic 'orders'", reason="no such tier", may_be_written=True
+    )
+
+    assert str(error) == "topic 'orders': POLICY_VIOLATION (44): no such tier"
+    assert error.reason == "no such tier"
+    assert error.may_be_written
+    assert BrokerError.of(ErrorCode.POLICY_VIOLATION, "topic 'orders'").reason is None

@@ -1,0 +1,335 @@
+"""What `send`, `flush` and `drain` promise, seen from outside."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from aioproducer import (
+    BufferExhaustedError,
+    CallTimeoutError,
+    IllegalStateError,
+    InvalidTopicError,
+    PartitionerError,
+    Producer,
+    ProducerClosedError,
+    ProducerConfig,
+    ProducerNotStartedError,
+    RecordTooLargeError,
+    SerializationError,
+    UnknownPartitionError,
+    UnknownTopicError,
+    WrongLoopError,
+)
+from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
+from tests.net.quick import quick, turns, until
+
+SOON = 5
+
+
+@pytest.fixture
+async def cluster():
+    async with FakeCluster(topics={"orders": 3}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def producer(cluster):
+    async with quick(cluster) as producer:
+        yield producer
+
+
+# From start to stop.
+
+
+def test_it_is_made_without_a_running_loop() -> None:
+    producer = Producer("localhost:1")
+    assert repr(producer).startswith("<Producer 'producer-")
+    assert "not started" in repr(producer)
+    assert Producer.from_config(ProducerConfig(bootstrap_servers="a:1", client_id="me")).client_id == "me"
+
+
+async def test_it_is_started_in_one_task_and_stopped_in_another(cluster: FakeCluster) -> None:
+    producer = quick(cluster)
+    await asyncio.create_task(producer.start())
+    assert (await producer.send("orders", b"1")).offset == 0
+    assert "running" in repr(producer)
+    await asyncio.create_task(producer.stop())
+    assert "stopped" in repr(producer)
+
+
+async def test_it_is_stopped_twice_at_once_and_unstarted(cluster: FakeCluster) -> None:
+    producer = quick(cluster)
+    await producer.start()
+    delivery = producer.send("orders", b"1")
+    await asyncio.gather(*[producer.stop() for _ in range(5)])
+    await producer.stop()
+    assert delivery.result().offset == 0
+
+    unstarted = quick(cluster)
+    await unstarted.stop()
+    with pytest.raises(ProducerClosedError):
+        await unstarted.start()
+
+
+async def test_it_is_started_once(cluster: FakeCluster) -> None:
+    producer = quick(cluster)
+    starting = asyncio.create_task(producer.start())
+    await turns(1)
+    with pytest.raises(IllegalStateError):
+        await producer.start()
+    await starting
+    with pytest.raises(IllegalStateError):
+        await producer.start()
+    assert (await producer.send("orders", b"1")).offset == 0
+    await producer.stop()
+
+
+async def test_it_is_stopped_while_it_starts(cluster: FakeCluster) -> None:
+    cluster.on(ApiKey.METADATA, times=None).hold()
+    producer = quick(cluster)
+    starting = asyncio.create_task(producer.start())
+    await until(lambda: cluster.connections(1))
+    async with asyncio.timeout(SOON):
+        await producer.stop()
+        with pytest.raises(ProducerClosedError):
+            await starting
+    cluster.heal()
+    await until(lambda: not cluster.connections(1))
+
+
+async def test_stop_sends_what_was_accepted_even_what_is_in_line(cluster: FakeCluster) -> None:
+    cluster.on(ApiKey.METADATA, skip=1).delay(0.05)
+    async with quick(cluster, buffer_memory=4_000, linger_ms=60_000, delivery_timeout_ms=120_000) as producer:
+        deliveries = [producer.send(topic, b"x" * 100) for topic in ["orders", "new"] * 10]
+    assert all(delivery.done() and delivery.exception() is None for delivery in deliveries)
+    assert len(cluster.records("orders")) == len(cluster.records("new")) == 10
+
+
+async def test_whoever_waits_hears_that_the_producer_was_stopped(cluster: FakeCluster) -> None:
+    cluster.on(ApiKey.METADATA, skip=1, times=None).hold()
+    producer = quick(cluster)
+    await producer.start()
+    delivery = producer.send("orders", b"1")
+    asking = asyncio.create_task(producer.partitions_for("other"))
+    await turns()
+    await producer.stop(0)
+    for waiting in (delivery, asking, producer.flush(), producer.drain(), producer.partitions_for("orders")):
+        with pytest.raises(ProducerClosedError):
+            await waiting
+    with pytest.raises(ProducerClosedError):
+        producer.send("orders", b"2")
+    assert delivery.exception().may_be_written is False
+
+
+async def test_in_a_callback_the_producer_can_be_used(producer: Producer) -> None:
+    more: list[Any] = []
+    done = asyncio.Event()
+
+    def again(delivery) -> None:
+        more.append(producer.send("orders", b"again"))
+        more[0].add_done_callback(lambda _delivery: done.set())
+        raise ValueError
+
+    producer.send("orders", b"1").add_done_callback(again)
+    await asyncio.wait_for(done.wait(), SOON)
+    assert more[0].result().topic == "orders"
+
+
+# What is wrong with a call is raised at once.
+
+
+async def test_before_start_it_says_so() -> None:
+    producer = Producer("localhost:1")
+    with pytest.raises(ProducerNotStartedError, match="async with"):
+        producer.send("orders", b"1")
+    for call in (producer.flush(), producer.drain(), producer.partitions_for("orders")):
+        with pytest.raises(ProducerNotStartedError):
+            await call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"value": "text"}, TypeError),
+        ({"key": 42}, TypeError),
+        ({"partition": "1"}, TypeError),
+        ({"partition": -1}, ValueError),
+        ({"timestamp_ms": 1.5}, TypeError),
+        ({"timestamp_ms": -1}, ValueError),
+        ({"headers": [("name", "text")]}, TypeError),
+        ({"headers": [(b"name", b"")]}, TypeError),
+        ({"value": bytes(2_000_000)}, RecordTooLargeError),
+    ],
+)
+@pytest.mark.parametrize("topic", ["orders", "not known yet"])
+async def test_what_no_record_can_be_made_of_is_refused(
+    producer: Producer, topic: str, arguments: dict[str, Any], error: type[Exception]
+) -> None:
+    await producer.send("orders", b"1")
+    with pytest.raises(error):
+        producer.send(topic, **arguments)
+    assert (await producer.send("orders", b"still works")).topic == "orders"
+
+
+@pytest.mark.parametrize("topic", ["", None, 7, b"orders"])
+async def test_a_topic_is_a_name(producer: Producer, topic: Any) -> None:  # noqa: ANN401 - anything
+    with pytest.raises(TypeError, match="topic"):
+        producer.send(topic, b"1")
+
+
+async def test_another_thread_is_refused(producer: Producer) -> None:
+    errors: list[BaseException] = []
+
+    def send() -> None:
+        for call in (lambda: producer.send("orders", b"1"), lambda: asyncio.run(producer.flush())):
+            try:
+                call()
+            except WrongLoopError as error:
+                errors.append(error)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    while thread.is_alive():
+        await asyncio.sleep(0.001)
+    assert len(errors) == 2
+    assert "call_soon_threadsafe" in str(errors[0])
+
+
+def test_another_loop_of_the_same_thread_is_refused() -> None:
+    async def start() -> tuple[FakeCluster, Producer]:
+        cluster = FakeCluster(topics={"orders": 1})
+        await cluster.start()
+        producer = quick(cluster)
+        await producer.start()
+        await producer.send("orders", b"1")
+        return cluster, producer
+
+    async def misuse(producer: Producer) -> None:
+        with pytest.raises(WrongLoopError):
+            producer.send("orders", b"2")
+        for call in (producer.flush(), producer.stop(), producer.partitions_for("orders")):
+            with pytest.raises(WrongLoopError):
+                await call
+
+    with asyncio.Runner() as own:
+        cluster, producer = own.run(start())
+        with asyncio.Runner() as other:
+            other.run(misuse(producer))
+        with pytest.raises(WrongLoopError):
+            producer.send("orders", b"3")
+        own.run(producer.stop())
+        own.run(cluster.stop())
+    assert [record.value for record in cluster.records("orders")] == [b"1"]
+
+
+async def test_serializers_make_bytes(cluster: FakeCluster) -> None:
+    async with quick(cluster, key_serializer=str.encode, value_serializer=lambda n: b"%d" % n) as producer:
+        await producer.send("orders", 42, key="k")
+        await producer.send("orders", None, key="k")
+    assert [(each.key, each.value) for each in cluster.records("orders")] == [(b"k", b"42"), (b"k", None)]
+
+
+async def test_a_serializer_that_fails_fails_its_own_record_alone(cluster: FakeCluster) -> None:
+    async with quick(cluster, value_serializer=lambda value: value if value == "x" else 1 / value) as producer:
+        with pytest.raises(SerializationError, match="ZeroDivisionError") as raised:
+            producer.send("orders", 0)
+        assert isinstance(raised.value.__cause__, ZeroDivisionError)
+        assert (raised.value.topic, raised.value.field) == ("orders", "value")
+        with pytest.raises(SerializationError, match="gave str"):
+            producer.send("orders", "x")
+        assert (await producer.send("orders")).offset == 0
+
+
+async def test_a_partitioner_that_fails_fails_its_own_record_alone(cluster: FakeCluster) -> None:
+    def choose(_topic: str, key: bytes | None, partitions: int) -> int:
+        return int(key or b"0")
+
+    async with quick(cluster, partitioner=choose) as producer:
+        in_line = [producer.send("orders", b"", key=key) for key in (b"1", b"seven", b"7", b"2")]
+        assert [(await in_line[index]).partition for index in (0, 3)] == [1, 2]
+        for delivery in in_line[1:3]:
+            with pytest.raises(PartitionerError):
+                await delivery
+        with pytest.raises(PartitionerError, match="ValueError") as raised:
+            producer.send("orders", b"", key=b"seven")
+        assert isinstance(raised.value.__cause__, ValueError)
+        with pytest.raises(PartitionerError, match="from 0 to 2"):
+            producer.send("orders", b"", key=b"7")
+        assert (await producer.send("orders", b"", key=b"1")).offset == 1
+
+
+# Linger and flush.
+
+
+async def test_without_linger_the_sends_of_one_turn_share_a_batch(cluster: FakeCluster) -> None:
+    async with quick(cluster) as producer:
+        await producer.send("orders", b"0", partition=0)
+        before = producer.metrics()["producer-metrics"]["request-total"]
+        await asyncio.gather(*[producer.send("orders", b"1", partition=0).future() for _ in range(100)])
+        figures = producer.metrics()["producer-metrics"]
+    assert figures["request-total"] == before + 1
+    assert figures["records-per-request-avg"] == 101 / 2
+
+
+async def test_a_record_lingers_and_then_goes(cluster: FakeCluster) -> None:
+    loop = asyncio.get_running_loop()
+    async with quick(cluster, linger_ms=80) as producer:
+        await producer.send("orders", b"0", partition=0)
+        started = loop.time()
+        first = producer.send("orders", b"1", partition=0)
+        await asyncio.sleep(0.02)
+        second = producer.send("orders", b"2", partition=0)
+        await first
+        assert loop.time() - started >= 0.08
+        assert second.done()
+
+
+async def test_flush_cuts_linger_and_a_full_batch_does_not_wait(cluster: FakeCluster) -> None:
+    options = {"linger_ms": 60_000, "delivery_timeout_ms": 120_000, "batch_size": 1_000}
+    async with quick(cluster, **options) as producer, asyncio.timeout(SOON):
+        lingering = producer.send("orders", b"1", partition=0)
+        await producer.flush()
+        assert lingering.result().offset == 0
+        full = [producer.send("orders", b"x" * 300, partition=0) for _ in range(4)]
+        await full[0]
+        assert not full[3].done()
+
+
+async def test_flush_waits_for_what_was_accepted_before_it_alone(cluster: FakeCluster) -> None:
+    async with quick(cluster) as producer:
+        await producer.send("orders", b"0", partition=0)
+        first = cluster.on(ApiKey.PRODUCE).hold()
+        accepted = producer.send("orders", b"1", partition=0)
+        flushing = asyncio.create_task(producer.flush())
+        await first.hit()
+        late = producer.send("orders", b"2", partition=0)
+        second = cluster.on(ApiKey.PRODUCE, skip=0).hold()
+        first.release()
+        await asyncio.wait_for(flushing, SOON)
+        assert accepted.done()
+        await second.hit()
+        assert not late.done()
+        second.release()
+
+
+async def test_flush_gives_up_in_time_and_loses_nothing(cluster: FakeCluster) -> None:
+    held = cluster.on(ApiKey.PRODUCE).hold()
+    async with quick(cluster, request_timeout_ms=5_000) as producer:
+        delivery = producer.send("orders", b"1")
+        with pytest.raises(CallTimeoutError, match=r"1 batches were not acknowledged within 0\.05 s"):
+            await producer.flush(0.05)
+        assert not delivery.done()
+        held.release()
+        assert (await delivery).offset == 0
+        await producer.flush(0)
+    assert len(cluster.records("orders")) == 1
+
+
+async def test_flush_raises_nothing_for_records_that_failed(cluster: FakeCluster) -> None:
+    cluster.on(ApiKey.PRODUCE).answer(ErrorCode.INVALID_RECORD)
+    async with quick(cluster) as producer:
+        delivery = producer.send("orders", b"1")
+        await producer.flush()
+        assert delivery.exception() is not None

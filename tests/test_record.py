@@ -1,0 +1,52 @@
+"""The types that records are made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+
+from aioproducer import Producer, Record, TopicPartition
+
+
+def test_a_topic_partition_reads_as_kafka_writes_it() -> None:
+    place = TopicPartition("orders", 3)
+
+    assert str(place) == "orders-3"
+    assert place == ("orders", 3)
+    assert {place: 1}["orders", 3] == 1
+
+
+def test_a_record_is_as_empty_as_kafka_allows_where_nothing_is_said() -> None:
+    assert Record(topic="orders") == Record(
+        topic="orders", value=None, key=None, partition=None, timestamp_ms=None, headers=None
+    )
+
+
+def test_a_record_is_frozen_and_named_field_by_field() -> None:
+    record = Record(topic="orders", value=b"1")
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.value = b"2"  # type: ignore[misc] # that it cannot is the point
+    with pytest.raises(TypeError):
+        Record("orders")  # type: ignore[misc] # that it cannot is the point
+    assert dataclasses.replace(record, value=b"2").value == b"2"
+
+
+def test_the_arguments_of_a_record_are_those_of_send() -> None:
+    record = Record(
+        topic="orders", value=b"1", key=b"k", partition=3, timestamp_ms=5, headers=[("trace", None)]
+    )
+
+    arguments = record.as_arguments()
+
+    assert arguments == {
+        "topic": "orders",
+        "value": b"1",
+        "key": b"k",
+        "partition": 3,
+        "timestamp_ms": 5,
+        "headers": [("trace", None)],
+    }
+    assert arguments.keys() == inspect.signature(Producer.send).parameters.keys() - {"self"}
