@@ -169,6 +169,8 @@ class Producer(Generic[K, V]):
         if self._engine.failure is not None:
             await self.stop()
             raise self._engine.failed_error()
+        self._want_topic = self._accumulator.want_topic
+        self._accumulator.want_topic = self._topic_unknown
         self._place = _place()
 
     async def stop(self, timeout: float | None = None) -> None:
@@ -257,12 +259,13 @@ class Producer(Generic[K, V]):
         )
 
     def drain(self) -> Awaitable[None]:
-        """Wait until less than half of `buffer_memory` is in use.
+        """Wait until less than half of `buffer_memory` is in use, and no record waits for room.
 
         It costs next to nothing when that is so, and gives way to the event loop every few
         milliseconds: call it in a loop of sends that awaits nothing else.
         """
-        if self._accumulator.used < self._half and monotonic() < self._turn_ends:
+        accumulator = self._accumulator
+        if accumulator.used < self._half and not accumulator.waiting and monotonic() < self._turn_ends:
             return _NOTHING
         return self._drain()
 
@@ -272,7 +275,8 @@ class Producer(Generic[K, V]):
         while not self._engine.has_room():
             await self._engine.room()
             self._check()
-        self._turn_ends = monotonic() + TURN
+        # What is in line is not looked at in passing.
+        self._turn_ends = 0.0 if self._accumulator.line.bytes else monotonic() + TURN
 
     async def flush(self, timeout: float | None = None) -> None:
         """Send what lingers, and wait until everything accepted so far is acknowledged or has failed.
@@ -333,6 +337,11 @@ class Producer(Generic[K, V]):
 
     def _on_failure(self) -> None:
         self._place = _NOWHERE
+
+    def _topic_unknown(self, topic: str) -> None:
+        # The record is in line, of which `drain` in passing knows nothing.
+        self._turn_ends = 0.0
+        self._want_topic(topic)
 
     @staticmethod
     def _serialized(topic: str, field: str, serializer: Callable[[Any], Any] | None, datum: object) -> Any:  # noqa: ANN401 - bytes, or what the accumulator will refuse

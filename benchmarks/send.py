@@ -54,7 +54,7 @@ RECORDS_A_BATCH: Final = 16_384 // (VALUE_BYTES + KEY_BYTES)
 def make_producer(topics: Sequence[str], partitions: int) -> Send:
     """Set up a producer that thinks it is started, but has no sockets; give its `send`."""
     from aioproducer import Producer  # noqa: PLC0415 - not in the parent process
-    from aioproducer import producer as front
+    from aioproducer import producer as front  # noqa: PLC0415 - likewise
 
     producer = Producer("127.0.0.1:1", buffer_memory=1 << 30)
     accumulator = producer._accumulator  # noqa: SLF001 - what `start` would set up

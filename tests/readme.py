@@ -46,7 +46,7 @@ def _default(name: str) -> str:
     default = OPTIONS[name].default
     if name == "bootstrap_servers":
         return "to be given"
-    return _LARGE[default] if default in _LARGE else f"`{default!r}`"
+    return _LARGE.get(default, f"`{default!r}`")
 
 
 def _named(text: str) -> str:

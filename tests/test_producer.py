@@ -2,15 +2,15 @@
 
 import asyncio
 import threading
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from aioproducer import (
-    BufferExhaustedError,
     CallTimeoutError,
+    Delivery,
     IllegalStateError,
-    InvalidTopicError,
     PartitionerError,
     Producer,
     ProducerClosedError,
@@ -18,24 +18,25 @@ from aioproducer import (
     ProducerNotStartedError,
     RecordTooLargeError,
     SerializationError,
-    UnknownPartitionError,
-    UnknownTopicError,
     WrongLoopError,
 )
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import quick, turns, until
 
+if TYPE_CHECKING:
+    from aioproducer.options import AllOptions
+
 SOON = 5
 
 
 @pytest.fixture
-async def cluster():
+async def cluster() -> AsyncIterator[FakeCluster]:
     async with FakeCluster(topics={"orders": 3}) as cluster:
         yield cluster
 
 
 @pytest.fixture
-async def producer(cluster):
+async def producer(cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
     async with quick(cluster) as producer:
         yield producer
 
@@ -120,14 +121,16 @@ async def test_whoever_waits_hears_that_the_producer_was_stopped(cluster: FakeCl
             await waiting
     with pytest.raises(ProducerClosedError):
         producer.send("orders", b"2")
-    assert delivery.exception().may_be_written is False
+    error = delivery.exception()
+    assert error is not None
+    assert not error.may_be_written
 
 
-async def test_in_a_callback_the_producer_can_be_used(producer: Producer) -> None:
+async def test_in_a_callback_the_producer_can_be_used(producer: Producer[Any, Any]) -> None:
     more: list[Any] = []
     done = asyncio.Event()
 
-    def again(delivery) -> None:
+    def again(_delivery: Delivery) -> None:
         more.append(producer.send("orders", b"again"))
         more[0].add_done_callback(lambda _delivery: done.set())
         raise ValueError
@@ -135,6 +138,17 @@ async def test_in_a_callback_the_producer_can_be_used(producer: Producer) -> Non
     producer.send("orders", b"1").add_done_callback(again)
     await asyncio.wait_for(done.wait(), SOON)
     assert more[0].result().topic == "orders"
+
+
+async def test_what_failed_can_be_sent_again_from_its_callback(cluster: FakeCluster) -> None:
+    cluster.on(ApiKey.PRODUCE).fall_silent()
+    again: list[Delivery] = []
+    async with quick(cluster, request_timeout_ms=200, delivery_timeout_ms=200) as producer:
+        failed = producer.send("orders", b"1")
+        failed.add_done_callback(lambda _delivery: again.append(producer.send("orders", b"again")))
+        await until(lambda: again)
+        assert failed.exception() is not None
+        assert (await asyncio.wait_for(again[0], SOON)).topic == "orders"
 
 
 # What is wrong with a call is raised at once.
@@ -165,7 +179,7 @@ async def test_before_start_it_says_so() -> None:
 )
 @pytest.mark.parametrize("topic", ["orders", "not known yet"])
 async def test_what_no_record_can_be_made_of_is_refused(
-    producer: Producer, topic: str, arguments: dict[str, Any], error: type[Exception]
+    producer: Producer[Any, Any], topic: str, arguments: dict[str, Any], error: type[Exception]
 ) -> None:
     await producer.send("orders", b"1")
     with pytest.raises(error):
@@ -174,12 +188,12 @@ async def test_what_no_record_can_be_made_of_is_refused(
 
 
 @pytest.mark.parametrize("topic", ["", None, 7, b"orders"])
-async def test_a_topic_is_a_name(producer: Producer, topic: Any) -> None:  # noqa: ANN401 - anything
+async def test_a_topic_is_a_name(producer: Producer[Any, Any], topic: Any) -> None:  # noqa: ANN401 - anything
     with pytest.raises(TypeError, match="topic"):
         producer.send(topic, b"1")
 
 
-async def test_another_thread_is_refused(producer: Producer) -> None:
+async def test_another_thread_is_refused(producer: Producer[Any, Any]) -> None:
     errors: list[BaseException] = []
 
     def send() -> None:
@@ -191,8 +205,7 @@ async def test_another_thread_is_refused(producer: Producer) -> None:
 
     thread = threading.Thread(target=send)
     thread.start()
-    while thread.is_alive():
-        await asyncio.sleep(0.001)
+    await until(lambda: not thread.is_alive())
     assert len(errors) == 2
     assert "call_soon_threadsafe" in str(errors[0])
 
@@ -206,7 +219,7 @@ def test_another_loop_of_the_same_thread_is_refused() -> None:
         await producer.send("orders", b"1")
         return cluster, producer
 
-    async def misuse(producer: Producer) -> None:
+    async def misuse(producer: Producer[Any, Any]) -> None:
         with pytest.raises(WrongLoopError):
             producer.send("orders", b"2")
         for call in (producer.flush(), producer.stop(), producer.partitions_for("orders")):
@@ -232,7 +245,9 @@ async def test_serializers_make_bytes(cluster: FakeCluster) -> None:
 
 
 async def test_a_serializer_that_fails_fails_its_own_record_alone(cluster: FakeCluster) -> None:
-    async with quick(cluster, value_serializer=lambda value: value if value == "x" else 1 / value) as producer:
+    async with quick(
+        cluster, value_serializer=lambda value: value if value == "x" else 1 / value
+    ) as producer:
         with pytest.raises(SerializationError, match="ZeroDivisionError") as raised:
             producer.send("orders", 0)
         assert isinstance(raised.value.__cause__, ZeroDivisionError)
@@ -243,7 +258,7 @@ async def test_a_serializer_that_fails_fails_its_own_record_alone(cluster: FakeC
 
 
 async def test_a_partitioner_that_fails_fails_its_own_record_alone(cluster: FakeCluster) -> None:
-    def choose(_topic: str, key: bytes | None, partitions: int) -> int:
+    def choose(_topic: str, key: bytes | None, _partitions: int) -> int:
         return int(key or b"0")
 
     async with quick(cluster, partitioner=choose) as producer:
@@ -287,7 +302,7 @@ async def test_a_record_lingers_and_then_goes(cluster: FakeCluster) -> None:
 
 
 async def test_flush_cuts_linger_and_a_full_batch_does_not_wait(cluster: FakeCluster) -> None:
-    options = {"linger_ms": 60_000, "delivery_timeout_ms": 120_000, "batch_size": 1_000}
+    options: AllOptions = {"linger_ms": 60_000, "delivery_timeout_ms": 120_000, "batch_size": 1_000}
     async with quick(cluster, **options) as producer, asyncio.timeout(SOON):
         lingering = producer.send("orders", b"1", partition=0)
         await producer.flush()

@@ -89,24 +89,19 @@ class Connection:
         """Return the requests that `data` answers, oldest first, each with its frame.
 
         Raises ProtocolError if the peer answers what it was not asked; the connection is of
-        no use from then on.
+        no use from then on, and what this `data` would have answered counts as not answered.
         """
-        answers = []
-        for frame in self._splitter.feed(data):
+        frames = self._splitter.feed(data)
+        for position, frame in enumerate(frames):
             correlation_id = read_correlation_id(frame)
-            if not self.pending:
+            if position == len(self.pending):
                 msg = f"an answer with correlation id {correlation_id} came to no request"
                 raise ProtocolError(msg)
-            pending = self.pending[0]
-            if pending.correlation_id != correlation_id:
-                msg = (
-                    f"an answer has correlation id {correlation_id}, the oldest request has "
-                    f"{pending.correlation_id}"
-                )
+            expected = self.pending[position].correlation_id
+            if correlation_id != expected:
+                msg = f"an answer has correlation id {correlation_id}, the oldest request has {expected}"
                 raise ProtocolError(msg)
-            self.pending.popleft()
-            answers.append((pending, frame))
-        return answers
+        return [(self.pending.popleft(), frame) for frame in frames]
 
     def next_deadline(self) -> float:
         """Return when the oldest request should have been answered, NEVER if there is none."""

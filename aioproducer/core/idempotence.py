@@ -22,7 +22,7 @@ differ from Java's producer:
   sent. If the broker takes it, the expired one was written; if it calls it out of order, the
   expired one was not, and a new epoch closes the gap.
 - Sequence 0 goes alone until it is answered: a broker that knows nothing of a producer takes
-  any number, so a second batch could get in before the first.
+  any number (older ones: any 0), so a second batch could get in before the first.
 - Nothing new follows a batch that is being sent again, so that no duplicate ever leaves the
   broker's memory of five.
 """
@@ -92,23 +92,22 @@ class Unnumbered:
 class Sequencer:
     """The producer id and epoch of an idempotent producer, and the numbers in each partition.
 
-    A batch is void if it has a number but is not among its queue's `unsettled`.
+    While `needs_producer_id`, nothing new may be sent: InitProducerId has not been answered yet,
+    or all epochs of the id are used up. A batch is void if it has a number but is not among the
+    `unsettled` of its queue.
     """
 
     def __init__(self) -> None:
         self.producer_id = NO_PRODUCER_ID
         self.producer_epoch = -1
+        self.needs_producer_id = True
         self._queues: dict[tuple[str, int], PartitionQueue] = {}
-
-    @property
-    def needs_producer_id(self) -> bool:
-        """Whether nothing new can be numbered before InitProducerId was answered."""
-        return self.producer_id == NO_PRODUCER_ID
 
     def adopt(self, producer_id: int, producer_epoch: int) -> None:
         """Use what InitProducerId gave."""
         self.producer_id = producer_id
         self.producer_epoch = producer_epoch
+        self.needs_producer_id = False
 
     def may_send(self, queue: PartitionQueue, batch: ProducerBatch) -> bool:
         """Return whether `batch`, the first of its queue, may go now."""
@@ -128,7 +127,7 @@ class Sequencer:
                 self._begin_anew(queue)
         elif not is_free and not _may_follow(queue):
             return False
-        return self.producer_id != NO_PRODUCER_ID
+        return not self.needs_producer_id
 
     def assign(self, batch: ProducerBatch) -> None:
         """Give a number to a batch that is about to be written; a retry keeps its own."""
@@ -208,7 +207,8 @@ class Sequencer:
         if self.producer_epoch < MAX_EPOCH:
             self.producer_epoch += 1
         else:
-            self.producer_id = NO_PRODUCER_ID
+            # What is being compressed may still be numbered under the last epoch.
+            self.needs_producer_id = True
 
     def _recall(self, queue: PartitionQueue) -> None:
         """Go on where the partition's queue before this one stopped.
@@ -232,7 +232,9 @@ def _may_follow(queue: PartitionQueue) -> bool:
     # One that was taken to be sent but has no number yet must get its number first.
     if len(unsettled) != queue.on_wire or queue.on_wire >= MAX_BATCHES_ON_WIRE:
         return False
-    return unsettled[0].sequence != 0 and unsettled[0].attempts == 0
+    if queue.next_sequence == 0 or unsettled[0].sequence == 0:
+        return False
+    return unsettled[0].attempts == 0
 
 
 def _number(batch: ProducerBatch, sequence: int) -> None:

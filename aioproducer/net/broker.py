@@ -223,6 +223,12 @@ class Broker:
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # looked at, in case that whoever asked was cancelled meanwhile
 
+    async def written(self) -> None:
+        """Return when the connection takes more: with acks=0, when all is with the operating system."""
+        while self._is_ready and not self.can_write:
+            self._changed.clear()
+            await self._changed.wait()
+
     def throttle(self, seconds: float) -> None:
         """Keep silent on the connection for so long: the broker asks for it (KIP-219)."""
         if seconds <= 0:
@@ -272,6 +278,9 @@ class Broker:
                 receive_buffer=config.receive_buffer_bytes,
             )
             self._connection = Connection(self._client_id)
+            if config.acks == 0:
+                # Nobody will say that a record has arrived, so it counts when it is written.
+                self._transport.hold_nothing_back()
             self._transport.attach(self._on_data, self._on_writable, self._on_lost)
             self._last_used = now
             self._versions = await self._agree(min(timeout, config.request_timeout))
@@ -378,7 +387,7 @@ class Broker:
             pending.on_answer(pending, frame, None)
 
     def _on_writable(self) -> None:
-        self.on_change()
+        self._tell()
 
     def _on_lost(self, cause: Exception | None) -> None:
         error = BrokerConnectionError(

@@ -233,6 +233,9 @@ class Cluster:
             if topic in self.metadata.topics:
                 self._introduce(topic)
                 self._accumulator.admit(topic)
+        if any(topic in self.metadata.topics for topic in self._accumulator.line.topics()):
+            # The topic is known, the partition is not yet.
+            self.metadata.request_update(self._clock())
         self._released()
 
     def _apply(self, change: MetadataChange) -> None:

@@ -178,6 +178,8 @@ class Engine:
                 for result in results:
                     if not result.done:
                         await result.settled()
+                if self.config.acks == 0:
+                    await self._written()
         except TimeoutError:
             open_still = sum(1 for result in results if not result.settled().done())
             msg = f"{open_still} batches were not acknowledged within {timeout} s; they are still being sent"
@@ -185,6 +187,13 @@ class Engine:
         finally:
             accumulator.urgent -= 1
             self.metrics.flushed(self.clock() - started)
+
+    async def _written(self) -> None:
+        cluster = self._cluster
+        brokers = [] if cluster is None else list(cluster.brokers.values())
+        with anyio.move_on_after(self.config.delivery_timeout):
+            for broker in brokers:
+                await broker.written()
 
     async def wait_for_topic(self, topic: str) -> None:
         """Return when the next answer that concerns a topic has come."""
@@ -198,10 +207,10 @@ class Engine:
             raise BrokerError.of(code, f"topic {topic!r}")
 
     def has_room(self) -> bool:
-        """Return whether less than half of the buffer, and of the line before it, is in use."""
+        """Return whether nobody waits for room, and less than half of the buffer and the line is in use."""
         accumulator = self.accumulator
         half = accumulator.buffer_memory / 2
-        return accumulator.used < half and accumulator.line.bytes < half
+        return not accumulator.waiting and accumulator.used < half and accumulator.line.bytes < half
 
     def room(self) -> asyncio.Future[None]:
         """Return a future that is done when less than half of the buffer is in use."""

@@ -1,4 +1,4 @@
-"""A TCP connection, as five methods: bytes out by `write`, bytes in by a callback.
+"""A TCP connection, as a few methods: bytes out by `write`, bytes in by a callback.
 
 An asyncio Protocol, not a stream: what arrives is dealt with in the same turn of the event
 loop, without a task being woken for it.
@@ -57,6 +57,10 @@ class Transport(asyncio.Protocol):
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Send chunks, one after the other; never waits."""
         cast("asyncio.Transport", self._transport).writelines(chunks)
+
+    def hold_nothing_back(self) -> None:
+        """Have `can_write` say whether all that was written is with the operating system."""
+        cast("asyncio.Transport", self._transport).set_write_buffer_limits(0)
 
     def abort(self) -> None:
         """Close the connection at once; nobody is told."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from aioproducer.core.producer_batch import NodeQueue, PartitionQueue, ProducerBatch
     from aioproducer.delivery import Delivery
-    from aioproducer.record import Headers
+    from aioproducer.record import Buffer, Headers
     from aioproducer.records.reader import DecodedRecord
 
 START = 100.0
@@ -81,10 +81,10 @@ class Shell:
 
     def append(
         self,
-        value: bytes | None = b"",
+        value: Buffer | None = b"",
         *,
         topic: str = TOPIC,
-        key: bytes | None = None,
+        key: Buffer | None = None,
         partition: int | None = None,
         timestamp_ms: int | None = None,
         headers: Headers | None = None,

@@ -181,7 +181,8 @@ def test_a_partitioner_of_the_users_own_is_asked_with_topic_key_and_count() -> N
 
 def test_what_a_partitioner_raises_is_the_cause_of_a_partitioner_error() -> None:
     def custom(_topic: str, _key: bytes | None, _count: int) -> int:
-        return {}["missing"]
+        empty: dict[str, int] = {}
+        return empty["missing"]
 
     with pytest.raises(PartitionerError, match=r"raised KeyError for topic 'orders': 'missing'") as raised:
         Partitioner(custom=custom).choose(new_topic(0, 0), b"key")
@@ -192,9 +193,11 @@ def test_what_a_partitioner_raises_is_the_cause_of_a_partitioner_error() -> None
 
 @pytest.mark.parametrize("answer", [-1, 3, 2**70, 1.0, True, None, "1", b"1"])
 def test_an_answer_that_is_no_partition_of_the_topic_is_refused(answer: object) -> None:
-    partitioner = Partitioner(custom=lambda *_: answer)  # type: ignore[arg-type,return-value] # it is wrong
+    partitioner = Partitioner(custom=lambda *_: answer)  # type: ignore[arg-type] # it is wrong
 
-    with pytest.raises(PartitionerError, match=r"for topic 'orders'; it has to be an int from 0 to 2") as raised:
+    with pytest.raises(
+        PartitionerError, match=r"for topic 'orders'; it has to be an int from 0 to 2"
+    ) as raised:
         partitioner.choose(new_topic(0, 0, 0), None)
 
     assert raised.value.partition == answer

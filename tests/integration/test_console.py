@@ -29,7 +29,7 @@ def broker(request: pytest.FixtureRequest) -> Kafka:
 
 @pytest.fixture(scope="module")
 def lines() -> list[str]:
-    return ["" if number % 1000 == 7 else f"{number} “{number * 'ö' :.60}”\t" for number in range(LINES)]
+    return ["" if number % 1000 == 7 else f"{number} “{number * 'ö':.60}”\t" for number in range(LINES)]
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,6 @@ from tests.integration.stream import Stream
 RECORDS = 200_000
 PARTITIONS = 3
 
-BRIEF = {
-    "linger_ms": 2,
-    "buffer_memory": 256 * 1024,
-    "reconnect_backoff_max_ms": 200,
-    "retry_backoff_max_ms": 200,
-}
-"""A small buffer: what happens to one leader halts the stream, so that it happens in mid-stream."""
-
 
 @pytest.fixture(params=["kafka_three", "kafka_361_three"])
 def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
@@ -31,12 +23,30 @@ def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
 
 @pytest.fixture
 def topic(cluster: KafkaCluster, topic_name: str) -> str:
-    config = {"min.insync.replicas": 2}
-    return cluster.create_topic(topic_name, partitions=PARTITIONS, replication=3, config=config)
+    return create(cluster, topic_name)
+
+
+def brief_producer(
+    kafka: KafkaCluster, *, request_timeout_ms: int = 30_000, delivery_timeout_ms: int = 120_000
+) -> Producer:
+    """Make a producer with a small buffer: what happens to one leader halts the stream in its midst."""
+    return Producer(
+        kafka.bootstrap,
+        linger_ms=2,
+        buffer_memory=256 * 1024,
+        reconnect_backoff_max_ms=200,
+        retry_backoff_max_ms=200,
+        request_timeout_ms=request_timeout_ms,
+        delivery_timeout_ms=delivery_timeout_ms,
+    )
+
+
+def create(kafka: KafkaCluster, name: str) -> str:
+    return kafka.create_topic(name, PARTITIONS, replication=3, config={"min.insync.replicas": 2})
 
 
 async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
-    async with Producer(cluster.bootstrap, **BRIEF) as producer:
+    async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing():
             await stream.acknowledged(RECORDS // 4)
@@ -48,7 +58,7 @@ async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
 
 
 async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: str) -> None:
-    async with Producer(cluster.bootstrap, **BRIEF) as producer:
+    async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing():
             await stream.acknowledged(RECORDS // 4)
@@ -62,8 +72,46 @@ async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: st
     await stream.check(cluster)
 
 
+async def test_a_frozen_leader_is_given_up(kafka_three: KafkaCluster, topic_name: str) -> None:
+    topic = create(kafka_three, topic_name)
+    async with brief_producer(kafka_three, request_timeout_ms=1_500) as producer:
+        stream = Stream(producer, topic, PARTITIONS)
+        async with stream.flowing():
+            await stream.acknowledged(RECORDS // 4)
+            frozen = kafka_three.leader(topic, 2)
+            kafka_three.pause(frozen)
+            # The others go on without it, and what it had got is not stored twice.
+            await stream.acknowledged(RECORDS)
+            kafka_three.resume(frozen)
+            await stream.acknowledged(len(stream.deliveries) + 10_000)
+
+    await stream.check(kafka_three)
+
+
+async def test_what_fails_while_a_leader_is_frozen_leaves_no_gap(
+    kafka_three: KafkaCluster, topic_name: str
+) -> None:
+    topic = create(kafka_three, topic_name)
+    async with brief_producer(kafka_three, request_timeout_ms=700, delivery_timeout_ms=1_000) as producer:
+        stream = Stream(producer, topic, PARTITIONS)
+        async with stream.flowing(pause=0.02):
+            await stream.acknowledged(10_000)
+            frozen = kafka_three.leader(topic, 2)
+            kafka_three.pause(frozen)
+            await asyncio.sleep(5)
+            kafka_three.resume(frozen)
+            await asyncio.to_thread(kafka_three.wait_until_in_sync)
+            recovered = len(stream.deliveries) + 1_000
+            await stream.acknowledged(recovered + 10_000)
+
+    failed = [number for number, delivery in enumerate(stream.deliveries) if delivery.exception()]
+    assert failed
+    assert max(failed) < recovered
+    await stream.landed(kafka_three)
+
+
 async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
-    async with Producer(cluster.bootstrap, **BRIEF) as producer:
+    async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing(pause=0.01):
             await stream.acknowledged(1_000)
@@ -74,35 +122,44 @@ async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
     await stream.check(cluster)
 
 
-async def test_all_brokers_are_restarted_one_after_the_other(cluster: KafkaCluster, topic: str) -> None:
-    async with Producer(cluster.bootstrap, **BRIEF) as producer:
+async def test_all_brokers_are_restarted_one_after_the_other(
+    kafka_three: KafkaCluster, topic_name: str
+) -> None:
+    topic = create(kafka_three, topic_name)
+    async with brief_producer(kafka_three) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing(pause=0.05):
-            for node in cluster.node_ids:
-                await asyncio.to_thread(cluster.restart, node)
+            for node in kafka_three.node_ids:
+                await asyncio.to_thread(kafka_three.restart, node)
                 await stream.acknowledged(len(stream.deliveries) + 1_000)
 
-    await stream.check(cluster)
+    await stream.check(kafka_three)
 
 
-async def test_a_leader_that_nothing_was_on_the_way_to_is_killed(cluster: KafkaCluster, topic: str) -> None:
-    async with Producer(cluster.bootstrap, **BRIEF) as producer:
+async def test_a_leader_that_nothing_was_on_the_way_to_is_killed(
+    kafka_three: KafkaCluster, topic_name: str
+) -> None:
+    topic = create(kafka_three, topic_name)
+    async with brief_producer(kafka_three) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing():
             await stream.acknowledged(1_000)
-        cluster.kill(cluster.leader(topic, 0))
+        kafka_three.kill(kafka_three.leader(topic, 0))
         async with stream.flowing():
             await stream.acknowledged(len(stream.deliveries) + 1_000)
 
-    await stream.check(cluster)
+    await stream.check(kafka_three)
 
 
-async def test_a_leader_that_was_never_connected_to_is_killed(cluster: KafkaCluster, topic: str) -> None:
-    async with Producer(cluster.bootstrap, **BRIEF) as producer:
+async def test_a_leader_that_was_never_connected_to_is_killed(
+    kafka_three: KafkaCluster, topic_name: str
+) -> None:
+    topic = create(kafka_three, topic_name)
+    async with brief_producer(kafka_three) as producer:
         await producer.partitions_for(topic)
-        cluster.kill(cluster.leader(topic, 0))
+        kafka_three.kill(kafka_three.leader(topic, 0))
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing():
             await stream.acknowledged(1_000)
 
-    await stream.check(cluster)
+    await stream.check(kafka_three)

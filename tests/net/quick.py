@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from aioproducer import Producer
+from aioproducer import Producer, ProducerConfig
+from aioproducer.testing import FakeCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from aioproducer.testing import FakeCluster
+    from aioproducer.net.engine import Engine
+    from aioproducer.options import AllOptions
 
 PATIENCE = 10.0
 """Seconds after which what a test waits for will not come any more."""
 
-QUICK: dict[str, Any] = {
+QUICK: AllOptions = {
     "linger_ms": 0,
     "request_timeout_ms": 300,
     "delivery_timeout_ms": 8_000,
@@ -27,16 +29,36 @@ QUICK: dict[str, Any] = {
 }
 
 
-def quick(servers: FakeCluster | str | Sequence[str], **options: Any) -> Producer[Any, Any]:  # noqa: ANN401 - the options are the producer's
+def quick(servers: FakeCluster | str | Sequence[str], **options: Unpack[AllOptions]) -> Producer[Any, Any]:
     """Make a producer for a cluster or for addresses, all of its times cut short."""
-    addresses = servers if isinstance(servers, (str, list, tuple)) else servers.bootstrap
-    return Producer(addresses, **{**QUICK, **options})
+    addresses = servers.bootstrap if isinstance(servers, FakeCluster) else servers
+    return Producer.from_config(quick_config(addresses, **options))
+
+
+def quick_config(servers: str | Sequence[str], **options: Unpack[AllOptions]) -> ProducerConfig:
+    """Make the configuration of such a producer."""
+    return ProducerConfig(**cast("Any", {**QUICK, **options, "bootstrap_servers": servers}))
+
+
+def insides(producer: Producer[Any, Any]) -> Engine:
+    """Return what a user never sees of a producer."""
+    return producer._engine  # noqa: SLF001 - tests of the insides
+
+
+async def drained(producer: Producer[Any, Any]) -> None:
+    """Make a coroutine of `drain`."""
+    await producer.drain()
+
+
+async def outcome(awaitable: Awaitable[object]) -> object:
+    """Make a coroutine of anything that can be awaited."""
+    return await awaitable
 
 
 async def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     """Let the event loop turn until something holds."""
     async with asyncio.timeout(patience):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - what it looks at knows no events
             await asyncio.sleep(0.001)
 
 

@@ -2,18 +2,21 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import pytest
 
-from aioproducer import ProducerClosedError, ProducerFailedError
+from aioproducer import Delivery, Producer, ProducerClosedError, ProducerFailedError
+from aioproducer.core.settlement import Settlement
 from aioproducer.net.sender import Sender
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.net.quick import quick, turns, until
+from tests.net.quick import drained, insides, outcome, quick, turns, until
 from tests.net.traces import cuts, no_traces
 
 
 @pytest.fixture
-async def cluster() -> FakeCluster:
+async def cluster() -> AsyncIterator[FakeCluster]:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         yield cluster
 
@@ -62,18 +65,21 @@ async def test_a_cancelled_stop_waits_no_longer_for_a_silent_broker(cluster: Fak
 
 @pytest.mark.parametrize("wait", ["flush", "drain", "delivery", "partitions_for"])
 async def test_cancelling_whoever_waits_anywhere_loses_nothing(cluster: FakeCluster, wait: str) -> None:
-    for count, cut in enumerate(cuts(), 1):
+    count = 0
+    for cut in cuts():
+        count += 1
         async with no_traces():
             producer = quick(cluster, buffer_memory=2_500, batch_size=400)
             await producer.start()
             deliveries = [producer.send("orders", b"%d" % number * 20) for number in range(20)]
+            waiting: Coroutine[Any, Any, object]
             match wait:
                 case "flush":
                     waiting = producer.flush()
                 case "drain":
-                    waiting = producer._drain()
+                    waiting = drained(producer)
                 case "delivery":
-                    waiting = _await(deliveries[-1])
+                    waiting = outcome(deliveries[-1])
                 case _:
                     waiting = producer.partitions_for("other")
             await cut.run(waiting)
@@ -81,10 +87,6 @@ async def test_cancelling_whoever_waits_anywhere_loses_nothing(cluster: FakeClus
             for delivery in deliveries:
                 delivery.result()
     assert len(cluster.records("orders")) == 20 * count
-
-
-async def _await(delivery) -> None:
-    await delivery
 
 
 async def test_a_hundred_producers_leave_nothing_behind(cluster: FakeCluster) -> None:
@@ -126,9 +128,11 @@ def bug() -> ValueError:
     return ValueError("a bug")
 
 
-async def _expect_failure(producer, delivery, cause: Exception, caplog: pytest.LogCaptureFixture) -> None:
+async def _expect_failure(
+    producer: Producer[Any, Any], delivery: Delivery, cause: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
     async with asyncio.timeout(2):
-        for call in (delivery, producer.flush(), producer._drain(), producer.partitions_for("orders")):
+        for call in (delivery, producer.flush(), drained(producer), producer.partitions_for("orders")):
             with pytest.raises(ProducerFailedError) as failed:
                 await call
             assert failed.value.__cause__ is cause
@@ -166,7 +170,9 @@ async def test_a_bug_in_dealing_with_an_answer_fails_everything_with_its_cause(
         await producer.start()
         delivery = producer.send("orders", b"1")
         await _expect_failure(producer, delivery, bug, caplog)
-        assert delivery.exception().may_be_written
+        error = delivery.exception()
+        assert error is not None
+        assert error.may_be_written
 
 
 async def test_a_bug_in_a_task_fails_everything_with_its_cause(
@@ -188,7 +194,7 @@ async def test_a_bug_in_a_task_fails_everything_with_its_cause(
         async def raises() -> None:
             raise bug
 
-        producer._engine._lifecycle.spawn("bug", raises)
+        insides(producer)._cluster._lifecycle.spawn("bug", raises)  # type: ignore[union-attr] # noqa: SLF001 - a task that fails
         async with asyncio.timeout(2):
             errors = await waiting
         assert errors[0] is None
@@ -202,10 +208,10 @@ async def test_whoever_waits_for_room_is_told_of_a_failure(cluster: FakeCluster,
     async with quick(cluster, buffer_memory=2_500) as producer:
         deliveries = [producer.send("orders", b"x" * 500) for _ in range(4)]
         await held.hit()
-        draining = asyncio.create_task(producer._drain())
+        draining = asyncio.create_task(drained(producer))
         await turns()
         assert not draining.done()
-        producer._engine._crash(bug)
+        insides(producer)._crash(bug)  # noqa: SLF001 - as a task does that fails
         with pytest.raises(ProducerFailedError):
             await asyncio.wait_for(draining, 2)
         for delivery in deliveries:
@@ -240,3 +246,18 @@ async def test_a_record_that_failed_and_that_nobody_looked_at_is_logged(
         await turns()
         await producer.stop(0)
     assert "3 of 3 records for orders-0 failed and nobody looked" in caplog.text
+
+
+async def test_a_bug_in_what_the_clock_starts_fails_everything_with_its_cause(
+    cluster: FakeCluster, bug: ValueError, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Buggy(Settlement):
+        def expire(self, now: float) -> None:  # noqa: ARG002 - the bug comes first
+            raise bug
+
+    cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
+    async with no_traces():
+        producer = quick(cluster, delivery_timeout_ms=200, request_timeout_ms=200)
+        insides(producer)._settlement.__class__ = Buggy  # noqa: SLF001 - the bug
+        await producer.start()
+        await _expect_failure(producer, producer.send("orders", b"1"), bug, caplog)

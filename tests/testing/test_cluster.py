@@ -231,3 +231,17 @@ async def test_a_client_that_goes_while_it_is_held_leaves_nothing_behind() -> No
             await asyncio.sleep(0)
             tasks = {task.get_name() for task in asyncio.all_tasks()}
         assert cluster.connections(1) == 0
+
+
+def test_it_runs_on_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def produce_and_lose_an_answer() -> None:
+        async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+            assert (await client.produce("orders", 0, make_batch(b"a"))).base_offset == 0
+            cluster.on(ApiKey.PRODUCE).disconnect(after_storing=True)
+            client.send(produce_request("orders", {0: make_batch(b"b")}), 9)
+            assert await client.closed() == b""
+            assert [record.value for record in cluster.records("orders")] == [b"a", b"b"]
+
+    uvloop.run(produce_and_lose_an_answer())

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, TypedDict
-
-from typing_extensions import assert_type
+from typing import TYPE_CHECKING, TypedDict, assert_type
 
 from aioproducer import (
     BootstrapError,
@@ -40,6 +38,10 @@ class Order(TypedDict):
 
 def as_json(order: Order) -> bytes:
     return json.dumps(order).encode()
+
+
+def by_length(topic: str, key: bytes | None, partitions: int) -> int:
+    return len(key or topic) % partitions
 
 
 def null_if_empty(text: str) -> bytes | None:
@@ -99,7 +101,7 @@ async def deliveries(producer: Producer[bytes, bytes]) -> None:
     assert_type(delivery.done(), bool)
     assert_type(delivery.result(), RecordMetadata)
     assert_type(delivery.exception(), ProducerError | None)
-    delivery.add_done_callback(lambda done: print(done.result().offset))
+    delivery.add_done_callback(lambda done: done.result().offset)
 
     future: asyncio.Future[RecordMetadata] = delivery.future()
     assert_type(await future, RecordMetadata)
@@ -126,12 +128,12 @@ async def the_other_calls(producer: Producer) -> None:
     metrics = producer.metrics()
     assert_type(metrics["producer-metrics"]["record-send-rate"], float)
     assert_type(metrics["producer-topic-metrics"]["orders"], dict[str, float])
-    metrics["consumer-metrics"]  # type: ignore[typeddict-item] # noqa: B018
+    metrics["consumer-metrics"]  # type: ignore[typeddict-item]
 
 
 def configuration(properties: Mapping[str, object]) -> None:
     Producer(["a:9092", "b:9092"], linger_ms=0.5, acks="all", compression_type="zstd")
-    Producer(("a:9092", "b:9092"), partitioner=lambda topic, key, partitions: len(topic) % partitions)
+    Producer(("a:9092", "b:9092"), partitioner=by_length)
     Producer("a:9092", partitioner="crc32", enable_idempotence=False)
     Producer("a:9092", linger="5")  # type: ignore[call-arg]
     Producer("a:9092", linger_ms="5")  # type: ignore[arg-type]
@@ -148,7 +150,7 @@ def configuration(properties: Mapping[str, object]) -> None:
     config.linger_ms = 5  # type: ignore[misc]
 
 
-def records(producer: Producer) -> None:
+def records() -> None:
     record = Record(topic="orders", value=b"value", headers={"trace": b"1"})
     assert_type(record.key, Bytes | None)
     Record("orders")  # type: ignore[call-arg]

@@ -1,0 +1,337 @@
+"""A whole producer's core against the model of a cluster: what is sent, what goes wrong, what must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from aioproducer.core.accumulator import Accumulator
+from aioproducer.core.backoff import Backoff
+from aioproducer.core.idempotence import Ordering, Sequencer, Unnumbered
+from aioproducer.core.metrics import ProducerMetrics
+from aioproducer.core.partitioner import Partitioner
+from aioproducer.core.producer_batch import NEVER, NO_LEADER, ProducerBatch
+from aioproducer.core.settlement import Settlement
+from aioproducer.delivery import BatchResult
+from aioproducer.errors import BufferExhaustedError, ProducerClosedError
+from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
+from tests.core.model_broker import PartitionLog, Producer
+from tests.core.model_shell import Dice, ModelSender, Timers
+
+if TYPE_CHECKING:
+    from aioproducer.core.producer_batch import NodeQueue, PartitionQueue
+    from aioproducer.delivery import Delivery
+    from aioproducer.errors import ProducerError
+    from tests.core.model_shell import Place
+
+PRODUCER_ID = 4000
+PARTITIONS = {"orders": 2, "audit": 1}
+NODES = (0, 1)
+CALM = 8.0
+"""Seconds within which everything is delivered once nothing goes wrong any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is made with."""
+
+    idempotent: bool = True
+    in_flight: int = 5
+    retries: int = 2**31 - 1
+    delivery_timeout: float = 30.0
+    linger: float = 0.0
+    first_epoch: int = 0
+    first_sequence: int = 0
+    demands_state: bool = False
+
+
+class Simulation:
+    """One run; `play` goes through it, `check` says whether the promises were kept."""
+
+    def __init__(self, seed: int, options: Options) -> None:
+        random = Random(seed)  # noqa: S311 - a dice, and one that falls the same way again
+        self.options = options
+        self.dice = Dice(random, trouble=random.choice((0.0, 0.5, 1.0, 2.0)))
+        self.timers = Timers()
+        self.patience = random.choice((0.001, 0.02, 0.3))
+        self.logs: dict[Place, PartitionLog] = {
+            (topic, partition): PartitionLog(
+                random.choice(NODES),
+                is_strict=options.idempotent,
+                demands_state=options.demands_state,
+            )
+            for topic, count in PARTITIONS.items()
+            for partition in range(count)
+        }
+        self.sent: list[tuple[Delivery, Place, int]] = []
+        self._next_id = PRODUCER_ID
+        self._is_refreshing = self._is_asking = self._is_serving = False
+        self.accumulator = Accumulator(
+            batch_size=random.choice((120, 300)),
+            linger=options.linger,
+            buffer_memory=random.choice((1500, 6000)),
+            max_block=2.0,
+            max_request_size=2000,
+            partitioner=Partitioner(),
+            clock=lambda: self.timers.now,
+            wall_clock_ns=lambda: int(self.timers.now * 1e9),
+            random=random.random,
+        )
+        self.sequencer = Sequencer()
+        self.ordering: Ordering = self.sequencer if options.idempotent else Unnumbered(options.in_flight)
+        self.settlement = Settlement(
+            self.accumulator,
+            self.ordering,
+            ProducerMetrics(self.timers.now),
+            Backoff(0.05, 0.4, random.random),
+            idempotent=options.idempotent,
+            retries=options.retries,
+            delivery_timeout=options.delivery_timeout,
+            refresh_metadata=self._refresh_metadata,
+            fail_all=self._fail_all,
+        )
+        self.senders = {node_id: ModelSender(self, self.accumulator.node(node_id)) for node_id in NODES}
+        self.accumulator.wake = self._wake
+        self.accumulator.want_topic = lambda _topic: self._refresh_metadata()
+        self.accumulator.watch = self._watch
+        self.held_back()
+        self._introduce()
+        self._start_sequences()
+
+    # What the shell does for the core.
+
+    def latency(self) -> float:
+        """Return how long something takes this time; now and then far too long."""
+        if self.dice.harm(0.02):
+            return 3.0
+        return self.dice.random.random() * (self.patience if self.dice.trouble else 0.01)
+
+    def is_troubled(self, probability: float) -> bool:
+        """Return whether something goes wrong now."""
+        return self.dice.harm(probability)
+
+    def held_back(self) -> None:
+        """Ask for a producer id, if there is none."""
+        if self.options.idempotent and self.sequencer.needs_producer_id and not self._is_asking:
+            self._is_asking = True
+            self.timers.call_at(self.timers.now + self.latency(), self._adopt)
+
+    def released(self) -> None:
+        """Place the records in line that there is room for."""
+        if self.accumulator.waiting and not self._is_serving:
+            self._is_serving = True
+            self.timers.call_at(self.timers.now, self._serve)
+
+    def take_hint(self, place: Place) -> None:
+        """Learn who leads a partition from a produce answer."""
+        log = self.logs[place]
+        if place[0] in self.accumulator.topics:
+            self.accumulator.set_leader(*place, log.leader, log.leader_epoch)
+
+    def _adopt(self) -> None:
+        self._is_asking = False
+        self.sequencer.adopt(self._next_id, self.options.first_epoch if self._next_id == PRODUCER_ID else 0)
+        self._next_id += 1
+        self.accumulator.wake_all()
+
+    def _serve(self) -> None:
+        self._is_serving = False
+        if self.accumulator.serve_line(3):
+            self.released()
+
+    def _wake(self, node: NodeQueue) -> None:
+        if node.node_id == NO_LEADER:
+            node.armed = float("-inf")
+            self._refresh_metadata()
+        else:
+            self.senders[node.node_id].wake()
+        self.held_back()
+
+    def _watch(self) -> None:
+        due = self.accumulator.next_deadline(self.options.delivery_timeout)
+        if due == NEVER:
+            self.accumulator.watched = False
+            return
+        due = min(due, self.timers.now + min(self.accumulator.max_block, self.options.delivery_timeout))
+        self.timers.call_at(max(due, self.timers.now + 0.005), self._expire)
+
+    def _expire(self) -> None:
+        self.settlement.expire(self.timers.now)
+        self.released()
+        self._watch()
+
+    def _refresh_metadata(self) -> None:
+        if not self._is_refreshing:
+            self._is_refreshing = True
+            self.timers.call_at(self.timers.now + 0.01 + self.latency(), self._introduce)
+
+    def _introduce(self) -> None:
+        self._is_refreshing = False
+        for topic, count in PARTITIONS.items():
+            self.accumulator.set_partitions(topic, count, None)
+            for partition in range(count):
+                log = self.logs[topic, partition]
+                leader = NO_LEADER if self.dice.harm(0.05) else log.leader
+                self.accumulator.set_leader(topic, partition, leader, log.leader_epoch)
+                if leader == NO_LEADER:
+                    self._refresh_metadata()
+            self.accumulator.admit(topic)
+        self.released()
+
+    def _start_sequences(self) -> None:
+        first = self.options.first_sequence
+        if not first:
+            return
+        for (topic, partition), log in self.logs.items():
+            queue = self.accumulator.topics[topic].partitions[partition]
+            self.sequencer.may_send(queue, new_batch(queue))
+            queue.producer_id, queue.producer_epoch = PRODUCER_ID, self.options.first_epoch
+            queue.next_sequence = first
+            producer = log.producers[PRODUCER_ID] = Producer(self.options.first_epoch)
+            producer.batches.append((first - 1, first - 1, 0))
+
+    def _fail_all(self, error: ProducerError) -> None:
+        msg = "nothing in this model is fatal"
+        raise AssertionError(msg) from error
+
+    # What happens in a run.
+
+    def play(self, steps: int) -> None:
+        """Send records and do harm."""
+        dice = self.dice
+        for _ in range(steps):
+            for _ in range(dice.random.choice((0, 1, 1, 2, 8))):
+                self.send(dice.random.choice(list(self.logs)))
+            if dice.harm(0.3):
+                self._harm()
+            if dice.chance(0.05):
+                self.accumulator.urgent ^= 1
+                self.accumulator.wake_all()
+            self.timers.run_until(self.timers.now + dice.random.choice((0.0, 0.001, 0.01, 0.1, 0.6)))
+        self.accumulator.urgent = 0
+
+    def send(self, place: Place) -> None:
+        """Send one record, whose value is its number."""
+        topic, partition = place
+        value = b"%d %s" % (len(self.sent), b"x" * self.dice.random.choice((0, 5, 60)))
+        try:
+            delivery = self.accumulator.append(topic, value, None, partition, None, None)
+        except BufferExhaustedError:
+            return
+        self.sent.append((delivery, place, len(self.sent)))
+
+    def _harm(self) -> None:
+        dice = self.dice
+        place = dice.random.choice(list(self.logs))
+        log = self.logs[place]
+        match dice.random.randrange(7):
+            case 0:
+                log.move(dice.random.choice(NODES))
+            case 1:
+                connection = self.senders[dice.random.choice(NODES)].connection
+                if connection is not None:
+                    connection.drop(loses_requests=dice.chance(0.5))
+            case 2:
+                log.max_size = dice.random.choice((80, 150, 250, 1 << 20))
+            case 3:
+                self._replace_sender(dice.random.choice(NODES))
+            case 4:
+                log.restart()
+            case 5:
+                self._forget_state(place)
+            case _:
+                self._forget_topic(place[0])
+
+    def _replace_sender(self, node_id: int) -> None:
+        old = self.senders[node_id]
+        old.close()
+        self.senders[node_id] = ModelSender(self, old.node)
+        self.senders[node_id].pump()
+
+    def _forget_state(self, place: Place) -> None:
+        queue = self._queue(place)
+        log = self.logs[place]
+        # Without its state a broker of today takes anything, so nothing may be on its way to it.
+        if log.demands_state and not log.to_come and not (queue and (queue.on_wire or queue.unsettled)):
+            log.producers.clear()
+
+    def _forget_topic(self, topic: str) -> None:
+        in_line = {record.topic for record in self.accumulator.line.records()}
+        if topic not in in_line | self.accumulator.busy_topics():
+            self.accumulator.forget_topic(topic)
+
+    def _queue(self, place: Place) -> PartitionQueue | None:
+        topic_queue = self.accumulator.topics.get(place[0])
+        return None if topic_queue is None else topic_queue.partitions[place[1]]
+
+    # What must hold.
+
+    def settle(self) -> None:
+        """Let nothing go wrong any more, and see that everything is delivered soon."""
+        self.dice.trouble = 0.0
+        for log in self.logs.values():
+            log.max_size = 1 << 20
+        for sender in self.senders.values():
+            if sender.connection is not None:
+                sender.connection.drop()
+        last = len(self.sent)
+        self.timers.run_until(self.timers.now + CALM)
+        for place in self.logs:
+            self.send(place)
+        self.timers.run_until(self.timers.now + CALM)
+        for delivery, place, number in self.sent:
+            assert delivery.done(), f"record {number} for {place} is stuck: {self._queue(place)!r}"
+        for delivery, place, number in self.sent[last:]:
+            assert delivery.exception() is None, f"record {number} for {place}: {delivery.exception()}"
+
+    def stop(self) -> None:
+        """Give up in the middle of it all."""
+        self.settlement.give_up(
+            lambda may_be_written: ProducerClosedError("stopped", may_be_written=may_be_written),
+            self.timers.now,
+        )
+        for delivery, _, number in self.sent:
+            assert delivery.done(), f"record {number} did not end with the producer"
+        self.dice.trouble = 0.0
+        for sender in self.senders.values():
+            sender.close()
+
+    def check(self) -> None:
+        """See that what was reported is true, and that nothing is left."""
+        self.timers.run_until(self.timers.now + CALM)
+        for delivery, place, number in self.sent:
+            numbers = self.logs[place].numbers
+            error = delivery.exception()
+            if error is None:
+                offset = delivery.result().offset
+                assert number in numbers, f"record {number} for {place} is lost"
+                assert offset == -1 or numbers[offset] == number
+            elif not error.may_be_written:
+                assert number not in numbers, f"record {number} is stored, but {error!r} rules it out"
+        if self.options.idempotent or self.options.in_flight == 1:
+            self._check_order()
+        self._check_nothing_left()
+
+    def _check_order(self) -> None:
+        last = dict.fromkeys(self.logs, -1)
+        for delivery, place, number in self.sent:
+            if delivery.exception() is None:
+                offset = self.logs[place].numbers.index(number)
+                assert offset > last[place], f"record {number} for {place} was overtaken"
+                last[place] = offset
+
+    def _check_nothing_left(self) -> None:
+        assert self.accumulator.used == 0
+        assert not self.accumulator.incomplete
+        assert len(self.accumulator.line) == self.accumulator.waiting == self.accumulator.line.bytes == 0
+        for place in self.logs:
+            queue = self._queue(place)
+            if queue is not None:
+                assert (queue.length(), queue.on_wire, queue.unsettled) == (0, 0, [])
+
+
+def new_batch(queue: PartitionQueue) -> ProducerBatch:
+    """Return an empty batch, as good as any to ask about."""
+    result = BatchResult(queue.topic, queue.partition, None)
+    return ProducerBatch(queue, RecordBatchBuilder(HEADER_SIZE, 0), result, 0.0, 0)

@@ -1,0 +1,218 @@
+"""Connections: answers are matched with requests by their order, whatever the pieces they come in."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from struct import pack, unpack_from
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioproducer.core.connection import LAST_CORRELATION_ID, MAX_RESPONSE, Connection, PendingRequest
+from aioproducer.core.producer_batch import NEVER
+from aioproducer.errors import ProtocolError, UnsupportedVersionError
+from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
+from aioproducer.protocol.produce import ProduceRequest, ProduceResponse
+
+NOW, DEADLINE = 100.0, 130.0
+VERSION = 9
+PRODUCE = ProduceRequest(transactional_id=None, acks=-1, timeout_ms=30_000, topic_data=())
+TRANSACTIONAL = ProduceRequest(transactional_id="bank", acks=-1, timeout_ms=30_000, topic_data=())
+INIT = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
+
+
+def ignore(_pending: PendingRequest, _frame: memoryview | None, _error: Exception | None) -> None:
+    """Nobody waits for this answer."""
+
+
+def send(connection: Connection, deadline: float = DEADLINE, *, expect_answer: bool = True) -> PendingRequest:
+    pending, _ = connection.send(PRODUCE, VERSION, NOW, deadline, ignore, expect_answer=expect_answer)
+    return pending
+
+
+def sent(count: int) -> tuple[Connection, list[PendingRequest]]:
+    connection = Connection("client")
+    return connection, [send(connection) for _ in range(count)]
+
+
+def answer(correlation_id: int, body: bytes = b"") -> bytes:
+    return pack(">ii", 4 + len(body), correlation_id) + body
+
+
+def test_a_request_is_written_with_its_size_and_its_correlation_id() -> None:
+    connection = Connection("client")
+    for correlation_id in range(3):
+        pending, chunks = connection.send(PRODUCE, VERSION, NOW, DEADLINE, ignore)
+        written = b"".join(chunks)
+
+        size, api_key, version, written_id = unpack_from(">ihhi", written)
+        assert (size, api_key, version) == (len(written) - 4, 0, VERSION)
+        assert written_id == pending.correlation_id == correlation_id
+        assert pending.size == len(written)
+        assert b"client" in written
+
+
+def test_a_request_knows_how_its_answer_is_read_and_when_it_was_sent() -> None:
+    connection = Connection("client")
+    first, _ = connection.send(PRODUCE, VERSION, NOW, DEADLINE, ignore)
+    second, _ = connection.send(INIT, 4, NOW + 1, DEADLINE + 1, ignore)
+
+    assert (first.kind, first.version, first.sent_at, first.deadline) == (
+        ProduceResponse,
+        VERSION,
+        NOW,
+        DEADLINE,
+    )
+    assert (second.kind, second.version, second.sent_at) == (InitProducerIdResponse, 4, NOW + 1)
+    assert first.on_answer is ignore
+
+
+def test_answers_go_to_the_requests_in_the_order_they_were_sent() -> None:
+    connection, pending = sent(3)
+
+    for number, request in enumerate(pending):
+        ((answered, frame),) = connection.receive(answer(number, b"body"))
+        assert answered is request
+        assert bytes(frame) == answer(number, b"body")[4:]
+
+    assert not connection.pending
+
+
+def test_many_answers_in_one_chunk_are_all_dealt_with() -> None:
+    connection, pending = sent(5)
+
+    answers = connection.receive(b"".join(answer(number) for number in range(4)))
+
+    assert [request for request, _ in answers] == pending[:4]
+    assert list(connection.pending) == pending[4:]
+
+
+def test_an_answer_that_comes_byte_by_byte_is_whole_with_its_last_byte() -> None:
+    connection, pending = sent(2)
+    stream = answer(0, b"first") + answer(1, b"second")
+    arrived = []
+    for position, byte in enumerate(stream):
+        for request, frame in connection.receive(bytes([byte])):
+            arrived.append((position, request, bytes(frame)[4:]))
+
+    first_end = len(answer(0, b"first")) - 1
+    assert arrived == [(first_end, pending[0], b"first"), (len(stream) - 1, pending[1], b"second")]
+
+
+@given(bodies=st.lists(st.binary(max_size=40), max_size=8), cuts=st.sets(st.integers(0, 300)))
+def test_how_the_stream_is_cut_does_not_matter(bodies: list[bytes], cuts: set[int]) -> None:
+    connection, pending = sent(len(bodies))
+    stream = b"".join(answer(number, body) for number, body in enumerate(bodies))
+    edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
+
+    arrived = [pair for start, end in pairwise(edges) for pair in connection.receive(stream[start:end])]
+
+    assert [request for request, _ in arrived] == pending
+    assert [bytes(frame)[4:] for _, frame in arrived] == bodies
+
+
+def test_an_answer_to_another_than_the_oldest_request_poisons_the_connection() -> None:
+    connection, _ = sent(2)
+
+    with pytest.raises(ProtocolError, match="correlation id 1, the oldest request has 0"):
+        connection.receive(answer(1))
+
+
+def test_an_answer_that_nobody_asked_for_poisons_the_connection() -> None:
+    connection = Connection("client")
+
+    with pytest.raises(ProtocolError, match="correlation id 7 came to no request"):
+        connection.receive(answer(7))
+
+
+def test_a_second_answer_to_the_same_request_poisons_the_connection() -> None:
+    connection, _ = sent(1)
+
+    with pytest.raises(ProtocolError, match="came to no request"):
+        connection.receive(answer(0) + answer(0))
+
+
+def test_whose_answer_came_in_one_chunk_with_poison_is_told_of_the_loss() -> None:
+    """Each request ends once: by its answer, or by the loss of the connection."""
+    connection, pending = sent(3)
+
+    with pytest.raises(ProtocolError):
+        connection.receive(answer(0) + answer(2))
+
+    assert connection.lose() == pending
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [pack(">i", -1), pack(">i", MAX_RESPONSE + 1), pack(">ih", 2, 0), b"HTTP/1.1 400 Bad Request\r\n"],
+    ids=["negative size", "too large", "no room for an id", "another protocol"],
+)
+def test_what_is_no_answer_at_all_poisons_the_connection(poison: bytes) -> None:
+    connection, pending = sent(1)
+
+    with pytest.raises(ProtocolError):
+        connection.receive(poison)
+
+    assert connection.lose() == pending
+
+
+def test_26_what_expects_no_answer_is_not_waited_for() -> None:
+    connection = Connection("client")
+    unanswered = send(connection, expect_answer=False)
+    asked = send(connection)
+
+    assert list(connection.pending) == [asked]
+    assert asked.correlation_id == unanswered.correlation_id + 1
+    assert connection.receive(answer(asked.correlation_id))[0][0] is asked
+
+
+def test_a_request_that_cannot_be_written_leaves_no_trace() -> None:
+    connection = Connection("client")
+    with pytest.raises(UnsupportedVersionError):
+        connection.send(TRANSACTIONAL, 99, NOW, DEADLINE, ignore)
+
+    assert not connection.pending
+    assert send(connection).correlation_id == 0
+
+
+def test_after_the_last_correlation_id_comes_0() -> None:
+    connection = Connection("client")
+    connection._next_correlation_id = LAST_CORRELATION_ID  # noqa: SLF001 - two billion requests are too many
+
+    last, next_one = send(connection), send(connection)
+
+    assert (last.correlation_id, next_one.correlation_id) == (LAST_CORRELATION_ID, 0)
+    answers = connection.receive(answer(LAST_CORRELATION_ID) + answer(0))
+    assert [request for request, _ in answers] == [last, next_one]
+
+
+def test_59_the_oldest_request_says_when_the_connection_has_hung_too_long() -> None:
+    connection = Connection("client")
+    assert connection.next_deadline() == NEVER
+    send(connection, 130.0)
+    send(connection, 131.0)
+    assert connection.next_deadline() == 130.0
+
+    connection.receive(answer(0))
+
+    assert connection.next_deadline() == 131.0
+
+
+def test_60_time_in_which_the_broker_throttles_does_not_count() -> None:
+    connection = Connection("client")
+    pending = [send(connection, deadline) for deadline in (130.0, 131.0)]
+
+    connection.extend_deadlines(5.0)
+
+    assert [request.deadline for request in pending] == [135.0, 136.0]
+    assert send(connection, 132.0).deadline == 132.0
+
+
+def test_who_waits_when_the_connection_is_lost_is_told_oldest_first_and_once() -> None:
+    connection, pending = sent(3)
+    connection.receive(answer(0))
+
+    assert connection.lose() == pending[1:]
+    assert connection.lose() == []
+    assert connection.next_deadline() == NEVER

@@ -1,0 +1,247 @@
+"""The line before the buffer: first come, first served, for room and for topics."""
+
+from __future__ import annotations
+
+import random
+from itertools import count
+
+import pytest
+
+from aioproducer.core.line import Line, WaitingRecord
+from aioproducer.core.producer_batch import NEVER
+from aioproducer.delivery import BatchResult, new_delivery
+
+ANY = -1
+_arrivals = count(100)
+
+
+def new_record(
+    topic: str = "orders", partition: int = ANY, size: int = 10, deadline: float | None = None
+) -> WaitingRecord:
+    """Make a record that arrives after all that were made before, unless it says when."""
+    delivery = new_delivery(BatchResult(topic, partition, None), 0, 0)
+    arrived = float(next(_arrivals)) if deadline is None else deadline
+    return WaitingRecord(delivery, topic, partition, 0, None, b"", None, size, arrived)
+
+
+def all_for_room(line: Line) -> list[WaitingRecord]:
+    records = []
+    while line.first_for_room() is not None:
+        records.append(line.pop_for_room())
+    return records
+
+
+def test_an_empty_line_holds_nothing_and_never_expires() -> None:
+    line = Line()
+
+    assert (len(line), line.bytes, line.topics(), list(line.records())) == (0, 0, [], [])
+    assert line.first_for_room() is None
+    assert line.next_deadline() == NEVER
+    assert line.expire_for_room(NEVER) == line.expire_for_topics(NEVER) == []
+
+
+def test_whoever_comes_first_has_room_first() -> None:
+    """Scenario 6."""
+    line = Line()
+    records = [new_record(topic) for topic in ("a", "b", "a", "c")]
+    for record in records:
+        line.wait_for_room(record)
+
+    assert line.first_for_room() is records[0]
+    assert all_for_room(line) == records
+
+
+def test_the_line_knows_how_many_records_and_bytes_are_in_it() -> None:
+    line = Line()
+    line.wait_for_room(new_record(size=10))
+    line.wait_for_topic(new_record("a", size=20))
+    line.wait_for_topic(new_record("b", size=30))
+    assert (len(line), line.bytes) == (3, 60)
+
+    line.pop_for_room()
+    assert (len(line), line.bytes) == (2, 50)
+    line.admit("a", 1)
+    assert (len(line), line.bytes) == (2, 50)
+    line.pop_topic("b")
+    assert (len(line), line.bytes) == (1, 20)
+    line.pop_for_room()
+    assert (len(line), line.bytes) == (0, 0)
+
+
+def test_whoever_waits_for_a_topic_holds_nobody_up() -> None:
+    line = Line()
+    line.wait_for_topic(new_record("unknown"))
+    other = new_record("known")
+    line.wait_for_room(other)
+
+    assert line.first_for_room() is other
+    assert line.topics() == ["unknown"]
+
+
+def test_records_of_a_topic_that_becomes_known_take_the_place_of_their_arrival() -> None:
+    line = Line()
+    records = [new_record("late" if number % 3 else "known") for number in range(9)]
+    for record in records:
+        if record.topic == "late":
+            line.wait_for_topic(record)
+        else:
+            line.wait_for_room(record)
+
+    admitted = line.admit("late", 1)
+
+    assert admitted == 6
+    assert line.topics() == []
+    assert all_for_room(line) == records
+
+
+def test_records_that_came_at_the_same_moment_keep_their_order() -> None:
+    line = Line()
+    records = [new_record("late", deadline=100.0) for _ in range(5)]
+    for record in records:
+        line.wait_for_topic(record)
+
+    line.admit("late", 1)
+
+    assert all_for_room(line) == records
+
+
+def test_a_partition_that_the_topic_has_not_yet_is_waited_for() -> None:
+    """Scenario 51."""
+    line = Line()
+    chosen, third, ninth, second = (new_record("t", partition) for partition in (ANY, 3, 9, 2))
+    for record in (chosen, third, ninth, second):
+        line.wait_for_topic(record)
+
+    assert line.admit("t", 3) == 2
+    assert line.topics() == ["t"]
+    assert line.admit("t", 3) == 0
+    assert line.admit("t", 4) == 1
+    assert line.admit("t", 10) == 1
+    assert line.topics() == []
+
+    assert all_for_room(line) == [chosen, third, ninth, second]
+
+
+def test_a_topic_that_nobody_waits_for_admits_nobody() -> None:
+    line = Line()
+    line.wait_for_topic(new_record("a"))
+
+    assert line.admit("b", 1) == 0
+    assert line.topics() == ["a"]
+
+
+def test_any_arrivals_and_admissions_keep_the_order() -> None:
+    order = random.Random(11)  # noqa: S311 - nothing is secret
+    line = Line()
+    arrived: list[WaitingRecord] = []
+    served: list[WaitingRecord] = []
+    known: set[str] = set()
+    for _ in range(300):
+        topic = order.choice("abcdef")
+        record = new_record(topic)
+        arrived.append(record)
+        if topic in known:
+            line.wait_for_room(record)
+        else:
+            line.wait_for_topic(record)
+        if order.random() < 0.05:
+            discovered = order.choice("abcdef")
+            known.add(discovered)
+            line.admit(discovered, 1)
+        if order.random() < 0.3 and line.first_for_room() is not None:
+            served.append(line.pop_for_room())
+    for topic in "abcdef":
+        line.admit(topic, 1)
+    served += all_for_room(line)
+
+    for topic in "abcdef":
+        assert [record for record in served if record.topic == topic] == [
+            record for record in arrived if record.topic == topic
+        ]
+    assert line.bytes == 0
+
+
+# Time.
+
+
+def test_the_next_deadline_is_that_of_whoever_has_waited_longest() -> None:
+    line = Line()
+    line.wait_for_room(new_record(deadline=30.0))
+    assert line.next_deadline() == 30.0
+    line.wait_for_topic(new_record("a", deadline=20.0))
+    line.wait_for_topic(new_record("b", deadline=40.0))
+    assert line.next_deadline() == 20.0
+    line.pop_topic("a")
+    assert line.next_deadline() == 30.0
+    line.pop_for_room()
+    assert line.next_deadline() == 40.0
+
+
+def test_who_has_waited_too_long_leaves_and_takes_the_bytes_along() -> None:
+    """Scenarios 6 and 7."""
+    line = Line()
+    early, late = new_record(size=10, deadline=20.0), new_record(size=20, deadline=30.0)
+    line.wait_for_room(early)
+    line.wait_for_room(late)
+
+    assert line.expire_for_room(19.9) == []
+    assert line.expire_for_room(20.0) == [early]
+    assert (len(line), line.bytes) == (1, 20)
+    assert line.first_for_room() is late
+    assert line.expire_for_room(100.0) == [late]
+    assert (len(line), line.bytes) == (0, 0)
+
+
+def test_who_has_waited_for_a_topic_too_long_leaves() -> None:
+    """Scenario 52."""
+    line = Line()
+    first, second = new_record("a", size=10, deadline=20.0), new_record("b", size=20, deadline=21.0)
+    third = new_record("a", size=30, deadline=30.0)
+    for record in (first, second, third):
+        line.wait_for_topic(record)
+
+    assert line.expire_for_topics(21.0) == [first, second]
+    assert line.topics() == ["a"]
+    assert line.bytes == 30
+    assert line.expire_for_topics(30.0) == [third]
+    assert (line.topics(), line.bytes) == ([], 0)
+
+
+def test_time_for_room_is_no_time_for_topics() -> None:
+    line = Line()
+    line.wait_for_room(new_record(deadline=20.0))
+    line.wait_for_topic(new_record("a", deadline=20.0))
+
+    assert len(line.expire_for_room(20.0)) == 1
+    assert len(line) == 1
+    assert len(line.expire_for_topics(20.0)) == 1
+
+
+# Giving up.
+
+
+@pytest.mark.parametrize("topic", ["a", "b"])
+def test_a_topic_of_no_use_gives_back_those_who_waited_for_it(topic: str) -> None:
+    line = Line()
+    records = [new_record("a", size=10), new_record("a", size=20)]
+    for record in records:
+        line.wait_for_topic(record)
+
+    assert line.pop_topic(topic) == (records if topic == "a" else [])
+    assert line.bytes == (0 if topic == "a" else 30)
+
+
+def test_everybody_leaves_when_the_producer_closes() -> None:
+    """Scenario 7: nobody is left behind, and no bytes are."""
+    line = Line()
+    room, topic, other = new_record(), new_record("a"), new_record("b")
+    line.wait_for_room(room)
+    line.wait_for_topic(topic)
+    line.wait_for_topic(other)
+    assert list(line.records()) == [room, topic, other]
+
+    everyone, waited_for_room = line.pop_all()
+
+    assert (everyone, waited_for_room) == ([room, topic, other], 1)
+    assert (len(line), line.bytes, line.topics()) == (0, 0, [])
+    assert line.first_for_room() is None

@@ -1,0 +1,176 @@
+"""Outcomes: every error code of a produce answer means one thing, and the thing that Kafka means."""
+
+from __future__ import annotations
+
+import pytest
+
+from aioproducer.core.outcome import IN_DOUBT, VERDICTS, Verdict, verdict_of
+from aioproducer.error_code import ErrorCode
+
+STALE_LEADER = frozenset(
+    {
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.LEADER_NOT_AVAILABLE,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.REPLICA_NOT_AVAILABLE,
+        ErrorCode.NETWORK_EXCEPTION,
+        ErrorCode.KAFKA_STORAGE_ERROR,
+        ErrorCode.LISTENER_NOT_FOUND,
+        ErrorCode.FENCED_LEADER_EPOCH,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        ErrorCode.INCONSISTENT_TOPIC_ID,
+    }
+)
+"""Retriable, and the leader has to be looked up again."""
+
+PASSING = STALE_LEADER | {
+    ErrorCode.CORRUPT_MESSAGE,
+    ErrorCode.REQUEST_TIMED_OUT,
+    ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
+    ErrorCode.COORDINATOR_NOT_AVAILABLE,
+    ErrorCode.NOT_COORDINATOR,
+    ErrorCode.NOT_ENOUGH_REPLICAS,
+    ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    ErrorCode.CONCURRENT_TRANSACTIONS,
+    ErrorCode.UNKNOWN_LEADER_EPOCH,
+    ErrorCode.THROTTLING_QUOTA_EXCEEDED,
+}
+"""The errors after which Kafka's own producer sends a batch again."""
+
+FOR_GOOD = frozenset(
+    {
+        ErrorCode.UNKNOWN_SERVER_ERROR,
+        ErrorCode.INVALID_TOPIC_EXCEPTION,
+        ErrorCode.RECORD_LIST_TOO_LARGE,
+        ErrorCode.INVALID_REQUIRED_ACKS,
+        ErrorCode.TOPIC_AUTHORIZATION_FAILED,
+        ErrorCode.INVALID_TIMESTAMP,
+        ErrorCode.INVALID_REQUEST,
+        ErrorCode.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        ErrorCode.POLICY_VIOLATION,
+        ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
+        ErrorCode.INVALID_RECORD,
+        ErrorCode.INVALID_TXN_STATE,
+        ErrorCode.TRANSACTION_ABORTABLE,
+    }
+)
+
+THE_END = frozenset(
+    {
+        ErrorCode.CLUSTER_AUTHORIZATION_FAILED,
+        ErrorCode.UNSUPPORTED_VERSION,
+        ErrorCode.INVALID_PRODUCER_ID_MAPPING,
+        ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        ErrorCode.PRODUCER_FENCED,
+    }
+)
+"""What no idempotent producer gets over."""
+
+OF_IDEMPOTENCE = {
+    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: Verdict.RETRY_IN_ORDER,
+    ErrorCode.UNKNOWN_PRODUCER_ID: Verdict.RETRY_IN_ORDER,
+    ErrorCode.INVALID_PRODUCER_EPOCH: Verdict.REFUSED_EPOCH,
+}
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+@pytest.mark.parametrize("code", list(ErrorCode))
+def test_every_code_has_its_verdict(code: ErrorCode, *, idempotent: bool) -> None:
+    assert VERDICTS[idempotent][code] is verdict_of(code, idempotent=idempotent)
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_what_has_to_do_with_success_and_size(*, idempotent: bool) -> None:
+    assert verdict_of(ErrorCode.NONE, idempotent=idempotent) is Verdict.IN_LOG
+    assert verdict_of(ErrorCode.MESSAGE_TOO_LARGE, idempotent=idempotent) is Verdict.SPLIT
+    duplicate = verdict_of(ErrorCode.DUPLICATE_SEQUENCE_NUMBER, idempotent=idempotent)
+    assert duplicate is Verdict.IN_LOG_SOMEWHERE
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+@pytest.mark.parametrize("code", sorted(PASSING))
+def test_15_what_passes_is_tried_again(code: ErrorCode, *, idempotent: bool) -> None:
+    assert verdict_of(code, idempotent=idempotent) is Verdict.RETRY
+
+
+@pytest.mark.parametrize("code", list(ErrorCode))
+def test_what_is_retriable_to_kafka_is_retriable_here_and_nothing_else(code: ErrorCode) -> None:
+    assert (verdict_of(code, idempotent=False) is Verdict.RETRY) == code.is_retriable
+    assert (verdict_of(code, idempotent=True) is Verdict.RETRY) == code.is_retriable
+
+
+@pytest.mark.parametrize("code", sorted(STALE_LEADER))
+def test_what_is_tried_again_elsewhere_has_the_leader_looked_up(code: ErrorCode) -> None:
+    assert code.is_stale_metadata
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+@pytest.mark.parametrize("code", sorted(FOR_GOOD))
+def test_what_does_not_pass_is_refused(code: ErrorCode, *, idempotent: bool) -> None:
+    assert verdict_of(code, idempotent=idempotent) is Verdict.REFUSED
+
+
+@pytest.mark.parametrize("code", sorted(THE_END))
+def test_what_ends_an_idempotent_producer_refuses_one_batch_of_another(code: ErrorCode) -> None:
+    assert verdict_of(code, idempotent=True) is Verdict.FATAL
+    assert verdict_of(code, idempotent=False) is Verdict.REFUSED
+
+
+@pytest.mark.parametrize(("code", "verdict"), OF_IDEMPOTENCE.items())
+def test_what_concerns_sequences_means_nothing_without_them(code: ErrorCode, verdict: Verdict) -> None:
+    assert verdict_of(code, idempotent=True) is verdict
+    assert verdict_of(code, idempotent=False) is Verdict.REFUSED
+
+
+def test_nothing_but_these_ends_a_producer_or_concerns_sequences() -> None:
+    verdicts = VERDICTS[True]
+    assert {code for code in ErrorCode if verdicts[code] is Verdict.FATAL} == THE_END
+    in_order = {code for code in ErrorCode if verdicts[code] in OF_IDEMPOTENCE.values()}
+    assert in_order == set(OF_IDEMPOTENCE)
+
+
+def test_a_code_that_is_not_known_yet_is_refused_and_in_doubt() -> None:
+    code = ErrorCode.of(9999)
+    assert VERDICTS[True][code] is Verdict.REFUSED
+    assert code in IN_DOUBT
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        # A leader that has stored the batch answers so when followers do not store it in time,
+        ErrorCode.REQUEST_TIMED_OUT,
+        ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+        # when it loses the leadership, its disk or the partition while it waits for them,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.FENCED_LEADER_EPOCH,
+        ErrorCode.KAFKA_STORAGE_ERROR,
+        ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode.UNKNOWN_TOPIC_ID,
+        # and when something goes wrong that nobody foresaw.
+        ErrorCode.NETWORK_EXCEPTION,
+        ErrorCode.UNKNOWN_SERVER_ERROR,
+    ],
+)
+def test_36_what_a_leader_may_say_after_it_stored_the_batch_leaves_it_in_doubt(code: ErrorCode) -> None:
+    assert code in IN_DOUBT
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        ErrorCode.CORRUPT_MESSAGE,
+        ErrorCode.NOT_ENOUGH_REPLICAS,
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.RECORD_LIST_TOO_LARGE,
+        ErrorCode.INVALID_RECORD,
+        ErrorCode.INVALID_TIMESTAMP,
+        ErrorCode.TOPIC_AUTHORIZATION_FAILED,
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode.UNKNOWN_PRODUCER_ID,
+        ErrorCode.INVALID_PRODUCER_EPOCH,
+        ErrorCode.THROTTLING_QUOTA_EXCEEDED,
+    ],
+)
+def test_what_is_checked_before_a_batch_is_stored_leaves_no_doubt(code: ErrorCode) -> None:
+    assert code not in IN_DOUBT

@@ -1,0 +1,193 @@
+"""Splitting: what is too large for the broker becomes smaller, in order, and no record is lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioproducer.core.producer_batch import NodeQueue, PartitionQueue, ProducerBatch
+from aioproducer.core.split import split_batch
+from aioproducer.delivery import BatchResult, Delivery, new_delivery
+from aioproducer.records.batch import RecordBatchBuilder, encode_headers
+from aioproducer.records.compression import Codec, compressor
+from tests.core.shell import records_of, values_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NOW = 1_700_000_000_000
+CREATED = 100.0
+AMPLE = 1 << 24
+
+values_of_any_size = st.lists(st.binary(max_size=300), min_size=2, max_size=40)
+
+
+def new_batch(
+    values: Sequence[bytes | None], codec: Codec = Codec.NONE
+) -> tuple[ProducerBatch, list[Delivery]]:
+    """Make a batch as it was sent, and the deliveries of its records."""
+    queue = PartitionQueue("orders", 3, NodeQueue(1))
+    builder = RecordBatchBuilder(AMPLE, NOW)
+    batch = ProducerBatch(queue, builder, BatchResult("orders", 3, None), CREATED, 1 << 26)
+    for index, value in enumerate(values):
+        builder.append(NOW + index, b"key-%d" % index, value, None)
+    batch.charged = builder.raw_size
+    if codec is not Codec.NONE:
+        builder.close(int(codec), compressor(codec))
+    sent(batch)
+    deliveries = [new_delivery(batch.result, index, NOW + index) for index in range(len(values))]
+    return batch, deliveries
+
+
+def sent(batch: ProducerBatch) -> ProducerBatch:
+    batch.builder.stamp(-1, -1, -1, transactional=False)
+    return batch
+
+
+def resolve(pieces: Sequence[ProducerBatch], base_offset: int) -> None:
+    for piece in pieces:
+        piece.result.resolve(piece.count, base_offset, -1)
+        base_offset += piece.count
+
+
+def test_the_pieces_hold_the_records_in_order_and_are_of_the_batch_size() -> None:
+    """Scenario 22."""
+    values = [b"%03d" % number * 30 for number in range(20)]
+    batch, _ = new_batch(values)
+
+    pieces = split_batch(batch, 500)
+
+    assert values_of(pieces) == values
+    assert len(pieces) > 3
+    assert all(piece.builder.raw_size <= 500 for piece in pieces)
+    assert all(piece.charged == piece.builder.raw_size == piece.size for piece in pieces)
+
+
+def test_each_delivery_gets_the_offset_of_its_own_record() -> None:
+    """Scenario 22."""
+    batch, deliveries = new_batch([b"v" * 90] * 20)
+
+    pieces = split_batch(batch, 500)
+    resolve(pieces, 1000)
+
+    assert [delivery.result().offset for delivery in deliveries] == list(range(1000, 1020))
+    assert [delivery.result().timestamp_ms for delivery in deliveries] == [NOW + i for i in range(20)]
+
+
+@pytest.mark.parametrize("codec", list(Codec))
+def test_keys_headers_nulls_and_timestamps_survive(codec: Codec) -> None:
+    """Scenario 22, compressed as it was sent."""
+    queue = PartitionQueue("orders", 3, NodeQueue(1))
+    builder = RecordBatchBuilder(AMPLE, NOW)
+    batch = ProducerBatch(queue, builder, BatchResult("orders", 3, None), CREATED, 0)
+    headers = encode_headers([("a", b"1"), ("b", None), ("a", b"")])
+    builder.append(NOW, None, None, headers)
+    builder.append(NOW - 5, b"", b"", None)
+    builder.append(NOW + 5, b"key", b"value" * 1000, None)
+    batch.charged = builder.raw_size
+    before = records_of(batch)
+    if codec is not Codec.NONE:
+        builder.close(int(codec), compressor(codec))
+    builder.stamp(7, 0, 0, transactional=False)
+
+    pieces = split_batch(batch, 1)
+
+    after = [record for piece in pieces for record in records_of(piece)]
+    assert [(r.timestamp_ms, r.key, r.value, r.headers) for r in after] == [
+        (r.timestamp_ms, r.key, r.value, r.headers) for r in before
+    ]
+    assert [piece.builder.codec for piece in pieces] == [0, 0, 0]
+
+
+def test_the_pieces_are_as_old_as_the_batch_and_have_made_as_many_attempts() -> None:
+    """Scenario 21."""
+    batch, _ = new_batch([b"v" * 90] * 4)
+    batch.attempts = 2
+
+    pieces = split_batch(batch, 300)
+
+    assert {piece.created for piece in pieces} == {CREATED}
+    assert {piece.attempts for piece in pieces} == {2}
+    assert {piece.split_of for piece in pieces} == {batch.builder.raw_size}
+    assert {piece.queue for piece in pieces} == {batch.queue}
+    serials = [piece.serial for piece in pieces]
+    assert serials == sorted(set(serials))
+    assert serials[0] >= batch.serial
+
+
+def test_a_record_that_is_larger_than_the_target_has_a_piece_of_its_own() -> None:
+    values = [b"a", b"v" * 5000, b"b", b"c"]
+    batch, _ = new_batch(values)
+
+    pieces = split_batch(batch, 200)
+
+    assert [values_of([piece]) for piece in pieces] == [[b"a"], [b"v" * 5000], [b"b", b"c"]]
+
+
+def test_a_piece_that_is_still_too_large_is_halved() -> None:
+    """Scenario 23."""
+    batch, _ = new_batch([b"v" * 90] * 16)
+    first, second = split_batch(batch, 1000)
+    sent(first)
+
+    halves = split_batch(first, 1000)
+
+    assert [piece.count for piece in (first, second)] == [9, 7]
+    assert [half.count for half in halves] == [4, 4, 1]
+    assert all(half.builder.raw_size <= first.builder.raw_size // 2 for half in halves)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 5000])
+def test_a_batch_that_is_no_larger_than_batch_size_is_halved(more: int) -> None:
+    """Scenario 23: the broker takes less than `batch_size`."""
+    batch, _ = new_batch([b"v" * 90] * 8)
+
+    pieces = split_batch(batch, batch.builder.raw_size + more)
+
+    assert len(pieces) > 1
+    assert sum(piece.count for piece in pieces) == 8
+
+
+@given(values_of_any_size, st.integers(1, 4000))
+def test_splitting_again_and_again_ends_with_single_records_and_every_delivery_right(
+    values: list[bytes], batch_size: int
+) -> None:
+    """Scenarios 22 and 23: the broker takes nothing but single records."""
+    batch, deliveries = new_batch(values)
+    done: list[ProducerBatch] = []
+    waiting = [batch]
+    rounds = 0
+
+    while waiting:
+        first = waiting.pop(0)
+        if first.count == 1:
+            done.append(first)
+        else:
+            waiting[:0] = map(sent, split_batch(first, batch_size))
+        rounds += 1
+        assert rounds <= 2 * len(values)
+
+    assert values_of(done) == values
+    serials = [piece.serial for piece in done]
+    assert serials == sorted(set(serials))
+    resolve(done, 50)
+    assert [delivery.result().offset for delivery in deliveries] == list(range(50, 50 + len(values)))
+
+
+def test_the_smallest_batch_that_can_be_split_is() -> None:
+    batch, _ = new_batch([None, None])
+
+    pieces = split_batch(batch, 1 << 20)
+
+    assert [piece.count for piece in pieces] == [1, 1]
+
+
+@pytest.mark.parametrize("maybe_written", [False, True])
+def test_the_pieces_may_be_written_if_the_batch_may_be(maybe_written: bool) -> None:  # noqa: FBT001 - a parameter
+    batch, _ = new_batch([b"a", b"b"])
+    batch.maybe_written = maybe_written
+
+    assert [piece.maybe_written for piece in split_batch(batch, 1)] == [maybe_written] * 2

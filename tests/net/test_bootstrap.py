@@ -1,0 +1,157 @@
+"""Finding the cluster, by addresses of which some are of no use."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from aioproducer import BootstrapError
+from aioproducer.protocol.metadata import MetadataResponse
+from aioproducer.testing import ApiKey, FakeCluster
+from tests.net.quick import quick, until
+from tests.net.traces import no_traces
+
+SOON = 5
+
+
+def _dead() -> str:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def _server(greeting: bytes) -> AsyncIterator[str]:
+    """Answer whatever comes with the same bytes; none is silence."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1_000):
+            writer.write(greeting)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1") as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def test_any_address_that_works_is_enough() -> None:
+    async with (
+        FakeCluster(topics={"orders": 1}) as cluster,
+        _server(b"") as silent,
+        _server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as stranger,
+    ):
+        for _ in range(5):
+            servers = [_dead(), silent, stranger, "no.such.name.invalid:9092", cluster.bootstrap]
+            async with no_traces():
+                started = time.monotonic()
+                async with quick(servers, request_timeout_ms=5_000) as producer:
+                    assert time.monotonic() - started < 3
+                    await producer.send("orders", b"1")
+
+
+async def test_an_error_names_every_address_and_its_cause() -> None:
+    async with _server(b"") as silent, _server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as stranger:
+        dead = _dead()
+        producer = quick([dead, silent, stranger], max_block_ms=600, request_timeout_ms=200)
+        started = time.monotonic()
+        async with no_traces():
+            with pytest.raises(BootstrapError, match="could be used within 0") as raised:
+                await producer.start()
+        assert 0.5 < time.monotonic() - started < 3
+        causes = raised.value.causes
+        assert set(causes) == {dead, silent, stranger}
+        assert "cannot connect" in str(causes[dead])
+        assert "HTTP server" in str(causes[stranger])
+        assert "did not" in str(causes[silent])
+        for address, cause in causes.items():
+            assert f"{address}: {cause}" in str(raised.value)
+
+
+async def test_an_address_that_is_given_twice_counts_once() -> None:
+    dead = _dead()
+    async with FakeCluster() as cluster:
+        producer = quick([dead, dead], max_block_ms=300)
+        starting = asyncio.create_task(producer.start())
+        with pytest.raises(BootstrapError) as raised:
+            await asyncio.wait_for(starting, SOON)
+        assert "cannot connect" in str(raised.value.causes[dead])
+        async with quick([dead, dead, cluster.bootstrap, cluster.bootstrap]) as producer:
+            assert producer.metrics()
+
+
+async def test_a_cluster_that_comes_up_late_is_found() -> None:
+    cluster = FakeCluster(topics={"orders": 1})
+    await cluster.start()
+    address = cluster.bootstrap
+    await cluster.stop()
+    producer = quick(address)
+    starting = asyncio.create_task(producer.start())
+    await asyncio.sleep(0.1)
+    assert not starting.done()
+    await cluster.start()
+    await asyncio.wait_for(starting, SOON)
+    assert (await producer.send("orders", b"1")).offset == 0
+    await producer.stop()
+    await cluster.stop()
+
+
+async def test_an_answer_that_names_no_broker_is_of_no_use() -> None:
+    async with FakeCluster() as cluster:
+        cluster.on(ApiKey.METADATA, times=None).rewrite(
+            lambda _answer: MetadataResponse(brokers=(), topics=())
+        )
+        producer = quick(cluster, max_block_ms=200)
+        with pytest.raises(BootstrapError, match="the answer names no broker"):
+            await producer.start()
+        cluster.heal()
+
+
+async def test_names_that_nobody_knows_end_the_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = 0
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        nonlocal tries
+        tries += 1
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    servers = ["a.test:1", "b.test:1"]
+    with pytest.raises(BootstrapError, match="Name or service not known"):
+        await asyncio.wait_for(quick(servers, max_block_ms=60_000).start(), SOON)
+    assert tries == 2
+    started = time.monotonic()
+    with pytest.raises(BootstrapError):
+        await quick(servers, max_block_ms=60_000, bootstrap_resolve_timeout_ms=200).start()
+    assert 0.2 <= time.monotonic() - started < SOON
+    assert tries > 4
+
+
+async def test_names_are_replaced_by_canonical_ones_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with FakeCluster() as cluster:
+        loop = asyncio.get_running_loop()
+        asked: list[str] = []
+        real = socket.getaddrinfo
+
+        def getaddrinfo(host: str, *arguments: Any, **options: Any) -> list[Any]:  # noqa: ANN401 - as socket has it
+            asked.append(host)
+            return real("127.0.0.1", *arguments, **options)
+
+        async def getnameinfo(_address: object, _flags: int = 0) -> tuple[str, str]:
+            return "canonical.test", "1"
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.setattr(loop, "getnameinfo", getnameinfo)
+        port = cluster.bootstrap.partition(":")[2]
+        servers = f"alias.test:{port}"
+        async with quick(servers, client_dns_lookup="resolve_canonical_bootstrap_servers_only"):
+            assert asked[:2] == ["alias.test", "canonical.test"]
+
+
+async def test_one_address_after_the_other_is_asked_and_all_connections_but_one_go() -> None:
+    async with FakeCluster(3) as cluster, no_traces(), quick(cluster):
+        await until(lambda: sum(map(cluster.connections, (1, 2, 3))) <= 1)

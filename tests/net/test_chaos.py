@@ -1,0 +1,126 @@
+"""Everything that can go wrong, at random: in the log is what was acknowledged, in order and once."""
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aioproducer import Delivery, Producer
+from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
+from tests.net.quick import quick
+
+if TYPE_CHECKING:
+    from aioproducer.options import AllOptions
+
+SOON = 10
+NODES = (1, 2, 3)
+PARTITIONS = 4
+RECORDS = 300
+
+PASSING = [
+    ErrorCode.NOT_LEADER_OR_FOLLOWER,
+    ErrorCode.NOT_ENOUGH_REPLICAS,
+    ErrorCode.REQUEST_TIMED_OUT,
+    ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+    ErrorCode.CORRUPT_MESSAGE,
+]
+WRITTEN = [ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, ErrorCode.REQUEST_TIMED_OUT]
+
+
+class _Chaos:
+    """Trouble for a cluster, by the seed of its dice."""
+
+    def __init__(self, cluster: FakeCluster, seed: int) -> None:
+        self._cluster = cluster
+        self._dice = random.Random(seed)  # noqa: S311 - reproducible is what it has to be
+
+    async def strike(self) -> None:
+        """Let something go wrong."""
+        dice, cluster = self._dice, self._cluster
+        api = dice.choice([ApiKey.PRODUCE, ApiKey.PRODUCE, ApiKey.PRODUCE, ApiKey.METADATA])
+        partition = dice.choice([None, dice.randrange(PARTITIONS)]) if api is ApiKey.PRODUCE else None
+        on = cluster.on(api, partition=partition, skip=dice.randrange(4), times=dice.randrange(1, 4))
+        stored = dice.random() < 0.5
+        match dice.randrange(10):
+            case 0:
+                on.disconnect(after_storing=stored)
+            case 1:
+                on.fall_silent(after_storing=stored)
+            case 2:
+                on.cut(dice.randrange(60))
+            case 3:
+                on.answer_bytes(dice.randbytes(dice.randrange(40)))
+            case 4:
+                on.answer(dice.choice(WRITTEN if stored else PASSING), after_storing=stored)
+            case 5:
+                on.leave_out()
+            case 6:
+                on.throttle(dice.randrange(30))
+            case 7:
+                on.delay(dice.random() / 50, after_storing=stored)
+            case 8:
+                cluster.move_leader("orders", dice.randrange(PARTITIONS), to=dice.choice(self._alive()))
+            case _:
+                await self._lose_a_node()
+
+    def _alive(self) -> list[int]:
+        return [node.node_id for node in self._cluster.topology.live_nodes()]
+
+    async def _lose_a_node(self) -> None:
+        for node in NODES:
+            await self._cluster.start_node(node)
+        if self._dice.random() < 0.7:
+            await self._cluster.stop_node(self._dice.choice(NODES))
+
+
+async def _produce(
+    cluster: FakeCluster, producer: Producer[Any, Any], seed: int
+) -> list[list[tuple[bytes, Delivery]]]:
+    """Produce while things go wrong, then let them go right until everything has ended."""
+    chaos = _Chaos(cluster, seed)
+    sent: list[list[tuple[bytes, Delivery]]] = [[] for _ in range(PARTITIONS)]
+    for number in range(RECORDS):
+        partition = number % PARTITIONS
+        value = b"%05d" % number * 4
+        sent[partition].append((value, producer.send("orders", value, partition=partition)))
+        await asyncio.sleep(0.0005)
+        if number % 15 == 0:
+            await chaos.strike()
+    cluster.heal()
+    for node in NODES:
+        await cluster.start_node(node)
+    async with asyncio.timeout(SOON):
+        await producer.flush()
+    return sent
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_with_time_enough_everything_is_in_the_log_in_order_and_once(seed: int) -> None:
+    async with FakeCluster(3, {"orders": PARTITIONS}) as cluster:
+        async with quick(cluster, batch_size=150, request_timeout_ms=100) as producer:
+            sent = await _produce(cluster, producer, seed)
+        for partition, deliveries in enumerate(sent):
+            records = cluster.records("orders", partition)
+            assert [record.value for record in records] == [value for value, _ in deliveries]
+            for record, (_, delivery) in zip(records, deliveries, strict=True):
+                assert delivery.result().offset in {record.offset, -1}
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_with_little_time_what_fails_tells_the_truth(seed: int) -> None:
+    async with FakeCluster(3, {"orders": PARTITIONS}) as cluster:
+        options: AllOptions = {"batch_size": 150, "request_timeout_ms": 60, "delivery_timeout_ms": 120}
+        async with quick(cluster, **options) as producer:
+            sent = await _produce(cluster, producer, seed)
+            async with asyncio.timeout(SOON):
+                for partition in range(PARTITIONS):
+                    await producer.send("orders", b"works again", partition=partition)
+        for partition, deliveries in enumerate(sent):
+            *values, last = [record.value for record in cluster.records("orders", partition)]
+            assert last == b"works again"
+            assert values == sorted(set(values), key=str)
+            for value, delivery in deliveries:
+                error = delivery.exception()
+                assert error is not None or value in values
+                assert error is None or error.may_be_written or value not in values

@@ -1,0 +1,202 @@
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import AsyncIterator
+from typing import Any, TypeAlias
+
+import pytest
+
+from aioproducer import BrokerConnectionError
+from aioproducer.net.transport import Transport, connect, resolve
+from tests.net.quick import until
+from tests.net.traces import cuts, no_traces
+
+SOON = 5
+
+Server: TypeAlias = tuple[int, list[asyncio.StreamWriter], list[asyncio.StreamReader]]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """Listen; give the port, and the ends of the connections that are made."""
+    writers: list[asyncio.StreamWriter] = []
+    readers: list[asyncio.StreamReader] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        readers.append(reader)
+        writers.append(writer)
+
+    async with await asyncio.start_server(accept, "127.0.0.1") as listening:
+        yield listening.sockets[0].getsockname()[1], writers, readers
+        for writer in writers:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+@pytest.fixture
+def dead_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+async def _connect(port: int, host: str = "127.0.0.1", timeout: float = SOON) -> Transport:
+    return await connect(host, port, timeout=timeout, send_buffer=-1, receive_buffer=-1)
+
+
+def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, str, int]) -> None:
+    def getaddrinfo(*_arguments: object, **_options: object) -> list[Any]:
+        return [(family, socket.SOCK_STREAM, 6, "", (host, port)) for family, host, port in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+async def test_bytes_go_and_come(server: Server) -> None:
+    port, writers, readers = server
+    transport = await _connect(port)
+    await until(lambda: writers)
+    received: list[bytes] = []
+    lost: list[Exception | None] = []
+    transport.attach(received.append, lambda: None, lost.append)
+    transport.write([b"one", memoryview(b"two"), bytearray(b"three")])
+    assert await readers[0].readexactly(11) == b"onetwothree"
+    writers[0].write(b"answer")
+    await until(lambda: received == [b"answer"])
+    writers[0].close()
+    await until(lambda: lost == [None])
+    transport.abort()
+
+
+async def test_what_comes_before_anybody_is_attached_is_kept(server: Server) -> None:
+    port, writers, _ = server
+    transport = await _connect(port)
+    await until(lambda: writers)
+    writers[0].write(b"early")
+    writers[0].close()
+    await until(lambda: transport._loss)  # noqa: SLF001 - nobody else is told yet
+    heard: list[object] = []
+    transport.attach(heard.append, lambda: None, lambda error: heard.append(("lost", error)))
+    assert heard == [b"early", ("lost", None)]
+
+
+async def test_after_abort_nobody_is_told(server: Server) -> None:
+    port, writers, _ = server
+    async with no_traces():
+        transport = await _connect(port)
+        await until(lambda: writers)
+        heard: list[object] = []
+        transport.attach(heard.append, lambda: heard.append("writable"), heard.append)
+        transport.abort()
+        transport.abort()
+        writers[0].close()
+        await until(writers[0].is_closing)
+    assert heard == []
+
+
+async def test_a_peer_that_does_not_read_is_noticed(server: Server) -> None:
+    port, writers, readers = server
+    transport = await _connect(port)
+    await until(lambda: writers)
+    writable: list[bool] = []
+    transport.attach(lambda _data: None, lambda: writable.append(True), lambda _error: None)
+    assert transport.can_write
+    size = 0
+    while transport.can_write:
+        transport.write([bytes(1_000_000)])
+        size += 1_000_000
+    assert not writable
+    while size:
+        size -= len(await readers[0].read(1_000_000))
+    await until(lambda: writable and transport.can_write)
+    transport.abort()
+
+
+async def test_the_socket_is_configured(server: Server) -> None:
+    port, _, _ = server
+    transport = await connect("localhost", port, timeout=SOON, send_buffer=20_000, receive_buffer=30_000)
+    sock = transport._transport.get_extra_info("socket")  # type: ignore[union-attr] # noqa: SLF001 - the insides
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert 20_000 <= sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 40_000
+    assert 30_000 <= sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) <= 60_000
+    transport.abort()
+
+
+async def test_all_addresses_of_a_name_are_tried(
+    server: Server, dead_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, writers, _ = server
+    _resolves_to(monkeypatch, (socket.AF_INET, "127.0.0.1", dead_port), (socket.AF_INET, "127.0.0.1", port))
+    transport = await _connect(9092, "kafka.test")
+    await until(lambda: writers)
+    transport.abort()
+
+
+async def test_an_error_names_every_address_and_what_is_wrong_with_it(
+    dead_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    connects = loop.sock_connect
+
+    async def hang(sock: socket.socket, address: Any) -> None:  # noqa: ANN401 - as asyncio has it
+        if address[0] == "127.0.0.9":
+            await asyncio.Event().wait()
+        await connects(sock, address)
+
+    real = socket.socket
+
+    def without_ipv6(family: int, *arguments: Any) -> socket.socket:  # noqa: ANN401 - as socket has it
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(family, *arguments)
+
+    monkeypatch.setattr(loop, "sock_connect", hang)
+    monkeypatch.setattr("aioproducer.net.transport.socket.socket", without_ipv6)
+    _resolves_to(
+        monkeypatch,
+        (socket.AF_INET6, "::1", dead_port),
+        (socket.AF_INET, "127.0.0.9", dead_port),
+        (socket.AF_INET, "127.0.0.1", dead_port),
+    )
+    async with no_traces():
+        with pytest.raises(BrokerConnectionError) as raised:
+            await _connect(9092, "kafka.test", 0.05)
+    message = str(raised.value)
+    assert message.startswith("cannot connect to kafka.test:9092 (::1: ")
+    assert "not supported" in message
+    assert "127.0.0.9: no connection within 0.1 s" in message
+    assert "127.0.0.1: " in message
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 70 + ".test", "\ud800.test", ""])
+async def test_a_name_that_is_none_is_an_error_like_others(name: str) -> None:
+    if name:
+        with pytest.raises(BrokerConnectionError, match="cannot be resolved"):
+            await resolve(name, 9092)
+    else:
+        assert await resolve("127.0.0.1", 9092)
+
+
+async def test_a_name_that_cannot_be_resolved_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with pytest.raises(BrokerConnectionError, match=r"'kafka\.test' cannot be resolved") as raised:
+        await resolve("kafka.test", 9092)
+    assert isinstance(raised.value.__cause__, socket.gaierror)
+
+
+async def test_connecting_leaves_nothing_behind_when_it_is_cancelled(server: Server) -> None:
+    port, _, readers = server
+
+    async def connect_and_abort() -> None:
+        (await _connect(port)).abort()
+
+    for cut in cuts():
+        await cut.run(connect_and_abort())
+    for reader in readers:
+        async with asyncio.timeout(SOON):
+            assert await reader.read() == b""

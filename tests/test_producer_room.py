@@ -1,0 +1,173 @@
+"""What happens when records come faster than they go: the buffer, the line before it, `drain`."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from aioproducer import BufferExhaustedError, Delivery, Producer
+from aioproducer.testing import ApiKey, FakeCluster
+from tests.net.quick import drained, quick, turns, until
+
+SOON = 5
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[FakeCluster]:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        yield cluster
+
+
+def _send_until_refused(producer: Producer[Any, Any]) -> list[Delivery]:
+    deliveries: list[Delivery] = []
+    try:
+        while len(deliveries) < 10_000:
+            deliveries.append(producer.send("orders", bytes(1_000)))
+    except BufferExhaustedError as error:
+        assert "wait in line; await drain() between sends" in str(error)  # noqa: PT017 - the loop counts too
+        return deliveries
+    pytest.fail("nobody refused a record")
+
+
+def _values(cluster: FakeCluster) -> list[bytes | None]:
+    return [record.value for record in cluster.records("orders")]
+
+
+async def test_what_finds_no_room_waits_in_line_and_goes_in_order(cluster: FakeCluster) -> None:
+    async with quick(cluster, buffer_memory=5_000, batch_size=1_000) as producer:
+        await producer.send("orders", b"first")
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        deliveries = [producer.send("orders", b"%03d" % number * 100) for number in range(20)]
+        await held.hit()
+        assert producer.metrics()["producer-metrics"]["waiting-threads"] > 0
+        held.release()
+        offsets = [(await delivery).offset for delivery in deliveries]
+    assert offsets == list(range(1, 21))
+    assert _values(cluster)[1:] == [b"%03d" % number * 100 for number in range(20)]
+
+
+async def test_a_record_of_another_topic_does_not_jump_the_line(cluster: FakeCluster) -> None:
+    cluster.create_topic("audit")
+    async with quick(cluster, buffer_memory=3_000) as producer:
+        await asyncio.gather(producer.send("orders", b"").future(), producer.send("audit", b"").future())
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        filling = producer.send("orders", bytes(2_500))
+        await held.hit()
+        large = producer.send("orders", bytes(2_000))
+        small = producer.send("audit", b"small")
+        finished: list[str] = []
+        large.add_done_callback(lambda _delivery: finished.append("large"))
+        small.add_done_callback(lambda _delivery: finished.append("small"))
+        await turns()
+        assert not small.done()
+        held.release()
+        await asyncio.gather(filling.future(), large.future(), small.future())
+        await until(lambda: len(finished) == 2)
+
+
+async def test_who_waits_in_line_too_long_is_told(cluster: FakeCluster) -> None:
+    async with quick(cluster, buffer_memory=1_000, max_block_ms=50) as producer:
+        await producer.send("orders", b"")
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        accepted = producer.send("orders", bytes(800))
+        await held.hit()
+        in_line = producer.send("orders", bytes(800))
+        with pytest.raises(
+            BufferExhaustedError, match=r"within max_block_ms \(50\).* of 1000 bytes"
+        ) as raised:
+            await asyncio.wait_for(in_line, SOON)
+        assert not raised.value.may_be_written
+        assert not accepted.done()
+        assert producer.metrics()["producer-metrics"]["buffer-exhausted-total"] == 1
+        held.release()
+        assert (await accepted).offset == 1
+        assert (await producer.send("orders", bytes(800))).offset == 2
+
+
+async def test_a_loop_that_never_awaits_is_told_at_once(cluster: FakeCluster) -> None:
+    async with quick(cluster, buffer_memory=100_000) as producer:
+        deliveries = _send_until_refused(producer)
+        assert 90 < len(deliveries) < 200
+        await producer.flush()
+        assert all(delivery.exception() is None for delivery in deliveries)
+    assert len(_values(cluster)) == len(deliveries)
+
+
+async def test_a_cancelled_waiter_leaves_its_record_in_line(cluster: FakeCluster) -> None:
+    async with quick(cluster, buffer_memory=1_000) as producer:
+        await producer.send("orders", b"")
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        producer.send("orders", bytes(800))
+        in_line = producer.send("orders", b"x" * 800)
+        await held.hit()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(in_line, 0.01)
+        waiting = asyncio.ensure_future(in_line.future())
+        waiting.cancel()
+        held.release()
+        await producer.flush()
+        assert in_line.result().offset == 2
+
+
+async def test_drain_waits_until_less_than_half_is_in_use(cluster: FakeCluster) -> None:
+    async with quick(cluster, buffer_memory=10_000, batch_size=1_000, max_request_size=1_200) as producer:
+        await producer.send("orders", b"")
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        for _ in range(8):
+            producer.send("orders", bytes(1_000))
+        draining = asyncio.ensure_future(drained(producer))
+        await held.hit()
+        await turns()
+        assert not draining.done()
+        held.release()
+        await asyncio.wait_for(draining, SOON)
+        figures = producer.metrics()["producer-metrics"]
+        assert figures["buffer-available-bytes"] > 5_000
+
+
+async def test_a_loop_that_drains_is_never_refused_and_lets_others_run(cluster: FakeCluster) -> None:
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    async with quick(cluster, buffer_memory=200_000, linger_ms=5, batch_size=16_000) as producer:
+        ticking = asyncio.create_task(tick())
+        for number in range(5_000):
+            producer.send("orders", b"%d" % number * 100)
+            await producer.drain()
+        await producer.flush()
+        ticking.cancel()
+    assert _values(cluster) == [b"%d" % number * 100 for number in range(5_000)]
+    assert ticks > 5
+
+
+async def test_drain_gives_way_every_few_milliseconds_where_there_is_room(cluster: FakeCluster) -> None:
+    async with quick(cluster) as producer:
+        turned = asyncio.Event()
+        await producer.drain()
+        asyncio.get_running_loop().call_soon(turned.set)
+        ends = time.monotonic() + 1
+        while not turned.is_set() and time.monotonic() < ends:
+            await producer.drain()
+        assert turned.is_set()
+
+
+async def test_records_that_wait_for_a_topic_are_bounded_too(cluster: FakeCluster) -> None:
+    held = cluster.on(ApiKey.METADATA, skip=1, times=None).hold()
+    async with quick(cluster, buffer_memory=10_000) as producer:
+        deliveries = _send_until_refused(producer)
+        assert len(deliveries) == 9
+        draining = asyncio.ensure_future(drained(producer))
+        await turns()
+        assert not draining.done()
+        held.release()
+        cluster.heal()
+        await asyncio.wait_for(draining, SOON)
+        await producer.flush()
+        assert [delivery.result().offset for delivery in deliveries] == list(range(9))
