@@ -204,7 +204,7 @@ async def test_another_loop_is_refused_while_the_record_is_pending() -> None:
     _, (delivery,) = new_batch(1)
 
     def elsewhere() -> None:
-        asyncio.run(waited(delivery))
+        asyncio.run(asyncio.wait_for(waited(delivery), PATIENCE))
 
     with pytest.raises(WrongLoopError, match="another event loop"):
         await asyncio.to_thread(elsewhere)
@@ -496,6 +496,25 @@ async def test_settled_of_what_was_split_before_waits_for_the_pieces() -> None:
     await turn()
     assert not waiting.done()
     back.resolve(1, 1, -1)
+    await turn()
+
+    assert waiting.done()
+
+
+async def test_settled_of_what_was_split_twice_before_waits_for_every_piece() -> None:
+    result, _ = new_batch(3)
+    front, back, middle, end = (new_result() for _ in range(4))
+    result.split([(0, front), (1, back)])
+    back.split([(0, middle), (1, end)])
+    front.resolve(1, 0, -1)
+
+    waiting = result.settled()
+    await turn()
+    assert not waiting.done()
+    end.resolve(1, 2, -1)
+    await turn()
+    assert not waiting.done()
+    middle.resolve(1, 1, -1)
     await turn()
 
     assert waiting.done()

@@ -61,7 +61,7 @@ cdef class Accumulator:
     )
     cpdef Delivery append(self, topic, value, key, partition, timestamp_ms, headers)
 
-    @cython.locals(sticky=StickyPartitioner, queue=PartitionQueue, batch=ProducerBatch)
+    @cython.locals(left=Py_ssize_t, sticky=StickyPartitioner, queue=PartitionQueue, batch=ProducerBatch)
     cdef PartitionQueue _queue_for(self, TopicQueue topic_queue, Py_ssize_t index, Py_ssize_t size)
 
     @cython.locals(batch=ProducerBatch, builder=RecordBatchBuilder, taken=Py_ssize_t)

@@ -210,8 +210,14 @@ class Accumulator:
             if batch is not None and batch.builder.raw_size + size - _header_size <= batch.builder.limit:
                 sticky.produced += size - _header_size
                 return queue
+        left = sticky.current
         index = sticky.place(size - _header_size, self.clock())
         sticky.produced += size - _header_size
+        if left not in (_sticky, index):
+            # Nothing more fits into what is left behind, so it need not linger.
+            queue = topic_queue.partitions[left]
+            if queue.open is not None:
+                self._close(queue)
         return topic_queue.partitions[index]
 
     def _put(
@@ -442,7 +448,7 @@ class Accumulator:
         for piece in pieces:
             self.used += piece.charged
             self.incomplete[piece] = None
-        batch.queue.closed.extendleft(reversed(pieces))
+            batch.queue.put_back(piece)
         in_order = sorted(self.incomplete, key=_created)
         self.incomplete = OrderedDict.fromkeys(in_order)
         self.enlist(batch.queue)
@@ -496,8 +502,10 @@ class Accumulator:
 
     def admit(self, topic: str) -> None:
         """Put the records that wait for a topic, as far as it has their partition, in line for room."""
-        topic_queue = self.topics[topic]
-        self.waiting += self.line.admit(topic, topic_queue.count)
+        admitted = self.line.admit(topic, self.topics[topic].count)
+        self.waiting += admitted
+        if admitted and self.waiting == admitted:
+            self.wake_all()
 
     def set_leader(self, topic: str, partition: int, node_id: int, leader_epoch: int) -> None:
         """Take note of who leads a partition."""

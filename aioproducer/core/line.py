@@ -52,9 +52,13 @@ class Line:
         self._for_room.append(record)
 
     def wait_for_topic(self, record: WaitingRecord) -> None:
-        """Put a record at the end of its topic's line."""
+        """Put a record in its topic's line: at the end, but before those who came later than it."""
         self.bytes += record.size
-        self._for_topic.setdefault(record.topic, deque()).append(record)
+        waiting = self._for_topic.setdefault(record.topic, deque())
+        position = len(waiting)
+        while position and waiting[position - 1].deadline > record.deadline:
+            position -= 1
+        waiting.insert(position, record)
 
     def first_for_room(self) -> WaitingRecord | None:
         """Return the record whose turn it is, None if nobody waits for room."""

@@ -154,7 +154,9 @@ class StickyPartitioner:
             self.turn += 1
             if self.partitions[partition].node.node_id != NO_LEADER:
                 return partition
-        return self.turn % self.count
+        partition = self.turn % self.count
+        self.turn += 1
+        return partition
 
     def _draw(self, now: float) -> int:
         if not self.adaptive or self.count > WEIGHED:

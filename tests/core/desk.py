@@ -65,10 +65,11 @@ class Desk:
         self.sequencer = Sequencer()
         self.sequencer.adopt(PRODUCER_ID, 0)
         self.ordering: Ordering = self.sequencer if idempotent else Unnumbered(in_flight)
+        self.metrics = ProducerMetrics(self.now)
         self.settlement = Settlement(
             self.accumulator,
             self.ordering,
-            ProducerMetrics(self.now),
+            self.metrics,
             Backoff(BACKOFF, 1.0, lambda: 0.5),
             idempotent=idempotent,
             retries=retries,
@@ -105,7 +106,7 @@ class Desk:
         return self.accumulator.drain(node, self.now, MAX_REQUEST, self.ordering.may_send)
 
     def write(self, batch: ProducerBatch) -> RecordBatch:
-        """Number a batch and return what goes on the wire."""
+        """Give a batch its number and return what goes on the wire."""
         self.ordering.assign(batch)
         stamped = batch.builder.stamp(
             batch.producer_id, batch.producer_epoch, batch.sequence, transactional=False
@@ -161,6 +162,10 @@ class Desk:
     def expire(self) -> None:
         """Fail what is older than the delivery timeout."""
         self.settlement.expire(self.now)
+
+    def figure(self, name: str) -> float:
+        """Return one of the producer's metrics."""
+        return self.metrics.snapshot(self.now, {})["producer-metrics"][name]
 
     def assert_nothing_left(self) -> None:
         """See that all memory is free, and nothing waits or is kept."""

@@ -227,7 +227,6 @@ def test_a_full_batch_goes_out_at_once() -> None:
     assert second == []
 
 
-@pytest.mark.xfail(strict=True, reason="a batch that the sticky partitioner leaves full stays open")
 def test_a_full_batch_without_keys_goes_out_at_once() -> None:
     """Scenario 2: the record that finds no room in it goes to another partition."""
     shell = Shell(batch_size=HEADER_SIZE + 3 * TAKEN + 5)
@@ -284,7 +283,6 @@ def test_memory_pressure_makes_every_batch_sendable_at_once() -> None:
     assert len(shell.drain()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="admit does not wake the nodes, so what fills the buffer lingers on")
 def test_memory_pressure_by_records_of_a_topic_that_became_known_is_pressure_too() -> None:
     """Scenario 8."""
     shell = full_shell()
@@ -971,9 +969,6 @@ def test_a_record_whose_partition_is_gone_when_its_turn_comes_waits_for_it() -> 
     assert values_of(shell.drain()) == [b"w"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="who goes back from the line for room stands behind those who came later"
-)
 def test_a_record_whose_partition_is_gone_for_a_while_is_not_overtaken() -> None:
     shell = full_shell()
     shell.append(b"first", partition=2)
@@ -1363,7 +1358,6 @@ def test_the_pieces_expire_when_the_batch_would_have() -> None:
     assert [one.created for one in shell.accumulator.incomplete] == [START, START, START + LINGER + 10]
 
 
-@pytest.mark.xfail(strict=True, reason="replace puts the pieces before batches that are older than theirs")
 def test_the_pieces_do_not_overtake_an_older_batch_that_came_back_before() -> None:
     """Scenario 22: the first of two in flight is to be tried again, the second is too large."""
     shell = Shell()
@@ -1377,7 +1371,6 @@ def test_the_pieces_do_not_overtake_an_older_batch_that_came_back_before() -> No
     assert values_of(shell.drain_all()) == [b"older", b"a", b"b"]
 
 
-@pytest.mark.xfail(strict=True, reason="replace puts the pieces before batches that are older than theirs")
 def test_the_pieces_of_two_batches_that_were_too_large_keep_their_order() -> None:
     """Scenario 22: both were in flight, and are answered one after the other."""
     shell = Shell()

@@ -145,7 +145,6 @@ def test_round_robin_chooses_a_partition_even_if_none_has_a_leader() -> None:
     assert sticky.next_in_turn() in range(3)
 
 
-@pytest.mark.xfail(strict=True, reason="next_in_turn does not move on where no partition has a leader")
 def test_round_robin_goes_on_taking_turns_where_no_partition_has_a_leader() -> None:
     sticky = new_topic(0, 0, 0, leaderless=(0, 1, 2))
 

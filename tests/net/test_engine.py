@@ -46,13 +46,13 @@ async def test_cancelling_stop_anywhere_leaves_nothing_behind(cluster: FakeClust
 
 
 async def test_a_cancelled_stop_waits_no_longer_for_a_silent_broker(cluster: FakeCluster) -> None:
-    cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     for cut in cuts():
+        silent = cluster.on(ApiKey.PRODUCE).fall_silent()
         async with no_traces():
             producer = quick(cluster, request_timeout_ms=5_000)
             await producer.start()
             delivery = producer.send("orders", b"1")
-            await turns(20)
+            await silent.hit()
             stopping = asyncio.create_task(producer.stop(1))
             await cut.run(producer.stop())
             await stopping

@@ -1,0 +1,756 @@
+"""Settlement: what becomes of a batch by what is said of it, what is lost, and time."""
+
+from __future__ import annotations
+
+import pytest
+
+from aioproducer.core.producer_batch import NO_LEADER
+from aioproducer.core.settlement import no_answer
+from aioproducer.error_code import ErrorCode
+from aioproducer.errors import (
+    AuthorizationError,
+    BatchRefusedError,
+    BrokerConnectionError,
+    BrokerError,
+    DeliveryTimeoutError,
+    InvalidRecordError,
+    InvalidTopicError,
+    ProducerClosedError,
+    ProducerError,
+    RecordTooLargeError,
+    UnsupportedVersionError,
+)
+from tests.core.desk import BACKOFF, DELIVERY_TIMEOUT, OTHER, TOPIC, Desk, numbers
+from tests.core.test_outcome import PASSING, STALE_LEADER
+
+ROOMY = 1000
+"""A `batch_size` for a handful of records."""
+
+
+def test_a_stored_batch_tells_every_record_its_offset_and_leaves_nothing_behind() -> None:
+    desk = Desk(batch_size=ROOMY)
+    deliveries = desk.send_some(3)
+
+    desk.answer(desk.take_one(), offset=70)
+
+    assert [delivery.result().offset for delivery in deliveries] == [70, 71, 72]
+    desk.assert_nothing_left()
+
+
+@pytest.mark.parametrize("code", sorted(PASSING))
+def test_15_a_batch_is_sent_again_after_a_backoff_that_grows(code: ErrorCode) -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    batch = desk.take_one()
+    for doubled in (1, 2, 4):
+        desk.answer(batch, code)
+        desk.wait(BACKOFF * doubled * 0.99)
+        assert desk.take() == []
+        desk.wait(BACKOFF * doubled * 0.02)
+        assert desk.take_one() is batch
+
+    desk.answer(batch, offset=5)
+
+    assert (delivery.result().offset, batch.attempts) == (5, 3)
+    assert desk.refreshes == (3 if code in STALE_LEADER else 0)
+    desk.assert_nothing_left()
+
+
+def test_15_a_batch_whose_connection_is_lost_is_sent_again_after_a_backoff() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    batch = desk.take_one()
+    desk.lose(batch)
+    assert desk.take() == []
+    assert desk.refreshes == 1
+
+    desk.wait(BACKOFF * 1.01)
+    assert desk.take_one() is batch
+    desk.answer(batch, offset=5)
+
+    assert delivery.result().offset == 5
+
+
+@pytest.mark.parametrize("answer_first", [True, False])
+def test_16_a_new_leader_is_tried_without_backoff(*, answer_first: bool) -> None:
+    desk = Desk()
+    desk.send_some(1)
+    batch = desk.take_one()
+    if answer_first:
+        desk.answer(batch, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        desk.lead(OTHER, 2)
+    else:
+        desk.lead(OTHER, 2)
+        desk.answer(batch, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+
+    assert desk.take_one(OTHER) is batch
+
+
+@pytest.mark.parametrize("retries", [0, 1, 3])
+def test_17_when_the_retries_are_used_up_the_record_gets_the_last_error(retries: int) -> None:
+    desk = Desk(idempotent=False, retries=retries)
+    (delivery,) = desk.send_some(1)
+    for _ in range(retries + 1):
+        desk.answer(desk.take_one(), ErrorCode.NOT_ENOUGH_REPLICAS)
+        desk.wait()
+
+    error = delivery.exception()
+
+    assert isinstance(error, BrokerError)
+    assert error.code is ErrorCode.NOT_ENOUGH_REPLICAS
+    assert not error.may_be_written
+    desk.assert_nothing_left()
+
+
+@pytest.mark.parametrize("code", [ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_LEADER_OR_FOLLOWER])
+def test_17_it_says_whether_the_record_may_be_in_the_log(code: ErrorCode) -> None:
+    desk = Desk(retries=1)
+    (delivery,) = desk.send_some(1)
+    desk.answer(desk.take_one(), code)
+    desk.wait()
+    desk.answer(desk.take_one(), ErrorCode.NOT_ENOUGH_REPLICAS)
+
+    error = delivery.exception()
+
+    assert isinstance(error, BrokerError)
+    assert (error.code, error.may_be_written) == (ErrorCode.NOT_ENOUGH_REPLICAS, True)
+
+
+def test_18_a_batch_that_cannot_be_sent_expires_and_says_why() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    error = delivery.exception()
+
+    assert isinstance(error, DeliveryTimeoutError)
+    assert (error.topic, error.partition, error.may_be_written) == (TOPIC, 0, False)
+    assert "no attempt was made: broker 1" in str(error)
+    desk.assert_nothing_left()
+
+
+def test_18_a_batch_without_a_leader_expires_in_the_queue_and_others_do_not() -> None:
+    desk = Desk()
+    desk.lead(NO_LEADER, 2)
+    (delivery,) = desk.send_some(1)
+    desk.wait(DELIVERY_TIMEOUT - 1)
+    (younger,) = desk.send_some(1)
+    desk.expire()
+    assert not delivery.done()
+
+    desk.wait(1)
+    desk.expire()
+
+    assert "the partition has no leader" in str(delivery.exception())
+    assert not younger.done()
+
+
+def test_18_the_last_failure_is_told_with_the_expiry() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    desk.answer(desk.take_one(), ErrorCode.NOT_ENOUGH_REPLICAS)
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    error = delivery.exception()
+
+    assert isinstance(error, DeliveryTimeoutError)
+    assert isinstance(error.__cause__, BrokerError)
+    assert error.__cause__.code is ErrorCode.NOT_ENOUGH_REPLICAS
+    assert "1 attempts failed" in str(error)
+    assert not error.may_be_written
+
+
+def test_19_a_batch_on_the_wire_expires_and_its_memory_is_free_when_it_is_answered() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    batch = desk.take_one()
+    used = desk.accumulator.used
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    error = delivery.exception()
+    assert isinstance(error, DeliveryTimeoutError)
+    assert error.may_be_written
+    assert (desk.accumulator.used, desk.queue().unsettled) == (used, [batch])
+
+    desk.answer(batch, offset=3)
+
+    assert isinstance(delivery.exception(), DeliveryTimeoutError)
+    desk.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        ErrorCode.NOT_ENOUGH_REPLICAS,
+        ErrorCode.REQUEST_TIMED_OUT,
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.INVALID_RECORD,
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode.INVALID_PRODUCER_EPOCH,
+        ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
+        None,
+    ],
+)
+def test_20_a_late_answer_for_an_expired_batch_changes_nothing(code: ErrorCode | None) -> None:
+    desk = Desk(batch_size=ROOMY)
+    desk.deliver()
+    deliveries = desk.send_some(2)
+    batch = desk.take_one()
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    if code is None:
+        desk.lose(batch)
+    else:
+        desk.answer(batch, code)
+    desk.wait()
+
+    assert desk.take() == []
+    assert all(isinstance(delivery.exception(), DeliveryTimeoutError) for delivery in deliveries)
+    assert desk.figure("record-error-total") == 2
+    assert desk.figure("record-retry-total") == desk.figure("batch-split-total") == 0
+    desk.assert_nothing_left()
+
+
+def test_20_an_expired_batch_that_is_still_being_compressed_is_not_written() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    (batch,) = desk.drain()
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    desk.settlement.unsent(batch, None, desk.now)
+
+    desk.assert_nothing_left()
+    desk.send_some(1)
+    assert numbers([desk.take_one()]) == [(0, 1)]
+
+
+def test_21_the_delivery_timeout_runs_from_the_first_record_through_retries_and_splits() -> None:
+    desk = Desk(batch_size=ROOMY)
+    deliveries = desk.send(b"x" * 60, b"y" * 60)
+    batch = desk.take_one()
+    desk.wait(20)
+    desk.answer(batch, ErrorCode.NOT_ENOUGH_REPLICAS)
+    desk.wait()
+    desk.answer(desk.take_one(), ErrorCode.MESSAGE_TOO_LARGE)
+    desk.wait(8)
+    desk.expire()
+    assert not any(delivery.done() for delivery in deliveries)
+
+    desk.wait(1)
+    desk.expire()
+
+    assert all(isinstance(delivery.exception(), DeliveryTimeoutError) for delivery in deliveries)
+    desk.assert_nothing_left()
+
+
+def test_21_a_failure_past_the_delivery_timeout_is_the_last() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    batch = desk.take_one()
+    desk.wait(DELIVERY_TIMEOUT)
+
+    desk.answer(batch, ErrorCode.NOT_ENOUGH_REPLICAS)
+
+    assert delivery.done()
+    desk.assert_nothing_left()
+
+
+def test_22_a_batch_that_is_too_large_is_split_and_each_record_gets_its_offset() -> None:
+    desk = Desk(batch_size=200)
+    deliveries = desk.send(*(b"x" * 60 for _ in range(2)))
+    used = desk.accumulator.used
+    desk.answer(desk.take_one(), ErrorCode.MESSAGE_TOO_LARGE)
+    assert desk.accumulator.used == used + 61
+
+    for offset in (40, 41):
+        piece = desk.take_one()
+        assert (piece.count, piece.attempts) == (1, 0)
+        desk.answer(piece, offset=offset)
+
+    assert [delivery.result().offset for delivery in deliveries] == [40, 41]
+    desk.assert_nothing_left()
+
+
+def test_22_a_batch_that_came_back_before_goes_before_the_pieces() -> None:
+    desk = Desk(batch_size=150)
+    desk.deliver()
+    desk.send(*(b"x" * 25 for _ in range(4)))
+    older, too_large = desk.take()
+    desk.answer(older, ErrorCode.NOT_ENOUGH_REPLICAS)
+    desk.answer(too_large, ErrorCode.MESSAGE_TOO_LARGE)
+    desk.wait()
+
+    assert desk.take_one() is older
+    desk.answer(older, offset=1)
+    assert desk.take_one().count == 1
+
+
+def test_22_a_lost_batch_that_turns_out_too_large_leaves_its_pieces_in_doubt() -> None:
+    desk = Desk(batch_size=150)
+    desk.deliver()
+    first, _ = desk.send(*(b"x" * 25 for _ in range(2)))
+    desk.lose(desk.take_one())
+    desk.wait()
+    desk.answer(desk.take_one(), ErrorCode.MESSAGE_TOO_LARGE)
+
+    desk.answer(desk.take_one(), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+
+    error = first.exception()
+    assert error is not None
+    assert error.may_be_written
+
+
+@pytest.mark.parametrize("batch_size", [100, 300, ROOMY])
+@pytest.mark.parametrize("limit", [100, 150, 250])
+def test_23_splitting_goes_on_until_the_pieces_fit(batch_size: int, limit: int) -> None:
+    desk = Desk(batch_size=batch_size)
+    desk.deliver()
+    deliveries = desk.send(*(b"%02d" % number + b"x" * 20 for number in range(10)))
+    stored: list[bytes | None] = []
+    while batches := desk.take():
+        for batch in batches:
+            if batch.queue.unsettled and batch.queue.unsettled[0] is not batch:
+                desk.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            elif batch.size > limit:
+                desk.answer(batch, ErrorCode.MESSAGE_TOO_LARGE)
+            else:
+                offset = len(stored)
+                stored += [record.value for record in desk.write(batch).records()]
+                desk.answer(batch, offset=offset)
+        desk.wait()
+
+    assert [value[:2] for value in stored if value] == [b"%02d" % number for number in range(10)]
+    assert [delivery.result().offset for delivery in deliveries] == list(range(10))
+    desk.assert_nothing_left()
+
+
+def test_24_a_record_that_is_too_large_by_itself_fails_and_later_ones_go_on() -> None:
+    desk = Desk(batch_size=200)
+    small, large, later = desk.send(b"", b"x" * 120, b"")
+    batch = desk.take_one()
+    desk.answer(batch, ErrorCode.MESSAGE_TOO_LARGE)
+    desk.answer(desk.take_one(), offset=0)
+    piece, next_batch = desk.take()
+    desk.answer(piece, ErrorCode.MESSAGE_TOO_LARGE)
+    desk.answer(next_batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    desk.wait()
+    desk.answer(desk.take_one(), offset=1)
+
+    error = large.exception()
+    assert isinstance(error, RecordTooLargeError)
+    assert (error.topic, error.size, error.limit) == (TOPIC, piece.size, None)
+    assert isinstance(error.__cause__, BrokerError)
+    assert "max.message.bytes" in str(error)
+    assert (small.result().offset, later.result().offset) == (0, 1)
+    desk.assert_nothing_left()
+
+
+def test_25_only_the_refused_record_gets_its_error() -> None:
+    desk = Desk(batch_size=ROOMY)
+    innocent, guilty = desk.send_some(2)
+
+    desk.answer(
+        desk.take_one(), ErrorCode.INVALID_TIMESTAMP, refused={1: "the future is not allowed"}, message="no"
+    )
+
+    error = guilty.exception()
+    assert isinstance(error, InvalidRecordError)
+    assert (error.code, error.reason) == (ErrorCode.INVALID_TIMESTAMP, "the future is not allowed")
+    other = innocent.exception()
+    assert isinstance(other, BatchRefusedError)
+    assert "send it again" in str(other)
+    assert not other.may_be_written
+
+
+def test_25_several_refused_records_are_invalid_whatever_the_code_of_the_batch() -> None:
+    desk = Desk(batch_size=ROOMY)
+    deliveries = desk.send_some(3)
+
+    desk.answer(desk.take_one(), ErrorCode.POLICY_VIOLATION, refused={0: None, 2: "bad"}, message="policy")
+
+    errors = [delivery.exception() for delivery in deliveries]
+    assert [type(error) for error in errors] == [InvalidRecordError, BatchRefusedError, InvalidRecordError]
+    assert [error.reason for error in errors if isinstance(error, BrokerError)] == ["policy", "policy", "bad"]
+
+
+def test_25_the_refused_records_of_a_batch_that_was_in_doubt_stay_in_doubt() -> None:
+    desk = Desk(batch_size=ROOMY)
+    deliveries = desk.send_some(2)
+    desk.lose(desk.take_one())
+    desk.wait()
+
+    desk.answer(desk.take_one(), ErrorCode.INVALID_TIMESTAMP, refused={0: "too old by now"})
+
+    errors = [delivery.exception() for delivery in deliveries]
+    assert all(error is not None and error.may_be_written for error in errors)
+    assert "send it again" not in str(errors[1])
+
+
+def test_26_what_expects_no_answer_is_done_at_an_offset_that_nobody_knows() -> None:
+    desk = Desk(idempotent=False)
+    (delivery,) = desk.send_some(1)
+
+    desk.settlement.stored_unasked(desk.take_one(), desk.now)
+
+    assert delivery.result().offset == -1
+    desk.assert_nothing_left()
+
+
+@pytest.mark.parametrize("code", [ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND])
+def test_27_too_few_replicas_are_waited_for(code: ErrorCode) -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    for _ in range(20):
+        desk.answer(desk.take_one(), code)
+        desk.wait()
+
+    batch = desk.take_one()
+    assert numbers([batch]) == [(0, 0)]
+    desk.answer(batch, offset=9)
+
+    assert delivery.result().offset == 9
+
+
+@pytest.mark.parametrize("code", [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID])
+def test_28_a_topic_that_is_gone_fails_its_records_in_time(code: ErrorCode) -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    for _ in range(int(DELIVERY_TIMEOUT)):
+        for batch in desk.take():
+            desk.answer(batch, code)
+        desk.wait()
+        desk.expire()
+
+    error = delivery.exception()
+    assert isinstance(error, DeliveryTimeoutError)
+    assert code.name in str(error)
+    desk.assert_nothing_left()
+
+
+def test_28_a_topic_that_comes_back_gets_its_records() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    desk.answer(desk.take_one(), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    desk.wait()
+    desk.answer(desk.take_one(), offset=0)
+    assert delivery.result().offset == 0
+
+
+def test_29_the_brokers_own_words_are_kept() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+
+    desk.answer(desk.take_one(), ErrorCode.POLICY_VIOLATION, message="no more than 3 headers")
+
+    error = delivery.exception()
+    assert isinstance(error, BrokerError)
+    assert error.reason == "no more than 3 headers"
+    assert str(error) == "1 records for orders-0: POLICY_VIOLATION (44): no more than 3 headers"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (ErrorCode.TOPIC_AUTHORIZATION_FAILED, AuthorizationError),
+        (ErrorCode.INVALID_TOPIC_EXCEPTION, InvalidTopicError),
+        (ErrorCode.INVALID_RECORD, InvalidRecordError),
+        (ErrorCode.RECORD_LIST_TOO_LARGE, BrokerError),
+    ],
+)
+def test_a_refusal_is_an_error_of_its_own_kind(code: ErrorCode, kind: type[ProducerError]) -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+
+    desk.answer(desk.take_one(), code)
+
+    assert type(delivery.exception()) is kind
+    assert desk.failure is None
+    desk.assert_nothing_left()
+
+
+def test_an_error_code_that_is_not_known_is_told_by_its_number() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+
+    desk.answer(desk.take_one(), 9999)
+
+    error = delivery.exception()
+    assert error is not None
+    assert "error code 9999" in str(error)
+    assert error.may_be_written
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_what_ends_the_producer_fails_the_batch_and_is_told(*, idempotent: bool) -> None:
+    desk = Desk(idempotent=idempotent)
+    (delivery,) = desk.send_some(1)
+
+    desk.answer(desk.take_one(), ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
+
+    error = delivery.exception()
+    assert error is not None
+    assert error.fatal is idempotent
+    assert (desk.failure is not None) is idempotent
+
+
+def test_30_five_in_flight_are_sent_again_one_by_one_in_their_order() -> None:
+    desk = Desk()
+    desk.deliver()
+    deliveries = desk.send_some(5)
+    batches = desk.take()
+    desk.answer(batches[0], ErrorCode.CORRUPT_MESSAGE)
+    for batch in batches[1:]:
+        desk.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    desk.wait()
+
+    for offset, batch in enumerate(batches):
+        assert desk.take_one() is batch
+        desk.answer(batch, offset=offset)
+
+    assert numbers(batches) == [(0, number) for number in range(1, 6)]
+    assert [delivery.result().offset for delivery in deliveries] == list(range(5))
+    desk.assert_nothing_left()
+
+
+def test_30_who_waits_for_those_before_it_does_not_hold_them_back() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(2)
+    first, second = desk.take()
+    desk.answer(first, ErrorCode.CORRUPT_MESSAGE)
+    desk.wait(BACKOFF * 0.9)
+    desk.answer(second, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    desk.wait(BACKOFF * 0.2)
+
+    assert desk.take_one() is first
+
+
+def test_31_when_the_first_of_several_is_refused_the_others_are_delivered() -> None:
+    desk = Desk()
+    desk.deliver()
+    refused, *others = desk.send_some(3)
+    batches = desk.take()
+    desk.answer(batches[0], ErrorCode.POLICY_VIOLATION)
+    for batch in batches[1:]:
+        desk.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    desk.wait()
+    for offset in (1, 2):
+        desk.answer(desk.take_one(), offset=offset)
+
+    assert refused.exception() is not None
+    assert [delivery.result().offset for delivery in others] == [1, 2]
+    desk.assert_nothing_left()
+
+
+def test_34_a_duplicate_is_a_success_at_an_offset_that_nobody_knows() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    desk.lose(desk.take_one())
+    desk.wait()
+
+    desk.answer(desk.take_one(), ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
+
+    assert delivery.result().offset == -1
+    desk.send_some(1)
+    assert numbers([desk.take_one()]) == [(0, 1)]
+
+
+def test_35_what_was_lost_is_asked_for_again_under_its_number() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(2)
+    batches = desk.take()
+    for batch in batches:
+        desk.lose(batch)
+    desk.wait()
+
+    for batch in batches:
+        assert desk.take_one() is batch
+        desk.answer(batch, offset=batch.sequence)
+
+    assert numbers(batches) == [(0, 1), (0, 2)]
+
+
+def test_35_a_batch_that_the_answer_leaves_out_is_sent_again() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    batch = desk.take_one()
+
+    desk.settlement.lost(batch, no_answer(batch, 1), desk.now)
+    desk.wait()
+
+    assert desk.take_one() is batch
+    assert isinstance(batch.last_error, BrokerConnectionError)
+    assert str(batch.last_error) == "broker 1 left orders-0 out of its answer"
+    assert not delivery.done()
+
+
+def test_36_what_expires_unsent_leaves_no_gap_and_what_was_sent_does_not_stop_the_partition() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    sent = desk.take_one()
+    desk.lose(sent)
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+    assert sent.result.done
+
+    desk.send_some(1)
+    assert numbers([desk.take_one()]) == [(0, 2)]
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+def test_37_what_comes_after_an_expired_batch_tells_whether_it_was_written(*, is_written: bool) -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    desk.lose(desk.take_one())
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+    (delivery,) = desk.send_some(1)
+    batch = desk.take_one()
+
+    if not is_written:
+        desk.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+        desk.wait()
+        assert desk.take_one() is batch
+    desk.answer(batch, offset=2)
+
+    assert delivery.result().offset == 2
+    assert desk.sequencer.producer_epoch == (0 if is_written else 1)
+    desk.assert_nothing_left()
+
+
+def test_37_what_expires_first_of_several_on_the_wire_keeps_its_number_until_it_is_answered() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    first = desk.take_one()
+    desk.wait(10)
+    (delivery,) = desk.send_some(1)
+    second = desk.take_one()
+    desk.wait(DELIVERY_TIMEOUT - 10)
+    desk.expire()
+    assert first.result.done
+    assert not delivery.done()
+
+    desk.lose(first)
+    desk.lose(second)
+    desk.wait()
+
+    assert desk.take_one() is second
+    assert numbers([second]) == [(0, 2)]
+    desk.answer(second, offset=2)
+    assert delivery.result().offset == 2
+    desk.assert_nothing_left()
+
+
+@pytest.mark.parametrize("code", [ErrorCode.UNKNOWN_PRODUCER_ID, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER])
+def test_38_43_a_broker_that_has_forgotten_the_producer_gets_a_new_epoch(code: ErrorCode) -> None:
+    desk = Desk()
+    desk.deliver(3)
+    deliveries = desk.send_some(2)
+    for batch in desk.take():
+        desk.answer(batch, code)
+    desk.wait()
+    for offset in (0, 1):
+        batch = desk.take_one()
+        assert numbers([batch]) == [(1, offset)]
+        desk.answer(batch, offset=offset)
+
+    assert [delivery.result().offset for delivery in deliveries] == [0, 1]
+
+
+def test_an_epoch_that_is_refused_fails_the_batch_and_is_not_used_again() -> None:
+    desk = Desk()
+    desk.deliver()
+    (delivery,) = desk.send_some(1)
+    desk.answer(desk.take_one(), ErrorCode.INVALID_PRODUCER_EPOCH)
+
+    assert delivery.exception() is not None
+    assert desk.failure is None
+    desk.send_some(1)
+    assert numbers([desk.take_one()]) == [(1, 0)]
+
+
+def test_41_with_one_in_flight_and_no_numbers_a_failure_does_not_let_later_ones_pass() -> None:
+    desk = Desk(idempotent=False, in_flight=1)
+    deliveries = desk.send_some(3)
+    desk.lose(desk.take_one())
+    assert desk.take() == []
+    desk.wait()
+    for offset in range(3):
+        desk.answer(desk.take_one(), offset=offset)
+
+    assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
+
+
+def test_42_who_waits_for_a_producer_id_that_is_not_given_fails() -> None:
+    desk = Desk()
+    desk.sequencer.needs_producer_id = True
+    (delivery,) = desk.send_some(1)
+    assert desk.take() == []
+    refusal = BrokerError.of(ErrorCode.CLUSTER_AUTHORIZATION_FAILED, "no producer id")
+
+    desk.settlement.give_up(lambda _may_be_written: refusal, desk.now)
+
+    assert isinstance(delivery.exception(), AuthorizationError)
+    desk.assert_nothing_left()
+
+
+def test_what_was_drained_and_cannot_be_written_goes_back_or_fails() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    (batch,) = desk.drain()
+    desk.settlement.unsent(batch, None, desk.now)
+    assert desk.take_one() is batch
+    assert batch.attempts == 0
+
+    desk.settlement.unsent(batch, UnsupportedVersionError("the broker is too old"), desk.now)
+
+    error = delivery.exception()
+    assert isinstance(error, UnsupportedVersionError)
+    assert not error.may_be_written
+    desk.assert_nothing_left()
+
+
+def test_one_error_for_many_batches_says_of_each_whether_it_may_be_written() -> None:
+    desk = Desk(retries=1)
+    desk.send_some(1)
+    desk.lose(desk.take_one())
+    desk.wait()
+    (sent,) = (batch.result for batch in desk.take())
+    desk.send_some(1, partition=1)
+    (fresh,) = (batch.result for batch in desk.take())
+    error = UnsupportedVersionError("the broker is too old")
+
+    for batch in (desk.queue().unsettled[0], desk.queue(1).unsettled[0]):
+        desk.settlement.unsent(batch, error, desk.now)
+
+    assert sent.error is not None
+    assert fresh.error is not None
+    assert (sent.error.may_be_written, fresh.error.may_be_written) == (True, False)
+
+
+def test_giving_up_ends_everything_and_says_what_may_be_written() -> None:
+    desk = Desk()
+    desk.deliver()
+    on_wire, queued = desk.send(b"1", b"2")
+    (batch,) = desk.drain()
+    desk.write(batch)
+
+    desk.settlement.give_up(
+        lambda may_be_written: ProducerClosedError("stopped", may_be_written=may_be_written), desk.now
+    )
+
+    errors = [delivery.exception() for delivery in (on_wire, queued)]
+    assert [error.may_be_written for error in errors if error is not None] == [True, False]
+    assert desk.accumulator.used == batch.charged
+    desk.lose(batch)
+    desk.assert_nothing_left()
