@@ -251,11 +251,11 @@ class BatchResult:
         unseen = self.count - (0 if self.seen is None else len(self.seen))
         if self.error is not None and unseen > 0:
             logger.error(
-                "%d of %d records for %s-%d failed and nobody looked at their deliveries: %s",
+                "%d of %d records for %s-%s failed and nobody looked at their deliveries: %s",
                 unseen,
                 self.count,
                 self.topic,
-                self.partition,
+                self.partition if self.partition >= 0 else "?",
                 self.error,
             )
 

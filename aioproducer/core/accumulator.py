@@ -336,8 +336,10 @@ class Accumulator:
                 continue
             if self.used + record.size > self.buffer_memory:
                 return False
+            # Placed first and taken out then: should placing fail, somebody still knows of the record.
+            self._place(topic_queue, record)
+            line.pop_for_room()
             self.waiting -= 1
-            self._place(topic_queue, line.pop_for_room())
         return True
 
     def _place(self, topic_queue: TopicQueue, record: WaitingRecord) -> None:

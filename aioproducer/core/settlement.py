@@ -13,7 +13,6 @@ drained comes back exactly once, through `answered`, `lost` or `unsent`.
 
 from __future__ import annotations
 
-from collections import deque
 from copy import copy
 from typing import TYPE_CHECKING, assert_never
 
@@ -222,9 +221,6 @@ class Settlement:
         pieces = split_batch(batch, self._accumulator.batch_size)
         self._ordering.replace(batch, pieces)
         self._accumulator.replace(batch, pieces)
-        # Older batches may be back in the queue already; they go before the pieces.
-        queue = batch.queue
-        queue.closed = deque(sorted(queue.closed, key=_serial))
         self._metrics.batch_split(now)
 
     def _refused(
@@ -367,10 +363,6 @@ def _in_doubt(error: ProducerError) -> ProducerError:
     twin.__cause__ = error.__cause__
     twin.may_be_written = True
     return twin
-
-
-def _serial(batch: ProducerBatch) -> int:
-    return batch.serial
 
 
 def _place(batch: ProducerBatch) -> str:

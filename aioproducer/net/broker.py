@@ -384,6 +384,9 @@ class Broker:
         if answers and self._is_ready:
             self._failures = 0
         for pending, frame in answers:
+            self._metrics.response_received(
+                self.node_id, len(frame), self._last_used - pending.sent_at, self._last_used
+            )
             pending.on_answer(pending, frame, None)
 
     def _on_writable(self) -> None:

@@ -309,7 +309,6 @@ class Sender:
             self.broker.drop(malformed)
             return
         node_id = self.broker.node_id
-        self._metrics.response_received(node_id, len(frame), now - pending.sent_at, now)
         if response.throttle_time_ms > 0:
             self._metrics.throttled(node_id, response.throttle_time_ms / 1000, now)
             if pending.version >= THROTTLED_BY_CLIENT_FROM:

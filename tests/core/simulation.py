@@ -257,8 +257,7 @@ class Simulation:
             log.producers.clear()
 
     def _forget_topic(self, topic: str) -> None:
-        in_line = {record.topic for record in self.accumulator.line.records()}
-        if topic not in in_line | self.accumulator.busy_topics():
+        if topic not in {*self.accumulator.line.topics(), *self.accumulator.busy_topics()}:
             self.accumulator.forget_topic(topic)
 
     def _queue(self, place: Place) -> PartitionQueue | None:

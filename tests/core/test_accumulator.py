@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from enum import IntEnum, StrEnum
@@ -599,6 +600,28 @@ def test_a_record_that_finds_no_room_waits_in_line_until_there_is_some() -> None
     assert values_of([batch]) == [b"w" * 100]
     shell.finish(batch, 40)
     assert delivery.result().offset == 40
+
+
+async def test_who_waits_for_a_record_in_line_gets_the_offset_of_that_record() -> None:
+    """Scenario 6: awaited and called back before it has a place."""
+    shell = Shell(linger=0.0)
+    shell.accumulator.loop = asyncio.get_running_loop()
+    deliveries = [shell.append(b"%d" % number, timestamp_ms=number) for number in range(3)]
+    futures = [delivery.future() for delivery in deliveries]
+    settled = [result.settled() for result in shell.accumulator.outstanding()]
+    called: list[int] = []
+    deliveries[2].add_done_callback(lambda done: called.append(done.result().offset))
+
+    shell.introduce()
+    shell.accumulator.serve_line(10)
+    assert not any(future.done() for future in [*futures, *settled])
+    shell.finish(shell.drain()[0], 40)
+
+    async with asyncio.timeout(5):
+        assert [(await future).offset for future in futures] == [40, 41, 42]
+        assert [(await future).timestamp_ms for future in futures] == [0, 1, 2]
+        await asyncio.gather(*settled)
+    assert called == [42]
 
 
 def test_nobody_overtakes_who_waits_for_room() -> None:

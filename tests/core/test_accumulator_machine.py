@@ -73,13 +73,10 @@ class AccumulatorMachine(RuleBasedStateMachine):
         before = 0 if known is None else known.count
         if count <= before:
             return
-        waited = self.accumulator.waiting
         self.accumulator.set_partitions(topic, count, None)
         for partition in range(before, count):
             self.accumulator.set_leader(topic, partition, leader, 1)
         self.accumulator.admit(topic)
-        if not waited and self.accumulator.waiting:
-            self.accumulator.wake_all()
 
     @rule(
         count=st.integers(1, 5),
@@ -209,10 +206,10 @@ class AccumulatorMachine(RuleBasedStateMachine):
         batch.queue.not_before = self.shell.now + backoff
         self.accumulator.give_back(batch)
 
-    @precondition(lambda self: self.splittable())
+    @precondition(lambda self: any(batch.count > 1 for batch in self.flying))
     @rule(pick=picks, batch_size=st.sampled_from([1, 200, 400]))
     def split(self, pick: int, batch_size: int) -> None:
-        candidates = self.splittable()
+        candidates = [batch for batch in self.flying if batch.count > 1]
         batch = candidates[pick % len(candidates)]
         self.flying.remove(batch)
         batch.builder.stamp(-1, -1, -1, transactional=False)
@@ -221,13 +218,6 @@ class AccumulatorMachine(RuleBasedStateMachine):
         self.accumulator.replace(batch, pieces)
         assert [piece.created for piece in pieces] == [batch.created] * len(pieces)
         self.split_overhead += HEADER_SIZE * len(pieces)
-
-    def splittable(self) -> list[ProducerBatch]:
-        return [
-            batch
-            for batch in self.flying
-            if batch.count > 1 and all(other.serial > batch.serial for other in batch.queue.closed)
-        ]
 
     @rule(topic=topics, pick=picks, leader=st.sampled_from([NO_LEADER, *NODES]), epoch=st.integers(0, 3))
     def learn_of_a_leader(self, topic: str, pick: int, leader: int, epoch: int) -> None:
