@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Self, Unpack, get_type_hints, overload
+from typing import Annotated, Any, ClassVar, Final, Self, Unpack, get_type_hints, overload
 
 from aioproducer.errors import ConfigurationError
 from aioproducer.options import (
@@ -61,7 +61,7 @@ __all__ = [
     "Serializer",
 ]
 
-logger = logging.getLogger("aioproducer.config")
+logger: Final = logging.getLogger("aioproducer.config")
 
 _INT = whole()
 _LONG = whole(0, LONG_MAX)
@@ -177,24 +177,24 @@ class ProducerConfig:
     ] = "INFO"
     _given: dict[str, Any] = field(compare=False)
 
-    linger = Seconds("linger_ms")
-    delivery_timeout = Seconds("delivery_timeout_ms")
-    request_timeout = Seconds("request_timeout_ms")
-    max_block = Seconds("max_block_ms")
-    retry_backoff = Seconds("retry_backoff_ms", at_most="retry_backoff_max_ms")
-    retry_backoff_max = Seconds("retry_backoff_max_ms")
-    reconnect_backoff = Seconds("reconnect_backoff_ms", at_most="reconnect_backoff_max_ms")
-    reconnect_backoff_max = Seconds("reconnect_backoff_max_ms")
-    connection_setup_timeout = Seconds(
+    linger: ClassVar[Seconds] = Seconds("linger_ms")
+    delivery_timeout: ClassVar[Seconds] = Seconds("delivery_timeout_ms")
+    request_timeout: ClassVar[Seconds] = Seconds("request_timeout_ms")
+    max_block: ClassVar[Seconds] = Seconds("max_block_ms")
+    retry_backoff: ClassVar[Seconds] = Seconds("retry_backoff_ms", at_most="retry_backoff_max_ms")
+    retry_backoff_max: ClassVar[Seconds] = Seconds("retry_backoff_max_ms")
+    reconnect_backoff: ClassVar[Seconds] = Seconds("reconnect_backoff_ms", at_most="reconnect_backoff_max_ms")
+    reconnect_backoff_max: ClassVar[Seconds] = Seconds("reconnect_backoff_max_ms")
+    connection_setup_timeout: ClassVar[Seconds] = Seconds(
         "socket_connection_setup_timeout_ms", at_most="socket_connection_setup_timeout_max_ms"
     )
-    connection_setup_timeout_max = Seconds("socket_connection_setup_timeout_max_ms")
-    metadata_max_age = Seconds("metadata_max_age_ms")
-    metadata_max_idle = Seconds("metadata_max_idle_ms")
-    rebootstrap_trigger = Seconds("metadata_recovery_rebootstrap_trigger_ms")
-    availability_timeout = Seconds("partitioner_availability_timeout_ms")
-    bootstrap_resolve_timeout = Seconds("bootstrap_resolve_timeout_ms")
-    metrics_sample_window = Seconds("metrics_sample_window_ms")
+    connection_setup_timeout_max: ClassVar[Seconds] = Seconds("socket_connection_setup_timeout_max_ms")
+    metadata_max_age: ClassVar[Seconds] = Seconds("metadata_max_age_ms")
+    metadata_max_idle: ClassVar[Seconds] = Seconds("metadata_max_idle_ms")
+    rebootstrap_trigger: ClassVar[Seconds] = Seconds("metadata_recovery_rebootstrap_trigger_ms")
+    availability_timeout: ClassVar[Seconds] = Seconds("partitioner_availability_timeout_ms")
+    bootstrap_resolve_timeout: ClassVar[Seconds] = Seconds("bootstrap_resolve_timeout_ms")
+    metrics_sample_window: ClassVar[Seconds] = Seconds("metrics_sample_window_ms")
 
     def __init__(
         self,

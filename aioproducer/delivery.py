@@ -15,21 +15,25 @@ from __future__ import annotations
 import copy
 import logging
 from asyncio import CancelledError, InvalidStateError, get_running_loop
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aioproducer.errors import ProducerError, WrongLoopError
 
-try:
-    import cython
-except ImportError:
+if TYPE_CHECKING:
+    # Type checkers that do not know Cython would know nothing of the classes either.
     from aioproducer import plain as cython
+else:
+    try:
+        import cython
+    except ImportError:
+        from aioproducer import plain as cython
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable, Generator, Iterator
     from contextvars import Context
 
-logger = logging.getLogger("aioproducer.delivery")
+logger: Final = logging.getLogger("aioproducer.delivery")
 
 WAITERS_A_SLICE = 1000
 """How many futures are resolved before the event loop gets its turn."""
@@ -48,10 +52,10 @@ class RecordMetadata:
     __slots__ = ("offset", "partition", "timestamp_ms", "topic")
 
     def __init__(self, topic: str, partition: int, offset: int, timestamp_ms: int) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.offset = offset
-        self.timestamp_ms = timestamp_ms
+        self.topic: str = topic
+        self.partition: int = partition
+        self.offset: int = offset
+        self.timestamp_ms: int = timestamp_ms
 
     def __repr__(self) -> str:
         return (
@@ -96,13 +100,13 @@ class BatchResult:
     )
 
     def __init__(self, topic: str, partition: int, loop: object) -> None:
-        self.topic = topic
-        self.partition = partition
-        self.loop = loop
-        self.done = False
-        self.base_offset = -1
-        self.log_append_time_ms = -1
-        self.count = 0
+        self.topic: str = topic
+        self.partition: int = partition
+        self.loop: object = loop
+        self.done: bool = False
+        self.base_offset: int = -1
+        self.log_append_time_ms: int = -1
+        self.count: int = 0
         self.seen: set[int] | None = None
         self.error: ProducerError | None = None
         self.record_errors: dict[int, ProducerError] | None = None

@@ -169,7 +169,7 @@ class BootstrapError(CallTimeoutError, ConnectionError):
 
     def __init__(self, message: str, *, causes: Mapping[str, Exception]) -> None:
         super().__init__(message)
-        self.causes = dict(causes)
+        self.causes: dict[str, Exception] = dict(causes)
 
 
 class BrokerConnectionError(ProducerError, ConnectionError):
@@ -216,7 +216,7 @@ class BrokerError(ProducerError):
         super().__init__(message, may_be_written=may_be_written)
         self.code = code
         self.reason = reason
-        self.retriable = code.is_retriable
+        self.retriable: bool = code.is_retriable
 
     @classmethod
     def of(
@@ -243,7 +243,7 @@ class BrokerError(ProducerError):
 class AuthorizationError(BrokerError, PermissionError):
     """The principal may not do this; an ACL is missing."""
 
-    codes = frozenset(
+    codes: ClassVar[frozenset[ErrorCode]] = frozenset(
         {
             ErrorCode.TOPIC_AUTHORIZATION_FAILED,
             ErrorCode.GROUP_AUTHORIZATION_FAILED,
@@ -256,13 +256,13 @@ class AuthorizationError(BrokerError, PermissionError):
 class InvalidTopicError(BrokerError, ValueError):
     """The topic's name is not allowed, or the topic is one nobody may write to."""
 
-    codes = frozenset({ErrorCode.INVALID_TOPIC_EXCEPTION})
+    codes: ClassVar[frozenset[ErrorCode]] = frozenset({ErrorCode.INVALID_TOPIC_EXCEPTION})
 
 
 class InvalidRecordError(BrokerError, ValueError):
     """The broker refused this very record."""
 
-    codes = frozenset({ErrorCode.INVALID_RECORD, ErrorCode.INVALID_TIMESTAMP})
+    codes: ClassVar[frozenset[ErrorCode]] = frozenset({ErrorCode.INVALID_RECORD, ErrorCode.INVALID_TIMESTAMP})
 
 
 class BatchRefusedError(BrokerError):

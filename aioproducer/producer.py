@@ -122,7 +122,7 @@ class Producer(Generic[K, V]):
     def _set_up(self, config: ProducerConfig) -> None:
         self.config = config
         client_id = config.client_id
-        self.client_id = f"producer-{next(_numbers)}" if client_id is None else client_id
+        self.client_id: str = f"producer-{next(_numbers)}" if client_id is None else client_id
         self._engine = Engine(config, self.client_id, self._on_failure)
         accumulator = self._engine.accumulator
         self._accumulator = accumulator

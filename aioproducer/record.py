@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypedDict
 
 Header: TypeAlias = tuple[str, bytes | None]
 """One header: its name, and its value (None for null)."""
@@ -26,6 +26,17 @@ class TopicPartition(NamedTuple):
         return f"{self.topic}-{self.partition}"
 
 
+class RecordArguments(TypedDict):
+    """The arguments of `Producer.send`, by name."""
+
+    topic: str
+    value: Buffer | None
+    key: Buffer | None
+    partition: int | None
+    timestamp_ms: int | None
+    headers: Headers | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """A record as `Producer.send` takes it: `producer.send(**record.as_arguments())`.
@@ -41,7 +52,7 @@ class Record:
     timestamp_ms: int | None = None
     headers: Headers | None = None
 
-    def as_arguments(self) -> dict[str, object]:
+    def as_arguments(self) -> RecordArguments:
         """Return the keyword arguments of `Producer.send`."""
         return {
             "topic": self.topic,

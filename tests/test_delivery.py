@@ -617,6 +617,15 @@ async def test_looking_twice_at_one_record_hides_no_other(caplog: pytest.LogCapt
     assert message.startswith("1 of 2 records for orders-3 failed")
 
 
+async def test_a_record_that_failed_before_it_had_a_partition_is_logged_without_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    new_result(-1).fail(1, refusal())
+
+    (message,) = unseen_errors(caplog)
+    assert message.startswith("1 of 1 records for orders-? failed")
+
+
 async def test_an_awaiter_that_was_cancelled_has_not_looked(caplog: pytest.LogCaptureFixture) -> None:
     result, deliveries = new_batch(1)
     deliveries[0].future().cancel()

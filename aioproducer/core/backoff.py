@@ -28,7 +28,7 @@ class Backoff:
         [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     """
 
-    __slots__ = ("_growing", "_initial", "_jitter", "_maximum", "_multiplier", "_random")
+    __slots__ = ("_growing", "_initial", "_is_constant", "_jitter", "_maximum", "_multiplier", "_random")
 
     def __init__(
         self,
@@ -46,12 +46,13 @@ class Backoff:
         # How many attempts the wait grows for; no power beyond it is ever computed,
         # so that a broker that is away for a week overflows nothing.
         self._growing = 0.0
-        if 0 < initial < maximum:
+        self._is_constant = not 0 < initial < maximum
+        if not self._is_constant:
             self._growing = (math.log(maximum) - math.log(initial)) / math.log(multiplier)
 
     def delay(self, attempts: int) -> float:
         """Return the seconds to wait after `attempts` earlier failures in a row (0 for the first wait)."""
-        if not self._growing:
+        if self._is_constant:
             return self._initial
         # Cut before the jitter, so that the longest waits are spread as well.
         wait = self._maximum if attempts >= self._growing else self._initial * self._multiplier**attempts

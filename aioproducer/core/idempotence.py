@@ -14,9 +14,9 @@ back if no later batch took one. Else what follows the gap is void: it can never
 it begins again at 0 in a new epoch (KIP-360), once what came before the gap is settled and
 nothing of the partition is on the wire.
 
-What may be in the log is never numbered anew, for then it would be stored twice: it is asked
-for again under its old number, or fails with `may_be_written`. This and three more things
-differ from Java's producer:
+What may be in the log is not numbered anew, for then it would be stored twice: it is asked for
+again under its old number, and if the answer does not rule out that it is in the log, it fails
+with `may_be_written`. This and three more things differ from Java's producer:
 
 - A partition does not stand still after a batch of unknown fate has expired: the next one is
   sent. If the broker takes it, the expired one was written; if it calls it out of order, the
@@ -61,6 +61,9 @@ class Ordering(Protocol):
     def replace(self, batch: ProducerBatch, pieces: list[ProducerBatch]) -> None:
         """Give a refused batch's numbers to the pieces it was split into."""
 
+    def lost(self, batch: ProducerBatch) -> None:
+        """Take note that a batch's request got no answer, and may still be on its way to the broker."""
+
     def out_of_order(self, batch: ProducerBatch) -> bool:
         """Take note that the broker has not what comes before a batch; return whether to send it again."""
 
@@ -84,6 +87,9 @@ class Unnumbered:
     def replace(self, batch: ProducerBatch, pieces: list[ProducerBatch]) -> None:
         """Nothing is kept."""
 
+    def lost(self, batch: ProducerBatch) -> None:
+        """Nothing is kept."""
+
     def out_of_order(self, batch: ProducerBatch) -> bool:  # noqa: ARG002 - Ordering
         """Return False: nobody asked for an order."""
         return False
@@ -102,6 +108,8 @@ class Sequencer:
         self.producer_epoch = -1
         self.needs_producer_id = True
         self._queues: dict[tuple[str, int], PartitionQueue] = {}
+        # What may be in the log, or get there yet, without the broker telling that of a retry.
+        self._at_large: set[ProducerBatch] = set()
 
     def adopt(self, producer_id: int, producer_epoch: int) -> None:
         """Use what InitProducerId gave."""
@@ -137,6 +145,7 @@ class Sequencer:
                 return
             # It was void, so it is not in the log, whatever was lost of its answers.
             batch.maybe_written = False
+            self._at_large.discard(batch)
         if not queue.unsettled and not queue.bump_wanted and not self._is_current(queue):
             queue.producer_id = self.producer_id
             queue.producer_epoch = self.producer_epoch
@@ -149,6 +158,7 @@ class Sequencer:
 
     def settle(self, batch: ProducerBatch, *, in_log: bool) -> None:
         """Take note that a batch is answered for good (`in_log` or refused), or given up."""
+        self._at_large.discard(batch)
         queue = batch.queue
         unsettled = queue.unsettled
         if batch.sequence == NO_SEQUENCE or batch not in unsettled:
@@ -179,19 +189,30 @@ class Sequencer:
             _number(piece, sequence)
             sequence = (sequence + piece.count) % SEQUENCES
         unsettled[position : position + 1] = pieces
+        self._at_large.discard(batch)
+        if batch.maybe_written:
+            # If it is in the log after all, the broker does not recognize it in its pieces.
+            self._at_large.update(pieces)
+
+    def lost(self, batch: ProducerBatch) -> None:
+        """Take note that a batch's request got no answer, and may still be on its way to the broker."""
+        self._at_large.add(batch)
 
     def out_of_order(self, batch: ProducerBatch) -> bool:
         """Take note that the broker has not what comes before a batch; return whether to send it again.
 
         If that is still on its way, the batch only has to wait for it. If not, nobody will
         send it: the partition begins anew with this batch. But one that was in doubt before
-        may be in the log, further back than the broker remembers.
+        may be in the log, further back than the broker remembers (a restarted one knows no more
+        than the last batch), or get there yet.
         """
         queue = batch.queue
         if not queue.unsettled or queue.unsettled[0] is not batch:
             return True
         if batch.maybe_written:
-            return False
+            is_last = queue.next_sequence == (batch.sequence + batch.count) % SEQUENCES
+            if batch in self._at_large or not is_last:
+                return False
         queue.unsettled.clear()
         queue.bump_wanted = True
         return True

@@ -114,6 +114,7 @@ class Settlement:
     def lost(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
         """Settle a batch whose request was written, but got no answer (or none that speaks of it)."""
         batch.maybe_written = True
+        self._ordering.lost(batch)
         self._refresh_metadata()
         self._retry(batch, error, now)
 

@@ -67,7 +67,9 @@ class Identity:
                     attempts = 0
                     self._found()
                     break
-                logger.warning("no producer id (attempt %d): %s", attempts + 1, error)
+                # A cluster that has just started needs a moment for its first one.
+                level = logging.INFO if error.retriable and attempts == 0 else logging.WARNING
+                logger.log(level, "no producer id (attempt %d): %s", attempts + 1, error)
                 if not error.retriable:
                     self._refused(error)
                     break

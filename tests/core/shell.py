@@ -22,6 +22,8 @@ WALL_CLOCK_MS = 1_700_000_000_000
 LINGER = 5.0
 MAX_BLOCK = 60.0
 AMPLE = 1 << 30
+ROUNDS = 200
+"""How often something is tried at most."""
 
 TOPIC = "orders"
 LEADER = 1
@@ -101,8 +103,23 @@ class Shell:
     def drain_all(self, node_id: int = LEADER, limit: int = AMPLE) -> list[ProducerBatch]:
         """Take batches for as long as there are any that may go now."""
         batches: list[ProducerBatch] = []
-        while taken := self.drain(node_id, limit):
+        for _ in range(ROUNDS):
+            taken = self.drain(node_id, limit)
+            if not taken:
+                break
             batches += taken
+        return batches
+
+    def send_the_rest(self, node_id: int = LEADER) -> list[ProducerBatch]:
+        """Have all that is accepted sent and answered with success, as far as that goes."""
+        batches: list[ProducerBatch] = []
+        self.accumulator.urgent += 1
+        for _ in range(ROUNDS):
+            for batch in self.drain_all(node_id):
+                batches.append(batch)
+                self.finish(batch)
+            self.accumulator.serve_line(ROUNDS)
+        self.accumulator.urgent -= 1
         return batches
 
     def finish(self, batch: ProducerBatch, base_offset: int = 0) -> None:

@@ -87,16 +87,23 @@ def test_a_record_is_written_as_it_was_given() -> None:
     ]
 
 
-def test_what_is_given_may_be_changed_afterwards() -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_given_may_be_changed_afterwards(known: bool) -> None:  # noqa: FBT001 - a parameter
     shell = Shell()
-    shell.introduce()
+    if known:
+        shell.introduce()
     value = bytearray(b"before")
+    headers: list[tuple[str, bytes | None]] = [("a", b"1")]
 
-    shell.append(value)
+    shell.append(value, key=memoryview(value), headers=headers)
     value[:] = b"after!"
+    headers.clear()
+    shell.introduce()
+    shell.accumulator.serve_line(1)
 
     shell.now += LINGER
-    assert values_of(shell.drain()) == [b"before"]
+    (record,) = records_of(shell.drain()[0])
+    assert (record.key, record.value, record.headers) == (b"before", b"before", (("a", b"1"),))
 
 
 @pytest.mark.parametrize(
@@ -614,13 +621,15 @@ async def test_who_waits_for_a_record_in_line_gets_the_offset_of_that_record() -
 
     shell.introduce()
     shell.accumulator.serve_line(10)
-    assert not any(future.done() for future in [*futures, *settled])
+    assert not any(future.done() for future in futures)
+    assert not any(future.done() for future in settled)
     shell.finish(shell.drain()[0], 40)
 
     async with asyncio.timeout(5):
-        assert [(await future).offset for future in futures] == [40, 41, 42]
-        assert [(await future).timestamp_ms for future in futures] == [0, 1, 2]
         await asyncio.gather(*settled)
+        given = await asyncio.gather(*futures)
+    assert [metadata.offset for metadata in given] == [40, 41, 42]
+    assert [metadata.timestamp_ms for metadata in given] == [0, 1, 2]
     assert called == [42]
 
 
@@ -727,12 +736,9 @@ def test_memory_comes_back_to_nothing_after_everything() -> None:
         assert 0 <= accumulator.used <= 5000
         assert 0 <= accumulator.line.bytes <= 5000
 
-    accumulator.urgent += 1
-    while accumulator.incomplete or len(accumulator.line):
-        for batch in shell.drain_all():
-            shell.finish(batch)
-        accumulator.serve_line(100)
+    shell.send_the_rest()
 
+    assert not accumulator.incomplete
     assert (accumulator.used, accumulator.line.bytes, accumulator.waiting) == (0, 0, 0)
 
 
@@ -754,12 +760,7 @@ def test_records_of_a_partition_keep_the_order_in_which_they_were_sent() -> None
                 landed += values_of([batch])
                 shell.finish(batch)
             shell.accumulator.serve_line(100)
-    shell.accumulator.urgent += 1
-    while len(shell.accumulator.incomplete):
-        for batch in shell.drain_all():
-            landed += values_of([batch])
-            shell.finish(batch)
-        shell.accumulator.serve_line(100)
+    landed += values_of(shell.send_the_rest())
 
     for key, values in sent.items():
         assert [value for value in landed if value is not None and value.startswith(key)] == values
@@ -1365,6 +1366,21 @@ def test_the_pieces_of_a_split_batch_go_before_what_stood_behind_it() -> None:
         shell.finish(piece, offset)
     assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
     assert shell.accumulator.used == 0
+
+
+def test_the_pieces_go_before_batches_that_are_full_already() -> None:
+    """Scenario 22."""
+    shell = Shell(batch_size=HEADER_SIZE + 2 * TAKEN)
+    shell.introduce()
+    batch, _ = drained_batch(shell, b"a", b"b")
+    shell.append(b"c" * 100, partition=0)
+    shell.append(b"d" * 100, partition=0)
+    shell.append(b"e", partition=0)
+
+    split(shell, batch)
+
+    shell.now += LINGER
+    assert values_of(shell.drain_all()) == [b"a", b"b", b"c" * 100, b"d" * 100, b"e"]
 
 
 def test_the_pieces_expire_when_the_batch_would_have() -> None:

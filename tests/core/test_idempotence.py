@@ -327,6 +327,74 @@ def test_34_what_may_be_in_the_log_is_not_numbered_anew_though_it_is_out_of_orde
     assert numbers([desk.take_one()]) == [(0, 2)]
 
 
+def test_32_the_last_batch_may_be_numbered_anew_though_an_answer_left_it_in_doubt() -> None:
+    """Were it in the log, it would be the last there, which every broker remembers."""
+    desk = Desk()
+    desk.deliver()
+    (delivery,) = desk.send_some(1)
+    batch = desk.take_one()
+    desk.answer(batch, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+    desk.wait()
+    assert desk.take_one() is batch
+    desk.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    desk.wait()
+
+    assert desk.take_one() is batch
+    assert numbers([batch]) == [(1, 0)]
+    desk.answer(batch, offset=1)
+    assert delivery.result().offset == 1
+
+
+def test_34_a_batch_in_doubt_that_others_follow_is_not_numbered_anew() -> None:
+    """They may be in the log after it, and a restarted broker remembers the last alone."""
+    desk = Desk()
+    desk.deliver()
+    in_doubt, last = desk.send_some(2)
+    batches = desk.take()
+    for batch in batches:
+        desk.answer(batch, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+    desk.wait()
+    for batch in batches:
+        assert desk.take_one() is batch
+        desk.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+        desk.wait()
+
+    assert desk.take_one() is batches[1]
+    assert numbers(batches) == [(0, 1), (1, 0)]
+    assert in_doubt.done()
+    assert not last.done()
+
+
+def test_34_the_pieces_of_a_batch_in_doubt_are_not_numbered_anew() -> None:
+    """The broker knows the whole, if it has it, and not its pieces."""
+    desk = Desk(batch_size=150)
+    desk.deliver()
+    deliveries = desk.send(*(b"x" * 25 for _ in range(2)))
+    desk.answer(desk.take_one(), ErrorCode.NOT_LEADER_OR_FOLLOWER)
+    desk.wait()
+    desk.answer(desk.take_one(), ErrorCode.MESSAGE_TOO_LARGE)
+    for _ in range(2):
+        desk.answer(desk.take_one(), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+
+    assert all(delivery.exception() is not None for delivery in deliveries)
+    assert desk.take() == []
+
+
+def test_a_batch_that_began_anew_is_not_held_to_what_was_lost_before() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(2)
+    refused, after = desk.take()
+    desk.answer(refused, ErrorCode.INVALID_RECORD)
+    desk.lose(after)
+    desk.wait()
+    for epoch in (1, 2, 3):
+        assert desk.take_one() is after
+        assert numbers([after]) == [(epoch, 0)]
+        desk.answer(after, ErrorCode.UNKNOWN_PRODUCER_ID)
+        desk.wait()
+
+
 def test_39_after_the_highest_sequence_comes_0() -> None:
     desk = Desk(batch_size=1000)
     desk.deliver()

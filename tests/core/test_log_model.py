@@ -17,7 +17,7 @@ from tests.core.simulation import Options, Simulation
 
 STEPS = 60
 RUNS = 40
-"""How many runs a test makes: hundreds of thousands have been made of each kind."""
+"""How many runs a test makes, in tens: ten thousands have been made of each kind."""
 
 EPOCHS = (0, 0, 32766)
 SEQUENCES = (0, 0, 2**31 - 7)

@@ -208,7 +208,8 @@ class KafkaCluster(Kafka):
             raise
 
     def _format(self) -> None:
-        cluster_id = base64.urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode()
+        # Kafka's tools would take an id that begins with a dash for an option.
+        cluster_id = "k" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
         formatting = {node: node.format(cluster_id) for node in self._nodes.values()}
         for node, process in formatting.items():
             if process.wait():

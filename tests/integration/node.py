@@ -9,6 +9,7 @@ DOWN ──start──▶ RUNNING ──pause──▶ PAUSED
 from __future__ import annotations
 
 import enum
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,10 @@ class Node:
 
     def pause(self) -> None:
         """Freeze the process (SIGSTOP): connections stay open and nothing answers."""
-        self._expect(NodeState.RUNNING).send_signal(signal.SIGSTOP)
+        process = self._expect(NodeState.RUNNING)
+        process.send_signal(signal.SIGSTOP)
+        # The signal is only on its way; wait for it to have taken effect.
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         self.state = NodeState.PAUSED
 
     def resume(self) -> None:

@@ -138,7 +138,9 @@ def test_a_paused_leader_is_replaced_and_catches_up(kafka_three: KafkaCluster, t
 
     kafka_three.pause(paused)
     kafka_three.wait_for_other_leader(topic, 0, than=paused)
-    produce(kafka_three.bootstrap, topic, [b"meanwhile"], **{"socket.timeout.ms": 2_000})
+    # A producer id may have to wait for the frozen broker, if it is the first one in the cluster.
+    settings = {"socket.timeout.ms": 2_000, "enable.idempotence": False}
+    produce(kafka_three.bootstrap, topic, [b"meanwhile"], **settings)
     kafka_three.resume(paused)
     kafka_three.wait_until_in_sync()
 
@@ -195,8 +197,8 @@ def test_a_process_does_not_outlive_the_test_runner() -> None:
     script = """
 import sys
 from tests.integration import jvm
-jvm.start([sys.executable, "-c", "import time; time.sleep(60)"], stdout=1, stderr=2)
-print("started", flush=True)
+child = "import time; print('started', flush=True); time.sleep(60)"
+jvm.start([sys.executable, "-c", child], stdout=1, stderr=2)
 sys.stdin.read()
 """
     with subprocess.Popen(  # noqa: S603 - the script above
