@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import logging
 from asyncio import CancelledError, InvalidStateError, get_running_loop
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aioproducer.errors import ProducerError, WrongLoopError
@@ -111,7 +112,7 @@ class BatchResult:
         self.error: ProducerError | None = None
         self.record_errors: dict[int, ProducerError] | None = None
         self.waiters: list[tuple[int, int, Future[Any]]] | None = None
-        self.callbacks: list[tuple[Delivery, Callable[[Delivery], object], Context | None]] | None = None
+        self.callbacks: list[tuple[Delivery, Callable[[Delivery], object], Context]] | None = None
         self.pieces: list[tuple[int, BatchResult]] | None = None
 
     def resolve(self, count: int, base_offset: int, log_append_time_ms: int) -> None:
@@ -172,7 +173,7 @@ class BatchResult:
         waiters.append((index, timestamp_ms, future))
 
     def add_callback(
-        self, delivery: Delivery, callback: Callable[[Delivery], object], context: Context | None
+        self, delivery: Delivery, callback: Callable[[Delivery], object], context: Context
     ) -> None:
         """Call `callback(delivery)` on the loop once the result is there."""
         if self.callbacks is None:
@@ -265,14 +266,14 @@ class BatchResult:
 
 
 def _call_back(
-    callbacks: list[tuple[Delivery, Callable[[Delivery], object], Context | None]],
+    callbacks: list[tuple[Delivery, Callable[[Delivery], object], Context]],
 ) -> None:
+    if len(callbacks) > WAITERS_A_SLICE:
+        get_running_loop().call_soon(_call_back, callbacks[WAITERS_A_SLICE:])
+        del callbacks[WAITERS_A_SLICE:]
     for delivery, callback, context in callbacks:
         try:
-            if context is None:
-                callback(delivery)
-            else:
-                context.run(callback, delivery)
+            context.run(callback, delivery)
         except (Exception, CancelledError):
             logger.exception("a callback of %r raised", delivery)
 
@@ -364,7 +365,12 @@ class Delivery:
     def add_done_callback(
         self, callback: Callable[[Delivery], object], *, context: Context | None = None
     ) -> None:
-        """Have the loop call `callback(delivery)` once the record is done; what it raises is logged."""
+        """Have the loop call `callback(delivery)` once the record is done; what it raises is logged.
+
+        It runs in `context`, or in a copy of the one that is current now.
+        """
+        if context is None:
+            context = copy_context()
         result = self.follow()
         if result.done:
             waiting = [(self, callback, context)]

@@ -71,12 +71,10 @@ class Partitioner:
             return self._ask(sticky, key)
         if self.kind is KeyPartitioner.ROUND_ROBIN:
             return sticky.next_in_turn()
-        if key is None or self.ignore_keys:
-            return STICKY
-        if self.kind is KeyPartitioner.CRC32:
-            # librdkafka's consistent_random spreads empty keys like missing ones.
-            return crc32(key) % sticky.count if key else STICKY
-        return partition_of_key(key, sticky.count)
+        if key and self.kind is KeyPartitioner.CRC32 and not self.ignore_keys:
+            return crc32(key) % sticky.count
+        # librdkafka's consistent_random spreads empty keys like missing ones.
+        return STICKY
 
     def _ask(self, sticky: StickyPartitioner, key: bytes | None) -> int:
         topic = sticky.topic

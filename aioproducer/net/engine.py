@@ -311,8 +311,8 @@ class Engine:
         if more:
             self._is_serving = True
             self._loop.call_soon(self._serve)
-        else:
-            self._released()
+        elif self._roomy and self.has_room():
+            self._wake_roomy()
 
     def _watch(self) -> None:
         due = self.accumulator.next_deadline(self.config.delivery_timeout)
