@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("aioproducer.delivery")
 
+_ELSEWHERE: Final = "this delivery belongs to another event loop: use it in the loop its producer runs in"
+
 WAITERS_A_SLICE = 1000
 """How many futures are resolved before the event loop gets its turn."""
 
@@ -351,8 +353,7 @@ class Delivery:
             result = self.follow()
         loop = get_running_loop()
         if loop is not result.loop:
-            msg = "this delivery belongs to another event loop: await it in the loop its producer runs in"
-            raise WrongLoopError(msg)
+            raise WrongLoopError(_ELSEWHERE)
         future: Future[RecordMetadata] = loop.create_future()
         if not result.done:
             result.add_waiter(self.index, self.timestamp_ms, future)
@@ -372,9 +373,11 @@ class Delivery:
         if context is None:
             context = copy_context()
         result = self.follow()
+        if get_running_loop() is not result.loop:
+            raise WrongLoopError(_ELSEWHERE)
         if result.done:
             waiting = [(self, callback, context)]
-            cast("AbstractEventLoop", result.loop).call_soon(_call_back, waiting)
+            result.loop.call_soon(_call_back, waiting)
         else:
             result.add_callback(self, callback, context)
 
@@ -387,6 +390,10 @@ class Delivery:
         if result.error is not None:
             raise cast("ProducerError", result.error_of(self.index))
         return _Ready(result.metadata_of(self.index, self.timestamp_ms))  # type: ignore[return-value] # as good as a generator to `await`
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        msg = "a Delivery cannot be copied or pickled: await it, and keep its RecordMetadata"
+        raise TypeError(msg)
 
     def __repr__(self) -> str:
         result = self.follow()

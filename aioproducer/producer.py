@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 import anyio
 
 from aioproducer.config import ProducerConfig
+from aioproducer.core.accumulator import checked_topic
 from aioproducer.errors import (
     IllegalStateError,
     ProducerClosedError,
@@ -49,7 +50,7 @@ else:
     K = TypeVar("K")
     V = TypeVar("V")
 
-TURN = 0.003
+TURN = 0.001
 """Seconds after which `drain` gives way to the event loop even where there is room."""
 
 _NOWHERE = object()
@@ -182,6 +183,10 @@ class Producer(Generic[K, V]):
         if self._home is None:
             self._is_stopped = True
             return
+        if self._home.is_closed():
+            # Nothing of the producer is left that could be stopped.
+            self._is_stopped = True
+            return
         if asyncio.get_running_loop() is not self._home:
             raise WrongLoopError(_ELSEWHERE)
         self._is_stopped = True
@@ -293,6 +298,7 @@ class Producer(Generic[K, V]):
         Raises UnknownTopicError when it does not become known within `max_block_ms`,
         InvalidTopicError and AuthorizationError when it never will.
         """
+        topic = checked_topic(topic)
         self._check()
         metadata = self._engine.metadata
         try:

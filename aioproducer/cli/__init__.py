@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _complain("stdout was closed before everything was told", EXIT_FAILED)
     except ProducerError as error:
         code = _complain(error, EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAILED)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:
         code = _complain(error, EXIT_USAGE)
     return code
 

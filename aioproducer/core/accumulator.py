@@ -37,6 +37,9 @@ OVERHEAD = HEADER_SIZE + MAX_RECORD_OVERHEAD
 
 MAX_TIMESTAMP = 2**63 - 1
 
+MAX_TOPIC = 2**15 - 1
+"""The longest name of a topic, in bytes; brokers allow 249 of a few characters."""
+
 # The same numbers once more, as C numbers in the compiled build (see the .pxd).
 _overhead = OVERHEAD
 _header_size = HEADER_SIZE
@@ -170,7 +173,7 @@ class Accumulator:
             value = _as_bytes("value", value)
         if key is not None and type(key) is not bytes:
             key = _as_bytes("key", key)
-        section = encode_headers(headers) if headers else None
+        section = None if headers is None else encode_headers(headers)
         if timestamp_ms is None:
             nanoseconds = self.wall_clock_ns()
             timestamp = nanoseconds // 1_000_000
@@ -294,7 +297,7 @@ class Accumulator:
         section: bytearray | None,
         size: int,
     ) -> Delivery:
-        topic = _checked_topic(topic)
+        topic = checked_topic(topic)
         index = STICKY if partition is None else _checked_partition(partition)
         if self.line.bytes + size > self.buffer_memory:
             msg = (
@@ -532,6 +535,7 @@ class Accumulator:
     def busy_topics(self) -> set[str]:
         """Return the topics of which something is not done yet."""
         busy = {batch.queue.topic for batch in self.incomplete}
+        busy.update(record.topic for record in self.line.records())
         for topic, topic_queue in self.topics.items():
             if topic not in busy and any(
                 queue.on_wire or queue.unsettled for queue in topic_queue.partitions
@@ -575,10 +579,19 @@ def _as_bytes(field: str, value: object) -> bytes:
     raise TypeError(msg)
 
 
-def _checked_topic(topic: object) -> str:
+def checked_topic(topic: object) -> str:
+    """Return the name of a topic as it can be asked for; raises TypeError and ValueError."""
     if not isinstance(topic, str) or not topic:
         msg = f"the topic must be a non-empty str, not {topic!r}"
         raise TypeError(msg)
+    try:
+        size = len(topic.encode())
+    except UnicodeEncodeError as error:
+        msg = f"the topic {topic!r} cannot be encoded as UTF-8: {error.reason}"
+        raise ValueError(msg) from None
+    if size > MAX_TOPIC:
+        msg = f"a topic's name of {size} bytes is longer than Kafka's protocol can say ({MAX_TOPIC})"
+        raise ValueError(msg)
     return str.__str__(topic)
 
 

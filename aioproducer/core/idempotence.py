@@ -49,6 +49,8 @@ NO_PRODUCER_ID = -1
 class Ordering(Protocol):
     """Which batch may be sent, and under which number."""
 
+    needs_producer_id: bool
+
     def may_send(self, queue: PartitionQueue, batch: ProducerBatch) -> bool:
         """Return whether `batch`, the first of its queue, may go now."""
 
@@ -70,6 +72,8 @@ class Ordering(Protocol):
 
 class Unnumbered:
     """The order without idempotence: kept only while one request at a time is on the wire."""
+
+    needs_producer_id = False
 
     def __init__(self, max_in_flight: int) -> None:
         self._one_at_a_time = max_in_flight == 1

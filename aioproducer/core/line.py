@@ -13,11 +13,13 @@ from heapq import merge
 from typing import TYPE_CHECKING
 
 from aioproducer.core.producer_batch import NEVER
+from aioproducer.delivery import BatchResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from aioproducer.delivery import Delivery
+    from aioproducer.errors import ProducerError
 
 
 @dataclass(slots=True, eq=False)
@@ -134,6 +136,25 @@ class Line:
             self.bytes -= record.size
             expired.append(record)
         return expired
+
+
+def fail_together(records: list[WaitingRecord], error_of: Callable[[WaitingRecord], ProducerError]) -> None:
+    """Fail records that were taken out of line; `error_of(record)` says why.
+
+    Those of one topic and partition share a result, as the records of a batch do, so that
+    ten thousand of them that nobody looks at are logged once.
+    """
+    groups: dict[tuple[str, int], list[WaitingRecord]] = {}
+    for record in records:
+        groups.setdefault((record.topic, record.partition), []).append(record)
+    for (topic, partition), group in groups.items():
+        shared = BatchResult(topic, partition, group[0].delivery.result_of_batch.loop)
+        for index, record in enumerate(group):
+            alone = record.delivery.result_of_batch
+            record.delivery.result_of_batch = shared
+            record.delivery.index = index
+            alone.split([(-index, shared)])
+        shared.fail(len(group), error_of(group[0]))
 
 
 def _deadline(record: WaitingRecord) -> float:

@@ -47,6 +47,7 @@ class Metadata:
         "_due",
         "_failures",
         "_fruitless",
+        "_is_early",
         "_is_full",
         "_is_requested",
         "_is_routine",
@@ -98,6 +99,7 @@ class Metadata:
         self._fruitless = 0
         # Of the request that is under way: whether it is for all topics, for how many that
         # is, and whether nothing but age was the reason for it.
+        self._is_early = False
         self._is_full = True
         self._asks_for = 0
         self._is_routine = False
@@ -166,6 +168,13 @@ class Metadata:
         What becomes due from here on is left for the next refresh. Then call `update` with
         the answer, or `failed`.
         """
+        self._is_early = now < self._not_before and bool(self._never_answered) and not self._failures
+        if self._is_early:
+            # Only what is new goes before its time; whatever was asked in vain waits out its backoff.
+            self._is_full = self._is_routine = False
+            self._asks_for = len(self._never_answered)
+            self._need(now)
+            return tuple(sorted(self._never_answered))
         is_asked_for = self._is_requested or bool(self._due)
         self._is_full = self._is_requested or now >= self._refreshed_at + self._max_age
         self._is_routine = not is_asked_for
@@ -198,8 +207,9 @@ class Metadata:
 
         self._note_errors(asked, change.errors)
         self._failures = 0
-        self._fruitless = 0 if self._is_routine or change.is_news else self._fruitless + 1
-        self._not_before = now + self._backoff.delay(max(self._fruitless - 1, 0))
+        if not self._is_early:
+            self._fruitless = 0 if self._is_routine or change.is_news else self._fruitless + 1
+            self._not_before = now + self._backoff.delay(max(self._fruitless - 1, 0))
         self._needed_since = None
         self._must_rebootstrap = False
         if self._is_full and len(asked) < self._asks_for:

@@ -80,7 +80,9 @@ class Partitioner:
         topic = sticky.topic
         try:
             partition = self.custom(topic, key, sticky.count)  # type: ignore[misc] # there is one
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "CancelledError":
+                raise
             msg = f"the partitioner raised {type(error).__name__} for topic {topic!r}: {error}"
             raise PartitionerError(msg, topic=topic) from error
         if type(partition) is not int or not 0 <= partition < sticky.count:

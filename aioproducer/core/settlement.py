@@ -16,6 +16,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, assert_never
 
+from aioproducer.core.line import fail_together
 from aioproducer.core.outcome import IN_DOUBT, VERDICTS, Verdict
 from aioproducer.core.split import split_batch
 from aioproducer.error_code import ErrorCode
@@ -145,8 +146,7 @@ class Settlement:
         for topic, code in errors.items():
             self._topic_errors[topic] = code
             if code in {ErrorCode.INVALID_TOPIC_EXCEPTION, ErrorCode.TOPIC_AUTHORIZATION_FAILED}:
-                for record in line.pop_topic(topic):
-                    _fail_record(record, BrokerError.of(code, f"topic {topic!r}"))
+                fail_together(line.pop_topic(topic), _unusable(code))
 
     def topic_found(self, topic: str) -> None:
         """Forget why a topic was not known."""
@@ -164,8 +164,7 @@ class Settlement:
         accumulator.waiting = 0
         for batch in list(accumulator.incomplete):
             self._give_up_batch(batch, error_of(batch.in_flight or batch.maybe_written), now)
-        for record in waiting:
-            _fail_record(record, error_of(False))  # noqa: FBT003 - never written
+        fail_together(waiting, lambda _: error_of(False))  # noqa: FBT003 - never written
 
     def _stored(self, batch: ProducerBatch, base_offset: int, log_append_time_ms: int, now: float) -> None:
         result = batch.result
@@ -309,21 +308,27 @@ class Settlement:
         node = batch.queue.node.node_id
         if node < 0:
             return "the partition has no leader"
+        if self._ordering.needs_producer_id:
+            return "the brokers have given no producer id (InitProducerId) yet"
         return f"broker {node}, which leads the partition, could not be sent to"
 
     def _expire_line(self, now: float) -> None:
         accumulator = self._accumulator
-        for record in accumulator.line.expire_for_room(now):
-            accumulator.waiting -= 1
-            self._metrics.buffer_exhausted(1, now)
-            words = (
-                f"no room for a record of at most {record.size} bytes for topic {record.topic!r} within "
-                f"max_block_ms ({accumulator.max_block * 1000:.0f}): {accumulator.used} of "
-                f"{accumulator.buffer_memory} bytes (buffer_memory) are in use"
-            )
-            _fail_record(record, BufferExhaustedError(words))
-        for record in accumulator.line.expire_for_topics(now):
-            _fail_record(record, self._unknown(record))
+        roomless = accumulator.line.expire_for_room(now)
+        if roomless:
+            accumulator.waiting -= len(roomless)
+            self._metrics.buffer_exhausted(len(roomless), now)
+            fail_together(roomless, self._no_room)
+        fail_together(accumulator.line.expire_for_topics(now), self._unknown)
+
+    def _no_room(self, record: WaitingRecord) -> ProducerError:
+        accumulator = self._accumulator
+        words = (
+            f"no room for a record for topic {record.topic!r} within max_block_ms "
+            f"({accumulator.max_block * 1000:.0f}): {accumulator.used} of {accumulator.buffer_memory} bytes "
+            "(buffer_memory) are in use; produce slower, or await drain() between sends"
+        )
+        return BufferExhaustedError(words)
 
     def _unknown(self, record: WaitingRecord) -> ProducerError:
         accumulator = self._accumulator
@@ -354,8 +359,8 @@ def no_answer(batch: ProducerBatch, node_id: int) -> BrokerConnectionError:
     return BrokerConnectionError(f"broker {node_id} left {_place(batch)} out of its answer")
 
 
-def _fail_record(record: WaitingRecord, error: ProducerError) -> None:
-    record.delivery.result_of_batch.fail(1, error)
+def _unusable(code: ErrorCode) -> Callable[[WaitingRecord], ProducerError]:
+    return lambda record: BrokerError.of(code, f"topic {record.topic!r}")
 
 
 def _in_doubt(error: ProducerError) -> ProducerError:

@@ -217,7 +217,8 @@ class Broker:
         except TimeoutError as error:
             if isinstance(error, ProducerError):
                 raise
-            msg = f"{self.address} did not answer {type(request).__name__} within {timeout:.1f} s"
+            asked = type(request).__name__ if self._is_ready else "the set-up of the connection"
+            msg = f"{self.address} did not answer {asked} within {timeout * 1000:.0f} ms"
             raise RequestTimeoutError(msg) from None
         finally:
             if not answer.cancel() and not answer.cancelled():
@@ -290,8 +291,9 @@ class Broker:
             self.drop(error)
             self._failures += 1
             self.last_error = error
-            if not self.is_closed:
-                self.on_lost()
+            if self.is_closed:
+                return False
+            self.on_lost()
             level = logging.WARNING if self._failures == 1 else logging.INFO
             logger.log(
                 level, "cannot use broker %d at %s (attempt %d): %s",

@@ -278,7 +278,6 @@ class Cluster:
         accumulator = self._accumulator
         for topic, topic_queue in accumulator.topics.items():
             self.metadata.touch(topic, topic_queue.last_used)
-        busy = {*accumulator.line.topics(), *accumulator.busy_topics()}
-        for topic in self.metadata.expire(now, busy):
+        for topic in self.metadata.expire(now, accumulator.busy_topics()):
             accumulator.forget_topic(topic)
             self._settlement.topic_forgotten(topic)

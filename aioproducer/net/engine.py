@@ -210,7 +210,8 @@ class Engine:
         """Return whether nobody waits for room, and less than half of the buffer and the line is in use."""
         accumulator = self.accumulator
         half = accumulator.buffer_memory / 2
-        return not accumulator.waiting and accumulator.used < half and accumulator.line.bytes < half
+        used, in_line = accumulator.used, accumulator.line.bytes
+        return not accumulator.waiting and (not used or used < half) and (not in_line or in_line < half)
 
     def room(self) -> asyncio.Future[None]:
         """Return a future that is done when less than half of the buffer is in use."""
@@ -343,8 +344,13 @@ class Engine:
         self._released()
 
     def _crash(self, error: BaseException) -> None:
-        logger.critical("the producer's background failed", exc_info=error)
-        failure = ProducerFailedError(f"the producer's background failed: {error!r}; make a new producer")
+        if isinstance(error, asyncio.CancelledError):
+            why = "the producer's tasks were cancelled, or its event loop ended, before stop() was called"
+            logger.warning(why)
+        else:
+            why = f"the producer's background failed: {error!r}"
+            logger.critical(why, exc_info=error)
+        failure = ProducerFailedError(f"{why}; make a new producer")
         failure.__cause__ = error
         self._fail(failure)
 

@@ -11,9 +11,9 @@ the header in. So a batch that is sent again with another sequence is only stamp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crc32c import crc32c
 
@@ -150,10 +150,7 @@ def encode_headers(headers: Headers) -> bytearray | None:
 
     Raises TypeError for anything but (str, bytes or None) pairs or a mapping of them.
     """
-    if type(headers) is list or type(headers) is tuple:
-        pairs = headers
-    else:
-        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+    pairs = headers if type(headers) is list or type(headers) is tuple else _pairs(headers)
     count = len(pairs)
     if count == 0:
         return None
@@ -181,6 +178,15 @@ def encode_headers(headers: Headers) -> bytearray | None:
             put_varint(section, len(data))
             section += data
     return section
+
+
+def _pairs(headers: object) -> list[Any]:
+    if isinstance(headers, Mapping):
+        return list(headers.items())
+    if isinstance(headers, Iterable) and not isinstance(headers, (str, bytes, bytearray)):
+        return list(headers)
+    msg = f"headers must be (str, bytes or None) pairs or a mapping of them, not {type(headers).__name__}"
+    raise TypeError(msg)
 
 
 def _as_bytes(name: str, value: object) -> bytes:

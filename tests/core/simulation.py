@@ -283,6 +283,9 @@ class Simulation:
         self.timers.run_until(self.timers.now + CALM)
         for delivery, place, number in self.sent:
             assert delivery.done(), f"record {number} for {place} is stuck: {self._queue(place)!r}"
+        if self.options.retries == 1:
+            # To find the new leader takes one, to find that a number before is missing another.
+            return
         for delivery, place, number in self.sent[last:]:
             assert delivery.exception() is None, f"record {number} for {place}: {delivery.exception()}"
 

@@ -12,15 +12,18 @@ from aioproducer.errors import (
     BatchRefusedError,
     BrokerConnectionError,
     BrokerError,
+    BufferExhaustedError,
     DeliveryTimeoutError,
     InvalidRecordError,
     InvalidTopicError,
     ProducerClosedError,
     ProducerError,
     RecordTooLargeError,
+    UnknownPartitionError,
+    UnknownTopicError,
     UnsupportedVersionError,
 )
-from tests.core.desk import BACKOFF, DELIVERY_TIMEOUT, OTHER, TOPIC, Desk, numbers
+from tests.core.desk import BACKOFF, DELIVERY_TIMEOUT, OTHER, PARTITIONS, TOPIC, Desk, numbers
 from tests.core.test_outcome import PASSING, STALE_LEADER
 
 ROOMY = 1000
@@ -704,6 +707,16 @@ def test_42_who_waits_for_a_producer_id_that_is_not_given_fails() -> None:
     desk.assert_nothing_left()
 
 
+def test_42_what_expires_for_want_of_a_producer_id_says_so() -> None:
+    desk = Desk()
+    desk.sequencer.needs_producer_id = True
+    (delivery,) = desk.send_some(1)
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    assert "producer id" in str(delivery.exception())
+
+
 def test_what_was_drained_and_cannot_be_written_goes_back_or_fails() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
@@ -753,4 +766,91 @@ def test_giving_up_ends_everything_and_says_what_may_be_written() -> None:
     assert [error.may_be_written for error in errors if error is not None] == [True, False]
     assert desk.accumulator.used == batch.charged
     desk.lose(batch)
+    desk.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (ErrorCode.INVALID_TOPIC_EXCEPTION, InvalidTopicError),
+        (ErrorCode.TOPIC_AUTHORIZATION_FAILED, AuthorizationError),
+    ],
+)
+def test_84_records_for_a_topic_that_nobody_may_use_fail_at_once(
+    code: ErrorCode, kind: type[ProducerError]
+) -> None:
+    desk = Desk()
+    delivery = desk.accumulator.append("secret", b"", None, None, None, None)
+    other = desk.accumulator.append("later", b"", None, None, None, None)
+
+    desk.settlement.topic_errors({"secret": code})
+
+    assert type(delivery.exception()) is kind
+    assert not other.done()
+    assert desk.accumulator.line.topics() == ["later"]
+
+
+def test_52_a_topic_that_does_not_appear_fails_its_records_with_what_the_brokers_said() -> None:
+    desk = Desk()
+    asked, found, forgotten = (
+        desk.accumulator.append(topic, b"", None, None, None, None) for topic in ("a", "b", "c")
+    )
+    desk.settlement.topic_errors(dict.fromkeys("abc", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
+    desk.settlement.topic_found("b")
+    desk.settlement.topic_forgotten("c")
+    assert not asked.done()
+
+    desk.wait(60.0)
+    desk.expire()
+
+    assert all(isinstance(delivery.exception(), UnknownTopicError) for delivery in (asked, found, forgotten))
+    assert "within max_block_ms (60000): the brokers answer UNKNOWN_TOPIC" in str(asked.exception())
+    assert "no broker could be asked" in str(found.exception())
+    assert "no broker could be asked" in str(forgotten.exception())
+    desk.assert_nothing_left()
+
+
+def test_51_a_partition_that_the_topic_does_not_get_fails_its_records() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1, partition=PARTITIONS)
+    desk.wait(60.0)
+    desk.expire()
+
+    error = delivery.exception()
+
+    assert isinstance(error, UnknownPartitionError)
+    assert (error.topic, error.partition, error.partitions) == (TOPIC, PARTITIONS, PARTITIONS)
+    assert not error.may_be_written
+
+
+def test_6_a_record_that_finds_no_room_says_how_much_is_in_use() -> None:
+    desk = Desk()
+    desk.send(b"x" * 99_900)
+    (delivery,) = desk.send(b"y" * 1000)
+    assert desk.accumulator.waiting == 1
+    desk.wait(60.0)
+    desk.expire()
+
+    error = delivery.exception()
+
+    assert isinstance(error, BufferExhaustedError)
+    assert "of 100000 bytes (buffer_memory) are in use" in str(error)
+    assert (desk.accumulator.waiting, desk.figure("buffer-exhausted-total")) == (0, 1)
+
+
+def test_85_giving_up_ends_those_in_line_too() -> None:
+    desk = Desk()
+    desk.send(b"x" * 99_900)
+    (for_room,) = desk.send(b"y" * 1000)
+    for_topic = desk.accumulator.append("later", b"", None, None, None, None)
+
+    desk.settlement.give_up(
+        lambda may_be_written: ProducerClosedError("stopped", may_be_written=may_be_written), desk.now
+    )
+
+    for delivery in (for_room, for_topic):
+        error = delivery.exception()
+        assert isinstance(error, ProducerClosedError)
+        assert not error.may_be_written
+    assert len(desk.accumulator.line) == desk.accumulator.waiting == 0
     desk.assert_nothing_left()

@@ -92,7 +92,7 @@ async def test_a_request_that_is_not_answered_closes_the_connection(cluster: Fak
         waiting = asyncio.create_task(broker.request(ASK, timeout=60))
         waiting.add_done_callback(lambda task: others.append(task.exception()))
         await until(lambda: broker.in_flight)
-        with pytest.raises(RequestTimeoutError, match=r"did not answer MetadataRequest within 0\.1 s"):
+        with pytest.raises(RequestTimeoutError, match=r"did not answer MetadataRequest within 100 ms"):
             await broker.request(ASK, timeout=0.1)
         broker.drop(BrokerConnectionError("lost"))
         await until(lambda: others)

@@ -93,7 +93,7 @@ async def test_when_nobody_gives_one_the_records_end_all_the_same(
         with pytest.raises(DeliveryTimeoutError) as raised:
             await asyncio.wait_for(producer.send("orders", b"1"), SOON)
         assert not raised.value.may_be_written
-    assert "no producer id (attempt 1)" in caplog.text
+    assert "no producer id (attempt 2)" in caplog.text
 
 
 async def test_when_the_epochs_are_used_up_another_id_is_asked_for(cluster: FakeCluster) -> None:

@@ -316,7 +316,7 @@ def test_a_hundred_headers_and_a_long_one_are_counted_in_two_bytes() -> None:
         (["ab"], "pair, not 'ab'"),
         ([b"ab"], "pair, not b'ab'"),
         ([None], "pair, not None"),
-        ("ab", "pair, not 'a'"),
+        ("ab", "mapping of them, not str"),
         (5, "int"),
     ],
 )
