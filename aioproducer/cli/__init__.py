@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as done:
         # argparse has said what there is to say; --help is no failure.
         return done.code if isinstance(done.code, int) else EXIT_USAGE
+    if sys.stdin is None or sys.stdout is None:
+        return _complain("stdin and stdout must be open; name a file, or redirect to /dev/null", EXIT_USAGE)
     try:
         code = _run(arguments)
     except KeyboardInterrupt:

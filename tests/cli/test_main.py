@@ -73,3 +73,11 @@ def test_a_reader_that_goes_is_no_traceback() -> None:
         err = process.stderr.read()
     assert b"Traceback" not in err
     assert b"stdout was closed" in err
+
+
+def test_without_an_open_stdout_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["metadata"]) == 2
+    assert "must be open" in capsys.readouterr().err

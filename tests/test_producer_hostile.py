@@ -1,0 +1,133 @@
+"""What users do by mistake, or on purpose, harms the record that they do it with and nothing else."""
+
+import asyncio
+import copy
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from aioproducer import AuthorizationError, ErrorCode, PartitionerError, Producer, ProducerClosedError
+from aioproducer.testing import ApiKey, FakeCluster
+from tests.net.quick import quick
+
+SOON = 5
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[FakeCluster]:
+    async with FakeCluster(topics={"orders": 1}, auto_create_topics=False) as cluster:
+        yield cluster
+
+
+@pytest.mark.parametrize(
+    ("topic", "error"),
+    [
+        ("\ud800", ValueError),
+        ("x" * 40_000, ValueError),
+        ("", TypeError),
+        (b"orders", TypeError),
+        (5, TypeError),
+    ],
+)
+async def test_a_topic_that_cannot_be_asked_for_is_refused_at_once(
+    cluster: FakeCluster, topic: object, error: type[Exception]
+) -> None:
+    async with quick(cluster) as producer:
+        with pytest.raises(error, match="topic"):
+            producer.send(cast("Any", topic), b"")
+        with pytest.raises(error, match="topic"):
+            await producer.partitions_for(cast("Any", topic))
+        assert (await producer.send("orders", b"still at work")).offset == 0
+
+
+async def test_a_partitioner_that_is_cancelled_fails_its_record_and_none_behind_it(
+    cluster: FakeCluster,
+) -> None:
+    cluster.create_topic("late")
+
+    def partitioner(_topic: str, key: bytes | None, _partitions: int) -> int:
+        if key == b"bad":
+            raise asyncio.CancelledError
+        return 0
+
+    async with quick(cluster, partitioner=partitioner) as producer:
+        bad, good = producer.send("late", b"", key=b"bad"), producer.send("late", b"", key=b"good")
+        with pytest.raises(PartitionerError, match="CancelledError"):
+            await asyncio.wait_for(bad.future(), SOON)
+        assert (await asyncio.wait_for(good.future(), SOON)).offset == 0
+
+
+async def test_drain_returns_even_where_there_is_no_buffer_at_all(cluster: FakeCluster) -> None:
+    async with quick(cluster, buffer_memory=0) as producer:
+        await asyncio.wait_for(producer.drain(), SOON)
+
+
+async def test_new_topics_are_asked_for_without_those_that_were_asked_for_in_vain(
+    cluster: FakeCluster,
+) -> None:
+    asked: list[int] = []
+
+    def count(response: Any) -> Any:  # noqa: ANN401 - the fake's own
+        asked.append(len(response.topics))
+        return response
+
+    cluster.on(ApiKey.METADATA, times=None).rewrite(count)
+    async with quick(cluster, retry_backoff_ms=10_000, retry_backoff_max_ms=10_000) as producer:
+        for number in range(60):
+            producer.send(f"unknown-{number}", b"").add_done_callback(lambda delivery: delivery.exception())
+            await asyncio.sleep(0.002)
+        await producer.stop(0)
+    assert 60 <= sum(asked) <= 90
+
+
+async def test_ten_thousand_records_that_fail_in_line_are_logged_once(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with quick(cluster) as producer:
+        first, *_ = [producer.send("unknown", b"") for _ in range(10_000)]
+        waiting = first.future()
+        await producer.stop(0)
+        with pytest.raises(ProducerClosedError):
+            await waiting
+    del first, _
+    logged = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(logged) == 1
+    assert "9999 of 10000 records for unknown-?" in logged[0].getMessage()
+
+
+async def test_a_topic_that_nobody_may_use_fails_all_that_wait_for_it(cluster: FakeCluster) -> None:
+    cluster.on(ApiKey.METADATA, topic="secret", times=None).answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+    async with quick(cluster) as producer:
+        deliveries = [producer.send("secret", b"%d" % number) for number in range(3)]
+        for delivery in deliveries:
+            with pytest.raises(AuthorizationError, match="secret"):
+                await asyncio.wait_for(delivery.future(), SOON)
+
+
+async def test_a_delivery_says_that_it_cannot_be_copied(cluster: FakeCluster) -> None:
+    async with quick(cluster) as producer:
+        delivery = producer.send("orders", b"")
+        with pytest.raises(TypeError, match="keep its RecordMetadata"):
+            copy.deepcopy(delivery)
+        assert copy.copy(await delivery) == await delivery
+
+
+def test_a_producer_whose_loop_has_ended_can_still_be_stopped_and_says_what_happened() -> None:
+    producers: list[Producer[Any, Any]] = []
+
+    async def forget_to_stop() -> None:
+        cluster = FakeCluster(topics={"orders": 1})
+        async with cluster:
+            producers.append(quick(cluster))
+            await producers[0].start()
+            await producers[0].send("orders", b"")
+
+    async def come_back() -> None:
+        with pytest.raises(Exception, match="event loop ended, before stop"):
+            producers[0].send("orders", b"")
+        await producers[0].stop()
+
+    asyncio.run(forget_to_stop())
+    asyncio.run(come_back())
