@@ -50,7 +50,7 @@ else:
     K = TypeVar("K")
     V = TypeVar("V")
 
-TURN = 0.001
+TURN = 0.003
 """Seconds after which `drain` gives way to the event loop even where there is room."""
 
 _NOWHERE = object()
