@@ -113,7 +113,7 @@ async def test_when_none_works_each_is_named_with_its_cause() -> None:
         with pytest.raises(BootstrapError, match="none of the bootstrap servers") as raised:
             await producer.start()
 
-        assert 1.4 < time.monotonic() - started < 2.5
+        assert 1.4 < time.monotonic() - started < 6
     causes = raised.value.causes
     assert set(causes) == {dead, silent, web, gone}
     for address, cause in causes.items():
