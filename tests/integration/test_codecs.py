@@ -105,7 +105,7 @@ async def test_large_batches_come_back(kafka: Kafka, topic_name: str, codec: str
         compression_type=codec,
         batch_size=1_000_000,
         max_request_size=2_000_000,
-        linger_ms=20,
+        linger_ms=60_000,
     ) as producer:
         deliveries = []
         for value in values:

@@ -1,0 +1,40 @@
+"""What all tests share: the table that says which tests show which scenario.
+
+A test names the scenarios it shows with ``@pytest.mark.scenario(22, 31)``; a module does so for
+all its tests with ``pytestmark``. `tests/SCENARIOS.md` is generated from these marks:
+
+    pytest --collect-only -q --scenario-table tests/SCENARIOS.md
+
+and `tests/test_scenarios.py` fails where a scenario has no test or the file is not up to date.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.scenarios import table_of
+
+TABLE = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--scenario-table",
+        type=Path,
+        metavar="FILE",
+        help="write the table of scenarios and the tests that show them to FILE",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    path: Path | None = config.getoption("--scenario-table")
+    if path is None:
+        return
+    tests: dict[int, set[str]] = {}
+    for item in items:
+        file = item.path.relative_to(config.rootpath).as_posix()
+        name = item.nodeid.partition("::")[2].partition("[")[0]
+        for mark in item.iter_markers("scenario"):
+            for number in mark.args:
+                tests.setdefault(number, set()).add(f"{file}::{name}")
+    path.write_text(table_of(tests))
