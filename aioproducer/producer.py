@@ -50,8 +50,11 @@ else:
     K = TypeVar("K")
     V = TypeVar("V")
 
-TURN = 0.003
-"""Seconds after which `drain` gives way to the event loop even where there is room."""
+SHORTEST_TURN = 0.001
+"""Seconds after which `drain` gives way to the event loop at the earliest, where there is room."""
+
+LONGEST_TURN = 0.003
+"""Seconds after which it gives way even where everything else took longer."""
 
 _NOWHERE = object()
 """The place of a producer that cannot be sent to."""
@@ -276,12 +279,16 @@ class Producer(Generic[K, V]):
 
     async def _drain(self) -> None:
         self._check()
+        given_way = monotonic()
         await asyncio.sleep(0)
         while not self._engine.has_room():
             await self._engine.room()
             self._check()
+        now = monotonic()
+        # A turn as long as the others': batches that are sent off sooner than records come are crumbs.
+        turn = min(max(now - given_way, SHORTEST_TURN), LONGEST_TURN)
         # What is in line is not looked at in passing.
-        self._turn_ends = 0.0 if self._accumulator.line.bytes else monotonic() + TURN
+        self._turn_ends = 0.0 if self._accumulator.line.bytes else now + turn
 
     async def flush(self, timeout: float | None = None) -> None:
         """Send what lingers, and wait until everything accepted so far is acknowledged or has failed.

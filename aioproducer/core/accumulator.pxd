@@ -72,10 +72,17 @@ cdef class Accumulator:
 
     cdef _close(self, PartitionQueue queue)
 
-    @cython.locals(node=NodeQueue, due=double)
+    cdef _linger_no_more(self, PartitionQueue queue)
+
     cpdef enlist(self, PartitionQueue queue)
 
-    @cython.locals(pending=object, size=Py_ssize_t, due=double, linger=double, queue=PartitionQueue, batch=ProducerBatch)
+    @cython.locals(node=NodeQueue, due=double)
+    cdef _plan(self, PartitionQueue queue)
+
+    @cython.locals(size=Py_ssize_t, due=double, in_haste=bint, queue=PartitionQueue, batch=ProducerBatch)
     cpdef list drain(self, NodeQueue node, double now, Py_ssize_t limit, may_send)
+
+    @cython.locals(queue=PartitionQueue, batch=ProducerBatch)
+    cdef double _ripen(self, NodeQueue node, double opened_until) except? -1
 
 cdef long long _checked_timestamp(timestamp_ms) except? -1

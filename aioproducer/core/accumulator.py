@@ -264,7 +264,9 @@ class Accumulator:
         if not self.watched:
             self.watched = True
             self.watch()
-        self.enlist(queue)
+        queue.lingers = True
+        queue.node.lingering[queue] = None
+        self._plan(queue)
         return batch
 
     def _close(self, queue: PartitionQueue) -> None:
@@ -272,14 +274,23 @@ class Accumulator:
         assert batch is not None  # noqa: S101 - callers have looked
         queue.open = None
         queue.closed.append(batch)
+        self._linger_no_more(queue)
         self.enlist(queue)
+
+    def _linger_no_more(self, queue: PartitionQueue) -> None:
+        if queue.lingers:
+            queue.lingers = False
+            del queue.node.lingering[queue]
 
     def enlist(self, queue: PartitionQueue) -> None:
         """Have the queue's node look at it when it is due; the shell is woken if that is sooner."""
+        if not queue.is_ready and (queue.closed or not queue.lingers):
+            queue.is_ready = True
+            queue.node.ready.append(queue)
+        self._plan(queue)
+
+    def _plan(self, queue: PartitionQueue) -> None:
         node = queue.node
-        if not queue.listed:
-            queue.listed = True
-            node.pending.append(queue)
         due = queue.due(0.0 if self.urgent > 0 or self.waiting > 0 else self.linger)
         node.due = min(node.due, due)
         if due < node.armed:
@@ -380,55 +391,81 @@ class Accumulator:
     ) -> list[ProducerBatch]:
         """Take at most one batch of each partition that the node leads, up to `limit` bytes in all.
 
-        Nothing is taken unless something is due; then whatever waits for the node goes along.
-        The partitions take turns, so that none starves when the limit cuts the round short;
-        the first batch is taken however large it is. More than MAX_BATCHES_A_REQUEST are not
-        taken at once, so that no request holds the event loop up. `may_send` may hold a partition back.
+        Full batches go at once, others when they have lingered; what has lingered half as long
+        goes along then. The partitions take turns, so that none starves when the limit cuts the
+        round short; the first batch is taken however large it is. More than MAX_BATCHES_A_REQUEST
+        are not taken at once, so that no request holds the event loop up. `may_send` may hold a
+        partition back.
         """
         taken: list[ProducerBatch] = []
-        pending = node.pending
-        if not pending or (now < node.due and self.urgent == 0 and self.waiting == 0):
+        in_haste = self.urgent > 0 or self.waiting > 0
+        if now < node.due and not in_haste:
             return taken
+        due = self._ripen(node, NEVER if in_haste else now - self.linger / 2)
+        ready = node.ready
         size = 0
-        due = NEVER
-        linger = 0.0 if self.urgent > 0 or self.waiting > 0 else self.linger
-        for _ in range(len(pending)):
-            queue = pending.popleft()
-            batch = queue.first()
-            if batch is None:
-                queue.listed = False
+        for _ in range(len(ready)):
+            queue = ready.popleft()
+            if not queue.closed and (queue.open is None or queue.lingers):
+                queue.is_ready = False
                 continue
             if queue.not_before > now:
                 due = min(due, queue.not_before)
-                pending.append(queue)
+                ready.append(queue)
                 continue
+            batch = queue.first()
             if not may_send(queue, batch):
-                pending.append(queue)
+                ready.append(queue)
                 continue
             size += len(batch.builder.buffer)
             if taken and (size > limit or len(taken) == MAX_BATCHES_A_REQUEST):
-                pending.appendleft(queue)
+                ready.appendleft(queue)
                 due = now
                 break
             taken.append(queue.take())
             batch.in_flight = True
             queue.on_wire += 1
             queue.wire_node = node
-            if queue.open is None and not queue.closed:
-                queue.listed = False
+            if queue.closed or (queue.open is not None and not queue.lingers):
+                ready.append(queue)
+                due = min(due, queue.not_before)
             else:
-                pending.append(queue)
-                due = min(due, queue.due(linger))
+                queue.is_ready = False
         node.due = due
         if taken:
             node.starved_since = NEVER
         return taken
+
+    def _ripen(self, node: NodeQueue, opened_until: float) -> float:
+        """Make ready what was opened until then; return when the first of the others has lingered."""
+        lingering = node.lingering
+        while lingering:
+            queue, _ = lingering.popitem(last=False)
+            batch = queue.open
+            if batch.created > opened_until:
+                lingering[queue] = None
+                lingering.move_to_end(queue, last=False)
+                return batch.created + self.linger
+            queue.lingers = False
+            if not queue.is_ready:
+                queue.is_ready = True
+                node.ready.append(queue)
+        return NEVER
 
     def give_back(self, batch: ProducerBatch) -> None:
         """Queue a batch again that was drained, to be sent another time."""
         self.landed(batch)
         batch.queue.put_back(batch)
         self.enlist(batch.queue)
+
+    def withdraw(self, batch: ProducerBatch) -> None:
+        """Take a batch out of its queue that is not on the wire and is not to go there."""
+        queue = batch.queue
+        if queue.open is batch:
+            queue.open = None
+            self._linger_no_more(queue)
+        else:
+            queue.closed.remove(batch)
 
     def landed(self, batch: ProducerBatch) -> None:
         """Say that a drained batch is on the wire no more: it was answered, or its connection is gone."""
@@ -461,7 +498,7 @@ class Accumulator:
     def wake_all(self) -> None:
         """Have every node that has something to send looked at now."""
         for node in self.nodes.values():
-            if node.pending:
+            if not node.is_empty():
                 node.due = 0.0
                 self.wake(node)
 
@@ -523,9 +560,11 @@ class Accumulator:
 
     def move(self, queue: PartitionQueue, node_id: int, leader_epoch: int) -> None:
         """Hand a partition over to another node; a new leader is tried without backoff (KIP-951)."""
-        if queue.listed:
-            queue.node.pending.remove(queue)
-            queue.listed = False
+        if queue.is_ready:
+            queue.node.ready.remove(queue)
+            queue.is_ready = False
+        # Among those of the new node it would not stand where its age belongs, so it lingers no more.
+        self._linger_no_more(queue)
         queue.node = self.node(node_id)
         queue.leader_epoch = leader_epoch
         queue.not_before = 0.0

@@ -6,10 +6,13 @@ from aioproducer.records.batch cimport RecordBatchBuilder
 @cython.final
 cdef class NodeQueue:
     cdef public int node_id
-    cdef public object pending
+    cdef public object ready
+    cdef public object lingering
     cdef public double due
     cdef public double armed
     cdef public double starved_since
+
+    cpdef bint is_empty(self) except -1
 
 @cython.final
 cdef class ProducerBatch:
@@ -41,7 +44,8 @@ cdef class PartitionQueue:
     cdef public Py_ssize_t on_wire
     cdef public NodeQueue wire_node
     cdef public double not_before
-    cdef public bint listed
+    cdef public bint is_ready
+    cdef public bint lingers
     cdef public long long producer_id
     cdef public int producer_epoch
     cdef public long long next_sequence

@@ -11,7 +11,7 @@ leads and that hold something to send.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,22 +31,31 @@ NO_SEQUENCE = -1
 class NodeQueue:
     """The partitions that one node leads and that have something to send.
 
-    `due` is the earliest time at which something has to go; `armed` the time at which the
+    In `ready` are those of which a batch may go now, in `lingering` the others, in the order in
+    which their batches were opened. `due` is the earliest time at which something has to go; `armed` the time at which the
     shell will look without being told; `starved_since` the time since which something has
     been due that could not be sent, NEVER if nothing has.
     """
 
-    __slots__ = ("armed", "due", "node_id", "pending", "starved_since")
+    __slots__ = ("armed", "due", "lingering", "node_id", "ready", "starved_since")
 
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
-        self.pending: deque[PartitionQueue] = deque()
+        self.ready: deque[PartitionQueue] = deque()
+        self.lingering: OrderedDict[PartitionQueue, None] = OrderedDict()
         self.due = NEVER
         self.armed = NEVER
         self.starved_since = NEVER
 
+    def is_empty(self) -> bool:
+        """Return whether none of its partitions has anything to send."""
+        return not self.ready and not self.lingering
+
     def __repr__(self) -> str:
-        return f"<NodeQueue {self.node_id} pending={len(self.pending)} due={self.due}>"
+        return (
+            f"<NodeQueue {self.node_id} ready={len(self.ready)} lingering={len(self.lingering)} "
+            f"due={self.due}>"
+        )
 
 
 class ProducerBatch:
@@ -125,14 +134,17 @@ class PartitionQueue:
 
     `closed` batches take no more records; `open` is the one that does. `unsettled` are the
     batches that hold a sequence and whose fate is not known, in the order of their sequences:
-    on the wire, or back in `closed` for another attempt. `on_wire` counts the former.
+    on the wire, or back in `closed` for another attempt. `on_wire` counts the former. It stands
+    in its node's `ready` (`is_ready`), or in its `lingering` (`lingers`), or in both while the
+    open batch lingers behind closed ones.
     """
 
     __slots__ = (
         "bump_wanted",
         "closed",
+        "is_ready",
         "leader_epoch",
-        "listed",
+        "lingers",
         "next_sequence",
         "node",
         "not_before",
@@ -157,7 +169,8 @@ class PartitionQueue:
         self.on_wire = 0
         self.wire_node: NodeQueue | None = None
         self.not_before = 0.0
-        self.listed = False
+        self.is_ready = False
+        self.lingers = False
         self.producer_id = -1
         self.producer_epoch = -1
         self.next_sequence = 0

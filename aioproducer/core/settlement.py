@@ -290,7 +290,6 @@ class Settlement:
         self._give_up_batch(batch, error, now)
 
     def _give_up_batch(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
-        queue = batch.queue
         if batch.in_flight:
             # Its fate is settled by its answer; until then its number stays taken. Only the
             # deliveries are told now.
@@ -298,10 +297,7 @@ class Settlement:
             self._metrics.batch_failed(batch.result.topic, batch.count, now)
             batch.result.fail(batch.count, error)
             return
-        if queue.open is batch:
-            queue.open = None
-        else:
-            queue.closed.remove(batch)
+        self._accumulator.withdraw(batch)
         self._failed(batch, error, now)
 
     def _why_unsent(self, batch: ProducerBatch) -> str:

@@ -162,7 +162,7 @@ class Sender:
 
     def _may_send(self, now: float) -> bool:
         broker = self.broker
-        if not self._node.pending or self._is_compressing or self._unanswered >= self._max_in_flight:
+        if self._node.is_empty() or self._is_compressing or self._unanswered >= self._max_in_flight:
             return False
         if not broker.is_ready:
             broker.want()
@@ -171,7 +171,7 @@ class Sender:
 
     def _plan(self, now: float) -> None:
         node = self._node
-        if not node.pending:
+        if node.is_empty():
             node.armed = NEVER
             return
         if node.due <= now and node.starved_since == NEVER:

@@ -235,7 +235,7 @@ class ModelSender:
                 simulation.timers.call_at(now + simulation.latency(), lambda b=batches: self._compressed(b))  # type: ignore[misc] # a default is no argument
             else:
                 self._write(batches)
-        if not self.node.pending:
+        if self.node.is_empty():
             self.node.armed = NEVER
         elif self.connection is not None and not self._is_busy():
             self.node.armed = self.node.due
@@ -285,7 +285,7 @@ class ModelSender:
         return self._is_compressing or in_flight >= REQUESTS_IN_FLIGHT
 
     def _may_send(self) -> bool:
-        if not self.node.pending or self._is_busy():
+        if self.node.is_empty() or self._is_busy():
             return False
         if self.connection is None:
             if not self._is_connecting:

@@ -67,8 +67,8 @@ def free_room(shell: Shell) -> None:
 # What a record is made of.
 
 
+@pytest.mark.scenario(14)
 def test_a_record_is_written_as_it_was_given() -> None:
-    """Scenario 14."""
     shell = Shell()
     shell.introduce()
 
@@ -190,8 +190,8 @@ def test_members_of_enums_are_the_values_that_they_are() -> None:
 # When a batch goes.
 
 
+@pytest.mark.scenario(1)
 def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> None:
-    """Scenario 1."""
     shell = Shell()
     shell.introduce()
     shell.append(b"alone")
@@ -216,8 +216,9 @@ def test_without_linger_the_records_of_one_turn_share_a_batch_that_is_due_at_onc
     assert batch.count == 5
 
 
+@pytest.mark.scenario(2)
 def test_a_full_batch_goes_out_at_once() -> None:
-    """Scenario 2: when a record finds no room in it, and when one fills it to the byte."""
+    """When a record finds no room in it, and when one fills it to the byte."""
     shell = Shell(batch_size=HEADER_SIZE + 2 * TAKEN)
     shell.introduce(partitions=2)
     shell.append(VALUE, partition=0)
@@ -235,8 +236,9 @@ def test_a_full_batch_goes_out_at_once() -> None:
     assert second == []
 
 
+@pytest.mark.scenario(2)
 def test_a_full_batch_without_keys_goes_out_at_once() -> None:
-    """Scenario 2: the record that finds no room in it goes to another partition."""
+    """The record that finds no room in it goes to another partition."""
     shell = Shell(batch_size=HEADER_SIZE + 3 * TAKEN + 5)
     shell.introduce(partitions=20)
     partitions = [shell.append(VALUE).result_of_batch.partition for _ in range(4)]
@@ -247,20 +249,40 @@ def test_a_full_batch_without_keys_goes_out_at_once() -> None:
     assert [batch.count for batch in drained if batch.queue.partition == partitions[0]] == [3]
 
 
-def test_what_waits_for_the_same_node_goes_along_with_what_is_due() -> None:
+def test_what_has_lingered_half_as_long_goes_along_with_what_is_due() -> None:
+    """Java takes all that waits along, and so fills its requests with batches of a record or two."""
     shell = Shell()
     shell.introduce(partitions=3)
     shell.append(b"old", partition=0)
-    shell.now += LINGER - 1
-    shell.append(b"young", partition=1)
+    shell.now += LINGER / 2
+    shell.append(b"half", partition=1)
+    shell.now += LINGER / 2 - 1
+    shell.append(b"young", partition=2)
+    assert shell.drain() == []
 
     shell.now += 1
 
-    assert values_of(shell.drain()) == [b"old", b"young"]
+    assert values_of(shell.drain()) == [b"old", b"half"]
+    assert shell.accumulator.node(LEADER).due == shell.now - 1 + LINGER
 
 
+def test_a_full_batch_takes_nothing_young_along() -> None:
+    shell = Shell(batch_size=500)
+    shell.introduce(partitions=2)
+    shell.append(b"young", partition=0)
+    while not shell.queue(1).closed:
+        shell.append(VALUE, partition=1)
+
+    (full,) = shell.drain()
+
+    assert full.queue is shell.queue(1)
+    shell.now += LINGER
+    assert values_of(shell.drain()) == [b"young", VALUE]
+
+
+@pytest.mark.scenario(11)
 def test_a_flush_makes_all_that_lingers_go_now() -> None:
-    """Scenario 11, the part that needs no waiting."""
+    """The part that needs no waiting."""
     shell = Shell()
     shell.introduce(partitions=2)
     shell.append(b"a", partition=0)
@@ -279,8 +301,8 @@ def test_a_flush_makes_all_that_lingers_go_now() -> None:
     assert shell.drain() == []
 
 
+@pytest.mark.scenario(8)
 def test_memory_pressure_makes_every_batch_sendable_at_once() -> None:
-    """Scenario 8."""
     shell = full_shell()
     shell.woken.clear()
     assert shell.drain() == []
@@ -291,8 +313,8 @@ def test_memory_pressure_makes_every_batch_sendable_at_once() -> None:
     assert len(shell.drain()) == 1
 
 
+@pytest.mark.scenario(8)
 def test_memory_pressure_by_records_of_a_topic_that_became_known_is_pressure_too() -> None:
-    """Scenario 8."""
     shell = full_shell()
     shell.append(VALUE, topic="late")
     shell.woken.clear()
@@ -304,7 +326,6 @@ def test_memory_pressure_by_records_of_a_topic_that_became_known_is_pressure_too
 
 
 def test_a_batch_that_backs_off_holds_up_its_partition_alone() -> None:
-    """Scenario 15."""
     shell = Shell(linger=0.0)
     shell.introduce(partitions=2)
     shell.append(b"again", partition=0)
@@ -340,8 +361,8 @@ def test_at_most_one_batch_of_a_partition_is_drained_at_a_time_oldest_first() ->
     ]
 
 
+@pytest.mark.scenario(10)
 def test_the_limit_is_respected_but_the_first_batch_always_goes() -> None:
-    """Scenario 10."""
     shell = Shell(linger=0.0)
     shell.introduce(partitions=5)
     for partition in range(5):
@@ -366,8 +387,9 @@ def test_a_request_does_not_hold_more_batches_than_can_be_made_in_a_moment() -> 
     assert len(shell.drain()) == 10
 
 
+@pytest.mark.scenario(9)
 def test_many_partitions_are_all_served_however_small_the_requests() -> None:
-    """Scenario 9: although every partition always has more to send."""
+    """Although every partition always has more to send."""
     shell = Shell(batch_size=1)
     shell.introduce(partitions=7)
     for _ in range(40):
@@ -382,8 +404,8 @@ def test_many_partitions_are_all_served_however_small_the_requests() -> None:
     assert served == dict.fromkeys(range(7), 15)
 
 
+@pytest.mark.scenario(9)
 def test_a_partition_with_much_to_send_does_not_starve_one_with_little() -> None:
-    """Scenario 9."""
     shell = Shell(batch_size=1)
     shell.introduce(partitions=2)
     for _ in range(100):
@@ -464,7 +486,6 @@ def test_batches_that_come_back_go_again_in_the_order_of_their_making() -> None:
 
 
 def test_a_batch_that_was_drained_takes_no_more_records() -> None:
-    """Scenario 12."""
     shell = Shell(linger=0.0)
     shell.introduce()
     shell.append(b"a")
@@ -482,8 +503,8 @@ def test_a_batch_that_was_drained_takes_no_more_records() -> None:
 # The sizes of records and batches.
 
 
+@pytest.mark.scenario(3)
 def test_a_record_larger_than_a_batch_has_one_of_its_own() -> None:
-    """Scenario 3."""
     shell = Shell(batch_size=500)
     shell.introduce()
 
@@ -496,6 +517,7 @@ def test_a_record_larger_than_a_batch_has_one_of_its_own() -> None:
     assert values_of(shell.drain()) == [b"after"]
 
 
+@pytest.mark.scenario(4, 5)
 @pytest.mark.parametrize(
     ("options", "limit", "option"),
     [
@@ -507,7 +529,6 @@ def test_a_record_larger_than_a_batch_has_one_of_its_own() -> None:
 def test_a_record_that_is_too_large_is_refused_and_says_by_what(
     options: dict[str, int], limit: int, option: str, topic: str
 ) -> None:
-    """Scenarios 4 and 5."""
     shell = Shell(**options)  # type: ignore[arg-type] # only numbers
     shell.introduce()
 
@@ -520,8 +541,8 @@ def test_a_record_that_is_too_large_is_refused_and_says_by_what(
     assert shell.accumulator.used == before
 
 
+@pytest.mark.scenario(4)
 def test_keys_and_headers_count_too() -> None:
-    """Scenario 4."""
     shell = Shell(max_request_size=1000)
     shell.introduce()
 
@@ -543,6 +564,7 @@ def test_a_topic_may_have_larger_batches_than_others() -> None:
             shell.append(VALUE, topic=topic)
 
     counts = Counter(dict.fromkeys("ab", 0))
+    shell.now += LINGER
     for batch in shell.drain_all():
         counts[batch.queue.topic] = max(counts[batch.queue.topic], batch.count)
     assert counts["a"] == 4
@@ -589,8 +611,8 @@ def test_a_retry_is_not_charged_twice() -> None:
     assert shell.accumulator.used == 0
 
 
+@pytest.mark.scenario(6)
 def test_a_record_that_finds_no_room_waits_in_line_until_there_is_some() -> None:
-    """Scenario 6."""
     shell = full_shell()
     delivery = shell.append(b"w" * 100, partition=1)
     assert not delivery.done()
@@ -609,8 +631,9 @@ def test_a_record_that_finds_no_room_waits_in_line_until_there_is_some() -> None
     assert delivery.result().offset == 40
 
 
+@pytest.mark.scenario(6)
 async def test_who_waits_for_a_record_in_line_gets_the_offset_of_that_record() -> None:
-    """Scenario 6: awaited and called back before it has a place."""
+    """Awaited and called back before it has a place."""
     shell = Shell(linger=0.0)
     shell.accumulator.loop = asyncio.get_running_loop()
     deliveries = [shell.append(b"%d" % number, timestamp_ms=number) for number in range(3)]
@@ -633,8 +656,9 @@ async def test_who_waits_for_a_record_in_line_gets_the_offset_of_that_record() -
     assert called == [42]
 
 
+@pytest.mark.scenario(6)
 def test_nobody_overtakes_who_waits_for_room() -> None:
-    """Scenario 6: not even a record that would fit."""
+    """Not even a record that would fit."""
     shell = full_shell(room=20)
     shell.append(b"w" * 500, partition=1)
     shell.append(b"tiny", partition=1)
@@ -648,8 +672,9 @@ def test_nobody_overtakes_who_waits_for_room() -> None:
     assert values_of(shell.drain()) == [b"w" * 500, b"tiny", b"other"]
 
 
+@pytest.mark.scenario(6)
 def test_the_line_is_served_as_far_as_there_is_room() -> None:
-    """Scenario 6: a freed batch serves the oldest waiters."""
+    """A freed batch serves the oldest waiters."""
     shell = Shell(buffer_memory=1000, batch_size=1)
     shell.introduce()
     accepted = [shell.append(VALUE) for _ in range(8)]
@@ -683,8 +708,8 @@ def test_the_line_is_served_in_slices() -> None:
     assert values_of(shell.drain_all()) == [b"%d" % number for number in range(5)]
 
 
+@pytest.mark.scenario(6)
 def test_a_line_that_is_full_too_is_told_at_once() -> None:
-    """Scenario 6."""
     shell = full_shell()
     for _ in range(5):
         shell.append(VALUE)
@@ -698,8 +723,8 @@ def test_a_line_that_is_full_too_is_told_at_once() -> None:
     assert line.bytes <= 1000
 
 
+@pytest.mark.scenario(6, 7)
 def test_a_record_that_has_waited_too_long_leaves_nothing_behind() -> None:
-    """Scenarios 6 and 7."""
     shell = full_shell()
     delivery = shell.append(VALUE, partition=1)
     used_before = shell.accumulator.used
@@ -720,8 +745,8 @@ def test_a_record_that_has_waited_too_long_leaves_nothing_behind() -> None:
     assert shell.accumulator.line.bytes == 0
 
 
+@pytest.mark.scenario(7)
 def test_memory_comes_back_to_nothing_after_everything() -> None:
-    """Scenario 7, pure part."""
     order = random.Random(9)  # noqa: S311 - nothing is secret
     shell = Shell(buffer_memory=5000, batch_size=600)
     shell.introduce(partitions=4)
@@ -781,8 +806,8 @@ def test_deliveries_are_numbered_as_the_records_are_in_their_batch() -> None:
 # Which partition.
 
 
+@pytest.mark.scenario(45)
 def test_a_key_goes_to_its_partition() -> None:
-    """Scenario 45."""
     shell = Shell()
     shell.introduce(partitions=10)
 
@@ -790,8 +815,8 @@ def test_a_key_goes_to_its_partition() -> None:
         assert shell.append(key=key).result_of_batch.partition == partition_of_key(key, 10)
 
 
+@pytest.mark.scenario(46)
 def test_records_without_a_key_share_the_batch_of_one_partition_until_it_is_full() -> None:
-    """Scenario 46."""
     shell = Shell(batch_size=1000, buffer_memory=AMPLE)
     shell.introduce(partitions=50)
 
@@ -802,8 +827,8 @@ def test_records_without_a_key_share_the_batch_of_one_partition_until_it_is_full
     assert len(set(partitions)) > 5
 
 
+@pytest.mark.scenario(47)
 def test_records_without_a_key_spread_evenly_over_time() -> None:
-    """Scenario 47."""
     shell = Shell(batch_size=1000, linger=0.0, buffer_memory=AMPLE)
     shell.introduce(partitions=4)
     counts: Counter[int] = Counter()
@@ -817,8 +842,9 @@ def test_records_without_a_key_spread_evenly_over_time() -> None:
     assert counts == {partition: pytest.approx(4000, rel=0.15) for partition in range(4)}
 
 
+@pytest.mark.scenario(46)
 def test_a_partition_that_was_drained_before_it_had_its_share_stays_the_sticky_one() -> None:
-    """Scenario 46: a batch of bytes a partition, in however many batches they go."""
+    """A batch of bytes a partition, in however many batches they go."""
     shell = Shell(batch_size=1000, linger=0.0)
     shell.introduce(partitions=50)
 
@@ -830,8 +856,8 @@ def test_a_partition_that_was_drained_before_it_had_its_share_stays_the_sticky_o
     assert len(set(partitions)) == 1
 
 
+@pytest.mark.scenario(50)
 def test_records_without_a_key_leave_a_partition_that_loses_its_leader() -> None:
-    """Scenario 50."""
     shell = Shell()
     shell.introduce(partitions=3)
     first = shell.append().result_of_batch.partition
@@ -841,8 +867,8 @@ def test_records_without_a_key_leave_a_partition_that_loses_its_leader() -> None
     assert {shell.append().result_of_batch.partition for _ in range(10)}.isdisjoint({first})
 
 
+@pytest.mark.scenario(50)
 def test_a_keyed_record_waits_in_its_partition_for_a_leader() -> None:
-    """Scenario 50."""
     shell = Shell(linger=0.0)
     shell.introduce(partitions=10)
     shell.accumulator.set_leader(TOPIC, 6, NO_LEADER, 2)
@@ -949,8 +975,8 @@ def test_records_of_known_topics_do_not_wait_for_unknown_ones() -> None:
     assert values_of(shell.drain()) == [b"now"]
 
 
+@pytest.mark.scenario(51)
 def test_a_partition_that_is_not_there_yet_is_waited_for() -> None:
-    """Scenario 51."""
     shell = Shell(linger=0.0)
     shell.introduce(partitions=2)
     shell.append(b"early", partition=2)
@@ -963,8 +989,8 @@ def test_a_partition_that_is_not_there_yet_is_waited_for() -> None:
     assert values_of(shell.drain()) == [b"early"]
 
 
+@pytest.mark.scenario(51)
 def test_new_partitions_are_used() -> None:
-    """Scenario 51."""
     shell = Shell(buffer_memory=AMPLE)
     shell.introduce(partitions=10)
     assert shell.append(key=b"foobar").result_of_batch.partition == 6
@@ -1038,7 +1064,6 @@ def test_records_without_a_key_leave_a_partition_that_goes_away() -> None:
 
 
 def test_a_partition_that_moves_takes_its_batches_along() -> None:
-    """Scenario 16."""
     shell = Shell(linger=0.0)
     shell.introduce(partitions=2)
     shell.append(b"moves", partition=0)
@@ -1053,9 +1078,9 @@ def test_a_partition_that_moves_takes_its_batches_along() -> None:
     assert values_of(shell.drain(OTHER)) == [b"new"]
 
 
+@pytest.mark.scenario(16)
 @pytest.mark.parametrize(("leader", "epoch"), [(OTHER, 1), (LEADER, 2)], ids=["leader", "epoch"])
 def test_a_new_leader_or_epoch_is_tried_without_backoff(leader: int, epoch: int) -> None:
-    """Scenario 16."""
     shell = Shell(linger=0.0)
     shell.introduce()
     shell.append(b"again")
@@ -1071,8 +1096,8 @@ def test_a_new_leader_or_epoch_is_tried_without_backoff(leader: int, epoch: int)
     assert values_of(shell.drain(leader)) == [b"again"]
 
 
+@pytest.mark.scenario(16)
 def test_a_batch_that_comes_back_goes_to_the_leader_of_that_moment() -> None:
-    """Scenario 16."""
     shell = Shell(linger=0.0)
     shell.introduce()
     shell.append(b"again")
@@ -1230,8 +1255,9 @@ def test_a_record_that_the_guard_refuses_when_its_turn_comes_fails() -> None:
 # What there is.
 
 
+@pytest.mark.scenario(21)
 def test_the_next_deadline_is_that_of_the_oldest_batch_or_waiter() -> None:
-    """Scenario 21: a retry keeps the age of its batch."""
+    """A retry keeps the age of its batch."""
     shell = Shell(linger=0.0)
     shell.introduce(partitions=2)
     assert shell.accumulator.next_deadline(120.0) == NEVER
@@ -1283,7 +1309,7 @@ def test_a_topic_is_busy_while_something_of_it_is_not_done() -> None:
 
 
 def test_a_batch_that_has_expired_on_the_wire_keeps_its_topic_busy() -> None:
-    """Scenario 19: its answer is still to come."""
+    """Its answer is still to come."""
     shell = Shell(linger=0.0)
     shell.introduce()
     shell.append()
@@ -1348,8 +1374,8 @@ def split(shell: Shell, batch: ProducerBatch) -> list[ProducerBatch]:
     return pieces
 
 
+@pytest.mark.scenario(22)
 def test_the_pieces_of_a_split_batch_go_before_what_stood_behind_it() -> None:
-    """Scenario 22."""
     shell = Shell()
     shell.introduce()
     batch, deliveries = drained_batch(shell, b"a", b"b", b"c")
@@ -1368,8 +1394,8 @@ def test_the_pieces_of_a_split_batch_go_before_what_stood_behind_it() -> None:
     assert shell.accumulator.used == 0
 
 
+@pytest.mark.scenario(22)
 def test_the_pieces_go_before_batches_that_are_full_already() -> None:
-    """Scenario 22."""
     shell = Shell(batch_size=HEADER_SIZE + 2 * TAKEN)
     shell.introduce()
     batch, _ = drained_batch(shell, b"a", b"b")
@@ -1383,8 +1409,8 @@ def test_the_pieces_go_before_batches_that_are_full_already() -> None:
     assert values_of(shell.drain_all()) == [b"a", b"b", b"c" * 100, b"d" * 100, b"e"]
 
 
+@pytest.mark.scenario(21)
 def test_the_pieces_expire_when_the_batch_would_have() -> None:
-    """Scenario 21."""
     shell = Shell()
     shell.introduce(partitions=2)
     batch, _ = drained_batch(shell, b"a", b"b")
@@ -1397,8 +1423,9 @@ def test_the_pieces_expire_when_the_batch_would_have() -> None:
     assert [one.created for one in shell.accumulator.incomplete] == [START, START, START + LINGER + 10]
 
 
+@pytest.mark.scenario(22)
 def test_the_pieces_do_not_overtake_an_older_batch_that_came_back_before() -> None:
-    """Scenario 22: the first of two in flight is to be tried again, the second is too large."""
+    """The first of two in flight is to be tried again, the second is too large."""
     shell = Shell()
     shell.introduce()
     older, _ = drained_batch(shell, b"older")
@@ -1410,8 +1437,9 @@ def test_the_pieces_do_not_overtake_an_older_batch_that_came_back_before() -> No
     assert values_of(shell.drain_all()) == [b"older", b"a", b"b"]
 
 
+@pytest.mark.scenario(22)
 def test_the_pieces_of_two_batches_that_were_too_large_keep_their_order() -> None:
-    """Scenario 22: both were in flight, and are answered one after the other."""
+    """Both were in flight, and are answered one after the other."""
     shell = Shell()
     shell.introduce()
     first, _ = drained_batch(shell, b"a", b"b")
@@ -1423,8 +1451,8 @@ def test_the_pieces_of_two_batches_that_were_too_large_keep_their_order() -> Non
     assert values_of(shell.drain_all()) == [b"a", b"b", b"c", b"d"]
 
 
+@pytest.mark.scenario(22)
 def test_an_older_batch_that_comes_back_after_a_split_goes_first() -> None:
-    """Scenario 22."""
     shell = Shell()
     shell.introduce()
     older, _ = drained_batch(shell, b"older")

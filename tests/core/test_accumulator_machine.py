@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aioproducer.core.accumulator import OVERHEAD
-from aioproducer.core.producer_batch import NO_LEADER
+from aioproducer.core.producer_batch import NEVER, NO_LEADER
 from aioproducer.core.split import split_batch
 from aioproducer.errors import BufferExhaustedError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE
@@ -149,11 +149,15 @@ class AccumulatorMachine(RuleBasedStateMachine):
     )
     def look_at_a_node(self, node_id: int, limit: int, held_back: set[int]) -> None:
         node = self.accumulator.node(node_id)
-        is_due = node.due <= self.shell.now or self.accumulator.urgent or self.accumulator.waiting
+        in_a_hurry = self.accumulator.urgent or self.accumulator.waiting
+        is_due = node.due <= self.shell.now or in_a_hurry
+        ripe = NEVER if in_a_hurry else self.shell.now - self.accumulator.linger / 2
         ready = {
             id(queue): queue.first()
-            for queue in node.pending
-            if queue.not_before <= self.shell.now and queue.partition not in held_back
+            for queue in [*node.ready, *node.lingering]
+            if queue.not_before <= self.shell.now
+            and queue.partition not in held_back
+            and (queue.closed or not queue.lingers or queue.open.created <= ripe)
         }
 
         def may_send(queue: PartitionQueue, batch: ProducerBatch) -> bool:
@@ -255,10 +259,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def have_the_oldest_batch_expire(self) -> None:
         batch = next(batch for batch in self.accumulator.incomplete if not batch.in_flight)
         queue = batch.queue
-        if queue.open is batch:
-            queue.open = None
-        else:
-            queue.closed.remove(batch)
+        self.accumulator.withdraw(batch)
         self.give_up(batch)
         if queue.first() is not None:
             self.accumulator.enlist(queue)
@@ -389,10 +390,11 @@ class AccumulatorMachine(RuleBasedStateMachine):
         linger = 0.0 if in_a_hurry else self.accumulator.linger
         for queue in self.queues():
             node: NodeQueue = queue.node
-            assert sum(1 for other in node.pending if other is queue) == int(queue.listed)
+            assert sum(1 for other in node.ready if other is queue) == int(queue.is_ready)
+            assert (queue in node.lingering) == queue.lingers
             if queue.first() is None:
                 continue
-            assert queue.listed
+            assert queue.is_ready or (queue.lingers and not queue.closed)
             if queue in self.held or node.node_id == NO_LEADER:
                 continue
             assert node.due <= max(queue.due(linger), self.shell.now)

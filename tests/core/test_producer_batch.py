@@ -75,8 +75,8 @@ def test_an_empty_queue_has_nothing_and_is_never_due() -> None:
     assert queue.due(LINGER) == NEVER
 
 
+@pytest.mark.scenario(1)
 def test_an_open_batch_is_due_when_it_has_lingered() -> None:
-    """Scenario 1."""
     queue = new_queue()
     queue.open = new_batch(queue, created=100.0)
 
@@ -85,8 +85,8 @@ def test_an_open_batch_is_due_when_it_has_lingered() -> None:
     assert queue.length() == 1
 
 
+@pytest.mark.scenario(2)
 def test_a_closed_batch_is_due_at_once() -> None:
-    """Scenario 2."""
     queue = new_queue()
     queue.closed.append(new_batch(queue, created=100.0))
     queue.open = new_batch(queue, created=100.0)
@@ -147,15 +147,15 @@ def test_queues_show_what_they_hold() -> None:
     queue = new_queue()
     queue.open = new_batch(queue)
     node = queue.node
-    node.pending.append(queue)
+    node.ready.append(queue)
     node.due = 105.0
 
     assert repr(queue) == "<PartitionQueue orders-3 node=1 batches=1 on_wire=0>"
-    assert repr(node) == "<NodeQueue 1 pending=1 due=105.0>"
+    assert repr(node) == "<NodeQueue 1 ready=1 lingering=0 due=105.0>"
 
 
 def test_a_new_node_has_nothing_to_do() -> None:
     node = NodeQueue(NO_LEADER)
 
     assert (node.due, node.armed, node.starved_since) == (NEVER, NEVER, NEVER)
-    assert not node.pending
+    assert node.is_empty()
