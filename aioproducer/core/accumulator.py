@@ -413,7 +413,8 @@ class Accumulator:
                 due = min(due, queue.not_before)
                 ready.append(queue)
                 continue
-            batch = queue.first()
+            batch = queue.closed[0] if queue.closed else queue.open
+            assert batch is not None  # noqa: S101 - see above
             if not may_send(queue, batch):
                 ready.append(queue)
                 continue
@@ -442,6 +443,7 @@ class Accumulator:
         while lingering:
             queue, _ = lingering.popitem(last=False)
             batch = queue.open
+            assert batch is not None  # noqa: S101 - what lingers is open
             if batch.created > opened_until:
                 lingering[queue] = None
                 lingering.move_to_end(queue, last=False)

@@ -248,21 +248,23 @@ class Sender:
             if partitions is None:
                 partitions = by_topic[queue.topic] = {}
             partitions[queue.partition] = batch
-        ids = [self._topic_id(topic) for topic in by_topic]
-        at_most = TOPIC_IDS_FROM - 1 if any(topic_id is ZERO_UUID for topic_id in ids) else None
+        at_most = None
+        topics = []
+        for topic, partitions in by_topic.items():
+            topic_id = self._topic_id(topic)
+            if topic_id is ZERO_UUID:
+                at_most = TOPIC_IDS_FROM - 1
+            data = [PartitionProduceData(index, _stamped(batch)) for index, batch in partitions.items()]
+            topics.append(TopicProduceData(topic, topic_id, tuple(data)))
         version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
         if version < ZSTD_FROM and self._compressor.codec is Codec.ZSTD:
             msg = f"broker {self.broker.node_id} is too old for zstd, which needs Kafka 2.1"
             raise UnsupportedVersionError(msg)
-        asked: Asked = {}
-        topics = []
-        for topic_id, (topic, partitions) in zip(ids, by_topic.items(), strict=True):
-            asked[topic_id if version >= TOPIC_IDS_FROM else topic] = partitions
-            data = tuple([PartitionProduceData(i, _stamped(batch)) for i, batch in partitions.items()])
-            topics.append(TopicProduceData(topic, topic_id, data))
         request = ProduceRequest(
             transactional_id=None, acks=self._acks, timeout_ms=self._timeout_ms, topic_data=tuple(topics)
         )
+        by_id = version >= TOPIC_IDS_FROM
+        asked: Asked = {data.topic_id if by_id else data.name: by_topic[data.name] for data in topics}
         return version, asked, request
 
     def _topic_id(self, topic: str) -> UUID:

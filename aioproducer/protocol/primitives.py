@@ -88,6 +88,17 @@ class Reader:
         self._at += layout.size
         return values
 
+    def unpack_if(self, layout: Layout, *, first: object, last: tuple[object, ...]) -> tuple[Any, ...] | None:
+        """Take a run of fixed-size fields if it begins and ends so, and return what is between; else None."""
+        end = self._at + layout.size
+        if end > len(self._data):
+            return None
+        values = layout.unpack_from(self._data, self._at)
+        if values[0] != first or values[-len(last) :] != last:
+            return None
+        self._at = end
+        return values[1 : -len(last)]
+
     def skip_if(self, expected: bytes) -> bool:
         """Step over `expected` if just that comes next, and say whether it did."""
         end = self._at + len(expected)
@@ -409,6 +420,10 @@ class Writer:
             self.unsigned_varint(field.size)
             for chunk in field.chunks():
                 self._fields += chunk
+
+    def no_tagged_fields(self, *, structs: int) -> None:
+        """Append empty tagged sections, where several structs that are flexible end together."""
+        self._fields += bytes(structs)
 
     def _length(self, sized: Sequence[object] | Chunk | None) -> None:
         length = -1 if sized is None else len(sized)

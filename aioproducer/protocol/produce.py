@@ -28,6 +28,15 @@ _LEADER = Layout(">ii")
 _PARTITION_V3 = Layout(">ihqq")
 _PARTITION_V5 = Layout(">ihqqq")
 
+# All of a request up to its records where it has one topic and one partition: no transactional
+# id, acks, timeout, an array of one, the topic's id, an array of one, the partition.
+_LONE_BATCH_V13 = Layout(">BhiB16sBi")
+
+# The whole array of a topic's partitions where it has one, with which nothing is wrong: no
+# record_errors, no error_message, no tagged fields, neither of the partition nor of the topic.
+_LONE_PARTITION_V9 = Layout(">BihqqqBBBB")
+_NOTHING_WRONG_WITH_IT = (1, 0, 0, 0)
+
 # No record_errors, no error_message; in the flexible form no tagged fields either.
 _NOTHING_WRONG_V8 = bytes.fromhex("00000000 ffff")
 _NOTHING_WRONG_V9 = bytes.fromhex("01 00 00")
@@ -161,11 +170,13 @@ class TopicProduceResponse:
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
         """Take the fields that `version` has."""
-        topic = cls(
-            name=reader.string() if version < 13 else "",
-            topic_id=reader.uuid() if version >= 13 else ZERO_UUID,
-            partition_responses=reader.structs(PartitionProduceResponse, version),
-        )
+        name = reader.string() if version < 13 else ""
+        topic_id = reader.uuid() if version >= 13 else ZERO_UUID
+        if version >= 9:
+            lone = reader.unpack_if(_LONE_PARTITION_V9, first=2, last=_NOTHING_WRONG_WITH_IT)
+            if lone is not None:
+                return cls(name, topic_id, (PartitionProduceResponse(*lone),))
+        topic = cls(name, topic_id, reader.structs(PartitionProduceResponse, version))
         reader.tagged_fields()
         return topic
 
@@ -304,6 +315,15 @@ class ProduceRequest:
 
     def write(self, writer: Writer, version: int) -> None:
         """Append the fields that `version` has."""
+        if version >= 13 and self.transactional_id is None and len(self.topic_data) == 1:
+            topic = self.topic_data[0]
+            if len(topic.partition_data) == 1:
+                lone = topic.partition_data[0]
+                ones = (2, topic.topic_id.bytes, 2)
+                writer.pack(_LONE_BATCH_V13, 0, self.acks, self.timeout_ms, *ones, lone.index)
+                writer.records(lone.records)
+                writer.no_tagged_fields(structs=3)
+                return
         writer.nullable_string(self.transactional_id)
         writer.int16(self.acks)
         writer.int32(self.timeout_ms)
