@@ -7,6 +7,7 @@ from aioproducer.records.murmur2 cimport partition_of_key
 cdef class Partitioner:
     cdef public object kind
     cdef public object custom
+    cdef public tuple faults
     cdef public bint ignore_keys
     cdef public bint by_murmur2
 

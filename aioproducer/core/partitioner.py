@@ -44,19 +44,25 @@ class KeyPartitioner(Enum):
 
 
 class Partitioner:
-    """Chooses by key, in the way that the producer is configured for; one a producer."""
+    """Chooses by key, in the way that the producer is configured for; one a producer.
 
-    __slots__ = ("by_murmur2", "custom", "ignore_keys", "kind")
+    What a `custom` partitioner raises of the kinds in `faults` fails its record; anything else
+    (KeyboardInterrupt) is not about the record and goes through.
+    """
+
+    __slots__ = ("by_murmur2", "custom", "faults", "ignore_keys", "kind")
 
     def __init__(
         self,
         kind: KeyPartitioner = KeyPartitioner.MURMUR2,
         custom: CustomPartitioner | None = None,
         *,
+        faults: tuple[type[BaseException], ...] = (Exception,),
         ignore_keys: bool = False,
     ) -> None:
         self.kind = kind
         self.custom = custom
+        self.faults = faults
         self.ignore_keys = ignore_keys
         self.by_murmur2 = custom is None and kind is KeyPartitioner.MURMUR2 and not ignore_keys
 
@@ -80,9 +86,7 @@ class Partitioner:
         topic = sticky.topic
         try:
             partition = self.custom(topic, key, sticky.count)  # type: ignore[misc] # there is one
-        except BaseException as error:
-            if not isinstance(error, Exception) and type(error).__name__ != "CancelledError":
-                raise
+        except self.faults as error:
             msg = f"the partitioner raised {type(error).__name__} for topic {topic!r}: {error}"
             raise PartitionerError(msg, topic=topic) from error
         if type(partition) is not int or not 0 <= partition < sticky.count:

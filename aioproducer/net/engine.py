@@ -383,5 +383,6 @@ class Engine:
 def _partitioner(config: ProducerConfig) -> Partitioner:
     choice = config.partitioner
     if callable(choice):
-        return Partitioner(custom=choice, ignore_keys=config.partitioner_ignore_keys)
+        faults = (Exception, asyncio.CancelledError)
+        return Partitioner(custom=choice, faults=faults, ignore_keys=config.partitioner_ignore_keys)
     return Partitioner(KeyPartitioner(choice), ignore_keys=config.partitioner_ignore_keys)
