@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, assert_never
 
 from aioproducer.core.line import fail_together
 from aioproducer.core.outcome import IN_DOUBT, VERDICTS, Verdict
-from aioproducer.core.split import split_batch
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
     BatchRefusedError,
@@ -217,6 +216,9 @@ class Settlement:
             too_large.__cause__ = error
             self._failed(batch, too_large, now)
             return
+        # Hardly any producer splits, and the reader of batches and codecs takes long to import.
+        from aioproducer.core.split import split_batch  # noqa: PLC0415
+
         self._accumulator.landed(batch)
         pieces = split_batch(batch, self._accumulator.batch_size)
         self._ordering.replace(batch, pieces)
