@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
@@ -32,15 +33,16 @@ if TYPE_CHECKING:
     from aioproducer.core.backoff import Backoff
     from aioproducer.core.connection import PendingRequest
     from aioproducer.core.metrics import ProducerMetrics
-    from aioproducer.net.handshake import Question
     from aioproducer.net.transport import Transport
     from aioproducer.protocol.api import Request
+    from aioproducer.protocol.api_versions import ApiVersionsRequest
 
     OnAnswer = Callable[[PendingRequest, memoryview | None, Exception | None], object]
 
 logger = logging.getLogger("aioproducer.broker")
 
 R = TypeVar("R", bound=Response)
+T = TypeVar("T")
 
 SILENT_FROM = {ApiKey.METADATA: 6, ApiKey.INIT_PRODUCER_ID: 1}
 """The versions from which an answer's throttle time is for the client to keep (KIP-219)."""
@@ -186,24 +188,13 @@ class Broker:
 
         Raises BrokerConnectionError, RequestTimeoutError, ProtocolError, UnsupportedVersionError.
         """
-        answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         silent_from = SILENT_FROM.get(request.api_key, NEVER)
 
-        def on_answer(pending: PendingRequest, frame: memoryview | None, error: Exception | None) -> None:
-            if answer.done():
-                return
-            if frame is None:
-                answer.set_exception(error or BrokerConnectionError(f"{self.address} gave no answer"))
-                return
-            try:
-                response = decode_response(request.response, frame, pending.version)[1]
-            except ProtocolError as malformed:
-                answer.set_exception(malformed)
-                self.drop(malformed)
-                return
-            answer.set_result(response)
+        def read(pending: PendingRequest, frame: memoryview) -> R:
+            response = decode_response(request.response, frame, pending.version)[1]
             if pending.version >= silent_from:
                 self.throttle(getattr(response, "throttle_time_ms", 0) / 1000)
+            return response
 
         try:
             with anyio.fail_after(timeout):
@@ -212,14 +203,40 @@ class Broker:
                     await anyio.sleep(silence)
                     await self._connected()
                 version = self.version(request.api_key, client or request.versions)
-                self.send(request, version, on_answer, timeout=timeout)
-                return await answer
+                return await self._exchange(request, version, read, timeout=timeout)
         except TimeoutError as error:
             if isinstance(error, ProducerError):
                 raise
             asked = type(request).__name__ if self._is_ready else "the set-up of the connection"
             msg = f"{self.address} did not answer {asked} within {timeout * 1000:.0f} ms"
             raise RequestTimeoutError(msg) from None
+
+    async def _exchange(
+        self,
+        request: Request[Any],
+        version: int,
+        read: Callable[[PendingRequest, memoryview], T],
+        *,
+        timeout: float,
+    ) -> T:
+        # What the answer says is heeded when it comes, not when whoever asked has his turn.
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def on_answer(pending: PendingRequest, frame: memoryview | None, error: Exception | None) -> None:
+            if answer.done():
+                return
+            if frame is None:
+                answer.set_exception(error or BrokerConnectionError(f"{self.address} gave no answer"))
+                return
+            try:
+                answer.set_result(read(pending, frame))
+            except ProtocolError as malformed:
+                answer.set_exception(malformed)
+                self.drop(malformed)
+
+        try:
+            self.send(request, version, on_answer, timeout=timeout)
+            return await answer
         finally:
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # looked at, in case that whoever asked was cancelled meanwhile
@@ -284,7 +301,8 @@ class Broker:
                 self._transport.hold_nothing_back()
             self._transport.attach(self._on_data, self._on_writable, self._on_lost)
             self._last_used = now
-            self._versions = await self._agree(min(timeout, config.request_timeout))
+            ask = partial(self._ask_for_versions, min(timeout, config.request_timeout))
+            self._versions = await self._handshake.agree(ask)
             self._agreed.clear()
             self._check_open()
         except ProducerError as error:
@@ -307,37 +325,11 @@ class Broker:
         self._tell()
         return True
 
-    async def _agree(self, timeout: float) -> dict[int, VersionRange]:
-        handshake = self._handshake
-        question: Question | None = handshake.begin()
-        while question is not None:
-            self._check_open()
-            request, version = question
-            answer: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
-
-            def on_answer(
-                _pending: PendingRequest,
-                frame: memoryview | None,
-                error: Exception | None,
-                answer: asyncio.Future[memoryview] = answer,
-            ) -> None:
-                if answer.done():
-                    return
-                if frame is not None:
-                    answer.set_result(frame)
-                else:
-                    answer.set_exception(error or BrokerConnectionError(f"{self.address} gave no answer"))
-
-            self.send(request, version, on_answer, timeout=timeout)
-            try:
-                frame = await answer
-            except RequestTimeoutError:
-                raise
-            except BrokerConnectionError:
-                handshake.was_cut_off()
-                raise
-            question = handshake.receive(frame)
-        return handshake.versions
+    async def _ask_for_versions(
+        self, timeout: float, question: ApiVersionsRequest, version: int
+    ) -> memoryview:
+        self._check_open()
+        return await self._exchange(question, version, lambda _, frame: frame, timeout=timeout)
 
     def _check_open(self) -> None:
         # Between a coroutine being woken and its turn, the connection may be lost or given up.

@@ -10,12 +10,14 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BrokerError
+from aioproducer.errors import BrokerConnectionError, BrokerError, RequestTimeoutError
 from aioproducer.protocol.api import ApiKey, VersionRange
 from aioproducer.protocol.api_versions import ApiVersionsRequest, ApiVersionsResponse, software_name
 from aioproducer.protocol.frame import decode_response
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     Question = tuple[ApiVersionsRequest, int]
 
 CUTS_BEFORE_OLDER = 2
@@ -36,6 +38,26 @@ class Handshake:
         self._asked = self._ceiling
         self._cuts = 0
         self.is_worth_another_try = False
+
+    async def agree(
+        self, ask: Callable[[ApiVersionsRequest, int], Awaitable[memoryview]]
+    ) -> dict[int, VersionRange]:
+        """Have the question asked until it is answered, and return what the broker speaks.
+
+        `ask(request, version)` gives the answer's frame. Raises what it raises, ProtocolError
+        and BrokerError.
+        """
+        question: Question | None = self.begin()
+        while question is not None:
+            try:
+                frame = await ask(*question)
+            except RequestTimeoutError:
+                raise
+            except BrokerConnectionError:
+                self.was_cut_off()
+                raise
+            question = self.receive(frame)
+        return self.versions
 
     def begin(self) -> Question:
         """Return the question for a new connection, and the version to ask it in."""
