@@ -1,6 +1,6 @@
 cimport cython
 
-from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner
+from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner, TopicQueue
 from aioproducer.core.producer_batch cimport NodeQueue, PartitionQueue, ProducerBatch
 from aioproducer.delivery cimport BatchResult, Delivery, new_delivery
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
@@ -9,17 +9,6 @@ from aioproducer.records.murmur2 cimport partition_of_key
 cdef Py_ssize_t _overhead
 cdef Py_ssize_t _header_size
 cdef Py_ssize_t _sticky
-
-@cython.final
-cdef class TopicQueue:
-    cdef public str topic
-    cdef public list partitions
-    cdef public Py_ssize_t count
-    cdef public StickyPartitioner sticky
-    cdef public Py_ssize_t batch_limit
-    cdef public double last_used
-    cdef public object topic_id
-    cdef public dict retired
 
 @cython.final
 cdef class Accumulator:
@@ -84,5 +73,3 @@ cdef class Accumulator:
 
     @cython.locals(queue=PartitionQueue, batch=ProducerBatch)
     cdef double _ripen(self, NodeQueue node, double opened_until) except? -1
-
-cdef long long _checked_timestamp(timestamp_ms) except? -1

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, TypeAlias
 
+from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic
 from aioproducer.core.line import Line, WaitingRecord
-from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
+from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner, TopicQueue
 from aioproducer.core.producer_batch import NEVER, NO_LEADER, NodeQueue, PartitionQueue, ProducerBatch
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
 from aioproducer.errors import BufferExhaustedError, ProducerError, RecordTooLargeError
@@ -35,11 +36,6 @@ if TYPE_CHECKING:
 OVERHEAD = HEADER_SIZE + MAX_RECORD_OVERHEAD
 """What a record in a batch of its own takes at most, in bytes, beside its content."""
 
-MAX_TIMESTAMP = 2**63 - 1
-
-MAX_TOPIC = 2**15 - 1
-"""The longest name of a topic, in bytes; brokers allow 249 of a few characters."""
-
 # The same numbers once more, as C numbers in the compiled build (see the .pxd).
 _overhead = OVERHEAD
 _header_size = HEADER_SIZE
@@ -50,27 +46,6 @@ MAX_BATCHES_A_REQUEST = 256
 
 MAX_RECORDS_A_BATCH = 1 << 26
 """The distance of two batches' serial numbers, which leaves room for those of their pieces."""
-
-
-class TopicQueue:
-    """One topic: its partitions' queues and its sticky partition.
-
-    `batch_limit` is the size in uncompressed bytes at which a batch is full.
-    """
-
-    __slots__ = ("batch_limit", "count", "last_used", "partitions", "retired", "sticky", "topic", "topic_id")
-
-    def __init__(
-        self, topic: str, partitions: list[PartitionQueue], sticky: StickyPartitioner, batch_limit: int
-    ) -> None:
-        self.topic = topic
-        self.partitions = partitions
-        self.count = len(partitions)
-        self.sticky = sticky
-        self.batch_limit = batch_limit
-        self.last_used = 0.0
-        self.topic_id: object = None
-        self.retired: dict[int, PartitionQueue] = {}
 
 
 class Accumulator:
@@ -170,15 +145,15 @@ class Accumulator:
         PartitionerError, and BufferExhaustedError when the line is full too.
         """
         if value is not None and type(value) is not bytes:
-            value = _as_bytes("value", value)
+            value = as_bytes("value", value)
         if key is not None and type(key) is not bytes:
-            key = _as_bytes("key", key)
+            key = as_bytes("key", key)
         section = None if headers is None else encode_headers(headers)
         if timestamp_ms is None:
             nanoseconds = self.wall_clock_ns()
             timestamp = nanoseconds // 1_000_000
         else:
-            timestamp = _checked_timestamp(timestamp_ms)
+            timestamp = checked_timestamp(timestamp_ms)
         size = _overhead
         if value is not None:
             size += len(value)
@@ -193,7 +168,7 @@ class Accumulator:
             if topic_queue is not None:
                 index = _sticky
                 if partition is not None:
-                    index = _checked_partition(partition)
+                    index = checked_partition(partition)
                 elif not self.by_murmur2:
                     index = self.partitioner.choose(topic_queue.sticky, key)
                 elif key is not None:
@@ -309,7 +284,7 @@ class Accumulator:
         size: int,
     ) -> Delivery:
         topic = checked_topic(topic)
-        index = STICKY if partition is None else _checked_partition(partition)
+        index = STICKY if partition is None else checked_partition(partition)
         if self.line.bytes + size > self.buffer_memory:
             msg = (
                 f"the buffer is full: {self.used} of {self.buffer_memory} bytes (buffer_memory) are in "
@@ -608,49 +583,3 @@ def _created(batch: ProducerBatch) -> float:
 
 def _nobody(*_arguments: object) -> None:
     """Stand in for the shell until there is one."""
-
-
-def _as_bytes(field: str, value: object) -> bytes:
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    msg = (
-        f"the {field} must be bytes, bytearray, memoryview or None, not {type(value).__name__}: "
-        f"encode it, or give the producer a {field}_serializer"
-    )
-    raise TypeError(msg)
-
-
-def checked_topic(topic: object) -> str:
-    """Return the name of a topic as it can be asked for; raises TypeError and ValueError."""
-    if not isinstance(topic, str) or not topic:
-        msg = f"the topic must be a non-empty str, not {topic!r}"
-        raise TypeError(msg)
-    try:
-        size = len(topic.encode())
-    except UnicodeEncodeError as error:
-        msg = f"the topic {topic!r} cannot be encoded as UTF-8: {error.reason}"
-        raise ValueError(msg) from None
-    if size > MAX_TOPIC:
-        msg = f"a topic's name of {size} bytes is longer than Kafka's protocol can say ({MAX_TOPIC})"
-        raise ValueError(msg)
-    return str.__str__(topic)
-
-
-def _checked_timestamp(timestamp_ms: object) -> int:
-    if not isinstance(timestamp_ms, int) or isinstance(timestamp_ms, bool):
-        msg = f"timestamp_ms must be an int (milliseconds since the epoch), not {timestamp_ms!r}"
-        raise TypeError(msg)
-    if timestamp_ms < 0 or timestamp_ms > MAX_TIMESTAMP:
-        msg = f"timestamp_ms must be from 0 to {MAX_TIMESTAMP}, not {timestamp_ms}"
-        raise ValueError(msg)
-    return timestamp_ms
-
-
-def _checked_partition(partition: object) -> int:
-    if not isinstance(partition, int) or isinstance(partition, bool):
-        msg = f"the partition must be an int or None, not {partition!r}"
-        raise TypeError(msg)
-    if partition < 0 or partition > 0x7FFFFFFF:  # noqa: PLR2004 - an int32
-        msg = f"the partition must be from 0 to 2147483647, not {partition}"
-        raise ValueError(msg)
-    return partition

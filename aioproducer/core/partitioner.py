@@ -208,3 +208,24 @@ class StickyPartitioner:
             return False
         timeout = self.availability_timeout
         return not (timeout > 0 and now - node.starved_since > timeout)
+
+
+class TopicQueue:
+    """One topic: its partitions' queues and its sticky partition.
+
+    `batch_limit` is the size in uncompressed bytes at which a batch is full.
+    """
+
+    __slots__ = ("batch_limit", "count", "last_used", "partitions", "retired", "sticky", "topic", "topic_id")
+
+    def __init__(
+        self, topic: str, partitions: list[PartitionQueue], sticky: StickyPartitioner, batch_limit: int
+    ) -> None:
+        self.topic = topic
+        self.partitions = partitions
+        self.count = len(partitions)
+        self.sticky = sticky
+        self.batch_limit = batch_limit
+        self.last_used = 0.0
+        self.topic_id: object = None
+        self.retired: dict[int, PartitionQueue] = {}

@@ -44,6 +44,7 @@ cdef class PartitionQueue:
     cdef public Py_ssize_t on_wire
     cdef public NodeQueue wire_node
     cdef public double not_before
+    cdef public object last_error
     cdef public bint is_ready
     cdef public bint lingers
     cdef public long long producer_id

@@ -32,9 +32,9 @@ class NodeQueue:
     """The partitions that one node leads and that have something to send.
 
     In `ready` are those of which a batch may go now, in `lingering` the others, in the order in
-    which their batches were opened. `due` is the earliest time at which something has to go; `armed` the time at which the
-    shell will look without being told; `starved_since` the time since which something has
-    been due that could not be sent, NEVER if nothing has.
+    which their batches were opened. `due` is the earliest time at which something has to go;
+    `armed` the time at which the shell will look without being told; `starved_since` the time
+    since which something has been due that could not be sent, NEVER if nothing has.
     """
 
     __slots__ = ("armed", "due", "lingering", "node_id", "ready", "starved_since")
@@ -136,13 +136,15 @@ class PartitionQueue:
     batches that hold a sequence and whose fate is not known, in the order of their sequences:
     on the wire, or back in `closed` for another attempt. `on_wire` counts the former. It stands
     in its node's `ready` (`is_ready`), or in its `lingering` (`lingers`), or in both while the
-    open batch lingers behind closed ones.
+    open batch lingers behind closed ones. `last_error` is why a batch of it was last sent again,
+    None once one was stored since.
     """
 
     __slots__ = (
         "bump_wanted",
         "closed",
         "is_ready",
+        "last_error",
         "leader_epoch",
         "lingers",
         "next_sequence",
@@ -169,6 +171,7 @@ class PartitionQueue:
         self.on_wire = 0
         self.wire_node: NodeQueue | None = None
         self.not_before = 0.0
+        self.last_error: Exception | None = None
         self.is_ready = False
         self.lingers = False
         self.producer_id = -1

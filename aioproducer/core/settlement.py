@@ -171,6 +171,7 @@ class Settlement:
         if not result.done:
             self._metrics.batch_sent(result.topic, count, len(batch.builder.buffer), now)
         self._let_go(batch, in_log=True)
+        batch.queue.last_error = None
         if not result.done:
             result.resolve(count, base_offset, log_append_time_ms)
 
@@ -187,6 +188,7 @@ class Settlement:
         batch.last_error = error
         self._metrics.batch_retried(batch.result.topic, batch.count, now)
         queue = batch.queue
+        queue.last_error = error
         # What another broker than the present leader said does not hold the leader back (KIP-951).
         if backs_off and queue.wire_node is queue.node:
             queue.not_before = now + self._backoff.delay(batch.attempts - 1)
@@ -288,7 +290,7 @@ class Settlement:
         error = DeliveryTimeoutError(
             words, topic=batch.result.topic, partition=batch.result.partition, may_be_written=in_doubt
         )
-        error.__cause__ = batch.last_error
+        error.__cause__ = batch.queue.last_error if batch.attempts == 0 and not in_doubt else batch.last_error
         self._give_up_batch(batch, error, now)
 
     def _give_up_batch(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
@@ -303,9 +305,12 @@ class Settlement:
         self._failed(batch, error, now)
 
     def _why_unsent(self, batch: ProducerBatch) -> str:
-        node = batch.queue.node.node_id
+        queue = batch.queue
+        node = queue.node.node_id
         if node < 0:
             return "the partition has no leader"
+        if queue.last_error is not None:
+            return f"it waited for an earlier batch of the partition, which failed with: {queue.last_error}"
         if self._ordering.needs_producer_id:
             return "the brokers have given no producer id (InitProducerId) yet"
         return f"broker {node}, which leads the partition, could not be sent to"

@@ -11,7 +11,8 @@ from zlib import crc32
 
 import pytest
 
-from aioproducer.core.accumulator import MAX_BATCHES_A_REQUEST, MAX_TIMESTAMP, OVERHEAD
+from aioproducer.core.accumulator import MAX_BATCHES_A_REQUEST, OVERHEAD
+from aioproducer.core.checks import MAX_TIMESTAMP
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.producer_batch import NEVER, NO_LEADER
 from aioproducer.core.split import split_batch
@@ -469,8 +470,9 @@ def test_sending_something_ends_starvation() -> None:
     assert node.starved_since == NEVER
 
 
+@pytest.mark.scenario(30)
 def test_batches_that_come_back_go_again_in_the_order_of_their_making() -> None:
-    """Scenario 30: whatever the order in which they come back."""
+    """Whatever the order in which they come back."""
     shell = Shell(batch_size=1)
     shell.introduce()
     for number in range(6):
@@ -932,8 +934,8 @@ def test_a_partitioner_that_raises_fails_the_record_and_nothing_else() -> None:
 # Topics and partitions that are not known yet.
 
 
+@pytest.mark.scenario(52)
 def test_a_record_of_an_unknown_topic_waits_for_it() -> None:
-    """Scenario 52."""
     shell = Shell()
     delivery = shell.append(b"early", topic="late")
     assert shell.wanted == ["late"]
@@ -1322,8 +1324,8 @@ def test_a_batch_that_has_expired_on_the_wire_keeps_its_topic_busy() -> None:
     assert shell.accumulator.busy_topics() == set()
 
 
+@pytest.mark.scenario(53)
 def test_a_topic_that_is_forgotten_is_asked_for_again() -> None:
-    """Scenario 53."""
     shell = Shell()
     shell.introduce()
     shell.accumulator.forget_topic(TOPIC)
@@ -1335,7 +1337,6 @@ def test_a_topic_that_is_forgotten_is_asked_for_again() -> None:
 
 
 def test_a_topic_knows_when_it_was_last_used() -> None:
-    """Scenario 53."""
     shell = Shell(linger=0.0)
     shell.introduce()
     topic_queue = shell.accumulator.topics[TOPIC]
