@@ -99,8 +99,9 @@ async def test_many_tasks_may_await_one_delivery() -> None:
         assert await asyncio.gather(*tasks) == [RecordMetadata("orders", 3, 7, NOW)] * 5
 
 
+@pytest.mark.scenario(44)
 async def test_a_cancelled_awaiter_takes_nothing_from_the_record_and_the_others() -> None:
-    """Scenario 44: the record goes on."""
+    """The record goes on."""
     result, (delivery,) = new_batch(1)
     gone, stays = (asyncio.create_task(waited(delivery)) for _ in range(2))
     await turn()
@@ -265,8 +266,9 @@ async def test_each_who_asks_gets_an_error_of_their_own_with_its_cause() -> None
     assert error.__traceback__ is None
 
 
+@pytest.mark.scenario(25)
 async def test_a_record_has_its_own_error_where_the_broker_named_one() -> None:
-    """Scenario 25: the others get the error of the batch."""
+    """The others get the error of the batch."""
     result, deliveries = new_batch(3)
     own = BrokerError.of(ErrorCode.INVALID_RECORD, "record 1", reason="no key")
     others = BatchRefusedError("another record was refused", code=ErrorCode.INVALID_RECORD)
@@ -299,8 +301,9 @@ async def test_the_first_records_of_a_log_have_offsets_like_all_others() -> None
     assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
 
 
+@pytest.mark.scenario(26, 34)
 async def test_an_offset_that_nobody_knows_is_minus_one_for_every_record() -> None:
-    """Scenarios 26 and 34: acks=0, and a duplicate whose offset is forgotten."""
+    """Acks=0, and a duplicate whose offset is forgotten."""
     result, deliveries = new_batch(2)
 
     result.resolve(2, -1, -1)
@@ -357,10 +360,10 @@ async def test_a_callback_that_comes_late_is_called_too() -> None:
     assert [type(error) for error in called] == [aioproducer.AuthorizationError]
 
 
+@pytest.mark.scenario(86)
 async def test_a_callback_that_raises_is_logged_and_the_others_are_called(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Scenario 86."""
     result, (first, second) = new_batch(2)
     called: list[Delivery] = []
 
@@ -421,8 +424,9 @@ async def test_a_callback_may_add_a_callback() -> None:
 # Splits.
 
 
+@pytest.mark.scenario(22)
 async def test_a_split_hands_every_record_on_to_the_piece_that_it_is_in() -> None:
-    """Scenario 22: waiters, callbacks and deliveries alike get their own offset."""
+    """Waiters, callbacks and deliveries alike get their own offset."""
     result, deliveries = new_batch(5)
     futures = [delivery.future() for delivery in deliveries]
     called: list[Delivery] = []
@@ -450,8 +454,8 @@ async def test_a_split_hands_every_record_on_to_the_piece_that_it_is_in() -> Non
     assert settled.done()
 
 
+@pytest.mark.scenario(22)
 async def test_a_piece_that_is_split_again_is_followed_to_the_end() -> None:
-    """Scenario 23."""
     result, deliveries = new_batch(4)
     futures = [delivery.future() for delivery in deliveries]
     first, second, third, fourth = (new_result() for _ in range(4))

@@ -262,8 +262,8 @@ def test_the_error_of_a_code_is_of_the_class_that_fits_it(code: ErrorCode) -> No
     assert str(error) == f"3 records for orders-3: {code.name} ({int(code)})"
 
 
+@pytest.mark.scenario(29)
 def test_the_brokers_own_words_are_kept() -> None:
-    """Scenario 29."""
     error = BrokerError.of(
         ErrorCode.POLICY_VIOLATION, "topic 'orders'", reason="no such tier", may_be_written=True
     )

@@ -54,6 +54,7 @@ RANGES: dict[str, tuple[int, int]] = {
 }
 
 
+@pytest.mark.scenario(87)
 @pytest.mark.parametrize(("name", "span"), RANGES.items(), ids=RANGES)
 def test_a_number_is_taken_within_its_range_and_refused_beside_it(name: str, span: tuple[int, int]) -> None:
     low, high = span
@@ -76,6 +77,7 @@ def test_gzip_takes_minus_one_beside_its_range() -> None:
     )
 
 
+@pytest.mark.scenario(87)
 def test_linger_may_be_a_fraction_but_nothing_endless() -> None:
     assert take("linger_ms", 0.5) == 0.5
     for wrong in (float("inf"), float("nan"), -0.1):
@@ -85,6 +87,7 @@ def test_linger_may_be_a_fraction_but_nothing_endless() -> None:
 FLAGS = [name for name, option in OPTIONS.items() if isinstance(option.default, bool)]
 
 
+@pytest.mark.scenario(87)
 @pytest.mark.parametrize("name", FLAGS)
 def test_a_flag_is_a_bool_and_nothing_that_looks_like_one(name: str) -> None:
     for flag in (True, False):
@@ -103,6 +106,7 @@ def test_acks_has_one_normal_form(given: int | str, normal: int) -> None:
     assert type(taken) is int
 
 
+@pytest.mark.scenario(87)
 @pytest.mark.parametrize("wrong", [2, -2, "2", "leader", "", True, False, 1.0, None])
 def test_acks_refuses_what_kafka_has_not(wrong: object) -> None:
     assert refusal("acks", wrong) == f"acks must be 'all' (or -1), 1 or 0, not {wrong!r}"
@@ -117,6 +121,7 @@ CHOICES: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.scenario(87)
 @pytest.mark.parametrize(("name", "words"), CHOICES.items(), ids=CHOICES)
 def test_a_choice_takes_its_words_in_any_case(name: str, words: list[str]) -> None:
     for word in words:
@@ -161,6 +166,7 @@ def test_bootstrap_servers_become_pairs_without_repetition(
     assert take("bootstrap_servers", given) == tuple(addresses)
 
 
+@pytest.mark.scenario(87)
 @pytest.mark.parametrize(
     ("given", "because"),
     [

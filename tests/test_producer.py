@@ -87,6 +87,7 @@ async def test_it_is_started_once(cluster: FakeCluster) -> None:
     await producer.stop()
 
 
+@pytest.mark.scenario(85)
 async def test_it_is_stopped_while_it_starts(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA, times=None).hold()
     producer = quick(cluster)
@@ -100,6 +101,7 @@ async def test_it_is_stopped_while_it_starts(cluster: FakeCluster) -> None:
     await until(lambda: not cluster.connections(1))
 
 
+@pytest.mark.scenario(85)
 async def test_stop_sends_what_was_accepted_even_what_is_in_line(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA, skip=1).delay(0.05)
     async with quick(cluster, buffer_memory=4_000, linger_ms=60_000, delivery_timeout_ms=120_000) as producer:
@@ -108,6 +110,7 @@ async def test_stop_sends_what_was_accepted_even_what_is_in_line(cluster: FakeCl
     assert len(cluster.records("orders")) == len(cluster.records("new")) == 10
 
 
+@pytest.mark.scenario(85)
 async def test_whoever_waits_hears_that_the_producer_was_stopped(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA, skip=1, times=None).hold()
     producer = quick(cluster)
@@ -126,6 +129,7 @@ async def test_whoever_waits_hears_that_the_producer_was_stopped(cluster: FakeCl
     assert not error.may_be_written
 
 
+@pytest.mark.scenario(86)
 async def test_in_a_callback_the_producer_can_be_used(producer: Producer[Any, Any]) -> None:
     more: list[Any] = []
     done = asyncio.Event()
@@ -140,6 +144,7 @@ async def test_in_a_callback_the_producer_can_be_used(producer: Producer[Any, An
     assert more[0].result().topic == "orders"
 
 
+@pytest.mark.scenario(86)
 async def test_what_failed_can_be_sent_again_from_its_callback(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE).fall_silent()
     again: list[Delivery] = []
@@ -288,6 +293,7 @@ async def test_without_linger_the_sends_of_one_turn_share_a_batch(cluster: FakeC
     assert figures["records-per-request-avg"] == 101 / 2
 
 
+@pytest.mark.scenario(1)
 async def test_a_record_lingers_and_then_goes(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with quick(cluster, linger_ms=80) as producer:
@@ -301,6 +307,7 @@ async def test_a_record_lingers_and_then_goes(cluster: FakeCluster) -> None:
         assert second.done()
 
 
+@pytest.mark.scenario(2, 11)
 async def test_flush_cuts_linger_and_a_full_batch_does_not_wait(cluster: FakeCluster) -> None:
     options: AllOptions = {"linger_ms": 60_000, "delivery_timeout_ms": 120_000, "batch_size": 1_000}
     async with quick(cluster, **options) as producer, asyncio.timeout(SOON):
@@ -312,6 +319,7 @@ async def test_flush_cuts_linger_and_a_full_batch_does_not_wait(cluster: FakeClu
         assert not full[3].done()
 
 
+@pytest.mark.scenario(11)
 async def test_flush_waits_for_what_was_accepted_before_it_alone(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"0", partition=0)

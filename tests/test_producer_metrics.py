@@ -67,6 +67,7 @@ async def test_it_has_javas_names_before_during_and_after(cluster: FakeCluster) 
     assert all(math.isfinite(figure) for figure in metrics["producer-metrics"].values())
 
 
+@pytest.mark.scenario(89)
 async def test_what_is_sent_is_counted_once_and_by_topic(cluster: FakeCluster) -> None:
     async with Relay(cluster) as relay, quick(cluster) as producer:
         await asyncio.gather(*[producer.send("orders", bytes(100)).future() for _ in range(10)])
@@ -88,6 +89,7 @@ async def test_what_is_sent_is_counted_once_and_by_topic(cluster: FakeCluster) -
         assert len(list(stored)) <= 10
 
 
+@pytest.mark.scenario(89)
 async def test_errors_retries_and_splits_are_counted_by_record(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"0")
@@ -108,6 +110,7 @@ async def test_errors_retries_and_splits_are_counted_by_record(cluster: FakeClus
         assert producer.metrics()["producer-topic-metrics"]["orders"]["record-error-total"] == 4
 
 
+@pytest.mark.scenario(89)
 async def test_the_state_of_the_buffer_is_shown(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=2_000) as producer:
         figures = _producer_figures(producer)

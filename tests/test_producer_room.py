@@ -35,6 +35,7 @@ def _values(cluster: FakeCluster) -> list[bytes | None]:
     return [record.value for record in cluster.records("orders")]
 
 
+@pytest.mark.scenario(6)
 async def test_what_finds_no_room_waits_in_line_and_goes_in_order(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=5_000, batch_size=1_000) as producer:
         await producer.send("orders", b"first")
@@ -48,6 +49,7 @@ async def test_what_finds_no_room_waits_in_line_and_goes_in_order(cluster: FakeC
     assert _values(cluster)[1:] == [b"%03d" % number * 100 for number in range(20)]
 
 
+@pytest.mark.scenario(6)
 async def test_a_record_of_another_topic_does_not_jump_the_line(cluster: FakeCluster) -> None:
     cluster.create_topic("audit")
     async with quick(cluster, buffer_memory=3_000) as producer:
@@ -67,6 +69,7 @@ async def test_a_record_of_another_topic_does_not_jump_the_line(cluster: FakeClu
         await until(lambda: len(finished) == 2)
 
 
+@pytest.mark.scenario(6)
 async def test_who_waits_in_line_too_long_is_told(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000, max_block_ms=50) as producer:
         await producer.send("orders", b"")
@@ -95,6 +98,7 @@ async def test_a_loop_that_never_awaits_is_told_at_once(cluster: FakeCluster) ->
     assert len(_values(cluster)) == len(deliveries)
 
 
+@pytest.mark.scenario(7, 44)
 async def test_a_cancelled_waiter_leaves_its_record_in_line(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000) as producer:
         await producer.send("orders", b"")

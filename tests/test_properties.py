@@ -215,6 +215,7 @@ def test_properties_without_servers_say_what_is_missing(source: dict[str, object
     assert ProducerConfig.from_properties(source, bootstrap_servers="a:1").bootstrap_servers == (("a", 1),)
 
 
+@pytest.mark.scenario(87)
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -13,6 +13,8 @@ from aioproducer.config import ProducerConfig
 from aioproducer.errors import ConfigurationError
 from aioproducer.options import INT_MAX
 
+pytestmark = pytest.mark.scenario(87)
+
 
 def config(**options: object) -> ProducerConfig:
     unchecked: dict[str, Any] = options

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
@@ -20,8 +20,10 @@ from tests.core.model_broker import PartitionLog, Producer
 from tests.core.model_shell import Dice, ModelSender, Timers
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
     from aioproducer.core.producer_batch import NodeQueue, PartitionQueue
-    from aioproducer.delivery import Delivery
+    from aioproducer.delivery import Delivery, RecordMetadata
     from aioproducer.errors import ProducerError
     from tests.core.model_shell import Place
 
@@ -46,6 +48,36 @@ class Options:
     demands_state: bool = False
 
 
+class Waiter:
+    """Who awaits a delivery, as a future does: told once, or cancelled."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.metadata: RecordMetadata | None = None
+        self.error: BaseException | None = None
+        self.is_cancelled = False
+
+    def done(self) -> bool:
+        return self.is_cancelled or self.metadata is not None or self.error is not None
+
+    def set_result(self, metadata: RecordMetadata) -> None:
+        assert not self.done()
+        self.metadata = metadata
+
+    def set_exception(self, error: BaseException) -> None:
+        assert not self.done()
+        self.error = error
+
+    def check(self) -> None:
+        """See that it was told what its delivery tells."""
+        if self.is_cancelled:
+            return
+        error = self.delivery.exception()
+        assert repr(self.error) == repr(error)
+        if error is None:
+            assert self.metadata == self.delivery.result()
+
+
 class Simulation:
     """One run; `play` goes through it, `check` says whether the promises were kept."""
 
@@ -65,6 +97,7 @@ class Simulation:
             for partition in range(count)
         }
         self.sent: list[tuple[Delivery, Place, int]] = []
+        self.waiters: list[Waiter] = []
         self._next_id = PRODUCER_ID
         self._is_refreshing = self._is_asking = self._is_serving = False
         self.accumulator = Accumulator(
@@ -80,10 +113,11 @@ class Simulation:
         )
         self.sequencer = Sequencer()
         self.ordering: Ordering = self.sequencer if options.idempotent else Unnumbered(options.in_flight)
+        self.metrics = ProducerMetrics(self.timers.now)
         self.settlement = Settlement(
             self.accumulator,
             self.ordering,
-            ProducerMetrics(self.timers.now),
+            self.metrics,
             Backoff(0.05, 0.4, random.random),
             idempotent=options.idempotent,
             retries=options.retries,
@@ -208,7 +242,12 @@ class Simulation:
             if dice.chance(0.05):
                 self.accumulator.urgent ^= 1
                 self.accumulator.wake_all()
+            if dice.chance(0.3):
+                self._wait_for_a_record()
+            if dice.chance(0.2):
+                self._cancel_a_waiter()
             self.timers.run_until(self.timers.now + dice.random.choice((0.0, 0.001, 0.01, 0.1, 0.6)))
+            self._check_memory()
         self.accumulator.urgent = 0
 
     def send(self, place: Place) -> None:
@@ -222,6 +261,22 @@ class Simulation:
         except BufferExhaustedError:
             return
         self.sent.append((delivery, place, len(self.sent)))
+
+    def _wait_for_a_record(self) -> None:
+        """Await one of the newest records, as a task does."""
+        if not self.sent:
+            return
+        delivery, _, _ = self.dice.random.choice(self.sent[-10:])
+        result = delivery.follow()
+        if not result.done:
+            self.waiters.append(Waiter(delivery))
+            future = cast("Future[Any]", self.waiters[-1])
+            result.add_waiter(delivery.index, delivery.timestamp_ms, future)
+
+    def _cancel_a_waiter(self) -> None:
+        waiting = [waiter for waiter in self.waiters if not waiter.done()]
+        if waiting:
+            self.dice.random.choice(waiting).is_cancelled = True
 
     def _harm(self) -> None:
         dice = self.dice
@@ -313,9 +368,18 @@ class Simulation:
                 assert offset == -1 or numbers[offset] == number
             elif not error.may_be_written:
                 assert number not in numbers, f"record {number} is stored, but {error!r} rules it out"
+        for waiter in self.waiters:
+            waiter.check()
         if self.options.idempotent or self.options.in_flight == 1:
             self._check_order()
         self._check_nothing_left()
+
+    def _check_memory(self) -> None:
+        accumulator = self.accumulator
+        assert accumulator.line.bytes <= accumulator.buffer_memory
+        # Only the headers of the pieces that a batch is split into come on top.
+        splits = self.metrics.snapshot(self.timers.now, {})["producer-metrics"]["batch-split-total"]
+        assert splits or accumulator.used <= accumulator.buffer_memory
 
     def _check_order(self) -> None:
         last = dict.fromkeys(self.logs, -1)

@@ -63,7 +63,7 @@ def test_a_new_sequencer_has_no_id() -> None:
     assert not sequencer.needs_producer_id
 
 
-def test_30_five_batches_may_be_on_the_wire_and_no_more() -> None:
+def test_five_batches_may_be_on_the_wire_and_no_more() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(7)
@@ -107,7 +107,7 @@ def test_a_new_batch_waits_for_one_that_is_sent_again() -> None:
     assert len(desk.take()) == 2
 
 
-def test_16_what_only_the_old_leader_has_got_is_not_followed_at_the_new_one() -> None:
+def test_what_only_the_old_leader_has_got_is_not_followed_at_the_new_one() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(2)
@@ -143,7 +143,8 @@ def test_a_batch_that_is_being_compressed_is_not_overtaken() -> None:
     assert desk.take_one().sequence == 3
 
 
-def test_36_a_number_that_was_never_sent_is_given_to_the_next_batch() -> None:
+@pytest.mark.scenario(36)
+def test_a_number_that_was_never_sent_is_given_to_the_next_batch() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(2)
@@ -195,7 +196,8 @@ def test_if_the_first_of_all_may_be_in_the_log_what_follows_is_under_a_new_epoch
     assert numbers([desk.take_one()]) == [(1, 0)]
 
 
-def test_31_what_follows_a_gap_begins_again_in_a_new_epoch_when_nothing_is_on_the_wire() -> None:
+@pytest.mark.scenario(31)
+def test_what_follows_a_gap_begins_again_in_a_new_epoch_when_nothing_is_on_the_wire() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(4)
@@ -217,7 +219,8 @@ def test_31_what_follows_a_gap_begins_again_in_a_new_epoch_when_nothing_is_on_th
     assert numbers([desk.take_one()]) == [(1, 1)]
 
 
-def test_31_what_came_before_the_gap_is_sent_again_under_its_old_number_first() -> None:
+@pytest.mark.scenario(31)
+def test_what_came_before_the_gap_is_sent_again_under_its_old_number_first() -> None:
     """It may be in the log: under a new number it would be stored twice."""
     desk = Desk()
     desk.deliver()
@@ -275,7 +278,8 @@ def test_a_gap_that_opens_while_a_batch_is_compressed_makes_it_void_too() -> Non
     assert numbers([after, compressed]) == [(1, 0), (1, 1)]
 
 
-def test_32_the_first_that_is_out_of_order_begins_a_new_epoch() -> None:
+@pytest.mark.scenario(32)
+def test_the_first_that_is_out_of_order_begins_a_new_epoch() -> None:
     desk = Desk()
     desk.deliver()
     deliveries = desk.send_some(2)
@@ -292,7 +296,8 @@ def test_32_the_first_that_is_out_of_order_begins_a_new_epoch() -> None:
     assert [delivery.result().offset for delivery in deliveries] == [0, 1]
 
 
-def test_33_a_later_one_that_is_out_of_order_waits_for_those_before_it() -> None:
+@pytest.mark.scenario(33)
+def test_a_later_one_that_is_out_of_order_waits_for_those_before_it() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(2)
@@ -307,8 +312,12 @@ def test_33_a_later_one_that_is_out_of_order_waits_for_those_before_it() -> None
     assert numbers([first, second]) == [(0, 1), (0, 2)]
 
 
-def test_34_what_may_be_in_the_log_is_not_numbered_anew_though_it_is_out_of_order() -> None:
-    """A broker that was restarted remembers one batch of each producer, not five."""
+@pytest.mark.scenario(32)
+def test_what_may_be_in_the_log_is_not_numbered_anew_though_it_is_out_of_order() -> None:
+    """Java's producer numbers it anew, which may store it twice.
+
+    A broker that was restarted remembers one batch of each producer, not five.
+    """
     desk = Desk()
     desk.deliver()
     (delivery,) = desk.send_some(1)
@@ -327,7 +336,8 @@ def test_34_what_may_be_in_the_log_is_not_numbered_anew_though_it_is_out_of_orde
     assert numbers([desk.take_one()]) == [(0, 2)]
 
 
-def test_32_the_last_batch_may_be_numbered_anew_though_an_answer_left_it_in_doubt() -> None:
+@pytest.mark.scenario(32)
+def test_the_last_batch_may_be_numbered_anew_though_an_answer_left_it_in_doubt() -> None:
     """Were it in the log, it would be the last there, which every broker remembers."""
     desk = Desk()
     desk.deliver()
@@ -345,7 +355,8 @@ def test_32_the_last_batch_may_be_numbered_anew_though_an_answer_left_it_in_doub
     assert delivery.result().offset == 1
 
 
-def test_34_a_batch_in_doubt_that_others_follow_is_not_numbered_anew() -> None:
+@pytest.mark.scenario(32)
+def test_a_batch_in_doubt_that_others_follow_is_not_numbered_anew() -> None:
     """They may be in the log after it, and a restarted broker remembers the last alone."""
     desk = Desk()
     desk.deliver()
@@ -365,7 +376,7 @@ def test_34_a_batch_in_doubt_that_others_follow_is_not_numbered_anew() -> None:
     assert not last.done()
 
 
-def test_34_the_pieces_of_a_batch_in_doubt_are_not_numbered_anew() -> None:
+def test_the_pieces_of_a_batch_in_doubt_are_not_numbered_anew() -> None:
     """The broker knows the whole, if it has it, and not its pieces."""
     desk = Desk(batch_size=150)
     desk.deliver()
@@ -395,7 +406,8 @@ def test_a_batch_that_began_anew_is_not_held_to_what_was_lost_before() -> None:
         desk.wait()
 
 
-def test_39_after_the_highest_sequence_comes_0() -> None:
+@pytest.mark.scenario(39)
+def test_after_the_highest_sequence_comes_0() -> None:
     desk = Desk(batch_size=1000)
     desk.deliver()
     desk.queue().next_sequence = SEQUENCES - 2
@@ -409,7 +421,8 @@ def test_39_after_the_highest_sequence_comes_0() -> None:
     assert desk.queue().next_sequence == SEQUENCES - 2
 
 
-def test_39_sequence_0_goes_alone_after_the_highest_too() -> None:
+@pytest.mark.scenario(39)
+def test_sequence_0_goes_alone_after_the_highest_too() -> None:
     desk = Desk()
     desk.deliver()
     desk.queue().next_sequence = SEQUENCES - 1
@@ -421,7 +434,8 @@ def test_39_sequence_0_goes_alone_after_the_highest_too() -> None:
         desk.answer(batch, offset=sequence)
 
 
-def test_39_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
+@pytest.mark.scenario(39)
+def test_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
     desk = Desk()
     desk.sequencer.adopt(PRODUCER_ID, MAX_EPOCH)
     desk.deliver()
@@ -438,7 +452,8 @@ def test_39_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
     assert (batch.producer_id, batch.producer_epoch, batch.sequence) == (PRODUCER_ID + 1, 0, 0)
 
 
-def test_39_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> None:
+@pytest.mark.scenario(39)
+def test_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> None:
     desk = Desk()
     desk.deliver(partition=1)
     desk.send_some(1, partition=1)
@@ -451,7 +466,8 @@ def test_39_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> No
     assert numbers([batch]) == [(0, 1)]
 
 
-def test_39_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -> None:
+@pytest.mark.scenario(39)
+def test_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -> None:
     desk = Desk()
     desk.sequencer.adopt(PRODUCER_ID, MAX_EPOCH)
     desk.deliver(partition=1)
@@ -469,7 +485,8 @@ def test_39_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -
     assert (written.producer_id, written.producer_epoch) == (PRODUCER_ID, MAX_EPOCH)
 
 
-def test_40_other_partitions_follow_into_a_new_epoch_when_they_have_nothing_unsettled() -> None:
+@pytest.mark.scenario(40)
+def test_other_partitions_follow_into_a_new_epoch_when_they_have_nothing_unsettled() -> None:
     desk = Desk()
     desk.deliver(partition=0)
     desk.deliver(partition=1)
@@ -491,7 +508,8 @@ def test_40_other_partitions_follow_into_a_new_epoch_when_they_have_nothing_unse
     assert numbers([desk.take_one()]) == [(1, 0)]
 
 
-def test_40_two_partitions_that_need_a_new_epoch_share_it() -> None:
+@pytest.mark.scenario(40)
+def test_two_partitions_that_need_a_new_epoch_share_it() -> None:
     desk = Desk()
     for partition in (0, 1):
         desk.deliver(partition=partition)
@@ -536,7 +554,8 @@ def test_a_partition_that_was_forgotten_with_a_gap_begins_anew(code: ErrorCode) 
     assert numbers([desk.take_one()]) == [(1, 0)]
 
 
-def test_22_the_pieces_of_a_batch_share_its_numbers() -> None:
+@pytest.mark.scenario(22)
+def test_the_pieces_of_a_batch_share_its_numbers() -> None:
     desk = Desk(batch_size=200)
     desk.deliver()
     desk.send(*(b"x" * 60 for _ in range(2)))
@@ -551,7 +570,7 @@ def test_22_the_pieces_of_a_batch_share_its_numbers() -> None:
     assert desk.queue().unsettled[:2] == pieces
 
 
-def test_22_the_pieces_of_a_void_batch_have_no_numbers_yet() -> None:
+def test_the_pieces_of_a_void_batch_have_no_numbers_yet() -> None:
     desk = Desk(batch_size=140)
     desk.deliver()
     desk.send(*(b"x" * 25 for _ in range(4)))
@@ -565,7 +584,8 @@ def test_22_the_pieces_of_a_void_batch_have_no_numbers_yet() -> None:
     assert numbers([first]) == [(1, 0)]
 
 
-def test_41_with_one_request_in_flight_the_order_needs_no_numbers() -> None:
+@pytest.mark.scenario(41)
+def test_with_one_request_in_flight_the_order_needs_no_numbers() -> None:
     desk = Desk(idempotent=False, in_flight=1)
     desk.send_some(2)
     first = desk.take_one()

@@ -40,8 +40,8 @@ def test_an_empty_line_holds_nothing_and_never_expires() -> None:
     assert line.expire_for_room(NEVER) == line.expire_for_topics(NEVER) == []
 
 
+@pytest.mark.scenario(6)
 def test_whoever_comes_first_has_room_first() -> None:
-    """Scenario 6."""
     line = Line()
     records = [new_record(topic) for topic in ("a", "b", "a", "c")]
     for record in records:
@@ -105,8 +105,8 @@ def test_records_that_came_at_the_same_moment_keep_their_order() -> None:
     assert all_for_room(line) == records
 
 
+@pytest.mark.scenario(51)
 def test_a_partition_that_the_topic_has_not_yet_is_waited_for() -> None:
-    """Scenario 51."""
     line = Line()
     chosen, third, ninth, second = (new_record("t", partition) for partition in (ANY, 3, 9, 2))
     for record in (chosen, third, ninth, second):
@@ -177,8 +177,8 @@ def test_the_next_deadline_is_that_of_whoever_has_waited_longest() -> None:
     assert line.next_deadline() == 40.0
 
 
+@pytest.mark.scenario(6, 7)
 def test_who_has_waited_too_long_leaves_and_takes_the_bytes_along() -> None:
-    """Scenarios 6 and 7."""
     line = Line()
     early, late = new_record(size=10, deadline=20.0), new_record(size=20, deadline=30.0)
     line.wait_for_room(early)
@@ -192,8 +192,8 @@ def test_who_has_waited_too_long_leaves_and_takes_the_bytes_along() -> None:
     assert (len(line), line.bytes) == (0, 0)
 
 
+@pytest.mark.scenario(52)
 def test_who_has_waited_for_a_topic_too_long_leaves() -> None:
-    """Scenario 52."""
     line = Line()
     first, second = new_record("a", size=10, deadline=20.0), new_record("b", size=20, deadline=21.0)
     third = new_record("a", size=30, deadline=30.0)
@@ -231,8 +231,9 @@ def test_a_topic_of_no_use_gives_back_those_who_waited_for_it(topic: str) -> Non
     assert line.bytes == (0 if topic == "a" else 30)
 
 
+@pytest.mark.scenario(7)
 def test_everybody_leaves_when_the_producer_closes() -> None:
-    """Scenario 7: nobody is left behind, and no bytes are."""
+    """Nobody is left behind, and no bytes are."""
     line = Line()
     room, topic, other = new_record(), new_record("a"), new_record("b")
     line.wait_for_room(room)

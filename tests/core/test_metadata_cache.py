@@ -97,7 +97,8 @@ def test_only_what_changed_is_told() -> None:
     assert change == MetadataChange(leaders=(PartitionLeader("orders", 1, 3, 1),))
 
 
-def test_51_growth_of_a_topic_is_told_with_the_new_partitions() -> None:
+@pytest.mark.scenario(51)
+def test_growth_of_a_topic_is_told_with_the_new_partitions() -> None:
     cache = knowing(led_by("orders", 1, 2))
 
     change = merge(cache, answer(led_by("orders", 1, 2, 3)))
@@ -105,7 +106,8 @@ def test_51_growth_of_a_topic_is_told_with_the_new_partitions() -> None:
     assert change == MetadataChange(sizes={"orders": 3}, leaders=(PartitionLeader("orders", 2, 3, 0),))
 
 
-def test_51_a_broker_that_has_not_heard_of_new_partitions_takes_none_away() -> None:
+@pytest.mark.scenario(51)
+def test_a_broker_that_has_not_heard_of_new_partitions_takes_none_away() -> None:
     cache = knowing(led_by("orders", 1, 2, 3))
 
     change = merge(cache, answer(led_by("orders", 1, 2)))
@@ -114,7 +116,8 @@ def test_51_a_broker_that_has_not_heard_of_new_partitions_takes_none_away() -> N
     assert leaders(cache) == [1, 2, 3]
 
 
-def test_51_without_topic_ids_the_last_answer_says_how_many_partitions_there_are() -> None:
+@pytest.mark.scenario(51)
+def test_without_topic_ids_the_last_answer_says_how_many_partitions_there_are() -> None:
     cache = knowing(led_by("orders", 1, 2, 3, topic_id=NO_ID))
 
     change = merge(cache, answer(led_by("orders", 1, 2, topic_id=NO_ID)))
@@ -123,7 +126,8 @@ def test_51_without_topic_ids_the_last_answer_says_how_many_partitions_there_are
     assert leaders(cache) == [1, 2]
 
 
-def test_54_an_older_leader_epoch_leaves_that_partition_as_it_was() -> None:
+@pytest.mark.scenario(54)
+def test_an_older_leader_epoch_leaves_that_partition_as_it_was() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=5))
 
     change = merge(cache, answer(topic("orders", partition(0, 3, 4), partition(1, 3, 6))))
@@ -132,7 +136,8 @@ def test_54_an_older_leader_epoch_leaves_that_partition_as_it_was() -> None:
     assert leaders(cache) == [1, 3]
 
 
-def test_54_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
+@pytest.mark.scenario(54)
+def test_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
     cache = knowing(led_by("orders", 1, 2, 3, epoch=5))
 
     change = merge(cache, answer(led_by("orders", 1, 2, epoch=0, topic_id=SECOND_ID)))
@@ -144,8 +149,9 @@ def test_54_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> Non
     assert cache.topics["orders"].topic_id == SECOND_ID
 
 
+@pytest.mark.scenario(54)
 @pytest.mark.parametrize(("before", "after"), [(NO_ID, FIRST_ID), (FIRST_ID, NO_ID)])
-def test_54_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after: UUID) -> None:
+def test_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after: UUID) -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=before))
 
     change = merge(cache, answer(led_by("orders", 2, epoch=4, topic_id=after)))
@@ -155,7 +161,8 @@ def test_54_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, af
     assert leaders(cache) == [1]
 
 
-def test_54_without_ids_a_topic_seen_deleted_may_begin_with_lower_epochs() -> None:
+@pytest.mark.scenario(54)
+def test_without_ids_a_topic_seen_deleted_may_begin_with_lower_epochs() -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
     merge(cache, answer(topic("orders", error=UNKNOWN, topic_id=NO_ID)))
 
@@ -168,7 +175,8 @@ def test_54_without_ids_a_topic_seen_deleted_may_begin_with_lower_epochs() -> No
     assert leaders(cache) == [3]
 
 
-def test_54_epochs_of_another_cluster_are_not_compared() -> None:
+@pytest.mark.scenario(54)
+def test_epochs_of_another_cluster_are_not_compared() -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
 
     merge(cache, answer(led_by("orders", 2, epoch=1, topic_id=NO_ID), cluster_id="another"))
@@ -177,7 +185,8 @@ def test_54_epochs_of_another_cluster_are_not_compared() -> None:
     assert cache.cluster_id == "another"
 
 
-def test_54_unreliable_epochs_are_ignored() -> None:
+@pytest.mark.scenario(54)
+def test_unreliable_epochs_are_ignored() -> None:
     cache = MetadataCache()
     merge(cache, answer(led_by("orders", 1, epoch=5)), reliable_epochs=False)
 
@@ -380,7 +389,8 @@ def test_partitions_of_a_node_that_is_gone_have_no_leader_also_in_topics_not_ask
     assert cache.leaderless == {"audit"}
 
 
-def test_56_brokers_replaced_at_new_addresses_are_all_told() -> None:
+@pytest.mark.scenario(56)
+def test_brokers_replaced_at_new_addresses_are_all_told() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=3))
 
     change = merge(
@@ -395,7 +405,8 @@ def test_56_brokers_replaced_at_new_addresses_are_all_told() -> None:
     assert change.removed_nodes == ()
 
 
-def test_55_a_newer_leader_from_a_produce_answer_counts_at_once() -> None:
+@pytest.mark.scenario(55)
+def test_a_newer_leader_from_a_produce_answer_counts_at_once() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=5))
 
     change = cache.apply_leader_hint("orders", 1, 3, 6, [])
@@ -404,7 +415,8 @@ def test_55_a_newer_leader_from_a_produce_answer_counts_at_once() -> None:
     assert cache.topics["orders"].partitions == (PartitionMetadata(0, 1, 5), PartitionMetadata(1, 3, 6))
 
 
-def test_55_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() -> None:
+@pytest.mark.scenario(55)
+def test_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() -> None:
     cache = knowing(led_by("orders", NO_LEADER, epoch=5))
 
     change = cache.apply_leader_hint(
@@ -417,6 +429,7 @@ def test_55_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() ->
     assert cache.leaderless == set()
 
 
+@pytest.mark.scenario(55)
 @pytest.mark.parametrize(
     ("topic_name", "index", "leader_id", "epoch"),
     [
@@ -440,7 +453,7 @@ def test_55_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() ->
         "no topic",
     ],
 )
-def test_55_a_hint_that_is_no_news_changes_nothing(
+def test_a_hint_that_is_no_news_changes_nothing(
     topic_name: str, index: int, leader_id: int, epoch: int
 ) -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=5))
@@ -449,7 +462,8 @@ def test_55_a_hint_that_is_no_news_changes_nothing(
     assert leaders(cache) == [1, 2]
 
 
-def test_55_metadata_older_than_a_hint_does_not_undo_it() -> None:
+@pytest.mark.scenario(55)
+def test_metadata_older_than_a_hint_does_not_undo_it() -> None:
     cache = knowing(led_by("orders", 1, epoch=5))
     cache.apply_leader_hint("orders", 0, 3, 6, [])
 

@@ -1,4 +1,4 @@
-"""Metrics: exact counts and true rates, in simulated time (scenario 89)."""
+"""Metrics: exact counts and true rates, in simulated time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import json
 import pytest
 
 from aioproducer.core.metrics import ProducerMetrics, Snapshot
+
+pytestmark = pytest.mark.scenario(89)
 
 START = 500.0
 
@@ -28,7 +30,7 @@ def node(snapshot: Snapshot, node_id: int) -> dict[str, float]:
     return snapshot["producer-node-metrics"][f"node-{node_id}"]
 
 
-def test_89_records_are_counted_exactly_by_topic_and_together(metrics: ProducerMetrics) -> None:
+def test_records_are_counted_exactly_by_topic_and_together(metrics: ProducerMetrics) -> None:
     metrics.batch_sent("orders", 10, 1_000, START + 1)
     metrics.batch_sent("orders", 5, 700, START + 2)
     metrics.batch_sent("audit", 1, 80, START + 2)
@@ -55,7 +57,7 @@ def test_89_records_are_counted_exactly_by_topic_and_together(metrics: ProducerM
     assert producer(snapshot)["batch-size-max"] == 1_000
 
 
-def test_89_batches_are_averaged_over_batches_not_requests(metrics: ProducerMetrics) -> None:
+def test_batches_are_averaged_over_batches_not_requests(metrics: ProducerMetrics) -> None:
     metrics.batches_drained(3, 30, 3_000, 6_000, 0.030, 0.020, START)
     metrics.batches_drained(1, 10, 1_000, 2_000, 0.050, 0.050, START)
 
@@ -69,7 +71,7 @@ def test_89_batches_are_averaged_over_batches_not_requests(metrics: ProducerMetr
     assert seen["record-queue-time-max"] == pytest.approx(50)
 
 
-def test_89_requests_are_counted_by_node_and_together(metrics: ProducerMetrics) -> None:
+def test_requests_are_counted_by_node_and_together(metrics: ProducerMetrics) -> None:
     metrics.request_sent(1, 400, START)
     metrics.request_sent(1, 200, START)
     metrics.request_sent(2, 100, START)
@@ -102,7 +104,7 @@ def test_89_requests_are_counted_by_node_and_together(metrics: ProducerMetrics) 
     assert producer(snapshot)["network-io-rate"] == pytest.approx(0.6)
 
 
-def test_89_an_answer_without_throttling_counts_as_0_ms(metrics: ProducerMetrics) -> None:
+def test_an_answer_without_throttling_counts_as_0_ms(metrics: ProducerMetrics) -> None:
     for _ in range(4):
         metrics.response_received(1, 10, 0.001, START)
     metrics.throttled(1, 0.200, START)
@@ -113,7 +115,7 @@ def test_89_an_answer_without_throttling_counts_as_0_ms(metrics: ProducerMetrics
     assert seen["produce-throttle-time-max"] == pytest.approx(200)
 
 
-def test_89_connections_splits_and_exhaustion_are_counted(metrics: ProducerMetrics) -> None:
+def test_connections_splits_and_exhaustion_are_counted(metrics: ProducerMetrics) -> None:
     metrics.connection_opened(1, START)
     metrics.connection_opened(2, START)
     metrics.connection_closed(2, START)
@@ -128,7 +130,7 @@ def test_89_connections_splits_and_exhaustion_are_counted(metrics: ProducerMetri
     assert (seen["buffer-exhausted-total"], seen["buffer-exhausted-rate"]) == (7, 3.5)
 
 
-def test_89_times_waited_add_up_in_nanoseconds(metrics: ProducerMetrics) -> None:
+def test_times_waited_add_up_in_nanoseconds(metrics: ProducerMetrics) -> None:
     for _ in range(2):
         metrics.flushed(0.25)
         metrics.metadata_waited(0.5)

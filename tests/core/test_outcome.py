@@ -87,9 +87,10 @@ def test_what_has_to_do_with_success_and_size(*, idempotent: bool) -> None:
     assert duplicate is Verdict.IN_LOG_SOMEWHERE
 
 
+@pytest.mark.scenario(15)
 @pytest.mark.parametrize("idempotent", [False, True])
 @pytest.mark.parametrize("code", sorted(PASSING))
-def test_15_what_passes_is_tried_again(code: ErrorCode, *, idempotent: bool) -> None:
+def test_what_passes_is_tried_again(code: ErrorCode, *, idempotent: bool) -> None:
     assert verdict_of(code, idempotent=idempotent) is Verdict.RETRY
 
 
@@ -152,7 +153,7 @@ def test_a_code_that_is_not_known_yet_is_refused_and_in_doubt() -> None:
         ErrorCode.UNKNOWN_SERVER_ERROR,
     ],
 )
-def test_36_what_a_leader_may_say_after_it_stored_the_batch_leaves_it_in_doubt(code: ErrorCode) -> None:
+def test_what_a_leader_may_say_after_it_stored_the_batch_leaves_it_in_doubt(code: ErrorCode) -> None:
     assert code in IN_DOUBT
 
 

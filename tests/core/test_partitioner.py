@@ -65,29 +65,29 @@ def shares(counts: Counter[int]) -> dict[int, float]:
 # By key.
 
 
+@pytest.mark.scenario(45)
 @given(st.binary(max_size=20), st.integers(1, 200))
 def test_a_key_goes_where_java_puts_it(key: bytes, count: int) -> None:
-    """Scenario 45."""
     assert Partitioner().choose(new_topic(*[0] * count), key) == partition_of_key(key, count)
 
 
+@pytest.mark.scenario(45)
 def test_an_empty_key_is_a_key_and_no_key_is_none() -> None:
-    """Scenario 45."""
     sticky = new_topic(*[0] * 10)
 
     assert Partitioner().choose(sticky, b"") == 1
     assert Partitioner().choose(sticky, None) == STICKY
 
 
+@pytest.mark.scenario(45)
 def test_keys_that_are_ignored_leave_the_choice_to_the_sticky_partitioner() -> None:
-    """Scenario 45."""
     for kind in (KeyPartitioner.MURMUR2, KeyPartitioner.CRC32):
         partitioner = Partitioner(kind, ignore_keys=True)
         assert partitioner.choose(new_topic(*[0] * 10), b"key") == STICKY
 
 
+@pytest.mark.scenario(50)
 def test_a_keyed_record_waits_for_its_partition_even_without_a_leader() -> None:
-    """Scenario 50."""
     sticky = new_topic(*[0] * 10, leaderless=(6,))
 
     assert Partitioner().choose(sticky, b"foobar") == 6
@@ -109,8 +109,8 @@ def test_crc32_is_the_one_of_zlib_and_spreads_empty_keys_like_missing_ones() -> 
     assert partitioner.choose(sticky, None) == STICKY
 
 
+@pytest.mark.scenario(51)
 def test_more_partitions_give_a_key_another_place_once_they_are_known() -> None:
-    """Scenario 51."""
     sticky = new_topic(*[0] * 10)
     partitioner = Partitioner()
     assert partitioner.choose(sticky, b"foobar") == 6
@@ -205,8 +205,8 @@ def test_an_answer_that_is_no_partition_of_the_topic_is_refused(answer: object) 
 # Sticky.
 
 
+@pytest.mark.scenario(46)
 def test_the_sticky_partition_stays_until_it_has_taken_a_batch_of_bytes() -> None:
-    """Scenario 46."""
     sticky = new_topic(*[0] * 100)
     first = sticky.place(400, NOW)
     sticky.produced += 400
@@ -227,21 +227,22 @@ def test_a_partition_that_is_forgotten_is_chosen_anew() -> None:
     assert sticky.place(1, NOW) != first
 
 
+@pytest.mark.scenario(47)
 @pytest.mark.parametrize("adaptive", [True, False])
 def test_partitions_are_chosen_evenly_where_nothing_waits(adaptive: bool) -> None:  # noqa: FBT001 - a parameter
-    """Scenario 47."""
     chosen = shares(drawn(new_topic(*[0] * 8, adaptive=adaptive)))
 
     assert chosen == {partition: pytest.approx(1 / 8, abs=0.02) for partition in range(8)}
 
 
+@pytest.mark.scenario(47)
 def test_partitions_where_equally_much_waits_are_chosen_evenly() -> None:
-    """Scenario 47."""
     chosen = shares(drawn(new_topic(3, 3, 3, 3)))
 
     assert chosen == {partition: pytest.approx(1 / 4, abs=0.02) for partition in range(4)}
 
 
+@pytest.mark.scenario(48)
 @pytest.mark.parametrize(
     ("lengths", "weights"),
     [((0, 3, 1), (4, 1, 3)), ((1, 0), (1, 2)), ((5, 0, 0, 5), (1, 6, 6, 1)), ((2, 1, 0), (1, 2, 3))],
@@ -249,7 +250,7 @@ def test_partitions_where_equally_much_waits_are_chosen_evenly() -> None:
 def test_a_partition_where_batches_pile_up_is_chosen_less(
     lengths: tuple[int, ...], weights: tuple[int, ...]
 ) -> None:
-    """Scenario 48, with the example of KIP-794: lengths 0, 3, 1 weigh 4, 1, 3."""
+    """With the example of KIP-794: lengths 0, 3, 1 weigh 4, 1, 3."""
     chosen = shares(drawn(new_topic(*lengths)))
 
     expected = {index: pytest.approx(weight / sum(weights), abs=0.02) for index, weight in enumerate(weights)}
@@ -262,8 +263,9 @@ def test_lengths_do_not_count_where_that_is_not_wanted() -> None:
     assert chosen == {partition: pytest.approx(1 / 3, abs=0.02) for partition in range(3)}
 
 
+@pytest.mark.scenario(48)
 def test_among_very_many_partitions_those_where_batches_pile_up_are_chosen_less() -> None:
-    """Scenario 48, where weighing each partition would cost too much."""
+    """Where weighing each partition would cost too much."""
     many = WEIGHED + 2
     chosen = drawn(new_topic(*[0, 3] * (many // 2)))
 
@@ -287,20 +289,20 @@ def test_very_many_partitions_cost_no_more_than_a_few_looks() -> None:
     assert len(draws) == 1
 
 
+@pytest.mark.scenario(50)
 @pytest.mark.parametrize("lengths", [(0, 0, 0, 0), (1, 0, 2, 5)])
 @pytest.mark.parametrize("adaptive", [True, False])
 def test_a_partition_without_a_leader_is_not_chosen(
     lengths: tuple[int, ...],
     adaptive: bool,  # noqa: FBT001 - a parameter
 ) -> None:
-    """Scenario 50."""
     chosen = drawn(new_topic(*lengths, leaderless=(1, 2), adaptive=adaptive), 500)
 
     assert set(chosen) == {0, 3}
 
 
+@pytest.mark.scenario(50)
 def test_the_one_partition_with_a_leader_is_found_among_very_many() -> None:
-    """Scenario 50."""
     alone = 777
     sticky = new_topic(*[0] * 1000, leaderless=tuple(index for index in range(1000) if index != alone))
 
@@ -317,11 +319,11 @@ def test_some_partition_is_chosen_even_if_none_has_a_leader(count: int) -> None:
     assert chosen <= set(range(count))
 
 
+@pytest.mark.scenario(49)
 @pytest.mark.parametrize("lengths", [(0, 0, 0), (1, 2, 0)])
 def test_partitions_of_a_broker_that_cannot_be_sent_to_are_left_out_after_a_while(
     lengths: tuple[int, ...],
 ) -> None:
-    """Scenario 49."""
     sticky = new_topic(*lengths, availability_timeout=2.0)
     sticky.partitions[2].node.starved_since = NOW
 
@@ -329,8 +331,8 @@ def test_partitions_of_a_broker_that_cannot_be_sent_to_are_left_out_after_a_whil
     assert set(drawn(sticky, 500, NOW + 2.1)) == {0, 1}
 
 
+@pytest.mark.scenario(49)
 def test_an_unresponsive_broker_is_not_left_out_where_that_is_not_wanted() -> None:
-    """Scenario 49."""
     sticky = new_topic(0, 0, 0)
     sticky.partitions[2].node.starved_since = NOW
 

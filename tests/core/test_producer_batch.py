@@ -126,8 +126,9 @@ def test_batches_are_taken_oldest_first_and_the_open_one_last() -> None:
     assert queue.length() == 0
 
 
+@pytest.mark.scenario(30)
 def test_batches_that_are_put_back_stand_in_the_order_of_their_making() -> None:
-    """Scenario 30: five in flight come back in any order."""
+    """Five in flight come back in any order."""
     order = random.Random(3)  # noqa: S311 - nothing is secret
     for _ in range(20):
         queue = new_queue()

@@ -40,8 +40,9 @@ def test_a_stored_batch_tells_every_record_its_offset_and_leaves_nothing_behind(
     desk.assert_nothing_left()
 
 
+@pytest.mark.scenario(15)
 @pytest.mark.parametrize("code", sorted(PASSING))
-def test_15_a_batch_is_sent_again_after_a_backoff_that_grows(code: ErrorCode) -> None:
+def test_a_batch_is_sent_again_after_a_backoff_that_grows(code: ErrorCode) -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     batch = desk.take_one()
@@ -59,7 +60,8 @@ def test_15_a_batch_is_sent_again_after_a_backoff_that_grows(code: ErrorCode) ->
     desk.assert_nothing_left()
 
 
-def test_15_a_batch_whose_connection_is_lost_is_sent_again_after_a_backoff() -> None:
+@pytest.mark.scenario(15)
+def test_a_batch_whose_connection_is_lost_is_sent_again_after_a_backoff() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     batch = desk.take_one()
@@ -74,8 +76,9 @@ def test_15_a_batch_whose_connection_is_lost_is_sent_again_after_a_backoff() -> 
     assert delivery.result().offset == 5
 
 
+@pytest.mark.scenario(16)
 @pytest.mark.parametrize("answer_first", [True, False])
-def test_16_a_new_leader_is_tried_without_backoff(*, answer_first: bool) -> None:
+def test_a_new_leader_is_tried_without_backoff(*, answer_first: bool) -> None:
     desk = Desk()
     desk.send_some(1)
     batch = desk.take_one()
@@ -89,8 +92,9 @@ def test_16_a_new_leader_is_tried_without_backoff(*, answer_first: bool) -> None
     assert desk.take_one(OTHER) is batch
 
 
+@pytest.mark.scenario(17)
 @pytest.mark.parametrize("retries", [0, 1, 3])
-def test_17_when_the_retries_are_used_up_the_record_gets_the_last_error(retries: int) -> None:
+def test_when_the_retries_are_used_up_the_record_gets_the_last_error(retries: int) -> None:
     desk = Desk(idempotent=False, retries=retries)
     (delivery,) = desk.send_some(1)
     for _ in range(retries + 1):
@@ -105,8 +109,9 @@ def test_17_when_the_retries_are_used_up_the_record_gets_the_last_error(retries:
     desk.assert_nothing_left()
 
 
+@pytest.mark.scenario(17)
 @pytest.mark.parametrize("code", [ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_LEADER_OR_FOLLOWER])
-def test_17_it_says_whether_the_record_may_be_in_the_log(code: ErrorCode) -> None:
+def test_it_says_whether_the_record_may_be_in_the_log(code: ErrorCode) -> None:
     desk = Desk(retries=1)
     (delivery,) = desk.send_some(1)
     desk.answer(desk.take_one(), code)
@@ -119,7 +124,8 @@ def test_17_it_says_whether_the_record_may_be_in_the_log(code: ErrorCode) -> Non
     assert (error.code, error.may_be_written) == (ErrorCode.NOT_ENOUGH_REPLICAS, True)
 
 
-def test_18_a_batch_that_cannot_be_sent_expires_and_says_why() -> None:
+@pytest.mark.scenario(18)
+def test_a_batch_that_cannot_be_sent_expires_and_says_why() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     desk.wait(DELIVERY_TIMEOUT)
@@ -133,7 +139,8 @@ def test_18_a_batch_that_cannot_be_sent_expires_and_says_why() -> None:
     desk.assert_nothing_left()
 
 
-def test_18_a_batch_without_a_leader_expires_in_the_queue_and_others_do_not() -> None:
+@pytest.mark.scenario(18)
+def test_a_batch_without_a_leader_expires_in_the_queue_and_others_do_not() -> None:
     desk = Desk()
     desk.lead(NO_LEADER, 2)
     (delivery,) = desk.send_some(1)
@@ -149,7 +156,8 @@ def test_18_a_batch_without_a_leader_expires_in_the_queue_and_others_do_not() ->
     assert not younger.done()
 
 
-def test_18_the_last_failure_is_told_with_the_expiry() -> None:
+@pytest.mark.scenario(18)
+def test_the_last_failure_is_told_with_the_expiry() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     desk.answer(desk.take_one(), ErrorCode.NOT_ENOUGH_REPLICAS)
@@ -165,7 +173,8 @@ def test_18_the_last_failure_is_told_with_the_expiry() -> None:
     assert not error.may_be_written
 
 
-def test_19_a_batch_on_the_wire_expires_and_its_memory_is_free_when_it_is_answered() -> None:
+@pytest.mark.scenario(19)
+def test_a_batch_on_the_wire_expires_and_its_memory_is_free_when_it_is_answered() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     batch = desk.take_one()
@@ -184,6 +193,7 @@ def test_19_a_batch_on_the_wire_expires_and_its_memory_is_free_when_it_is_answer
     desk.assert_nothing_left()
 
 
+@pytest.mark.scenario(20)
 @pytest.mark.parametrize(
     "code",
     [
@@ -197,7 +207,7 @@ def test_19_a_batch_on_the_wire_expires_and_its_memory_is_free_when_it_is_answer
         None,
     ],
 )
-def test_20_a_late_answer_for_an_expired_batch_changes_nothing(code: ErrorCode | None) -> None:
+def test_a_late_answer_for_an_expired_batch_changes_nothing(code: ErrorCode | None) -> None:
     desk = Desk(batch_size=ROOMY)
     desk.deliver()
     deliveries = desk.send_some(2)
@@ -218,7 +228,8 @@ def test_20_a_late_answer_for_an_expired_batch_changes_nothing(code: ErrorCode |
     desk.assert_nothing_left()
 
 
-def test_20_an_expired_batch_that_is_still_being_compressed_is_not_written() -> None:
+@pytest.mark.scenario(20)
+def test_an_expired_batch_that_is_still_being_compressed_is_not_written() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(1)
@@ -233,7 +244,8 @@ def test_20_an_expired_batch_that_is_still_being_compressed_is_not_written() -> 
     assert numbers([desk.take_one()]) == [(0, 1)]
 
 
-def test_21_the_delivery_timeout_runs_from_the_first_record_through_retries_and_splits() -> None:
+@pytest.mark.scenario(21)
+def test_the_delivery_timeout_runs_from_the_first_record_through_retries_and_splits() -> None:
     desk = Desk(batch_size=ROOMY)
     deliveries = desk.send(b"x" * 60, b"y" * 60)
     batch = desk.take_one()
@@ -252,7 +264,8 @@ def test_21_the_delivery_timeout_runs_from_the_first_record_through_retries_and_
     desk.assert_nothing_left()
 
 
-def test_21_a_failure_past_the_delivery_timeout_is_the_last() -> None:
+@pytest.mark.scenario(21)
+def test_a_failure_past_the_delivery_timeout_is_the_last() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     batch = desk.take_one()
@@ -264,7 +277,8 @@ def test_21_a_failure_past_the_delivery_timeout_is_the_last() -> None:
     desk.assert_nothing_left()
 
 
-def test_22_a_batch_that_is_too_large_is_split_and_each_record_gets_its_offset() -> None:
+@pytest.mark.scenario(22)
+def test_a_batch_that_is_too_large_is_split_and_each_record_gets_its_offset() -> None:
     desk = Desk(batch_size=200)
     deliveries = desk.send(*(b"x" * 60 for _ in range(2)))
     used = desk.accumulator.used
@@ -280,7 +294,8 @@ def test_22_a_batch_that_is_too_large_is_split_and_each_record_gets_its_offset()
     desk.assert_nothing_left()
 
 
-def test_22_a_batch_that_came_back_before_goes_before_the_pieces() -> None:
+@pytest.mark.scenario(22)
+def test_a_batch_that_came_back_before_goes_before_the_pieces() -> None:
     desk = Desk(batch_size=150)
     desk.deliver()
     desk.send(*(b"x" * 25 for _ in range(4)))
@@ -294,7 +309,8 @@ def test_22_a_batch_that_came_back_before_goes_before_the_pieces() -> None:
     assert desk.take_one().count == 1
 
 
-def test_22_a_lost_batch_that_turns_out_too_large_leaves_its_pieces_in_doubt() -> None:
+@pytest.mark.scenario(22)
+def test_a_lost_batch_that_turns_out_too_large_leaves_its_pieces_in_doubt() -> None:
     desk = Desk(batch_size=150)
     desk.deliver()
     first, _ = desk.send(*(b"x" * 25 for _ in range(2)))
@@ -309,9 +325,10 @@ def test_22_a_lost_batch_that_turns_out_too_large_leaves_its_pieces_in_doubt() -
     assert error.may_be_written
 
 
+@pytest.mark.scenario(23)
 @pytest.mark.parametrize("batch_size", [100, 300, ROOMY])
 @pytest.mark.parametrize("limit", [100, 150, 250])
-def test_23_splitting_goes_on_until_the_pieces_fit(batch_size: int, limit: int) -> None:
+def test_splitting_goes_on_until_the_pieces_fit(batch_size: int, limit: int) -> None:
     desk = Desk(batch_size=batch_size)
     desk.deliver()
     deliveries = desk.send(*(b"%02d" % number + b"x" * 20 for number in range(10)))
@@ -333,7 +350,8 @@ def test_23_splitting_goes_on_until_the_pieces_fit(batch_size: int, limit: int) 
     desk.assert_nothing_left()
 
 
-def test_24_a_record_that_is_too_large_by_itself_fails_and_later_ones_go_on() -> None:
+@pytest.mark.scenario(24)
+def test_a_record_that_is_too_large_by_itself_fails_and_later_ones_go_on() -> None:
     desk = Desk(batch_size=200)
     small, large, later = desk.send(b"", b"x" * 120, b"")
     batch = desk.take_one()
@@ -354,7 +372,8 @@ def test_24_a_record_that_is_too_large_by_itself_fails_and_later_ones_go_on() ->
     desk.assert_nothing_left()
 
 
-def test_25_only_the_refused_record_gets_its_error() -> None:
+@pytest.mark.scenario(25)
+def test_only_the_refused_record_gets_its_error() -> None:
     desk = Desk(batch_size=ROOMY)
     innocent, guilty = desk.send_some(2)
 
@@ -371,7 +390,8 @@ def test_25_only_the_refused_record_gets_its_error() -> None:
     assert not other.may_be_written
 
 
-def test_25_several_refused_records_are_invalid_whatever_the_code_of_the_batch() -> None:
+@pytest.mark.scenario(25)
+def test_several_refused_records_are_invalid_whatever_the_code_of_the_batch() -> None:
     desk = Desk(batch_size=ROOMY)
     deliveries = desk.send_some(3)
 
@@ -382,7 +402,8 @@ def test_25_several_refused_records_are_invalid_whatever_the_code_of_the_batch()
     assert [error.reason for error in errors if isinstance(error, BrokerError)] == ["policy", "policy", "bad"]
 
 
-def test_25_the_refused_records_of_a_batch_that_was_in_doubt_stay_in_doubt() -> None:
+@pytest.mark.scenario(25)
+def test_the_refused_records_of_a_batch_that_was_in_doubt_stay_in_doubt() -> None:
     desk = Desk(batch_size=ROOMY)
     deliveries = desk.send_some(2)
     desk.lose(desk.take_one())
@@ -395,7 +416,8 @@ def test_25_the_refused_records_of_a_batch_that_was_in_doubt_stay_in_doubt() -> 
     assert "send it again" not in str(errors[1])
 
 
-def test_26_what_expects_no_answer_is_done_at_an_offset_that_nobody_knows() -> None:
+@pytest.mark.scenario(26)
+def test_what_expects_no_answer_is_done_at_an_offset_that_nobody_knows() -> None:
     desk = Desk(idempotent=False)
     (delivery,) = desk.send_some(1)
 
@@ -405,8 +427,9 @@ def test_26_what_expects_no_answer_is_done_at_an_offset_that_nobody_knows() -> N
     desk.assert_nothing_left()
 
 
+@pytest.mark.scenario(27)
 @pytest.mark.parametrize("code", [ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND])
-def test_27_too_few_replicas_are_waited_for(code: ErrorCode) -> None:
+def test_too_few_replicas_are_waited_for(code: ErrorCode) -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     for _ in range(20):
@@ -420,8 +443,9 @@ def test_27_too_few_replicas_are_waited_for(code: ErrorCode) -> None:
     assert delivery.result().offset == 9
 
 
+@pytest.mark.scenario(28)
 @pytest.mark.parametrize("code", [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID])
-def test_28_a_topic_that_is_gone_fails_its_records_in_time(code: ErrorCode) -> None:
+def test_a_topic_that_is_gone_fails_its_records_in_time(code: ErrorCode) -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     for _ in range(int(DELIVERY_TIMEOUT)):
@@ -436,7 +460,8 @@ def test_28_a_topic_that_is_gone_fails_its_records_in_time(code: ErrorCode) -> N
     desk.assert_nothing_left()
 
 
-def test_28_a_topic_that_comes_back_gets_its_records() -> None:
+@pytest.mark.scenario(28)
+def test_a_topic_that_comes_back_gets_its_records() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     desk.answer(desk.take_one(), ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
@@ -445,7 +470,8 @@ def test_28_a_topic_that_comes_back_gets_its_records() -> None:
     assert delivery.result().offset == 0
 
 
-def test_29_the_brokers_own_words_are_kept() -> None:
+@pytest.mark.scenario(29)
+def test_the_brokers_own_words_are_kept() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
 
@@ -502,7 +528,8 @@ def test_what_ends_the_producer_fails_the_batch_and_is_told(*, idempotent: bool)
     assert (desk.failure is not None) is idempotent
 
 
-def test_30_five_in_flight_are_sent_again_one_by_one_in_their_order() -> None:
+@pytest.mark.scenario(30)
+def test_five_in_flight_are_sent_again_one_by_one_in_their_order() -> None:
     desk = Desk()
     desk.deliver()
     deliveries = desk.send_some(5)
@@ -521,7 +548,7 @@ def test_30_five_in_flight_are_sent_again_one_by_one_in_their_order() -> None:
     desk.assert_nothing_left()
 
 
-def test_30_who_waits_for_those_before_it_does_not_hold_them_back() -> None:
+def test_who_waits_for_those_before_it_does_not_hold_them_back() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(2)
@@ -534,7 +561,8 @@ def test_30_who_waits_for_those_before_it_does_not_hold_them_back() -> None:
     assert desk.take_one() is first
 
 
-def test_31_when_the_first_of_several_is_refused_the_others_are_delivered() -> None:
+@pytest.mark.scenario(31)
+def test_when_the_first_of_several_is_refused_the_others_are_delivered() -> None:
     desk = Desk()
     desk.deliver()
     refused, *others = desk.send_some(3)
@@ -551,7 +579,8 @@ def test_31_when_the_first_of_several_is_refused_the_others_are_delivered() -> N
     desk.assert_nothing_left()
 
 
-def test_34_a_duplicate_is_a_success_at_an_offset_that_nobody_knows() -> None:
+@pytest.mark.scenario(34)
+def test_a_duplicate_is_a_success_at_an_offset_that_nobody_knows() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     desk.lose(desk.take_one())
@@ -564,7 +593,8 @@ def test_34_a_duplicate_is_a_success_at_an_offset_that_nobody_knows() -> None:
     assert numbers([desk.take_one()]) == [(0, 1)]
 
 
-def test_35_what_was_lost_is_asked_for_again_under_its_number() -> None:
+@pytest.mark.scenario(35)
+def test_what_was_lost_is_asked_for_again_under_its_number() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(2)
@@ -580,7 +610,8 @@ def test_35_what_was_lost_is_asked_for_again_under_its_number() -> None:
     assert numbers(batches) == [(0, 1), (0, 2)]
 
 
-def test_35_a_batch_that_the_answer_leaves_out_is_sent_again() -> None:
+@pytest.mark.scenario(35)
+def test_a_batch_that_the_answer_leaves_out_is_sent_again() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1)
     batch = desk.take_one()
@@ -594,7 +625,8 @@ def test_35_a_batch_that_the_answer_leaves_out_is_sent_again() -> None:
     assert not delivery.done()
 
 
-def test_36_what_expires_unsent_leaves_no_gap_and_what_was_sent_does_not_stop_the_partition() -> None:
+@pytest.mark.scenario(36)
+def test_what_expires_unsent_leaves_no_gap_and_what_was_sent_does_not_stop_the_partition() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(1)
@@ -608,8 +640,9 @@ def test_36_what_expires_unsent_leaves_no_gap_and_what_was_sent_does_not_stop_th
     assert numbers([desk.take_one()]) == [(0, 2)]
 
 
+@pytest.mark.scenario(37)
 @pytest.mark.parametrize("is_written", [True, False])
-def test_37_what_comes_after_an_expired_batch_tells_whether_it_was_written(*, is_written: bool) -> None:
+def test_what_comes_after_an_expired_batch_tells_whether_it_was_written(*, is_written: bool) -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(1)
@@ -630,7 +663,8 @@ def test_37_what_comes_after_an_expired_batch_tells_whether_it_was_written(*, is
     desk.assert_nothing_left()
 
 
-def test_37_what_expires_first_of_several_on_the_wire_keeps_its_number_until_it_is_answered() -> None:
+@pytest.mark.scenario(37)
+def test_what_expires_first_of_several_on_the_wire_keeps_its_number_until_it_is_answered() -> None:
     desk = Desk()
     desk.deliver()
     desk.send_some(1)
@@ -654,8 +688,9 @@ def test_37_what_expires_first_of_several_on_the_wire_keeps_its_number_until_it_
     desk.assert_nothing_left()
 
 
+@pytest.mark.scenario(38, 43)
 @pytest.mark.parametrize("code", [ErrorCode.UNKNOWN_PRODUCER_ID, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER])
-def test_38_43_a_broker_that_has_forgotten_the_producer_gets_a_new_epoch(code: ErrorCode) -> None:
+def test_a_broker_that_has_forgotten_the_producer_gets_a_new_epoch(code: ErrorCode) -> None:
     desk = Desk()
     desk.deliver(3)
     deliveries = desk.send_some(2)
@@ -682,7 +717,8 @@ def test_an_epoch_that_is_refused_fails_the_batch_and_is_not_used_again() -> Non
     assert numbers([desk.take_one()]) == [(1, 0)]
 
 
-def test_41_with_one_in_flight_and_no_numbers_a_failure_does_not_let_later_ones_pass() -> None:
+@pytest.mark.scenario(41)
+def test_with_one_in_flight_and_no_numbers_a_failure_does_not_let_later_ones_pass() -> None:
     desk = Desk(idempotent=False, in_flight=1)
     deliveries = desk.send_some(3)
     desk.lose(desk.take_one())
@@ -694,7 +730,8 @@ def test_41_with_one_in_flight_and_no_numbers_a_failure_does_not_let_later_ones_
     assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
 
 
-def test_42_who_waits_for_a_producer_id_that_is_not_given_fails() -> None:
+@pytest.mark.scenario(42)
+def test_who_waits_for_a_producer_id_that_is_not_given_fails() -> None:
     desk = Desk()
     desk.sequencer.needs_producer_id = True
     (delivery,) = desk.send_some(1)
@@ -707,7 +744,7 @@ def test_42_who_waits_for_a_producer_id_that_is_not_given_fails() -> None:
     desk.assert_nothing_left()
 
 
-def test_42_what_expires_for_want_of_a_producer_id_says_so() -> None:
+def test_what_expires_for_want_of_a_producer_id_says_so() -> None:
     desk = Desk()
     desk.sequencer.needs_producer_id = True
     (delivery,) = desk.send_some(1)
@@ -776,7 +813,7 @@ def test_giving_up_ends_everything_and_says_what_may_be_written() -> None:
         (ErrorCode.TOPIC_AUTHORIZATION_FAILED, AuthorizationError),
     ],
 )
-def test_84_records_for_a_topic_that_nobody_may_use_fail_at_once(
+def test_records_for_a_topic_that_nobody_may_use_fail_at_once(
     code: ErrorCode, kind: type[ProducerError]
 ) -> None:
     desk = Desk()
@@ -790,7 +827,8 @@ def test_84_records_for_a_topic_that_nobody_may_use_fail_at_once(
     assert desk.accumulator.line.topics() == ["later"]
 
 
-def test_52_a_topic_that_does_not_appear_fails_its_records_with_what_the_brokers_said() -> None:
+@pytest.mark.scenario(52)
+def test_a_topic_that_does_not_appear_fails_its_records_with_what_the_brokers_said() -> None:
     desk = Desk()
     asked, found, forgotten = (
         desk.accumulator.append(topic, b"", None, None, None, None) for topic in ("a", "b", "c")
@@ -810,7 +848,8 @@ def test_52_a_topic_that_does_not_appear_fails_its_records_with_what_the_brokers
     desk.assert_nothing_left()
 
 
-def test_51_a_partition_that_the_topic_does_not_get_fails_its_records() -> None:
+@pytest.mark.scenario(51)
+def test_a_partition_that_the_topic_does_not_get_fails_its_records() -> None:
     desk = Desk()
     (delivery,) = desk.send_some(1, partition=PARTITIONS)
     desk.wait(60.0)
@@ -823,7 +862,8 @@ def test_51_a_partition_that_the_topic_does_not_get_fails_its_records() -> None:
     assert not error.may_be_written
 
 
-def test_6_a_record_that_finds_no_room_says_how_much_is_in_use() -> None:
+@pytest.mark.scenario(6)
+def test_a_record_that_finds_no_room_says_how_much_is_in_use() -> None:
     desk = Desk()
     desk.send(b"x" * 99_900)
     (delivery,) = desk.send(b"y" * 1000)
@@ -838,7 +878,8 @@ def test_6_a_record_that_finds_no_room_says_how_much_is_in_use() -> None:
     assert (desk.accumulator.waiting, desk.figure("buffer-exhausted-total")) == (0, 1)
 
 
-def test_85_giving_up_ends_those_in_line_too() -> None:
+@pytest.mark.scenario(85)
+def test_giving_up_ends_those_in_line_too() -> None:
     desk = Desk()
     desk.send(b"x" * 99_900)
     (for_room,) = desk.send(b"y" * 1000)

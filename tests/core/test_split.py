@@ -53,8 +53,8 @@ def resolve(pieces: Sequence[ProducerBatch], base_offset: int) -> None:
         base_offset += piece.count
 
 
+@pytest.mark.scenario(22)
 def test_the_pieces_hold_the_records_in_order_and_are_of_the_batch_size() -> None:
-    """Scenario 22."""
     values = [b"%03d" % number * 30 for number in range(20)]
     batch, _ = new_batch(values)
 
@@ -66,8 +66,8 @@ def test_the_pieces_hold_the_records_in_order_and_are_of_the_batch_size() -> Non
     assert all(piece.charged == piece.builder.raw_size == piece.size for piece in pieces)
 
 
+@pytest.mark.scenario(22)
 def test_each_delivery_gets_the_offset_of_its_own_record() -> None:
-    """Scenario 22."""
     batch, deliveries = new_batch([b"v" * 90] * 20)
 
     pieces = split_batch(batch, 500)
@@ -77,9 +77,10 @@ def test_each_delivery_gets_the_offset_of_its_own_record() -> None:
     assert [delivery.result().timestamp_ms for delivery in deliveries] == [NOW + i for i in range(20)]
 
 
+@pytest.mark.scenario(22)
 @pytest.mark.parametrize("codec", list(Codec))
 def test_keys_headers_nulls_and_timestamps_survive(codec: Codec) -> None:
-    """Scenario 22, compressed as it was sent."""
+    """Compressed as it was sent."""
     queue = PartitionQueue("orders", 3, NodeQueue(1))
     builder = RecordBatchBuilder(AMPLE, NOW)
     batch = ProducerBatch(queue, builder, BatchResult("orders", 3, None), CREATED, 0)
@@ -102,8 +103,8 @@ def test_keys_headers_nulls_and_timestamps_survive(codec: Codec) -> None:
     assert [piece.builder.codec for piece in pieces] == [0, 0, 0]
 
 
+@pytest.mark.scenario(21)
 def test_the_pieces_are_as_old_as_the_batch_and_have_made_as_many_attempts() -> None:
-    """Scenario 21."""
     batch, _ = new_batch([b"v" * 90] * 4)
     batch.attempts = 2
 
@@ -127,8 +128,8 @@ def test_a_record_that_is_larger_than_the_target_has_a_piece_of_its_own() -> Non
     assert [values_of([piece]) for piece in pieces] == [[b"a"], [b"v" * 5000], [b"b", b"c"]]
 
 
+@pytest.mark.scenario(23)
 def test_a_piece_that_is_still_too_large_is_halved() -> None:
-    """Scenario 23."""
     batch, _ = new_batch([b"v" * 90] * 16)
     first, second = split_batch(batch, 1000)
     sent(first)
@@ -140,9 +141,10 @@ def test_a_piece_that_is_still_too_large_is_halved() -> None:
     assert all(half.builder.raw_size <= first.builder.raw_size // 2 for half in halves)
 
 
+@pytest.mark.scenario(23)
 @pytest.mark.parametrize("more", [-1, 0, 1, 5000])
 def test_a_batch_that_is_no_larger_than_batch_size_is_halved(more: int) -> None:
-    """Scenario 23: the broker takes less than `batch_size`."""
+    """The broker takes less than `batch_size`."""
     batch, _ = new_batch([b"v" * 90] * 8)
 
     pieces = split_batch(batch, batch.builder.raw_size + more)
@@ -151,11 +153,12 @@ def test_a_batch_that_is_no_larger_than_batch_size_is_halved(more: int) -> None:
     assert sum(piece.count for piece in pieces) == 8
 
 
+@pytest.mark.scenario(22, 23)
 @given(values_of_any_size, st.integers(1, 4000))
 def test_splitting_again_and_again_ends_with_single_records_and_every_delivery_right(
     values: list[bytes], batch_size: int
 ) -> None:
-    """Scenarios 22 and 23: the broker takes nothing but single records."""
+    """The broker takes nothing but single records."""
     batch, deliveries = new_batch(values)
     done: list[ProducerBatch] = []
     waiting = [batch]

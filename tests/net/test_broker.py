@@ -85,6 +85,7 @@ async def test_requests_share_the_connection(cluster: FakeCluster) -> None:
         assert relay.connections == 1
 
 
+@pytest.mark.scenario(59)
 async def test_a_request_that_is_not_answered_closes_the_connection(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA).fall_silent()
     async with _Running(_port(cluster)) as broker:
@@ -168,6 +169,7 @@ async def test_a_connection_that_waits_for_an_answer_is_not_unused(
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
+@pytest.mark.scenario(58)
 @pytest.mark.parametrize("greeting", [None, b""])
 async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
     attempts: list[float] = []
@@ -192,6 +194,7 @@ async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
     assert min(pauses[3:]) >= 0.125
 
 
+@pytest.mark.scenario(58)
 async def test_connecting_takes_no_longer_than_allowed_and_more_each_time() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -236,6 +239,7 @@ async def test_a_broker_that_comes_back_is_used_again(cluster: FakeCluster) -> N
     assert [record.value for record in cluster.records("orders")] == [b"0", b"1", b"2", b"3"]
 
 
+@pytest.mark.scenario(60)
 async def test_a_broker_that_asks_for_silence_is_not_asked(cluster: FakeCluster) -> None:
     async with Relay(cluster) as relay, _Running(_port(cluster), request_timeout_ms=5_000) as broker:
         cluster.on(ApiKey.METADATA).throttle(150)

@@ -95,6 +95,7 @@ async def _produce(
     return sent
 
 
+@pytest.mark.scenario(63)
 @pytest.mark.parametrize("seed", range(3))
 async def test_with_time_enough_everything_is_in_the_log_in_order_and_once(seed: int) -> None:
     async with FakeCluster(3, {"orders": PARTITIONS}) as cluster:

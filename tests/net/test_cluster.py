@@ -36,6 +36,7 @@ async def test_records_for_an_unknown_topic_wait_in_order() -> None:
     assert [record.value for record in cluster.records("orders")] == [b"%d" % n for n in range(20)]
 
 
+@pytest.mark.scenario(52)
 async def test_an_unknown_topic_is_created_where_that_is_on() -> None:
     async with FakeCluster(default_partitions=4) as cluster, quick(cluster) as producer:
         assert (await producer.send("new", b"1")).topic == "new"
@@ -57,6 +58,7 @@ async def test_many_known_topics_one_after_the_other_cost_one_request_each_at_mo
         assert _asks_for_topics(relay) <= 30
 
 
+@pytest.mark.scenario(52)
 async def test_a_topic_that_stays_unknown_is_no_storm_and_fails_in_time() -> None:
     async with (
         FakeCluster(auto_create_topics=False, topics={"orders": 1}) as cluster,
@@ -83,6 +85,7 @@ async def test_a_topic_that_stays_unknown_is_no_storm_and_fails_in_time() -> Non
         assert _asks_for_topics(relay) <= 10 * elapsed + 2
 
 
+@pytest.mark.scenario(52)
 async def test_a_topic_that_appears_late_is_found() -> None:
     async with FakeCluster(auto_create_topics=False) as cluster, quick(cluster) as producer:
         fault = cluster.on(ApiKey.METADATA, times=None).rewrite(lambda answer: answer)
@@ -112,6 +115,7 @@ async def test_a_topic_that_may_never_be_used_fails_promptly(code: ErrorCode, er
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
 
 
+@pytest.mark.scenario(51)
 async def test_a_partition_that_is_not_there_is_waited_for_and_then_refused() -> None:
     async with FakeCluster(topics={"orders": 2}) as cluster:
         async with quick(cluster, max_block_ms=300) as producer:
@@ -126,6 +130,7 @@ async def test_a_partition_that_is_not_there_is_waited_for_and_then_refused() ->
             assert len(await producer.partitions_for("orders")) == 3
 
 
+@pytest.mark.scenario(55)
 async def test_a_leader_that_a_produce_answer_names_is_used_without_asking() -> None:
     async with (
         FakeCluster(2, {"orders": 2}) as cluster,
@@ -143,6 +148,7 @@ async def test_a_leader_that_a_produce_answer_names_is_used_without_asking() -> 
         cluster.heal()
 
 
+@pytest.mark.scenario(55)
 async def test_a_leader_that_nobody_names_is_asked_for() -> None:
     versions = {ApiKey.PRODUCE: 9}
     async with (
@@ -163,6 +169,7 @@ async def test_a_leader_that_is_lost_while_nothing_is_under_way_is_replaced() ->
     assert [record.value for record in cluster.records("orders")] == [b"0", b"1"]
 
 
+@pytest.mark.scenario(50)
 async def test_a_partition_without_a_leader_waits_for_one() -> None:
     async with FakeCluster(2, {"orders": 2}) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"0", partition=0)
@@ -175,6 +182,7 @@ async def test_a_partition_without_a_leader_waits_for_one() -> None:
         assert (await asyncio.wait_for(delivery, SOON)).offset == 1
 
 
+@pytest.mark.scenario(62)
 async def test_a_topic_that_is_deleted_and_made_anew_is_found_again() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         for _ in range(3):
@@ -188,6 +196,7 @@ async def test_a_topic_that_is_deleted_and_made_anew_is_found_again() -> None:
     assert [record.value for record in cluster.records("orders")] == [b"new", b"new"]
 
 
+@pytest.mark.scenario(56)
 async def test_when_every_node_is_replaced_the_bootstrap_servers_are_asked_anew() -> None:
     async with FakeCluster(3, {"orders": 3}, replication_factor=3) as cluster:
         await cluster.stop_node(3)
@@ -218,6 +227,7 @@ async def test_without_rebootstrap_the_known_nodes_are_all_there_is() -> None:
                 await producer.send("orders", b"1")
 
 
+@pytest.mark.scenario(56)
 async def test_a_broker_may_ask_for_the_bootstrap_servers_to_be_asked() -> None:
     def refuse(answer: MetadataResponse) -> MetadataResponse:
         return replace(answer, error_code=ErrorCode.REBOOTSTRAP_REQUIRED)
@@ -238,6 +248,7 @@ async def test_nonsense_in_metadata_harms_nobody() -> None:
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
 
 
+@pytest.mark.scenario(53)
 async def test_a_topic_not_used_for_long_is_forgotten_and_found_again() -> None:
     async with (
         FakeCluster(topics={"orders": 1, "audit": 1}) as cluster,

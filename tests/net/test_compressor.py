@@ -160,6 +160,7 @@ async def test_a_bug_after_compressing_fails_the_producer(
     await asyncio.wait_for(producer.stop(), SOON)
 
 
+@pytest.mark.scenario(13)
 async def test_batches_that_compress_well_hold_more_records(cluster: FakeCluster) -> None:
     async with quick(cluster, compression_type="zstd", batch_size=2_000, linger_ms=50) as producer:
         for _ in range(5):
@@ -171,6 +172,7 @@ async def test_batches_that_compress_well_hold_more_records(cluster: FakeCluster
         assert insides(producer).accumulator.topics["orders"].batch_limit > 2_000
 
 
+@pytest.mark.scenario(22)
 async def test_a_batch_that_is_split_is_compressed_again(cluster: FakeCluster) -> None:
     async with quick(cluster, compression_type="lz4") as producer:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.MESSAGE_TOO_LARGE)

@@ -33,6 +33,7 @@ async def test_cancelling_start_anywhere_leaves_nothing_behind(cluster: FakeClus
             await producer.stop()
 
 
+@pytest.mark.scenario(85)
 async def test_cancelling_stop_anywhere_leaves_nothing_behind(cluster: FakeCluster) -> None:
     for cut in cuts():
         async with no_traces():
@@ -45,6 +46,7 @@ async def test_cancelling_stop_anywhere_leaves_nothing_behind(cluster: FakeClust
             delivery.exception()
 
 
+@pytest.mark.scenario(85)
 async def test_a_cancelled_stop_waits_no_longer_for_a_silent_broker(cluster: FakeCluster) -> None:
     for cut in cuts():
         silent = cluster.on(ApiKey.PRODUCE).fall_silent()
@@ -63,6 +65,7 @@ async def test_a_cancelled_stop_waits_no_longer_for_a_silent_broker(cluster: Fak
             break
 
 
+@pytest.mark.scenario(44)
 @pytest.mark.parametrize("wait", ["flush", "drain", "delivery", "partitions_for"])
 async def test_cancelling_whoever_waits_anywhere_loses_nothing(cluster: FakeCluster, wait: str) -> None:
     count = 0
@@ -98,6 +101,7 @@ async def test_a_hundred_producers_leave_nothing_behind(cluster: FakeCluster) ->
     await until(lambda: cluster.connections(1) == 0)
 
 
+@pytest.mark.scenario(85)
 async def test_stop_with_a_cluster_that_is_gone_ends_within_its_timeout(cluster: FakeCluster) -> None:
     async with no_traces():
         producer = quick(cluster)
@@ -113,6 +117,7 @@ async def test_stop_with_a_cluster_that_is_gone_ends_within_its_timeout(cluster:
         assert not error.may_be_written
 
 
+@pytest.mark.scenario(85)
 async def test_of_several_stops_the_one_with_the_least_time_decides(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     producer = quick(cluster, request_timeout_ms=5_000)

@@ -32,6 +32,7 @@ def test_an_answer_gives_the_versions() -> None:
     assert handshake.versions == {0: VersionRange(3, 11)}
 
 
+@pytest.mark.scenario(61)
 @pytest.mark.parametrize(("listed", "expected"), [(3, 3), (2, 2), (0, 0), (9, 3)])
 def test_who_does_not_know_the_form_says_which_he_knows(listed: int, expected: int) -> None:
     handshake = Handshake()
@@ -43,6 +44,7 @@ def test_who_does_not_know_the_form_says_which_he_knows(listed: int, expected: i
     assert handshake.receive(_answer(expected, ErrorCode.NONE, PRODUCE)) is None
 
 
+@pytest.mark.scenario(61)
 def test_who_does_not_say_which_he_knows_is_asked_in_the_oldest() -> None:
     handshake = Handshake()
     handshake.begin()
@@ -62,6 +64,7 @@ def test_another_error_is_raised() -> None:
         handshake.receive(memoryview(b"\x00\x00\x00\x00\xff"))
 
 
+@pytest.mark.scenario(61)
 def test_who_cuts_the_connection_is_asked_in_older_forms_and_in_the_end_anew() -> None:
     handshake = Handshake()
     asked = []
@@ -80,6 +83,7 @@ def _versions_asked(relay: Relay, connection: int) -> list[int]:
     return [asked.version for asked in relay.asked(ApiKey.API_VERSIONS) if asked.connection == connection]
 
 
+@pytest.mark.scenario(61)
 @pytest.mark.parametrize("accepted", [3, 0])
 async def test_a_service_that_resets_the_connection_on_a_new_form_can_be_used(accepted: int) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, Relay(cluster) as relay:
@@ -93,6 +97,7 @@ async def test_a_service_that_resets_the_connection_on_a_new_form_can_be_used(ac
         assert {4, accepted} <= {asked.version for asked in relay.asked(ApiKey.API_VERSIONS)}
 
 
+@pytest.mark.scenario(61)
 @pytest.mark.parametrize("highest", [0, 1, 2, 3])
 async def test_an_older_broker_is_asked_twice_on_the_same_connection(highest: int) -> None:
     versions = {ApiKey.API_VERSIONS: highest}
@@ -102,6 +107,7 @@ async def test_an_older_broker_is_asked_twice_on_the_same_connection(highest: in
         assert _versions_asked(relay, 1) == _versions_asked(relay, 2) == [4, highest]
 
 
+@pytest.mark.scenario(61)
 async def test_a_very_old_answer_is_understood() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, Relay(cluster) as relay:
 

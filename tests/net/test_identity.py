@@ -59,6 +59,7 @@ async def test_lost_and_senseless_answers_are_no_answers(cluster: FakeCluster) -
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
 
 
+@pytest.mark.scenario(42)
 async def test_without_permission_what_waits_fails_and_nobody_insists(cluster: FakeCluster) -> None:
     asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).answer(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
     async with quick(cluster) as producer:
@@ -96,6 +97,7 @@ async def test_when_nobody_gives_one_the_records_end_all_the_same(
     assert "no producer id (attempt 2)" in caplog.text
 
 
+@pytest.mark.scenario(39)
 async def test_when_the_epochs_are_used_up_another_id_is_asked_for(cluster: FakeCluster) -> None:
     asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).throttle(0)
     async with quick(cluster) as producer:

@@ -46,6 +46,7 @@ async def _produce_all(cluster: FakeCluster, request_timeout_ms: int = 300) -> N
         assert values == [b"%04d" % number * 10 for number in range(partition, RECORDS, 2)]
 
 
+@pytest.mark.scenario(59)
 @pytest.mark.parametrize("after_storing", [False, True])
 @pytest.mark.parametrize("skip", [0, 1, 4])
 async def test_a_silent_broker_is_given_up_and_asked_again(
@@ -56,6 +57,7 @@ async def test_a_silent_broker_is_given_up_and_asked_again(
     assert fault.hits == 2
 
 
+@pytest.mark.scenario(35)
 @pytest.mark.parametrize("after_storing", [False, True])
 async def test_a_connection_that_is_cut_loses_and_doubles_nothing(
     cluster: FakeCluster, *, after_storing: bool
@@ -64,6 +66,7 @@ async def test_a_connection_that_is_cut_loses_and_doubles_nothing(
     await _produce_all(cluster)
 
 
+@pytest.mark.scenario(35)
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 7, 8, 9, 20, 50])
 async def test_an_answer_that_is_cut_is_no_answer(cluster: FakeCluster, size: int) -> None:
     cluster.on(ApiKey.PRODUCE, skip=2, times=3).cut(size)
@@ -219,6 +222,7 @@ async def test_a_broker_that_never_answers_costs_the_delivery_timeout(cluster: F
         assert producer.metrics()["producer-metrics"]["record-error-total"] == 2
 
 
+@pytest.mark.scenario(36, 37)
 async def test_after_a_batch_of_unknown_fate_the_partition_goes_on(cluster: FakeCluster) -> None:
     async with quick(cluster, request_timeout_ms=100, delivery_timeout_ms=300) as producer:
         await producer.send("orders", b"0", partition=0)
@@ -266,6 +270,7 @@ async def test_up_to_five_requests_are_under_way(cluster: FakeCluster) -> None:
         assert [(await delivery).offset for delivery in deliveries] == list(range(1, 21))
 
 
+@pytest.mark.scenario(60)
 async def test_throttling_is_kept(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with Relay(cluster) as relay, quick(cluster, request_timeout_ms=250) as producer:
@@ -283,6 +288,7 @@ async def test_throttling_is_kept(cluster: FakeCluster) -> None:
         assert producer.metrics()["producer-metrics"]["produce-throttle-time-max"] == 400
 
 
+@pytest.mark.scenario(60)
 async def test_the_throttling_of_metadata_is_kept_too(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with Relay(cluster) as relay, quick(cluster) as producer:
@@ -296,6 +302,7 @@ async def test_the_throttling_of_metadata_is_kept_too(cluster: FakeCluster) -> N
         assert relay.requests[count].at - silent_from > 0.25
 
 
+@pytest.mark.scenario(60)
 async def test_before_version_6_the_broker_keeps_silent_itself() -> None:
     async with (
         FakeCluster(topics={"orders": 1}, max_versions={ApiKey.PRODUCE: 5}) as cluster,
@@ -307,6 +314,7 @@ async def test_before_version_6_the_broker_keeps_silent_itself() -> None:
                 assert (await producer.send("orders", b"1")).offset == number
 
 
+@pytest.mark.scenario(26)
 async def test_without_acks_nothing_is_waited_for(cluster: FakeCluster) -> None:
     async with quick(cluster, acks=0, enable_idempotence=False) as producer:
         metadata = await producer.send("orders", b"1", partition=1)
@@ -320,6 +328,7 @@ async def test_without_acks_nothing_is_waited_for(cluster: FakeCluster) -> None:
         await until(lambda: len(cluster.records("orders")) == 2)
 
 
+@pytest.mark.scenario(65)
 @pytest.mark.parametrize("version", [3, 5, 7, 8, 9, 11, 12, 13])
 async def test_every_version_of_produce_works(version: int) -> None:
     async with (
@@ -330,6 +339,7 @@ async def test_every_version_of_produce_works(version: int) -> None:
         assert {asked.version for asked in relay.asked(ApiKey.PRODUCE)} == {version}
 
 
+@pytest.mark.scenario(65)
 async def test_brokers_like_redpanda_work() -> None:
     versions = {
         ApiKey.PRODUCE: 7,
@@ -342,6 +352,7 @@ async def test_brokers_like_redpanda_work() -> None:
         await _produce_all(cluster)
 
 
+@pytest.mark.scenario(62)
 async def test_a_topic_without_an_id_is_named_by_its_name() -> None:
     # Azure Event Hubs: Produce 13, but Metadata that knows no topic ids.
     async with (
@@ -352,6 +363,7 @@ async def test_a_topic_without_an_id_is_named_by_its_name() -> None:
         assert {asked.version for asked in relay.asked(ApiKey.PRODUCE)} == {12}
 
 
+@pytest.mark.scenario(22)
 async def test_a_batch_that_is_too_large_for_the_topic_is_split() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.MESSAGE_TOO_LARGE)

@@ -124,6 +124,7 @@ async def test_the_socket_is_configured(server: Server) -> None:
     transport.abort()
 
 
+@pytest.mark.scenario(57)
 async def test_all_addresses_of_a_name_are_tried(
     server: Server, dead_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

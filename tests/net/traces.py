@@ -6,6 +6,12 @@
 
 The one idea: a task is cancelled while it waits for something; so the coroutine is stepped
 by hand and what it waits for is counted, until it ends without having been cancelled.
+
+    for blow in blows(again=1):
+        await blow.run(life_of_a_producer())    # cancelled in the 1st, 2nd, 3rd, ... turn of the loop
+
+In one await others get far; so there are also blows, which fall between any two turns of the
+event loop, and may fall twice.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import types
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from tests.net.quick import PATIENCE, until
@@ -39,9 +46,14 @@ def open_sockets() -> int:
 
 
 def timers() -> list[asyncio.TimerHandle]:
-    """Return what the event loop will do later."""
+    """Return what the event loop will do later for the package, as far as the loop tells."""
     scheduled = getattr(asyncio.get_running_loop(), "_scheduled", [])
-    return [handle for handle in scheduled if not handle.cancelled()]
+    return [each for each in scheduled if not each.cancelled() and _is_ours(each._callback)]  # noqa: SLF001 - nobody else tells
+
+
+def _is_ours(callback: object) -> bool:
+    function = getattr(callback, "func", callback)
+    return str(getattr(function, "__module__", "")).startswith("aioproducer")
 
 
 @asynccontextmanager
@@ -50,14 +62,13 @@ async def no_traces() -> AsyncIterator[None]:
     loop = asyncio.get_running_loop()
     unheard: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _loop, context: unheard.append(context))
-    tasks, sockets, scheduled = asyncio.all_tasks(), open_sockets(), len(timers())
+    tasks, sockets, scheduled = asyncio.all_tasks(), open_sockets(), timers()
     try:
         yield
         await until(lambda: open_sockets() <= sockets, 2)
         assert asyncio.all_tasks() == tasks
-        # The timer of `until` itself is past, but may not have been swept out yet.
-        assert len([each for each in timers() if "aioproducer" in repr(each)]) <= scheduled
-        assert not unheard
+        assert not [timer for timer in timers() if timer not in scheduled]
+        assert not unheard, unheard
     finally:
         loop.set_exception_handler(None)
 
@@ -111,3 +122,63 @@ def cuts(most: int = 500) -> Iterator[Cut]:
         if not cut.happened:
             return
     pytest.fail(f"the coroutine waits more than {most} times")
+
+
+class Blow:
+    """Cancellation after `at` turns of the event loop, and again after so many more.
+
+    With `insists` it is a scope of anyio's that is cancelled: whatever is awaited in it from then
+    on is cancelled as well, unless it is shielded.
+    """
+
+    def __init__(self, at: int, *, again: int | None = None, insists: bool = False) -> None:
+        self.at = at
+        self.happened = False
+        self._again = again
+        self._scope = anyio.CancelScope() if insists else None
+
+    async def run(self, coroutine: Coroutine[Any, Any, object]) -> BaseException | None:
+        """Run a coroutine in a task of its own; return what it raised."""
+        task = asyncio.create_task(self._scoped(coroutine), name="struck")
+        await self._turn(task, self.at)
+        if not task.done():
+            self.happened = True
+            self._strike(task)
+            if self._again is not None:
+                await self._turn(task, self._again)
+                self._strike(task)
+        await asyncio.wait([task], timeout=PATIENCE)
+        assert task.done(), f"it hangs when it is cancelled after turn {self.at}"
+        return asyncio.CancelledError() if task.cancelled() else task.exception()
+
+    async def _scoped(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        if self._scope is None:
+            await coroutine
+            return
+        with self._scope:
+            await coroutine
+        if self._scope.cancelled_caught:
+            raise asyncio.CancelledError
+
+    def _strike(self, task: asyncio.Task[None]) -> None:
+        if self._scope is None:
+            task.cancel()
+        else:
+            self._scope.cancel()
+
+    @staticmethod
+    async def _turn(task: asyncio.Task[None], count: int) -> None:
+        for _ in range(count):
+            await asyncio.sleep(0)
+            if task.done():
+                return
+
+
+def blows(most: int = 2_000, *, again: int | None = None, insists: bool = False) -> Iterator[Blow]:
+    """Strike in the first turn of the loop, the second, and so on, until a coroutine ends before."""
+    for at in range(1, most):
+        blow = Blow(at, again=again, insists=insists)
+        yield blow
+        if not blow.happened:
+            return
+    pytest.fail(f"the coroutine takes more than {most} turns")

@@ -124,22 +124,24 @@ def test_the_highest_producer_id_epoch_and_sequence_fit() -> None:
     assert not batch.is_control
 
 
+@pytest.mark.scenario(14)
 @given(some_records)
 @example([Plain(0, None, None, ())])
 @example([Plain(NOW, b"", b"", (("", b""), ("", None)))])
 @example([Plain(2**62, b"k", b"v", ()), Plain(0, b"k", b"v", ()), Plain(2**63 - 1, b"k", b"v", ())])
 def test_what_is_written_is_read_back_by_another_client(records: list[Plain]) -> None:
-    """Scenario 14: nulls, empties, headers and timestamps before the first one's."""
+    """Nulls, empties, headers and timestamps before the first one's."""
     data = stamped(built(records))
 
     assert read_by_us(data) == records
     assert read_by_aiokafka(data) == records
 
 
+@pytest.mark.scenario(14)
 @pytest.mark.parametrize("codec", CODECS)
 @given(records=some_records)
 def test_compressed_records_are_read_back_by_another_client(codec: Codec, records: list[Plain]) -> None:
-    """Scenario 14: every codec."""
+    """Every codec."""
     builder = built(records)
     raw_size = builder.raw_size
 
@@ -152,9 +154,10 @@ def test_compressed_records_are_read_back_by_another_client(codec: Codec, record
     assert read_by_aiokafka(data) == records
 
 
+@pytest.mark.scenario(14)
 @pytest.mark.parametrize("codec", CODECS)
 def test_a_large_payload_survives_compression_and_takes_less_room(codec: Codec) -> None:
-    """Scenario 14: large payloads."""
+    """Large payloads."""
     records = [Plain(NOW + number, b"key", b"payload %d " % number * 20_000, ()) for number in range(3)]
     builder = built(records)
 
@@ -252,8 +255,8 @@ def test_a_smaller_record_is_taken_where_a_larger_one_was_not() -> None:
     assert [record.value for record in read_by_us(stamped(builder))] == [b"v" * 10, b"w"]
 
 
+@pytest.mark.scenario(3)
 def test_the_first_record_is_taken_whatever_the_limit() -> None:
-    """Scenario 3."""
     builder = RecordBatchBuilder(HEADER_SIZE, NOW)
 
     assert builder.append(NOW, None, b"v" * 5000, None) > 5000

@@ -4,6 +4,8 @@ import pytest
 
 from aioproducer.records.estimator import CompressionRatio
 
+pytestmark = pytest.mark.scenario(13)
+
 
 def test_before_any_batch_nothing_is_expected_of_compression() -> None:
     assert CompressionRatio().estimate == 1.0

@@ -1,4 +1,4 @@
-"""Murmur2 and the partition of a key, as in Kafka's Java client (scenario 45)."""
+"""Murmur2 and the partition of a key, as in Kafka's Java client."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aioproducer.records.murmur2 import murmur2, partition_of_key
+
+pytestmark = pytest.mark.scenario(45)
 
 # Java's own test vectors; its hash is signed.
 SIGNED = [

@@ -1,0 +1,78 @@
+"""What brokers have stored and answered, and ways to bring a producer into a situation."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aioproducer.testing import ApiKey
+from tests.net.quick import PATIENCE, insides
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aioproducer import Delivery, Producer
+    from aioproducer.protocol.produce import ProduceResponse
+    from aioproducer.testing import FakeCluster
+    from aioproducer.testing.log import PartitionLog
+
+TOPIC = "orders"
+
+
+def log_of(cluster: FakeCluster, partition: int = 0) -> PartitionLog:
+    """Return a partition's log."""
+    return cluster.topology.partition(TOPIC, partition).log
+
+
+def values(cluster: FakeCluster, partition: int = 0) -> list[bytes | None]:
+    """Return the values in a partition's log."""
+    return [record.value for record in cluster.records(TOPIC, partition)]
+
+
+def numbers(cluster: FakeCluster, partition: int = 0) -> list[tuple[int, int]]:
+    """Return the epoch and the first sequence of each batch in a partition's log."""
+    batches = [stored.batch for stored in log_of(cluster, partition)]
+    return [(batch.producer_epoch, batch.base_sequence) for batch in batches]
+
+
+def producer_ids(cluster: FakeCluster, partition: int = 0) -> list[int]:
+    """Return the producer id of each batch in a partition's log."""
+    return [stored.batch.producer_id for stored in log_of(cluster, partition)]
+
+
+@dataclass
+class Answers:
+    """The error codes that a cluster's brokers answer to Produce from now on, in order."""
+
+    cluster: FakeCluster
+    codes: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.cluster.on(ApiKey.PRODUCE, times=None).rewrite(self._note)
+
+    def _note(self, answer: ProduceResponse) -> ProduceResponse:
+        self.codes += [each.error_code for topic in answer.responses for each in topic.partition_responses]
+        return answer
+
+
+async def landed(deliveries: Iterable[Delivery]) -> list[int]:
+    """Wait until all records are acknowledged, and return their offsets."""
+    async with asyncio.timeout(PATIENCE):
+        return [(await delivery).offset for delivery in deliveries]
+
+
+def figure(producer: Producer[Any, Any], name: str) -> float:
+    """Return one of the producer's metrics."""
+    return producer.metrics()["producer-metrics"][name]
+
+
+def in_flight(producer: Producer[Any, Any]) -> float:
+    """Return how many requests are not answered yet."""
+    return figure(producer, "requests-in-flight")
+
+
+def grow_old(producer: Producer[Any, Any], count: int | None = None) -> None:
+    """Let the delivery timeout of the oldest batches be over, or of all, rather than wait for it."""
+    for batch in list(insides(producer).accumulator.incomplete)[:count]:
+        batch.created -= producer.config.delivery_timeout

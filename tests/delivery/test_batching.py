@@ -1,0 +1,195 @@
+"""When batches go and what goes together, on the way from `send` to the log."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+import pytest
+
+from aioproducer.records.batch import HEADER_SIZE
+from aioproducer.testing import ApiKey, FakeCluster, TopicConfig
+from tests.delivery.ending import SOON, all_stored, batches, patient, stored, values
+from tests.delivery.stored import TOPIC, figure
+from tests.net.quick import quick, turns
+
+if TYPE_CHECKING:
+    from aioproducer import Producer
+    from aioproducer.options import AllOptions
+    from aioproducer.protocol.produce import ProduceResponse
+
+# A record of a hundred bytes takes 109 in a batch.
+VALUE = b"v" * 100
+TAKEN = 109
+
+
+def unhurried(cluster: FakeCluster, **options: Unpack[AllOptions]) -> Producer[Any, Any]:
+    """Make a producer with a minute of linger: what goes in a test's time goes for another reason."""
+    minute: AllOptions = {"linger_ms": 60_000, "delivery_timeout_ms": 120_000}
+    return patient(cluster, **cast("AllOptions", {**minute, **options}))
+
+
+class Answers:
+    """Which partitions each request wrote to, in the order of the requests."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.partitions: list[list[int]] = []
+        cluster.on(ApiKey.PRODUCE, times=None).rewrite(self._note)
+
+    def _note(self, response: ProduceResponse) -> ProduceResponse:
+        self.partitions.append([p.index for topic in response.responses for p in topic.partition_responses])
+        return response
+
+
+@pytest.mark.scenario(1)
+async def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> None:
+    loop = asyncio.get_running_loop()
+    arrived: list[float] = []
+    async with (
+        FakeCluster(topics={TOPIC: 1}) as cluster,
+        patient(cluster, linger_ms=300) as producer,
+    ):
+        cluster.on(ApiKey.PRODUCE, times=None).run(lambda: arrived.append(loop.time()))
+        sent = loop.time()
+        await stored(producer.send(TOPIC, b"alone"))
+
+    assert values(cluster) == [b"alone"]
+    assert len(arrived) == 1
+    assert arrived[0] - sent >= 0.299
+
+
+@pytest.mark.scenario(2)
+async def test_a_full_batch_goes_out_at_once() -> None:
+    """When a record fills it to the byte, and when one finds no room in it."""
+    async with (
+        FakeCluster(topics={TOPIC: 1}) as cluster,
+        unhurried(cluster, batch_size=HEADER_SIZE + 2 * TAKEN) as producer,
+    ):
+        await all_stored([producer.send(TOPIC, VALUE, timestamp_ms=1) for _ in range(2)])
+
+        full = producer.send(TOPIC, VALUE, timestamp_ms=1)
+        lingers = producer.send(TOPIC, VALUE + b"+", timestamp_ms=1)
+        await stored(full)
+        assert not lingers.done()
+
+    assert [batch.record_count for batch in batches(cluster)] == [2, 1, 1]
+
+
+@pytest.mark.scenario(3)
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+async def test_a_record_larger_than_a_batch_has_one_of_its_own(codec: str) -> None:
+    large = random.Random(3).randbytes(5_000)  # noqa: S311 - nothing is secret
+    async with (
+        FakeCluster(topics={TOPIC: 1}) as cluster,
+        quick(cluster, batch_size=500, linger_ms=20, compression_type=codec) as producer,
+    ):
+        sent = [b"before", large, b"after"]
+        metadata = await all_stored([producer.send(TOPIC, value) for value in sent])
+
+    assert [each.offset for each in metadata] == [0, 1, 2]
+    assert values(cluster) == sent
+    assert [batch.record_count for batch in batches(cluster)] == [1, 1, 1]
+    assert batches(cluster)[1].size > 5_000
+
+
+@pytest.mark.scenario(8)
+async def test_who_waits_for_room_makes_every_partition_send_what_lingers() -> None:
+    async with (
+        FakeCluster(2, {TOPIC: 2}) as cluster,
+        unhurried(cluster, buffer_memory=2_000) as producer,
+    ):
+        first = [producer.send(TOPIC, b"first", partition=partition) for partition in (0, 1)]
+        await producer.flush()
+        assert all(delivery.done() for delivery in first)
+        lingering = [producer.send(TOPIC, b"x" * 600, partition=partition) for partition in (0, 1)]
+        await turns(50)
+        assert len(values(cluster)) == 2
+
+        waits = producer.send(TOPIC, b"y" * 700, partition=0)
+        assert figure(producer, "waiting-threads") == 1
+
+        assert [each.partition for each in await all_stored(lingering)] == [0, 1]
+        assert not waits.done()
+    assert waits.result().offset == 2
+
+
+@pytest.mark.scenario(9)
+async def test_many_partitions_are_all_served_however_small_the_requests() -> None:
+    count, each = 7, 12
+    async with (
+        FakeCluster(topics={TOPIC: count}) as cluster,
+        patient(
+            cluster,
+            batch_size=1,
+            max_request_size=3 * (HEADER_SIZE + TAKEN),
+            acks=1,
+            enable_idempotence=False,
+        ) as producer,
+    ):
+        await producer.partitions_for(TOPIC)
+        answers = Answers(cluster)
+        await all_stored(
+            [producer.send(TOPIC, VALUE, partition=index) for index in range(count) for _ in range(each)]
+        )
+
+    served: Counter[int] = Counter(dict.fromkeys(range(count), 0))
+    for partitions in answers.partitions:
+        assert len(partitions) <= 3
+        served.update(partitions)
+        assert max(served.values()) - min(served.values()) <= 1
+    assert set(served.values()) == {each}
+
+
+@pytest.mark.scenario(10)
+async def test_a_request_keeps_to_its_size_but_always_carries_its_first_batch() -> None:
+    limit = 2_000
+    async with (
+        FakeCluster(topics={TOPIC: 6}) as cluster,
+        unhurried(cluster, batch_size=10_000, max_request_size=limit) as producer,
+    ):
+        await producer.partitions_for(TOPIC)
+        answers = Answers(cluster)
+        for _ in range(60):
+            producer.send(TOPIC, VALUE, partition=0)
+        for partition in range(1, 6):
+            producer.send(TOPIC, b"x" * 700, partition=partition)
+        async with asyncio.timeout(SOON):
+            await producer.flush()
+
+    sizes = [batch.size for partition in range(6) for batch in batches(cluster, partition=partition)]
+    assert sizes[0] > 3 * limit
+    assert 2 * sizes[1] <= limit < 3 * sizes[1]
+    assert answers.partitions == [[0], [1, 2], [3, 4], [5]]
+
+
+@pytest.mark.scenario(11)
+async def test_a_flush_sends_what_lingers_and_waits_for_all_that_was_there_even_for_split_parts() -> None:
+    async with (
+        FakeCluster(2, {TOPIC: 2}, topic_config=TopicConfig(max_message_bytes=1_500)) as cluster,
+        unhurried(cluster) as producer,
+    ):
+        await producer.partitions_for(TOPIC)
+        # The first request is too large, the second has the first part, the third waits.
+        last_part = cluster.on(ApiKey.PRODUCE, node=1, skip=2).hold()
+        too_late = cluster.on(ApiKey.PRODUCE, node=2).hold()
+        lingering = [producer.send(TOPIC, VALUE, partition=0) for _ in range(20)]
+        flushing = asyncio.create_task(producer.flush())
+        async with asyncio.timeout(SOON):
+            await last_part.hit()
+        late = producer.send(TOPIC, b"late", partition=1)
+        await stored(lingering[0])
+        await turns(50)
+        assert not flushing.done()
+        assert not lingering[-1].done()
+
+        last_part.release()
+        async with asyncio.timeout(SOON):
+            await flushing
+            assert [delivery.result().offset for delivery in lingering] == list(range(20))
+            assert figure(producer, "batch-split-total") == 1
+            assert not late.done()
+            await too_late.hit()
+        too_late.release()
+        await stored(late)

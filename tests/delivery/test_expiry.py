@@ -1,0 +1,214 @@
+"""What happens when the delivery timeout of a batch is over, wherever the batch is then."""
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from aioproducer import Delivery, DeliveryTimeoutError
+from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
+from tests.delivery.ending import (
+    SOON,
+    all_stored,
+    buffer_is_whole,
+    ending,
+    failure,
+    let_time_run_out,
+    patient,
+    stored,
+    values,
+)
+from tests.delivery.gate import Gate
+from tests.delivery.stored import TOPIC, figure
+from tests.net.quick import insides, quick, until
+
+
+def _noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)  # noqa: S311 - nothing is secret
+
+
+@pytest.mark.scenario(12)
+async def test_a_batch_that_expires_while_it_is_written_keeps_its_bytes_to_itself() -> None:
+    """Half of it is still to be written when its records have failed and others come."""
+    large = _noise(900_000)
+    async with (
+        FakeCluster(topics={TOPIC: 1, "audit": 1}) as cluster,
+        Gate(cluster) as gate,
+        patient(cluster, batch_size=1_000_000, send_buffer_bytes=4_096) as producer,
+    ):
+        await all_stored([producer.send(topic, b"first") for topic in (TOPIC, "audit")])
+        total = figure(producer, "buffer-available-bytes")
+        gate.close()
+        expired = producer.send(TOPIC, large)
+        await until(lambda: figure(producer, "requests-in-flight") == 1)
+
+        let_time_run_out(producer)
+        error = await failure(expired)
+        assert isinstance(error, DeliveryTimeoutError)
+        assert error.may_be_written
+        # Its memory is not free before the broker has answered.
+        assert figure(producer, "buffer-available-bytes") < total - len(large)
+
+        sent = [_noise(size) for size in range(900, 960)]
+        later = [producer.send(topic, value) for value in sent for topic in (TOPIC, "audit")]
+        await asyncio.sleep(0.05)
+        assert not any(delivery.done() for delivery in later)
+        gate.open()
+        await all_stored(later)
+        await buffer_is_whole(producer)
+
+    # Stored all the same, as the error says it may be: its own bytes, in its own topic.
+    assert values(cluster) == [b"first", large, *sent]
+    assert values(cluster, "audit") == [b"first", *sent]
+
+
+@pytest.mark.scenario(18)
+@pytest.mark.parametrize(
+    ("leaderless", "why"), [(False, "no attempt was made: broker 2"), (True, "the partition has no leader")]
+)
+async def test_batches_expire_unsent_where_the_leader_is_out_of_reach(*, leaderless: bool, why: str) -> None:
+    async with FakeCluster(2, {TOPIC: 4}, replication_factor=1) as cluster:
+        if leaderless:
+            for partition in (1, 3):
+                cluster.move_leader(TOPIC, partition, to=-1)
+        else:
+            cluster.on(ApiKey.API_VERSIONS, node=2, times=None).disconnect()
+        async with quick(cluster, request_timeout_ms=1_500, delivery_timeout_ms=1_500) as producer:
+            deliveries = [
+                [producer.send(TOPIC, b"%d" % number, partition=partition) for number in range(3)]
+                for partition in range(4)
+            ]
+            for partition in (1, 3):
+                for delivery in deliveries[partition]:
+                    error = await failure(delivery)
+                    assert isinstance(error, DeliveryTimeoutError)
+                    assert (error.topic, error.partition) == (TOPIC, partition)
+                    assert why in str(error)
+                    assert not error.may_be_written
+            for partition in (0, 2):
+                assert [each.offset for each in await all_stored(deliveries[partition])] == [0, 1, 2]
+            await buffer_is_whole(producer)
+
+            # What never was sent leaves no gap: the partitions work as soon as they can be reached.
+            cluster.heal()
+            for partition in (1, 3):
+                cluster.move_leader(TOPIC, partition, to=2)
+            await until(lambda: insides(producer).accumulator.topics[TOPIC].partitions[3].node.node_id == 2)
+            await all_stored([producer.send(TOPIC, b"again", partition=partition) for partition in (1, 3)])
+    assert values(cluster, partition=1) == values(cluster, partition=3) == [b"again"]
+
+
+@pytest.mark.scenario(19)
+async def test_a_batch_in_flight_expires_though_its_request_is_still_out() -> None:
+    """It is sent a second time after a second, so that its own time is over before its request's."""
+    loop = asyncio.get_running_loop()
+    async with (
+        FakeCluster(topics={TOPIC: 1}) as cluster,
+        quick(
+            cluster,
+            request_timeout_ms=2_000,
+            delivery_timeout_ms=2_000,
+            retry_backoff_ms=1_000,
+            retry_backoff_max_ms=1_000,
+        ) as producer,
+    ):
+        await stored(producer.send(TOPIC, b"first"))
+        connections = figure(producer, "connection-close-total")
+        cluster.on(ApiKey.PRODUCE).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
+        held = cluster.on(ApiKey.PRODUCE, skip=1).hold()
+        started = loop.time()
+        delivery = producer.send(TOPIC, b"expires")
+        async with asyncio.timeout(SOON):
+            await held.hit()
+        assert not delivery.done()
+
+        error = await failure(delivery)
+        assert isinstance(error, DeliveryTimeoutError)
+        assert error.may_be_written
+        assert loop.time() - started >= 1.999
+        assert figure(producer, "requests-in-flight") == 1
+        assert figure(producer, "connection-close-total") == connections
+
+        held.release()
+        await buffer_is_whole(producer)
+        # It is in the log after all: what follows it does so in order.
+        assert (await stored(producer.send(TOPIC, b"next"))).offset == 2
+    assert values(cluster) == [b"first", b"expires", b"next"]
+
+
+@pytest.mark.scenario(20)
+@pytest.mark.parametrize(
+    "code",
+    [
+        ErrorCode.NONE,
+        ErrorCode.NOT_ENOUGH_REPLICAS,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.INVALID_RECORD,
+    ],
+)
+async def test_a_late_answer_to_an_expired_batch_changes_nothing(code: ErrorCode) -> None:
+    told: list[tuple[Delivery, Any]] = []
+    async with FakeCluster(topics={TOPIC: 1}) as cluster, patient(cluster) as producer:
+        await stored(producer.send(TOPIC, b"first"))
+        requests = cluster.on(ApiKey.PRODUCE, times=None).rewrite(lambda response: response)
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        if code:
+            cluster.on(ApiKey.PRODUCE).answer(code)
+        deliveries = [producer.send(TOPIC, b"a"), producer.send(TOPIC, b"b")]
+        for delivery in deliveries:
+            delivery.add_done_callback(lambda done: told.append((done, done.exception())))
+        async with asyncio.timeout(SOON):
+            await held.hit()
+        let_time_run_out(producer)
+        for delivery in deliveries:
+            assert isinstance(await failure(delivery), DeliveryTimeoutError)
+
+        held.release()
+        await until(lambda: figure(producer, "requests-in-flight") == 0, SOON)
+        await buffer_is_whole(producer)
+        assert requests.hits == 1
+        assert figure(producer, "record-retry-total") == figure(producer, "batch-split-total") == 0
+        assert [(done, type(error)) for done, error in told] == [
+            (delivery, DeliveryTimeoutError) for delivery in deliveries
+        ]
+        assert (figure(producer, "record-send-total"), figure(producer, "record-error-total")) == (1, 2)
+        assert (await stored(producer.send(TOPIC, b"next"))).offset == (1 if code else 3)
+    assert values(cluster) == ([b"first", b"next"] if code else [b"first", b"a", b"b", b"next"])
+
+
+@pytest.mark.scenario(21)
+async def test_neither_a_retry_nor_a_split_gives_a_record_more_time() -> None:
+    """It expires before a younger one that was never touched."""
+    loop = asyncio.get_running_loop()
+    ended: list[str] = []
+    async with FakeCluster(2, {TOPIC: 2}, replication_factor=1) as cluster:
+        cluster.on(ApiKey.API_VERSIONS, node=2, times=None).disconnect()
+        async with quick(cluster, request_timeout_ms=2_000, delivery_timeout_ms=2_000) as producer:
+            await stored(producer.send(TOPIC, b"first", partition=0))
+            first = cluster.on(ApiKey.PRODUCE, partition=0).hold()
+            cluster.on(ApiKey.PRODUCE, partition=0).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
+            cluster.on(ApiKey.PRODUCE, partition=0, skip=1).answer(ErrorCode.MESSAGE_TOO_LARGE)
+            pieces = cluster.on(ApiKey.PRODUCE, partition=0, skip=2, times=None).hold()
+            started = loop.time()
+            old = [producer.send(TOPIC, value, partition=0) for value in (b"a", b"b")]
+            async with asyncio.timeout(SOON):
+                await first.hit()
+            young = producer.send(TOPIC, b"young", partition=1)
+            for name, delivery in {"a": old[0], "b": old[1], "young": young}.items():
+                delivery.add_done_callback(ending(name, ended))
+            # So that a clock that began anew would be far behind.
+            await asyncio.sleep(1)
+            first.release()
+            async with asyncio.timeout(SOON):
+                await pieces.hit()
+            assert figure(producer, "record-retry-total") == 2
+            assert figure(producer, "batch-split-total") == 1
+
+            for delivery in (*old, young):
+                assert isinstance(await failure(delivery), DeliveryTimeoutError)
+                assert loop.time() - started >= 1.999
+            await until(lambda: len(ended) == 3, SOON)
+            cluster.heal()
+    assert ended == ["a", "b", "young"]

@@ -1,0 +1,608 @@
+"""Once and in order, through every error that a broker gives: whole producers, a strict cluster."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from aioproducer import BrokerError, Delivery, DeliveryTimeoutError, InvalidRecordError, Producer
+from aioproducer.core.idempotence import MAX_EPOCH, SEQUENCES
+from aioproducer.testing import KAFKA_2_1, KAFKA_4, ApiKey, BrokerVersion, ErrorCode, FakeCluster, Fault
+from tests.delivery.stored import (
+    Answers,
+    figure,
+    grow_old,
+    in_flight,
+    landed,
+    log_of,
+    numbers,
+    producer_ids,
+    values,
+)
+from tests.net.quick import PATIENCE, insides, outcome, quick, turns, until
+from tests.net.relay import Asked, Relay
+
+AMPLE = 20_000
+"""Milliseconds that no test takes: nothing times out by itself."""
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[FakeCluster]:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def producer(cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
+    """Give a producer whose records are batches of their own, and whose first one is in the log."""
+    async with patient(cluster) as producer:
+        await producer.send("orders", b"first")
+        yield producer
+
+
+def patient(cluster: FakeCluster) -> Producer[Any, Any]:
+    """Make a producer that waits for answers, but looks often for what has expired."""
+    return quick(cluster, batch_size=1, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE, max_block_ms=200)
+
+
+def send(producer: Producer[Any, Any], count: int) -> list[Delivery]:
+    return [producer.send("orders", b"%d" % number) for number in range(count)]
+
+
+async def send_at_once(producer: Producer[Any, Any], count: int) -> list[Delivery]:
+    """Have batches on the wire, while the broker holds the first of them."""
+    deliveries = send(producer, count)
+    await until(lambda: in_flight(producer) == count)
+    return deliveries
+
+
+async def lose(cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool) -> None:
+    """Have a batch sent, its answer lost, and its time run out before it can be sent again."""
+    stored = len(values(cluster)) + is_stored
+    held = cluster.on(ApiKey.PRODUCE).hold(after_storing=is_stored)
+    delivery = producer.send("orders", b"lost")
+    await held.hit()
+    await until(lambda: len(values(cluster)) == stored)
+    await lose_the_node(cluster, producer)
+    grow_old(producer)
+    with pytest.raises(DeliveryTimeoutError) as expired:
+        await asyncio.wait_for(delivery, PATIENCE)
+    assert expired.value.may_be_written
+    await cluster.start_node(1)
+
+
+async def lose_the_node(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
+    """Stop the only node, and see the producer notice."""
+    await cluster.stop_node(1)
+    await until(lambda: not figure(producer, "connection-count"))
+
+
+@pytest.mark.scenario(30)
+@pytest.mark.parametrize(
+    ("fail", "retries"),
+    [
+        pytest.param(lambda on: on.answer(ErrorCode.NOT_ENOUGH_REPLICAS), 5, id="refused"),
+        pytest.param(
+            lambda on: on.answer(ErrorCode.REQUEST_TIMED_OUT, after_storing=True), 1, id="stored, and refused"
+        ),
+        pytest.param(lambda on: on.disconnect(), 5, id="lost"),
+        pytest.param(lambda on: on.disconnect(after_storing=True), 5, id="stored, and lost"),
+    ],
+)
+async def test_when_the_first_of_five_fails_all_land_in_order_and_once(
+    cluster: FakeCluster, producer: Producer[Any, Any], fail: Callable[[Any], Fault], retries: int
+) -> None:
+    first = cluster.on(ApiKey.PRODUCE).hold()
+    fail(cluster.on(ApiKey.PRODUCE))
+    deliveries = await send_at_once(producer, 5)
+
+    first.release()
+
+    assert await landed(deliveries) == [1, 2, 3, 4, 5]
+    assert values(cluster) == [b"first", b"0", b"1", b"2", b"3", b"4"]
+    assert numbers(cluster) == [(0, number) for number in range(6)]
+    assert figure(producer, "record-retry-total") == retries
+
+
+@pytest.mark.scenario(31)
+@pytest.mark.parametrize("position", [0, 2])
+async def test_what_follows_a_refused_batch_lands_under_a_new_epoch(
+    cluster: FakeCluster, producer: Producer[Any, Any], position: int
+) -> None:
+    first = cluster.on(ApiKey.PRODUCE).hold()
+    cluster.on(ApiKey.PRODUCE, skip=position).answer(ErrorCode.INVALID_RECORD)
+    deliveries = await send_at_once(producer, 5)
+
+    first.release()
+
+    with pytest.raises(InvalidRecordError) as refused:
+        await asyncio.wait_for(deliveries.pop(position), PATIENCE)
+    assert not refused.value.may_be_written
+    assert await landed(deliveries) == [1, 2, 3, 4]
+    assert figure(producer, "record-retry-total") == 4 - position
+    assert await landed([producer.send("orders", b"later")]) == [5]
+    survivors = [b"0", b"1", b"2", b"3", b"4"]
+    del survivors[position]
+    assert values(cluster) == [b"first", *survivors, b"later"]
+    before = [(0, number) for number in range(position + 1)]
+    assert numbers(cluster) == before + [(1, number) for number in range(5 - position)]
+
+
+@pytest.mark.scenario(31)
+async def test_the_number_of_a_refused_batch_that_nothing_follows_goes_to_the_next(
+    cluster: FakeCluster, producer: Producer[Any, Any]
+) -> None:
+    """Java's producer begins a new epoch here too, which is not needed: the broker sees no gap."""
+    cluster.on(ApiKey.PRODUCE).answer(ErrorCode.INVALID_RECORD)
+    with pytest.raises(InvalidRecordError):
+        await producer.send("orders", b"refused")
+
+    assert await landed(send(producer, 2)) == [1, 2]
+
+    assert numbers(cluster) == [(0, 0), (0, 1), (0, 2)]
+
+
+@pytest.mark.scenario(32)
+@pytest.mark.parametrize("count", [1, 5])
+async def test_when_the_very_next_batch_is_out_of_order_the_partition_begins_a_new_epoch(
+    cluster: FakeCluster, producer: Producer[Any, Any], count: int
+) -> None:
+    await producer.send("orders", b"second")
+    # As after the election of a leader that had not got the second.
+    (state,) = log_of(cluster).producers.values()
+    state.batches.pop()
+    answers = Answers(cluster)
+    first = cluster.on(ApiKey.PRODUCE).hold()
+    deliveries = await send_at_once(producer, count)
+
+    first.release()
+
+    assert await landed(deliveries) == [2 + number for number in range(count)]
+    out_of_order = [ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER] * count
+    assert answers.codes == [*out_of_order, *[ErrorCode.NONE] * count]
+    assert values(cluster) == [b"first", b"second", *[b"%d" % number for number in range(count)]]
+    assert numbers(cluster) == [(0, 0), (0, 1), *[(1, number) for number in range(count)]]
+
+
+@pytest.mark.scenario(33)
+async def test_a_later_batch_that_is_out_of_order_is_sent_again_as_it_is(
+    cluster: FakeCluster, producer: Producer[Any, Any]
+) -> None:
+    answers = Answers(cluster)
+    cluster.on(ApiKey.PRODUCE).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
+    first = cluster.on(ApiKey.PRODUCE).hold()
+    deliveries = await send_at_once(producer, 2)
+
+    first.release()
+
+    assert await landed(deliveries) == [1, 2]
+    assert answers.codes == [
+        ErrorCode.NOT_ENOUGH_REPLICAS,
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode.NONE,
+        ErrorCode.NONE,
+    ]
+    assert numbers(cluster) == [(0, 0), (0, 1), (0, 2)]
+
+
+@pytest.mark.scenario(33, 34)
+async def test_a_later_batch_may_be_acknowledged_before_the_one_that_is_in_the_log_before_it(
+    cluster: FakeCluster, producer: Producer[Any, Any]
+) -> None:
+    cluster.on(ApiKey.PRODUCE).answer(ErrorCode.REQUEST_TIMED_OUT, after_storing=True)
+    finished: list[str] = []
+    first = cluster.on(ApiKey.PRODUCE).hold()
+    deliveries = await send_at_once(producer, 2)
+    for name, delivery in zip(("older", "younger"), deliveries, strict=True):
+        delivery.add_done_callback(partial(_note, finished, name))
+
+    first.release()
+
+    assert await landed(deliveries) == [1, 2]
+    await until(lambda: finished == ["younger", "older"])
+    assert values(cluster) == [b"first", b"0", b"1"]
+
+
+def _note(finished: list[str], name: str, _delivery: Delivery) -> None:
+    finished.append(name)
+
+
+@pytest.mark.scenario(34)
+async def test_a_duplicate_has_the_offset_of_the_first_copy(
+    cluster: FakeCluster, producer: Producer[Any, Any]
+) -> None:
+    lost = cluster.on(ApiKey.PRODUCE).disconnect(after_storing=True)
+
+    assert await landed([producer.send("orders", b"0")]) == [1]
+
+    assert lost.hits == 1
+    assert figure(producer, "record-retry-total") == 1
+    assert await landed([producer.send("orders", b"1")]) == [2]
+    assert values(cluster) == [b"first", b"0", b"1"]
+
+
+@pytest.mark.scenario(34)
+async def test_a_duplicate_whose_place_the_broker_has_forgotten_is_a_success_without_offset(
+    cluster: FakeCluster, producer: Producer[Any, Any]
+) -> None:
+    cluster.on(ApiKey.PRODUCE).answer(ErrorCode.DUPLICATE_SEQUENCE_NUMBER, after_storing=True)
+
+    assert await landed([producer.send("orders", b"0")]) == [-1]
+
+    assert await landed([producer.send("orders", b"1")]) == [2]
+    assert figure(producer, "record-error-total") == figure(producer, "record-retry-total") == 0
+    assert numbers(cluster) == [(0, 0), (0, 1), (0, 2)]
+
+
+@pytest.mark.scenario(34)
+async def test_what_follows_the_first_of_all_when_that_is_in_doubt_does_not_pass_for_its_duplicate(
+    cluster: FakeCluster,
+) -> None:
+    async with patient(cluster) as producer:
+        await lose(cluster, producer, is_stored=True)
+
+        assert await landed([producer.send("orders", b"next")]) == [1]
+
+    assert values(cluster) == [b"lost", b"next"]
+    assert numbers(cluster) == [(0, 0), (1, 0)]
+
+
+@pytest.mark.scenario(35)
+async def test_when_the_answers_to_five_stored_batches_are_lost_nothing_is_twice_in_the_log(
+    cluster: FakeCluster,
+) -> None:
+    async with Relay(cluster) as relay, patient(cluster) as producer:
+        await producer.send("orders", b"first")
+        lost: list[Asked] = []
+
+        def lose(asked: Asked, frame: bytes) -> list[bytes] | None:
+            if asked.api is not ApiKey.PRODUCE or lost:
+                return [frame]
+            lost.append(asked)
+            return None
+
+        first = cluster.on(ApiKey.PRODUCE).hold()
+        relay.on_answer = lose
+        deliveries = send(producer, 5)
+        await until(lambda: len(relay.asked(ApiKey.PRODUCE)) == 6)
+        first.release()
+        await until(lambda: len(values(cluster)) == 6)
+
+        assert await landed(deliveries) == [1, 2, 3, 4, 5]
+        assert figure(producer, "record-retry-total") == 5
+    assert values(cluster) == [b"first", b"0", b"1", b"2", b"3", b"4"]
+
+
+@pytest.mark.scenario(36)
+async def test_what_expires_unsent_leaves_no_gap(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
+    await lose_the_node(cluster, producer)
+    unsent = send(producer, 3)
+    grow_old(producer)
+    for delivery in unsent:
+        with pytest.raises(DeliveryTimeoutError, match="no attempt was made") as expired:
+            await asyncio.wait_for(delivery, PATIENCE)
+        assert not expired.value.may_be_written
+    await cluster.start_node(1)
+
+    assert await landed([producer.send("orders", b"next")]) == [1]
+
+    assert values(cluster) == [b"first", b"next"]
+    assert numbers(cluster) == [(0, 0), (0, 1)]
+
+
+@pytest.mark.scenario(36, 37)
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_after_a_batch_of_unknown_fate_the_next_one_finds_out_what_became_of_it(
+    cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool
+) -> None:
+    """Java's producer holds the partition back until nothing is in flight, and then always bumps.
+
+    Here the next batch goes out at once under the next number: if the broker takes it, the
+    expired one is in the log, and if the broker calls it out of order, it is not.
+    """
+    await lose(cluster, producer, is_stored=is_stored)
+    answers = Answers(cluster)
+
+    offsets = await landed([producer.send("orders", b"next")])
+
+    if is_stored:
+        assert answers.codes == [ErrorCode.NONE]
+        assert (values(cluster), offsets) == ([b"first", b"lost", b"next"], [2])
+        assert numbers(cluster) == [(0, 0), (0, 1), (0, 2)]
+    else:
+        assert answers.codes == [ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.NONE]
+        assert (values(cluster), offsets) == ([b"first", b"next"], [1])
+        assert numbers(cluster) == [(0, 0), (1, 0)]
+
+
+@pytest.mark.scenario(37)
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_when_the_first_of_two_in_flight_expires_the_second_begins_a_new_epoch_if_it_has_to(
+    cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool
+) -> None:
+    held = cluster.on(ApiKey.PRODUCE).hold()
+    if not is_stored:
+        cluster.on(ApiKey.PRODUCE).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
+    older, younger = await send_at_once(producer, 2)
+    await expire_the_oldest(producer, older)
+    assert not younger.done()
+
+    held.release()
+    offsets = await landed([younger]) + await landed([producer.send("orders", b"next")])
+
+    if is_stored:
+        assert (values(cluster), offsets) == ([b"first", b"0", b"1", b"next"], [2, 3])
+        assert numbers(cluster) == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    else:
+        assert (values(cluster), offsets) == ([b"first", b"1", b"next"], [1, 2])
+        assert numbers(cluster) == [(0, 0), (1, 0), (1, 1)]
+    assert figure(producer, "record-retry-total") == (0 if is_stored else 1)
+
+
+@pytest.mark.scenario(37)
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_when_the_first_of_two_expires_and_the_answers_to_both_are_lost_nothing_is_stored_twice(
+    cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool
+) -> None:
+    """Java's producer numbers the second anew when it is out of order, though it may be in the log.
+
+    A broker that was restarted remembers the last batch of a producer alone, and a request whose
+    connection was lost may still be on its way. So the second fails here, and says that it is in
+    doubt; what comes after it begins the new epoch.
+    """
+    held = cluster.on(ApiKey.PRODUCE).hold(after_storing=is_stored)
+    older, younger = await send_at_once(producer, 2)
+    await held.hit()
+    await expire_the_oldest(producer, older)
+
+    cluster.drop_connections()
+
+    if is_stored:
+        assert await landed([younger]) == [2]
+    else:
+        with pytest.raises(BrokerError, match="is not known") as in_doubt:
+            await asyncio.wait_for(younger, PATIENCE)
+        assert in_doubt.value.may_be_written
+    await landed([producer.send("orders", b"next")])
+    assert values(cluster) == [b"first", *([b"0", b"1"] if is_stored else []), b"next"]
+    assert numbers(cluster)[-1] == ((0, 3) if is_stored else (1, 0))
+
+
+async def expire_the_oldest(producer: Producer[Any, Any], delivery: Delivery) -> None:
+    """Have the batch that was sent first expire while it is in flight."""
+    grow_old(producer, 1)
+    with pytest.raises(DeliveryTimeoutError) as expired:
+        await asyncio.wait_for(delivery, PATIENCE)
+    assert expired.value.may_be_written
+
+
+@pytest.mark.scenario(38)
+@pytest.mark.parametrize("log_start_offset", [3, -1])
+async def test_a_producer_that_was_forgotten_with_the_start_of_the_log_goes_on(
+    cluster: FakeCluster, producer: Producer[Any, Any], log_start_offset: int
+) -> None:
+    """Java's producer compares the start of the log, where it is told, with what it knows to be stored.
+
+    That makes no difference here: what is answered so is not stored, and a new epoch is right in
+    each case.
+    """
+    await landed(send(producer, 2))
+    cluster.delete_records("orders", 0, before=3)
+    cluster.forget_producer()
+    cluster.on(ApiKey.PRODUCE, times=2).answer(
+        ErrorCode.UNKNOWN_PRODUCER_ID, log_start_offset=log_start_offset
+    )
+    first = cluster.on(ApiKey.PRODUCE).hold()
+    deliveries = await send_at_once(producer, 2)
+
+    first.release()
+
+    assert await landed(deliveries) == [3, 4]
+    assert values(cluster) == [b"0", b"1"]
+    assert numbers(cluster) == [(1, 0), (1, 1)]
+
+
+@pytest.mark.scenario(39)
+async def test_after_the_highest_sequence_comes_0_on_the_wire_too(
+    cluster: FakeCluster, producer: Producer[Any, Any]
+) -> None:
+    # As if two billion records had been sent.
+    insides(producer).accumulator.topics["orders"].partitions[0].next_sequence = SEQUENCES - 2
+    cluster.forget_producer()
+
+    assert await landed(send(producer, 5)) == [1, 2, 3, 4, 5]
+
+    assert numbers(cluster)[1:] == [(0, SEQUENCES - 2), (0, SEQUENCES - 1), (0, 0), (0, 1), (0, 2)]
+
+
+@pytest.mark.scenario(39)
+async def test_after_the_last_epoch_comes_a_new_producer_id(
+    cluster: FakeCluster, producer: Producer[Any, Any]
+) -> None:
+    # As if there had been 32766 gaps before.
+    sequencer = insides(producer)._sequencer  # noqa: SLF001 - the counter
+    assert sequencer is not None
+    sequencer.producer_epoch = MAX_EPOCH - 1
+    cluster.forget_producer()
+    for _ in range(2):
+        # The first is numbered anew in the last epoch, the second under another id.
+        cluster.on(ApiKey.PRODUCE).answer(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+        await landed(send(producer, 2))
+
+    assert numbers(cluster)[1:] == [(MAX_EPOCH, 0), (MAX_EPOCH, 1), (0, 0), (0, 1)]
+    _, old, _, new, newest = producer_ids(cluster)
+    assert old != new == newest
+
+
+@pytest.mark.scenario(40)
+async def test_while_a_partition_waits_for_its_new_epoch_others_go_on() -> None:
+    async with FakeCluster(2, {"orders": 2}) as cluster, patient(cluster) as producer:
+        for partition in (0, 1):
+            await producer.send("orders", b"first", partition=partition)
+        cluster.on(ApiKey.PRODUCE, partition=0).answer(ErrorCode.INVALID_RECORD)
+        first = cluster.on(ApiKey.PRODUCE, partition=0).hold()
+        second = cluster.on(ApiKey.PRODUCE, partition=0, skip=1).hold()
+        refused, void = [producer.send("orders", value, partition=0) for value in (b"refused", b"void")]
+        await until(lambda: in_flight(producer) == 2)
+        first.release()
+        with pytest.raises(InvalidRecordError):
+            await asyncio.wait_for(refused, PATIENCE)
+
+        # What was sent in the old epoch is not settled yet, so nothing new may go.
+        late = producer.send("orders", b"late", partition=0)
+        await second.hit()
+        assert await landed([producer.send("orders", b"%d" % n, partition=1) for n in range(5)])
+        await turns()
+        assert (in_flight(producer), late.done()) == (1, False)
+
+        second.release()
+        assert await landed([void, late]) == [1, 2]
+        await producer.send("orders", b"after", partition=1)
+        assert numbers(cluster, 0) == [(0, 0), (1, 0), (1, 1)]
+        # The other partition follows into the new epoch with its next batch.
+        assert numbers(cluster, 1) == [*[(0, number) for number in range(6)], (1, 0)]
+
+
+@pytest.mark.scenario(40)
+async def test_what_another_partition_sent_before_a_new_epoch_is_sent_again_in_the_old_one() -> None:
+    async with FakeCluster(2, {"orders": 2}) as cluster, patient(cluster) as producer:
+        for partition in (0, 1):
+            await producer.send("orders", b"first", partition=partition)
+        cluster.on(ApiKey.PRODUCE, partition=1).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
+        held = cluster.on(ApiKey.PRODUCE, partition=1).hold()
+        healthy = producer.send("orders", b"healthy", partition=1)
+        await held.hit()
+        cluster.on(ApiKey.PRODUCE, partition=0).answer(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+        await landed([producer.send("orders", b"bumped", partition=0)])
+        assert numbers(cluster, 0) == [(0, 0), (1, 0)]
+        after = producer.send("orders", b"after", partition=1)
+
+        held.release()
+
+        assert await landed([healthy, after]) == [1, 2]
+        assert numbers(cluster, 1) == [(0, 0), (0, 1), (1, 0)]
+
+
+def unnumbered(cluster: FakeCluster, *, metadata_max_age_ms: int = AMPLE) -> Producer[Any, Any]:
+    """Make a producer without idempotence that sends one request at a time."""
+    return quick(
+        cluster,
+        enable_idempotence=False,
+        max_in_flight_requests_per_connection=1,
+        batch_size=1,
+        metadata_max_age_ms=metadata_max_age_ms,
+        request_timeout_ms=AMPLE,
+        delivery_timeout_ms=AMPLE,
+        max_block_ms=200,
+    )
+
+
+@pytest.mark.scenario(41)
+async def test_one_request_in_flight_keeps_the_order_without_idempotence(cluster: FakeCluster) -> None:
+    async with unnumbered(cluster) as producer:
+        await producer.send("orders", b"first")
+        cluster.on(ApiKey.PRODUCE, times=2).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
+        first = cluster.on(ApiKey.PRODUCE).hold()
+        deliveries = send(producer, 10)
+        await first.hit()
+        await turns()
+        assert in_flight(producer) == 1
+
+        first.release()
+
+        assert await landed(deliveries) == list(range(1, 11))
+    assert values(cluster) == [b"first", *[b"%d" % number for number in range(10)]]
+    assert producer_ids(cluster) == [-1] * 11
+
+
+@pytest.mark.scenario(41)
+async def test_one_request_in_flight_is_waited_for_though_another_broker_leads_by_now() -> None:
+    async with (
+        FakeCluster(2, {"orders": 2}) as cluster,
+        unnumbered(cluster, metadata_max_age_ms=20) as producer,
+    ):
+        for partition in (0, 1):
+            await producer.send("orders", b"first", partition=partition)
+        at_the_new = cluster.on(ApiKey.PRODUCE, node=2, partition=0, times=None).throttle(0)
+        held = cluster.on(ApiKey.PRODUCE, node=1).hold()
+        older = producer.send("orders", b"older", partition=0)
+        await held.hit()
+        cluster.move_leader("orders", 0, to=2)
+        metadata = insides(producer).metadata
+        await until(lambda: metadata.topics["orders"].partitions[0].leader_id == 2)
+
+        younger = producer.send("orders", b"younger", partition=0)
+        assert await landed([producer.send("orders", b"elsewhere", partition=1)]) == [1]
+        assert at_the_new.hits == 0
+
+        held.release()
+        assert await landed([older, younger]) == [1, 2]
+        assert values(cluster) == [b"first", b"older", b"younger"]
+
+
+@pytest.mark.scenario(41)
+async def test_one_request_in_flight_is_waited_for_though_its_batch_has_expired(cluster: FakeCluster) -> None:
+    async with unnumbered(cluster) as producer:
+        await producer.send("orders", b"first")
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        older = producer.send("orders", b"older")
+        await held.hit()
+        await expire_the_oldest(producer, older)
+
+        younger = producer.send("orders", b"younger")
+        await turns()
+        assert (in_flight(producer), younger.done()) == (1, False)
+
+        held.release()
+        assert await landed([younger]) == [2]
+    assert values(cluster) == [b"first", b"older", b"younger"]
+
+
+@pytest.mark.scenario(38, 43)
+@pytest.mark.parametrize("version", [KAFKA_2_1, KAFKA_4], ids=lambda version: version.name)
+async def test_when_the_broker_has_forgotten_an_idle_producer_the_next_records_land(
+    version: BrokerVersion,
+) -> None:
+    async with FakeCluster(topics={"orders": 1}, versions=version) as cluster, patient(cluster) as producer:
+        await landed(send(producer, 3))
+        cluster.forget_producer()
+        answers = Answers(cluster)
+        first = cluster.on(ApiKey.PRODUCE).hold()
+        deliveries = await send_at_once(producer, 3)
+
+        first.release()
+
+        assert await landed(deliveries) == [3, 4, 5]
+        assert values(cluster) == [b"0", b"1", b"2"] * 2
+        if version is KAFKA_2_1:
+            assert answers.codes[:3] == [ErrorCode.UNKNOWN_PRODUCER_ID] * 3
+            assert numbers(cluster)[3:] == [(1, 0), (1, 1), (1, 2)]
+        else:
+            assert answers.codes == [ErrorCode.NONE] * 3
+            assert numbers(cluster)[3:] == [(0, 3), (0, 4), (0, 5)]
+
+
+@pytest.mark.scenario(44)
+async def test_whoever_gives_up_waiting_changes_nothing_for_the_records(cluster: FakeCluster) -> None:
+    options: Any = {"batch_size": 1, "buffer_memory": 1_500, "request_timeout_ms": AMPLE}
+    async with quick(cluster, delivery_timeout_ms=AMPLE, **options) as producer:
+        await producer.send("orders", b"first")
+        cluster.on(ApiKey.PRODUCE, skip=1).disconnect(after_storing=True)
+        first = cluster.on(ApiKey.PRODUCE).hold()
+        deliveries = [producer.send("orders", b"%02d" % number * 50) for number in range(14)]
+        waiting = [asyncio.create_task(outcome(delivery)) for delivery in deliveries]
+        await until(lambda: in_flight(producer) == 5)
+        assert figure(producer, "waiting-threads") > 0
+
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        first.release()
+        await asyncio.wait_for(producer.flush(), PATIENCE)
+
+        assert all(task.cancelled() for task in waiting)
+        assert await landed(deliveries) == list(range(1, 15))
+    assert values(cluster) == [b"first", *[b"%02d" % number * 50 for number in range(14)]]
+    assert numbers(cluster) == [(0, number) for number in range(15)]

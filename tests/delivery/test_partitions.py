@@ -1,0 +1,183 @@
+"""Which partition a record ends in, seen in the log of a fake cluster."""
+
+import asyncio
+import random
+from collections import Counter
+from itertools import groupby
+
+import pytest
+
+from aioproducer.records.murmur2 import partition_of_key
+from aioproducer.testing import ApiKey, FakeCluster
+from tests.delivery.ending import SOON, all_stored, batches, patient, stored, values
+from tests.delivery.stored import TOPIC
+from tests.net.quick import insides, quick, until
+
+VALUE = b"v" * 100
+
+# What Java's producer makes of a key among 10 partitions and among 100.
+KEYS = {b"foobar": (6, 66), b"abc": (7, 7), b"": (1, 81), b"key": (1, 81)}
+
+
+@pytest.fixture
+def dice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the same chances in every run."""
+    monkeypatch.setattr(random, "random", random.Random(48).random)  # noqa: S311 - nothing is secret
+
+
+@pytest.mark.scenario(45)
+async def test_keys_end_in_the_partitions_that_javas_producer_gives_them() -> None:
+    async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster) as producer:
+        # The first ones wait in line for the topic, the others do not.
+        for _ in range(2):
+            deliveries = {key: producer.send(TOPIC, b"", key=key) for key in KEYS}
+            for key, delivery in deliveries.items():
+                assert (await stored(delivery)).partition == KEYS[key][0]
+    for record in cluster.records(TOPIC):
+        assert record.key is not None
+        assert record.partition == KEYS[record.key][0]
+
+
+@pytest.mark.scenario(45)
+async def test_keys_that_are_ignored_are_kept_but_choose_nothing() -> None:
+    keys = [b"%d" % number for number in range(20)]
+    async with (
+        FakeCluster(topics={TOPIC: 10}) as cluster,
+        quick(cluster, partitioner_ignore_keys=True) as producer,
+    ):
+        await producer.partitions_for(TOPIC)
+        metadata = await all_stored([producer.send(TOPIC, b"", key=key) for key in keys])
+    assert len({each.partition for each in metadata}) == 1
+    assert [record.key for record in cluster.records(TOPIC)] == keys
+
+
+@pytest.mark.scenario(46)
+@pytest.mark.usefixtures("dice")
+async def test_without_keys_a_partition_is_kept_until_its_batch_is_full() -> None:
+    """Every batch but the last is full: none is cut short by the change to another partition."""
+    async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster, batch_size=1_000) as producer:
+        await producer.partitions_for(TOPIC)
+        metadata = await all_stored([producer.send(TOPIC, VALUE) for _ in range(84)])
+
+    partitions = [each.partition for each in metadata]
+    stretches = [len(list(stretch)) for _, stretch in groupby(partitions)]
+    assert all(length % 8 == 0 for length in stretches[:-1])
+    assert len(set(partitions)) > 3
+    counts = sorted(batch.record_count for index in range(10) for batch in batches(cluster, partition=index))
+    assert counts == [4, *[8] * 10]
+
+
+@pytest.mark.scenario(46)
+@pytest.mark.usefixtures("dice")
+async def test_batches_that_go_before_they_are_full_stay_in_one_partition_for_as_many_bytes() -> None:
+    async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster, batch_size=1_000) as producer:
+        partitions = [(await stored(producer.send(TOPIC, VALUE))).partition for _ in range(60)]
+
+    stretches = [len(list(stretch)) for _, stretch in groupby(partitions)]
+    assert min(stretches[:-1]) >= 8
+    assert len(set(partitions)) > 2
+
+
+@pytest.mark.scenario(48)
+@pytest.mark.parametrize("adaptive", [True, False])
+@pytest.mark.usefixtures("dice")
+async def test_a_slow_brokers_partition_gets_less(*, adaptive: bool) -> None:
+    """Without adapting it gets the same as the other."""
+    async with (
+        FakeCluster(2, {TOPIC: 2}) as cluster,
+        patient(
+            cluster,
+            # Every record is a batch, so the partition is chosen anew for each.
+            batch_size=200,
+            partitioner_adaptive_partitioning_enable=adaptive,
+        ) as producer,
+    ):
+        await all_stored([producer.send(TOPIC, b"", partition=partition) for partition in (0, 1)])
+        slow = cluster.on(ApiKey.PRODUCE, node=2, times=None).hold()
+        deliveries = []
+        for _ in range(300):
+            deliveries.append(producer.send(TOPIC, VALUE))
+            await asyncio.sleep(0.001)
+        slow.release()
+        counts = Counter(each.partition for each in await all_stored(deliveries))
+
+    if adaptive:
+        assert 1 <= counts[1] < counts[0] / 3
+    else:
+        assert 100 < counts[1] < 200
+
+
+@pytest.mark.scenario(49)
+@pytest.mark.usefixtures("dice")
+async def test_the_partitions_of_a_broker_that_takes_nothing_are_left_out_until_it_does() -> None:
+    timeout_ms = 100
+    async with FakeCluster(2, {TOPIC: 4}, replication_factor=1) as cluster:
+        cluster.on(ApiKey.API_VERSIONS, node=2, times=None).disconnect()
+        async with patient(cluster, batch_size=1, partitioner_availability_timeout_ms=timeout_ms) as producer:
+            stuck = producer.send(TOPIC, b"stuck", partition=1)
+            engine = insides(producer)
+            node = engine.accumulator.node(2)
+            await until(lambda: engine.clock() - node.starved_since > timeout_ms / 1000, SOON)
+
+            metadata = await all_stored([producer.send(TOPIC, VALUE) for _ in range(60)])
+            assert {each.partition for each in metadata} == {0, 2}
+            assert not stuck.done()
+
+            cluster.heal()
+            await stored(stuck)
+            metadata = await all_stored([producer.send(TOPIC, VALUE) for _ in range(60)])
+            assert {each.partition for each in metadata} == {0, 1, 2, 3}
+
+
+@pytest.mark.scenario(50)
+@pytest.mark.usefixtures("dice")
+async def test_without_a_leader_a_partition_is_not_chosen_and_with_a_key_it_is_waited_for() -> None:
+    key = next(b"%d" % number for number in range(100) if partition_of_key(b"%d" % number, 3) == 1)
+    async with FakeCluster(2, {TOPIC: 3}) as cluster, quick(cluster, batch_size=1) as producer:
+        cluster.move_leader(TOPIC, 1, to=-1)
+        keyed = producer.send(TOPIC, b"keyed", key=key)
+        # The first ones wait in line for the topic.
+        metadata = await all_stored([producer.send(TOPIC, VALUE) for _ in range(30)])
+        metadata += await all_stored([producer.send(TOPIC, VALUE) for _ in range(30)])
+        assert {each.partition for each in metadata} == {0, 2}
+        assert not keyed.done()
+
+        cluster.move_leader(TOPIC, 1, to=2)
+        assert (await stored(keyed)).partition == 1
+    assert values(cluster, partition=1) == [b"keyed"]
+
+
+@pytest.mark.scenario(51)
+@pytest.mark.usefixtures("dice")
+async def test_new_partitions_are_seen_and_used() -> None:
+    async with (
+        FakeCluster(topics={TOPIC: 10}) as cluster,
+        quick(cluster, batch_size=1, metadata_max_age_ms=50) as producer,
+    ):
+        for key, (of_10, _) in KEYS.items():
+            assert (await stored(producer.send(TOPIC, b"", key=key))).partition == of_10
+        early = producer.send(TOPIC, b"early", partition=99)
+        await all_stored([producer.send(TOPIC, b"", partition=0)])
+        assert not early.done()
+
+        cluster.add_partitions(TOPIC, 100)
+        assert (await stored(early)).partition == 99
+        async with asyncio.timeout(SOON):
+            assert len(await producer.partitions_for(TOPIC)) == 100
+        for key, (_, of_100) in KEYS.items():
+            assert (await stored(producer.send(TOPIC, b"", key=key))).partition == of_100
+        assert (await stored(producer.send(TOPIC, b"", partition=98))).partition == 98
+        unkeyed = await all_stored([producer.send(TOPIC, VALUE) for _ in range(100)])
+        assert max(each.partition for each in unkeyed) >= 10
+
+
+@pytest.mark.scenario(51)
+async def test_new_partitions_are_seen_by_those_who_ask_for_none_of_them() -> None:
+    async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster, metadata_max_age_ms=50) as producer:
+        assert (await stored(producer.send(TOPIC, b"", key=b"foobar"))).partition == 6
+        cluster.add_partitions(TOPIC, 100)
+        async with asyncio.timeout(SOON):
+            partition = 6
+            while partition != 66:
+                partition = (await stored(producer.send(TOPIC, b"", key=b"foobar"))).partition
+                assert partition in {6, 66}

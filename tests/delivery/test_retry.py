@@ -1,0 +1,199 @@
+"""What passes is tried again: when, where, and how often."""
+
+import asyncio
+import random
+from itertools import pairwise
+
+import pytest
+
+from aioproducer import BrokerError, DeliveryTimeoutError, UnknownTopicError
+from aioproducer.testing import ApiKey, ErrorCode, FakeCluster, TopicConfig
+from tests.delivery.ending import SOON, all_stored, buffer_is_whole, failure, patient, stored, values
+from tests.delivery.stored import TOPIC, figure
+from tests.net.quick import insides, quick, until
+
+MOST = 0.999
+"""The cast of the dice that makes a backoff the longest: a fifth longer."""
+
+
+@pytest.mark.scenario(15)
+@pytest.mark.parametrize("code", [ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.NOT_LEADER_OR_FOLLOWER])
+async def test_what_passes_is_tried_again_after_a_backoff_that_grows_and_is_spread(
+    monkeypatch: pytest.MonkeyPatch, code: ErrorCode
+) -> None:
+    loop = asyncio.get_running_loop()
+    arrived: list[float] = []
+    monkeypatch.setattr(random, "random", lambda: MOST)
+    async with (
+        FakeCluster(topics={TOPIC: 1}) as cluster,
+        patient(cluster, retry_backoff_ms=60, retry_backoff_max_ms=300) as producer,
+    ):
+        cluster.on(ApiKey.PRODUCE, times=None).run(lambda: arrived.append(loop.time()))
+        cluster.on(ApiKey.PRODUCE, times=4).answer(code)
+        assert (await stored(producer.send(TOPIC, b"1"))).offset == 0
+        assert figure(producer, "record-retry-total") == 4
+
+    waited = [later - earlier for earlier, later in pairwise(arrived)]
+    assert len(waited) == 4
+    # Doubled each time, a fifth more by the dice, and never above the maximum.
+    for seconds, least in zip(waited, [0.071, 0.143, 0.287, 0.299], strict=True):
+        assert seconds >= least
+    assert values(cluster) == [b"1"]
+
+
+@pytest.mark.scenario(16)
+@pytest.mark.parametrize("version", [13, 9], ids=["named in the answer", "found in the metadata"])
+async def test_a_new_leader_is_tried_without_backoff(version: int) -> None:
+    """The backoff is a minute, so what arrives has not waited for it."""
+    async with (
+        FakeCluster(2, {TOPIC: 1}, max_versions={ApiKey.PRODUCE: version}) as cluster,
+        patient(
+            cluster, retry_backoff_ms=60_000, retry_backoff_max_ms=60_000, delivery_timeout_ms=600_000
+        ) as producer,
+    ):
+        await stored(producer.send(TOPIC, b"0"))
+        # Metadata is not asked for twice within a backoff; so that it may be, a minute passes.
+        insides(producer).metadata._not_before = 0.0  # noqa: SLF001 - rather than to wait
+        refused = cluster.on(ApiKey.PRODUCE).run(lambda: cluster.move_leader(TOPIC, 0, to=2))
+        assert (await stored(producer.send(TOPIC, b"1"))).offset == 1
+        assert refused.hits == 1
+        assert figure(producer, "record-retry-total") == 1
+    assert values(cluster) == [b"0", b"1"]
+
+
+@pytest.mark.scenario(16)
+async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_without_backoff() -> None:
+    versions = {ApiKey.PRODUCE: 9}
+    async with (
+        FakeCluster(2, {TOPIC: 1}, max_versions=versions) as cluster,
+        patient(
+            cluster, retry_backoff_ms=60_000, retry_backoff_max_ms=60_000, delivery_timeout_ms=600_000
+        ) as producer,
+    ):
+        await stored(producer.send(TOPIC, b"0"))
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        delivery = producer.send(TOPIC, b"1")
+        await asyncio.wait_for(held.hit(), SOON)
+        cluster.move_leader(TOPIC, 0, to=2)
+        engine = insides(producer)
+        engine.metadata._not_before = 0.0  # noqa: SLF001 - rather than to wait a minute
+        engine._refresh_metadata()  # noqa: SLF001 - as something else may have asked for it
+        await until(lambda: engine.metadata.topics[TOPIC].partitions[0].leader_id == 2, SOON)
+
+        held.release()
+        assert (await stored(delivery)).offset == 1
+        assert figure(producer, "record-retry-total") == 1
+    assert values(cluster) == [b"0", b"1"]
+
+
+@pytest.mark.scenario(17)
+@pytest.mark.parametrize("retries", [1, 3])
+async def test_when_the_retries_are_used_up_the_brokers_error_comes_out(retries: int) -> None:
+    async with (
+        FakeCluster(topics={TOPIC: 1}) as cluster,
+        patient(cluster, retries=retries) as producer,
+    ):
+        await stored(producer.send(TOPIC, b"0"))
+        fault = cluster.on(ApiKey.PRODUCE, times=None).answer(
+            ErrorCode.NOT_ENOUGH_REPLICAS, "two are missing"
+        )
+        error = await failure(producer.send(TOPIC, b"1"))
+        assert isinstance(error, BrokerError)
+        assert (error.code, error.reason) == (ErrorCode.NOT_ENOUGH_REPLICAS, "two are missing")
+        assert not error.may_be_written
+        assert fault.hits == retries + 1
+
+        cluster.heal()
+        assert (await stored(producer.send(TOPIC, b"2"))).offset == 1
+        await buffer_is_whole(producer)
+    assert values(cluster) == [b"0", b"2"]
+
+
+@pytest.mark.scenario(27)
+@pytest.mark.parametrize("after_append", [False, True], ids=["before", "after the append"])
+@pytest.mark.parametrize("acks", [1, "all"])
+async def test_a_record_is_sent_until_enough_replicas_have_it(acks: int | str, *, after_append: bool) -> None:
+    """Once in the log with idempotence; without it every attempt leaves a copy, as with Java's producer."""
+    code = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND if after_append else ErrorCode.NOT_ENOUGH_REPLICAS
+    is_idempotent = acks == "all"
+    async with (
+        FakeCluster(topics={TOPIC: 1}) as cluster,
+        patient(cluster, acks=acks, enable_idempotence=is_idempotent) as producer,
+    ):
+        fault = cluster.on(ApiKey.PRODUCE, times=5).answer(code, after_storing=after_append)
+        metadata = await stored(producer.send(TOPIC, b"1"))
+        assert fault.hits == 5
+    copies = 6 if after_append and not is_idempotent else 1
+    assert values(cluster) == [b"1"] * copies
+    assert metadata.offset == copies - 1
+
+
+@pytest.mark.scenario(27)
+async def test_records_wait_until_the_replicas_are_in_sync_again() -> None:
+    async with (
+        FakeCluster(3, {TOPIC: 1}, topic_config=TopicConfig(min_insync_replicas=3)) as cluster,
+        quick(cluster) as producer,
+    ):
+        await stored(producer.send(TOPIC, b"0"))
+        follower = next(id_ for id_ in (1, 2, 3) if id_ != cluster.leader_of(TOPIC, 0))
+        await cluster.stop_node(follower)
+        deliveries = [producer.send(TOPIC, b"%d" % number) for number in range(1, 6)]
+        await until(lambda: figure(producer, "record-retry-total") >= 10, SOON)
+        assert not any(delivery.done() for delivery in deliveries)
+        assert values(cluster) == [b"0"]
+
+        await cluster.start_node(follower)
+        assert [each.offset for each in await all_stored(deliveries)] == list(range(1, 6))
+    assert values(cluster) == [b"%d" % number for number in range(6)]
+
+
+@pytest.mark.scenario(28)
+async def test_what_is_sent_to_a_deleted_topic_fails_in_time() -> None:
+    async with (
+        FakeCluster(topics={TOPIC: 1, "audit": 1}, auto_create_topics=False) as cluster,
+        quick(cluster, request_timeout_ms=500, delivery_timeout_ms=1_500, max_block_ms=2_000) as producer,
+    ):
+        deliveries = [producer.send(TOPIC, b"before")]
+        await stored(deliveries[0])
+        cluster.delete_topic(TOPIC)
+        for number in range(20):
+            deliveries.append(producer.send(TOPIC, b"%d" % number))
+            await asyncio.sleep(0.02)
+
+        errors = [await failure(delivery) for delivery in deliveries[1:]]
+        assert {type(error) for error in errors} <= {DeliveryTimeoutError, UnknownTopicError}
+        assert "UNKNOWN_TOPIC" in str(errors[0])
+        assert (await stored(producer.send("audit", b"goes on"))).offset == 0
+        await buffer_is_whole(producer)
+
+
+@pytest.mark.scenario(28)
+async def test_what_is_sent_to_a_deleted_topic_goes_on_when_it_is_created_again() -> None:
+    async with (
+        FakeCluster(topics={TOPIC: 1}, auto_create_topics=False) as cluster,
+        quick(cluster) as producer,
+    ):
+        for _ in range(3):
+            await stored(producer.send(TOPIC, b"before"))
+        cluster.delete_topic(TOPIC)
+        deliveries = []
+        for number in range(20):
+            deliveries.append(producer.send(TOPIC, b"%d" % number))
+            await asyncio.sleep(0.01)
+        assert not any(delivery.done() for delivery in deliveries)
+
+        cluster.create_topic(TOPIC)
+        assert [each.offset for each in await all_stored(deliveries)] == list(range(20))
+    assert values(cluster) == [b"%d" % number for number in range(20)]
+
+
+async def test_what_expires_behind_a_batch_that_is_tried_again_says_what_it_waited_for() -> None:
+    async with (
+        FakeCluster(topics={TOPIC: 1}) as cluster,
+        quick(cluster, batch_size=1, request_timeout_ms=400, delivery_timeout_ms=400) as producer,
+    ):
+        cluster.on(ApiKey.PRODUCE, times=None).answer(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        deliveries = [producer.send(TOPIC, b"1"), producer.send(TOPIC, b"2")]
+        tried, behind = [str(await failure(delivery)) for delivery in deliveries]
+        assert "UNKNOWN_TOPIC" in tried
+        assert "could not be sent to" not in behind

@@ -1,0 +1,90 @@
+"""Splits stay rare though what is sent compresses now well, now badly.
+
+A broker that takes batches of `batch_size` and not a byte more; batches are filled by the
+estimate of how they will compress, and those that turn out too large are split.
+"""
+
+import random
+from collections import deque
+
+import pytest
+
+from aioproducer.core.accumulator import Accumulator
+from aioproducer.core.partitioner import Partitioner
+from aioproducer.core.producer_batch import ProducerBatch
+from aioproducer.core.split import split_batch
+from aioproducer.net.compressor import Compressor
+from aioproducer.records.compression import Codec
+
+BATCH_SIZE = 1024
+RECORDS = 1_500
+VALUE_SIZE = 100
+
+
+class _Desk:
+    """An accumulator, a compressor and a broker that looks at nothing but sizes."""
+
+    def __init__(self, codec: Codec) -> None:
+        self.accumulator = Accumulator(
+            batch_size=BATCH_SIZE,
+            linger=1.0,
+            buffer_memory=1 << 30,
+            max_block=60.0,
+            max_request_size=1 << 20,
+            partitioner=Partitioner(),
+            clock=lambda: 0.0,
+            wall_clock_ns=lambda: 0,
+            random=lambda: 0.5,
+        )
+        self.accumulator.set_partitions("orders", 1, None)
+        self.accumulator.set_leader("orders", 0, 1, 1)
+        self.compressor = Compressor(codec, None, self.accumulator)
+        self.batches = 0
+        self.splits = 0
+        self.largest = 0
+
+    def send(self, value: bytes) -> None:
+        self.accumulator.append("orders", value, None, 0, None, None)
+        node = self.accumulator.node(1)
+        self.settle(deque(self.accumulator.drain(node, 0.0, 1 << 20, lambda _queue, _batch: True)))
+
+    def settle(self, waiting: deque[ProducerBatch]) -> None:
+        while waiting:
+            batch = waiting.popleft()
+            self.compressor.compress([batch])
+            self.batches += 1
+            batch.builder.stamp(-1, -1, -1, transactional=False)
+            if batch.size > BATCH_SIZE and batch.count > 1:
+                self.splits += 1
+                waiting.extendleft(reversed(split_batch(batch, BATCH_SIZE)))
+            else:
+                self.largest = max(self.largest, batch.count)
+
+
+@pytest.mark.scenario(13)
+@pytest.mark.parametrize("good", [1, 10, 50, 90, 99])
+@pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
+def test_splits_stay_rare_though_compressibility_changes(codec: Codec, good: int) -> None:
+    """`good` of a hundred records compress well, the others hardly at all."""
+    dice = random.Random(good)  # noqa: S311 - nothing is secret
+    desk = _Desk(codec)
+
+    for _ in range(RECORDS):
+        is_good = dice.randrange(100) < good
+        desk.send(b"%03d" % dice.randrange(1000) * 33 if is_good else dice.randbytes(VALUE_SIZE))
+
+    assert desk.batches > 20
+    assert desk.splits / desk.batches < 0.1
+
+
+@pytest.mark.scenario(13)
+@pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
+def test_batches_hold_more_records_once_these_are_known_to_compress_well(codec: Codec) -> None:
+    dice = random.Random(13)  # noqa: S311 - nothing is secret
+    desk = _Desk(codec)
+
+    for _ in range(20 * RECORDS):
+        desk.send(b"%03d" % dice.randrange(1000) * 33)
+
+    assert desk.largest > 2 * BATCH_SIZE // VALUE_SIZE
+    assert desk.splits / desk.batches < 0.1
