@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
 import anyio
 
 from aioproducer.config import ProducerConfig
-from aioproducer.core.accumulator import checked_topic
+from aioproducer.core.checks import checked_topic
 from aioproducer.errors import (
     IllegalStateError,
     ProducerClosedError,
