@@ -273,11 +273,15 @@ def _call_back(
     if len(callbacks) > WAITERS_A_SLICE:
         get_running_loop().call_soon(_call_back, callbacks[WAITERS_A_SLICE:])
         del callbacks[WAITERS_A_SLICE:]
-    for delivery, callback, context in callbacks:
+    for position, (delivery, callback, context) in enumerate(callbacks):
         try:
             context.run(callback, delivery)
         except (Exception, CancelledError):
             logger.exception("a callback of %r raised", delivery)
+        except BaseException:
+            # KeyboardInterrupt ends the loop's run, not the others' right to be told.
+            get_running_loop().call_soon(_call_back, callbacks[position + 1 :])
+            raise
 
 
 @cython.no_gc

@@ -127,7 +127,7 @@ class Producer(Generic[K, V]):
         self.config = config
         client_id = config.client_id
         self.client_id: str = f"producer-{next(_numbers)}" if client_id is None else client_id
-        self._engine = Engine(config, self.client_id, self._on_failure)
+        self._engine = self._make_engine(config)
         accumulator = self._engine.accumulator
         self._accumulator = accumulator
         self._append = accumulator.append
@@ -141,6 +141,9 @@ class Producer(Generic[K, V]):
         self._stop_task: asyncio.Task[None] | None = None
         self._hurry: anyio.CancelScope | None = None
         self._is_stopped = False
+
+    def _make_engine(self, config: ProducerConfig) -> Engine:
+        return Engine(config, self.client_id, self._on_failure)
 
     async def start(self) -> None:
         """Connect to the cluster.
@@ -362,7 +365,7 @@ class Producer(Generic[K, V]):
             return datum
         try:
             serialized = serializer(datum)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             msg = f"the {field}_serializer raised {type(error).__name__} for topic {topic!r}: {error}"
             raise SerializationError(msg, topic=topic, field=field) from error
         if serialized is not None and not isinstance(serialized, (bytes, bytearray, memoryview)):
@@ -380,4 +383,4 @@ class Producer(Generic[K, V]):
             state = "stopped"
         else:
             state = "not started" if self._place is _NOWHERE else "running"
-        return f"<Producer {self.client_id!r} {state} {self._engine!r}>"
+        return f"<{type(self).__name__} {self.client_id!r} {state} {self._engine!r}>"

@@ -21,7 +21,7 @@ from aioproducer.core.line import Line, WaitingRecord
 from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner, TopicQueue
 from aioproducer.core.producer_batch import NEVER, NO_LEADER, NodeQueue, PartitionQueue, ProducerBatch
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
-from aioproducer.errors import BufferExhaustedError, ProducerError, RecordTooLargeError
+from aioproducer.errors import BufferExhaustedError, PartitionerError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 import partition_of_key
 
@@ -171,6 +171,9 @@ class Accumulator:
                     index = checked_partition(partition)
                 elif not self.by_murmur2:
                     index = self.partitioner.choose(topic_queue.sticky, key)
+                    if self.waiting > 0 or self.used + size > self.buffer_memory:
+                        # The user's partitioner has itself sent something.
+                        return self._stand_in_line(topic, value, key, partition, timestamp, section, size)
                 elif key is not None:
                     index = partition_of_key(key, topic_queue.count)
                 if index < topic_queue.count:
@@ -342,6 +345,13 @@ class Accumulator:
         except ProducerError as error:
             waiting.fail(1, error)
             return
+        except BaseException as error:
+            # KeyboardInterrupt in the user's partitioner: it goes through, but only once.
+            msg = f"the partitioner raised {type(error).__name__} for topic {record.topic!r}"
+            waiting.fail(1, PartitionerError(msg, topic=record.topic))
+            self.line.pop_for_room()
+            self.waiting -= 1
+            raise
         # Whoever waits on the delivery so far now waits on the batch it is in.
         record.delivery.result_of_batch = placed.result_of_batch
         record.delivery.index = placed.index

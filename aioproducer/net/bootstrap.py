@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioproducer.bootstrap")
 
-METADATA_VERSIONS = VersionRange(1, MetadataRequest.versions.max)
-"""From version 1 on "no topics" can be asked for."""
+METADATA_VERSIONS = VersionRange(4, MetadataRequest.versions.max)
+"""From version 4 on a question can say that no topic is to be created (Kafka 0.11)."""
 
 HEAD_START = 0.25
 """Seconds after which the next address is tried beside those that have not answered yet."""

@@ -309,6 +309,9 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the background never dies silently
             self._crash(error)
             return
+        except BaseException:
+            self._released()  # KeyboardInterrupt in a user's partitioner; those behind go on
+            raise
         if more:
             self._is_serving = True
             self._loop.call_soon(self._serve)

@@ -6,6 +6,7 @@ some services cut the connection instead. So the question is asked again in an o
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,7 @@ class Handshake:
             self._ceiling = _OLDER.get(self._ceiling, ApiVersionsRequest.versions.max)
 
 
+@cache
 def _question() -> ApiVersionsRequest:
     try:
         ours = version("aioproducer")

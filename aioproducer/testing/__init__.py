@@ -4,7 +4,24 @@ from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey
 from aioproducer.testing.cluster import FakeCluster
 from aioproducer.testing.faults import Fault
+from aioproducer.testing.mock_producer import MockProducer, SentRecord
 from aioproducer.testing.stored_record import StoredRecord
 from aioproducer.testing.topology import TopicConfig
+from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA, BrokerVersion
 
-__all__ = ["ApiKey", "ErrorCode", "FakeCluster", "Fault", "StoredRecord", "TopicConfig"]
+__all__ = [
+    "KAFKA_2_1",
+    "KAFKA_2_8",
+    "KAFKA_3_6",
+    "KAFKA_4",
+    "REDPANDA",
+    "ApiKey",
+    "BrokerVersion",
+    "ErrorCode",
+    "FakeCluster",
+    "Fault",
+    "MockProducer",
+    "SentRecord",
+    "StoredRecord",
+    "TopicConfig",
+]

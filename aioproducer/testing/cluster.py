@@ -10,25 +10,26 @@ log, move a leader or lose a node between two lines, and nothing runs meanwhile.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
-from aioproducer.protocol.api import VersionRange
-from aioproducer.testing.broker import APIS, Broker
+from aioproducer.testing.broker import Broker
 from aioproducer.testing.call import Settings
 from aioproducer.testing.connection import Connection
-from aioproducer.testing.faults import Match, Script, Scripting
-from aioproducer.testing.stored_record import read_log
-from aioproducer.testing.topology import TopicConfig, Topology
+from aioproducer.testing.control import Control
+from aioproducer.testing.faults import Match, Script
+from aioproducer.testing.scripting import Scripting
+from aioproducer.testing.topology import Topology
+from aioproducer.testing.versions import KAFKA_4, BrokerVersion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
     from aioproducer.protocol.api import ApiKey
-    from aioproducer.testing.stored_record import StoredRecord
+    from aioproducer.testing.topology import Node, TopicConfig
 
 
-class FakeCluster:
+class FakeCluster(Control):
     """A strict embedded Kafka: `async with FakeCluster(topics={"orders": 6}) as cluster`.
 
     Clients connect to `cluster.bootstrap`; `cluster.records("orders")` tells what they stored.
@@ -38,8 +39,13 @@ class FakeCluster:
     - `auto_create_topics`: whether asking for a topic creates it, with `default_partitions`.
     - `replication_factor`: of new topics; 3 or as many as there are nodes.
     - `topic_config`: of new topics, see `TopicConfig`.
-    - `max_versions`: the highest version of an API, to look like an older broker; None for none at all.
+    - `versions`: which Kafka it plays (`aioproducer.testing.versions`), or which one each node does.
+    - `max_versions`: the highest version of an API; None for none at all.
+    - `leader_hints`: whether a node that does not lead says who does (KIP-951).
     - `check_records`: False leaves the insides of batches unread, for speed.
+    - `strict`: False lets pass what Kafka lets pass though no producer should send it (bytes behind
+      a request or a batch, gaps in the offset deltas, attributes that nobody knows, a partition
+      twice in a request), and gives reasons only where Kafka does.
     """
 
     def __init__(
@@ -51,23 +57,29 @@ class FakeCluster:
         default_partitions: int = 1,
         replication_factor: int | None = None,
         topic_config: TopicConfig | None = None,
+        versions: BrokerVersion | Mapping[int, BrokerVersion] = KAFKA_4,
         max_versions: Mapping[ApiKey, int | None] | None = None,
+        leader_hints: bool = True,
         check_records: bool = True,
+        strict: bool = True,
         cluster_id: str = "aioproducer-fake-cluster",
     ) -> None:
-        self.topology = Topology(brokers, cluster_id)
-        self._settings = Settings(
-            versions=_versions(max_versions or {}),
+        topology = Topology(brokers, cluster_id)
+        played = _one_for_each(topology, versions, max_versions or {})
+        settings = Settings(
             auto_create_topics=auto_create_topics,
             partitions=default_partitions,
             replication_factor=replication_factor or min(3, brokers),
-            topic_config=topic_config or TopicConfig(),
+            topic_config=topic_config or played[1].topic_config,
+            leader_hints=leader_hints,
             check_records=check_records,
+            strict=strict,
         )
+        super().__init__(topology, settings)
         self._script = Script()
         self._brokers = {
-            node_id: Broker(node_id, self.topology, self._settings, self._script)
-            for node_id in self.topology.nodes
+            node_id: Broker(node_id, version, topology, settings, self._script)
+            for node_id, version in played.items()
         }
         self._servers: dict[int, asyncio.Server] = {}
         self._connections: dict[int, set[Connection]] = {node_id: set() for node_id in self._brokers}
@@ -88,62 +100,28 @@ class FakeCluster:
         return f"<FakeCluster {' '.join(nodes) or 'stopped'}, {len(self.topology.topics)} topics>"
 
     async def start(self) -> None:
-        """Let every node listen."""
-        for node_id in self._brokers:
-            await self.start_node(node_id)
+        """Let every node listen; raises OSError where a port is taken, and then none listens."""
+        try:
+            for node_id in self._brokers:
+                await self.start_node(node_id)
+        except OSError:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """Drop every connection and stop listening; what was stored can still be read."""
         self._script.clear()
-        for node_id in list(self._servers):
+        for node_id in self._brokers:
             await self.stop_node(node_id)
 
     @property
     def bootstrap(self) -> str:
         """The addresses of all nodes, as the option `bootstrap_servers` takes them."""
-        return ",".join(f"{node.host}:{node.port}" for node in self.topology.nodes.values())
-
-    def records(self, topic: str, partition: int | None = None) -> list[StoredRecord]:
-        """Return what a topic holds, partition by partition, each in the order of offsets."""
-        return [
-            record
-            for each in self.topology.topic(topic).partitions
-            if partition in (None, each.index)
-            for record in read_log(topic, each.index, each.log)
-        ]
-
-    def create_topic(
-        self,
-        name: str,
-        partitions: int = 1,
-        *,
-        replication_factor: int | None = None,
-        config: TopicConfig | None = None,
-    ) -> None:
-        """Create a topic."""
-        settings = self._settings
-        self.topology.create_topic(
-            name,
-            partitions,
-            replication_factor or settings.replication_factor,
-            config or settings.topic_config,
+        hosts = (
+            (f"[{node.host}]" if ":" in node.host else node.host, node.port)
+            for node in self.topology.nodes.values()
         )
-
-    def add_partitions(self, topic: str, total: int) -> None:
-        """Let a topic grow to `total` partitions."""
-        self.topology.add_partitions(topic, total)
-
-    def delete_topic(self, topic: str) -> None:
-        """Delete a topic; creating it again gives it another id."""
-        self.topology.delete_topic(topic)
-
-    def move_leader(self, topic: str, partition: int, to: int) -> None:
-        """Make node `to` the leader of a partition; -1 leaves it without one."""
-        self.topology.move_leader(self.topology.partition(topic, partition), to)
-
-    def leader_of(self, topic: str, partition: int) -> int:
-        """Return the node that leads a partition."""
-        return self.topology.partition(topic, partition).leader
+        return ",".join(f"{host}:{port}" for host, port in hosts)
 
     def on(
         self,
@@ -169,28 +147,48 @@ class FakeCluster:
         """Forget all faults; what is held goes on."""
         self._script.clear()
 
-    async def start_node(self, node_id: int) -> None:
-        """Let a node listen, at the address it had before if it had one."""
+    async def start_node(self, node_id: int, *, at_new_port: bool = False) -> None:
+        """Let a node listen, at the address it had before if it had one and is to keep it."""
         if node_id in self._servers:
             return
         node = self.topology.nodes[node_id]
-        broker, connections = self._brokers[node_id], self._connections[node_id]
-        server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(broker, connections), node.host, node.port
-        )
-        self._servers[node_id] = server
-        node.port = server.sockets[0].getsockname()[1]
+        self._servers[node_id] = await self._listen(node, another=at_new_port)
         self.topology.node_started(node_id)
 
-    async def stop_node(self, node_id: int) -> None:
-        """Lose a node: its connections drop, nobody listens, other replicas lead."""
+    async def stop_node(self, node_id: int, *, elects: bool = True) -> None:
+        """Lose a node: its connections drop, nobody listens, other replicas lead.
+
+        Where nothing `elects`, the cluster does not notice: Metadata names the node as before.
+        """
+        if elects and self.topology.nodes[node_id].is_alive:
+            self.topology.node_stopped(node_id)
         server = self._servers.pop(node_id, None)
         if server is None:
             return
         server.close()
-        self.topology.node_stopped(node_id)
         self.drop_connections(node_id)
         await server.wait_closed()
+
+    async def restart_node(
+        self, node_id: int, version: BrokerVersion | None = None, *, at_new_port: bool = False
+    ) -> None:
+        """Stop a node and start it again, perhaps as another version: a step of a rolling upgrade.
+
+        Other replicas lead meanwhile, and do so afterwards.
+        """
+        await self.stop_node(node_id)
+        if version is not None:
+            self._brokers[node_id].version = version
+        await self.start_node(node_id, at_new_port=at_new_port)
+
+    async def replace_addresses(self) -> None:
+        """Let every node that runs listen at a new port and at the old one no more; leaders stay."""
+        for node_id, old in list(self._servers.items()):
+            # The new one listens before the old one stops, so that their ports differ.
+            self._servers[node_id] = await self._listen(self.topology.nodes[node_id], another=True)
+            old.close()
+            self.drop_connections(node_id)
+            await old.wait_closed()
 
     def drop_connections(self, node_id: int | None = None) -> None:
         """Drop the connections to one node, or to all."""
@@ -202,16 +200,32 @@ class FakeCluster:
         """Return how many clients are connected to a node."""
         return len(self._connections[node_id])
 
+    async def _listen(self, node: Node, *, another: bool) -> asyncio.Server:
+        """Listen at the node's address, or at `another` port."""
+        loop = asyncio.get_running_loop()
+        broker, connections = self._brokers[node.node_id], self._connections[node.node_id]
+        port = 0 if another else node.port
+        server = await loop.create_server(lambda: Connection(broker, connections), node.host, port)
+        listens_at = server.sockets[0].getsockname()[1]
+        if another and listens_at == node.port:
+            # The port was free, and the system gave it again: hold it until there is another one.
+            again = await self._listen(node, another=True)
+            server.close()
+            await server.wait_closed()
+            return again
+        node.port = listens_at
+        return server
 
-def _versions(max_versions: Mapping[ApiKey, int | None]) -> dict[ApiKey, VersionRange]:
-    versions: dict[ApiKey, VersionRange] = {}
-    for key, api in APIS.items():
-        own: VersionRange = api.request.versions
-        highest: Any = max_versions.get(key, own.max)
-        if highest is None:
-            continue
-        if highest not in own:
-            msg = f"max_versions: {key.name} has versions {own}, not {highest}"
-            raise ValueError(msg)
-        versions[key] = VersionRange(own.min, highest)
-    return versions
+
+def _one_for_each(
+    topology: Topology,
+    versions: BrokerVersion | Mapping[int, BrokerVersion],
+    max_versions: Mapping[ApiKey, int | None],
+) -> dict[int, BrokerVersion]:
+    """Return which broker each node plays: the newest where nothing else is said."""
+    if isinstance(versions, BrokerVersion):
+        versions = dict.fromkeys(topology.nodes, versions)
+    if strangers := versions.keys() - topology.nodes.keys():
+        msg = f"versions: there are no nodes {sorted(strangers)}, only {sorted(topology.nodes)}"
+        raise ValueError(msg)
+    return {node_id: versions.get(node_id, KAFKA_4).capped(max_versions) for node_id in topology.nodes}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from aioproducer.errors import ProtocolError
 from aioproducer.protocol.frame import FrameSplitter
-from aioproducer.testing.faults import Cut, Disconnect, FallSilent, Run, SendBytes, Wait
+from aioproducer.testing.faults import Cut, Disconnect, FallSilent, Run, SendBytes, Throttle, Wait
 from aioproducer.testing.refusal import HungUp
 
 if TYPE_CHECKING:
@@ -84,11 +84,6 @@ class Connection(asyncio.Protocol):
                 self._hang_up(str(reason))
 
     async def _play(self, call: Call) -> None:
-        for fault in call.faults:
-            if isinstance(fault.action, Run):
-                result = fault.action.function()
-                if inspect.isawaitable(result):
-                    await result
         if not await self._goes_on(call, after_storing=False):
             return
         try:
@@ -97,9 +92,20 @@ class Connection(asyncio.Protocol):
             self._hang_up(str(reason))
             return
         if await self._goes_on(call, after_storing=True) and response is not None:
-            self._send(call, response)
+            self._send(call, self._broker.acknowledge(call, response))
+            await self._mute(call)
+
+    async def _mute(self, call: Call) -> None:
+        for fault in call.faults:
+            if isinstance(fault.action, Throttle) and fault.action.mutes:
+                await asyncio.sleep(fault.action.milliseconds / 1000)
 
     async def _goes_on(self, call: Call, *, after_storing: bool) -> bool:
+        for fault in call.faults:
+            if isinstance(fault.action, Run) and fault.action.after_storing is after_storing:
+                result = fault.action.function()
+                if inspect.isawaitable(result):
+                    await result
         for fault in call.faults:
             match fault.action:
                 case Wait(seconds, stage) if stage is after_storing:

@@ -33,6 +33,7 @@ class AnswerError:
     code: ErrorCode
     reason: str | None
     record_errors: Mapping[int, str | None]
+    log_start_offset: int | None
     after_storing: bool
 
 
@@ -42,10 +43,19 @@ class LeaveOut:
 
 
 @dataclass(frozen=True, slots=True)
+class AddUnasked:
+    """Answer for something that was not asked for."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
 class Throttle:
-    """Tell the client to be silent for a while."""
+    """Tell the client to be silent for a while, and perhaps do not listen to it meanwhile."""
 
     milliseconds: int
+    mutes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +103,24 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Change the cluster before the request is looked at."""
+    """Change the cluster before the request is looked at, or before its answer is sent."""
 
     function: Callable[[], Awaitable[object] | object]
+    after_storing: bool
 
 
 Action: TypeAlias = (
-    AnswerError | LeaveOut | Throttle | Rewrite | Wait | Disconnect | FallSilent | SendBytes | Cut | Run
+    AnswerError
+    | LeaveOut
+    | AddUnasked
+    | Throttle
+    | Rewrite
+    | Wait
+    | Disconnect
+    | FallSilent
+    | SendBytes
+    | Cut
+    | Run
 )
 
 
@@ -143,7 +164,7 @@ class Fault:
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def hit(self) -> None:
-        """Wait until it has happened once."""
+        """Wait until it has happened once; if it waits after storing, until the batch is stored."""
         await self._hit.wait()
 
     def release(self) -> None:
@@ -152,6 +173,7 @@ class Fault:
 
     async def wait(self, seconds: float | None) -> None:
         """Wait as a `Wait` says."""
+        self._hit.set()
         if seconds is None:
             await self._released.wait()
         else:
@@ -168,7 +190,8 @@ class Fault:
             self._passed += 1
             return False
         self.hits += 1
-        self._hit.set()
+        if not (isinstance(self.action, Wait) and self.action.after_storing):
+            self._hit.set()
         return True
 
 
@@ -197,69 +220,3 @@ class Script:
         for fault in self._faults:
             fault.release()
         self._faults.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class Scripting:
-    """The second half of `cluster.on(...).answer(...)`: what happens to the requests that match.
-
-    With `after_storing` a batch is in the log all the same; otherwise the broker has not done
-    anything when the fault happens.
-    """
-
-    _script: Script
-    _match: Match
-
-    def answer(
-        self,
-        code: ErrorCode,
-        reason: str | None = None,
-        *,
-        record_errors: Mapping[int, str | None] | None = None,
-        after_storing: bool = False,
-    ) -> Fault:
-        """Answer with an error; `record_errors` blames single records (index → why)."""
-        return self._add(AnswerError(code, reason, dict(record_errors or {}), after_storing))
-
-    def leave_out(self) -> Fault:
-        """Leave the partitions (Produce) or topics (Metadata) that match out of the answer."""
-        return self._add(LeaveOut())
-
-    def throttle(self, milliseconds: int) -> Fault:
-        """Answer with a throttle time."""
-        return self._add(Throttle(milliseconds))
-
-    def rewrite(self, function: Callable[[Any], Any]) -> Fault:
-        """Answer with what `function` makes of the response message (`dataclasses.replace` helps)."""
-        return self._add(Rewrite(function))
-
-    def delay(self, seconds: float, *, after_storing: bool = False) -> Fault:
-        """Wait before going on; later requests on the same connection wait too, as with Kafka."""
-        return self._add(Wait(seconds, after_storing))
-
-    def hold(self, *, after_storing: bool = False) -> Fault:
-        """Wait until the fault is released with `release()`."""
-        return self._add(Wait(None, after_storing))
-
-    def disconnect(self, *, after_storing: bool = False) -> Fault:
-        """Drop the connection instead of answering."""
-        return self._add(Disconnect(after_storing))
-
-    def fall_silent(self, *, after_storing: bool = False) -> Fault:
-        """Never answer on that connection again, and leave it open."""
-        return self._add(FallSilent(after_storing))
-
-    def answer_bytes(self, data: bytes) -> Fault:
-        """Send these bytes in place of the answer's frame."""
-        return self._add(SendBytes(data))
-
-    def cut(self, size: int) -> Fault:
-        """Send the first `size` bytes of the answer's frame, then drop the connection."""
-        return self._add(Cut(size))
-
-    def run(self, function: Callable[[], Awaitable[object] | object]) -> Fault:
-        """Call `function`, which may be a coroutine function, before the request is looked at."""
-        return self._add(Run(function))
-
-    def _add(self, action: Action) -> Fault:
-        return self._script.add(self._match, action)

@@ -10,7 +10,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from aioproducer.error_code import ErrorCode
 from aioproducer.testing.producer_state import ProducerState, SequenceRange, last_sequence
+from aioproducer.testing.refusal import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 class Appended:
     """Where a batch is in the log; `is_duplicate` when it was there before.
 
-    `log_append_time_ms` is -1 where the records keep their own time.
+    `log_append_time_ms` is -1 where the records keep their own time; but of a duplicate it is the
+    newest record's, as Kafka tells it.
     """
 
     base_offset: int
@@ -54,26 +57,39 @@ class PartitionLog:
     def __iter__(self) -> Iterator[StoredBatch]:
         return iter(self._batches)
 
-    def append(self, batch: RecordBatch, *, leader_epoch: int, log_append_time_ms: int) -> Appended:
-        """Store a batch, or find that it is stored; Refused where its sequence does not fit."""
+    def append(
+        self,
+        batch: RecordBatch,
+        *,
+        leader_epoch: int,
+        log_append_time_ms: int,
+        takes_unknown_producers: bool = True,
+    ) -> Appended:
+        """Store a batch, or find that it is stored; Refused where its sequence does not fit.
+
+        `takes_unknown_producers`: whether a producer id without state may go on at any sequence.
+        """
         state = None
         last = -1
         if batch.producer_id >= 0:
             state = self.producers.get(batch.producer_id)
             if state is None:
-                # Kafka accepts any sequence from a producer that it knows nothing of.
+                if batch.base_sequence and not takes_unknown_producers:
+                    reason = f"nothing is known of producer id {batch.producer_id}"
+                    raise Refused(ErrorCode.UNKNOWN_PRODUCER_ID, reason)
                 state = ProducerState(batch.producer_id, batch.producer_epoch)
             last = last_sequence(batch.base_sequence, batch.record_count)
             stored = state.duplicate_of(batch.producer_epoch, batch.base_sequence, last)
             if stored is not None:
-                return Appended(stored.base_offset, stored.log_append_time_ms, is_duplicate=True)
+                return Appended(stored.base_offset, stored.timestamp_ms, is_duplicate=True)
             state.check(batch.producer_epoch, batch.base_sequence)
         base_offset = self.end_offset
         self._batches.append(StoredBatch(base_offset, leader_epoch, log_append_time_ms, batch))
         self.end_offset += batch.record_count
         self.size += batch.size
         if state is not None:
-            sequences = SequenceRange(batch.base_sequence, last, base_offset, log_append_time_ms)
+            timestamp_ms = batch.max_timestamp if log_append_time_ms < 0 else log_append_time_ms
+            sequences = SequenceRange(batch.base_sequence, last, base_offset, timestamp_ms)
             state.stored(batch.producer_epoch, sequences)
             self.producers[batch.producer_id] = state
         if self._retention_bytes >= 0:
@@ -86,9 +102,12 @@ class PartitionLog:
             self.size -= self._batches.popleft().batch.size
         self.start_offset = max(self.start_offset, min(offset, self.end_offset))
 
-    def forget_producer(self, producer_id: int) -> None:
-        """Lose a producer's state, as after `producer.id.expiration.ms`."""
-        self.producers.pop(producer_id, None)
+    def forget_producer(self, producer_id: int | None) -> None:
+        """Lose a producer's state, as after `producer.id.expiration.ms`; None loses that of all."""
+        if producer_id is None:
+            self.producers.clear()
+        else:
+            self.producers.pop(producer_id, None)
 
     def _delete_old(self) -> None:
         batches = self._batches

@@ -22,12 +22,12 @@ SEQUENCES = 2**31
 
 @dataclass(frozen=True, slots=True)
 class SequenceRange:
-    """The sequences of one stored batch, and where it was stored."""
+    """The sequences of one stored batch, where it was stored, and the time that a duplicate is told."""
 
     first: int
     last: int
     base_offset: int
-    log_append_time_ms: int
+    timestamp_ms: int
 
 
 @dataclass(slots=True)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 NO_NODE = -1
 
+INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state"})
+"""Kafka's own topics, which clients do not write to."""
+
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
@@ -43,11 +46,16 @@ class TopicConfig:
     max_message_bytes: int = 1_048_588
     segment_bytes: int = 1 << 30
     min_insync_replicas: int = 1
-    cleanup_policy: Literal["delete", "compact"] = "delete"
+    cleanup_policy: Literal["delete", "compact", "compact,delete"] = "delete"
     message_timestamp_type: Literal["CreateTime", "LogAppendTime"] = "CreateTime"
     message_timestamp_before_max_ms: int = 2**63 - 1
     message_timestamp_after_max_ms: int = 3_600_000
     retention_bytes: int = -1
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether records are kept by their keys, so that each needs one."""
+        return "compact" in self.cleanup_policy
 
     @property
     def has_log_append_time(self) -> bool:
@@ -64,6 +72,8 @@ class Partition:
     leader: int
     log: PartitionLog
     leader_epoch: int = 0
+    lagging: set[int] = field(default_factory=set)
+    """The replicas that are alive but not in sync."""
 
 
 @dataclass(slots=True)
@@ -87,10 +97,13 @@ class Topology:
 
     def create_topic(self, name: str, partitions: int, replicas: int, config: TopicConfig) -> Topic:
         """Add a topic, its leaders spread over the nodes."""
-        if name in {".", ".."} or not _LEGAL_NAME.fullmatch(name):
-            raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name!r} is no legal topic name")
+        check_name(name)
         if name in self.topics:
             raise Refused(ErrorCode.TOPIC_ALREADY_EXISTS, f"topic {name!r} exists already")
+        for other in self.topics:
+            # In the names of metrics both are underscores.
+            if other.replace(".", "_") == name.replace(".", "_"):
+                raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"topic {name!r} collides with {other!r}")
         if partitions < 1:
             raise Refused(
                 ErrorCode.INVALID_PARTITIONS, f"a topic has at least one partition, not {partitions}"
@@ -139,8 +152,20 @@ class Topology:
         return partitions[index]
 
     def in_sync(self, partition: Partition) -> list[int]:
-        """Return the replicas that have all of the partition: those alive."""
-        return [node_id for node_id in partition.replicas if self.nodes[node_id].is_alive]
+        """Return the replicas that have all of the partition: those alive that do not lag."""
+        return [
+            node_id
+            for node_id in partition.replicas
+            if self.nodes[node_id].is_alive and node_id not in partition.lagging
+        ]
+
+    def shrink_isr(self, partition: Partition, node_id: int) -> None:
+        """Let a follower fall behind."""
+        if node_id not in partition.replicas or node_id == partition.leader:
+            followers = [replica for replica in partition.replicas if replica != partition.leader]
+            msg = f"node {node_id} is no follower of partition {partition.index}, only {followers} are"
+            raise ValueError(msg)
+        partition.lagging.add(node_id)
 
     def live_nodes(self) -> list[Node]:
         """Return the nodes that listen."""
@@ -158,13 +183,14 @@ class Topology:
         if to != NO_NODE and to not in partition.replicas:
             partition.replicas.append(to)
         partition.leader = to
+        partition.lagging.discard(to)
         partition.leader_epoch += 1
 
     def node_started(self, node_id: int) -> None:
         """Note that a node listens; it takes over what nobody leads."""
         self.nodes[node_id].is_alive = True
         for partition in self._all_partitions():
-            if partition.leader == NO_NODE and node_id in partition.replicas:
+            if partition.leader == NO_NODE and node_id in self.in_sync(partition):
                 self.move_leader(partition, node_id)
 
     def node_stopped(self, node_id: int) -> None:
@@ -193,3 +219,9 @@ class Topology:
     def _all_partitions(self) -> Iterator[Partition]:
         for topic in self.topics.values():
             yield from topic.partitions
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no topic can have."""
+    if name in {".", ".."} or not _LEGAL_NAME.fullmatch(name):
+        raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name!r} is no legal topic name")

@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 def command(*argv: str) -> "subprocess.Popen[bytes]":
     environ = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP_SERVERS"}
     return subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-X", "dev", "-m", "aioproducer.cli", *argv],
+        [sys.executable, "-W", "error", "-m", "aioproducer.cli", *argv],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -157,7 +157,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
             for queue in [*node.ready, *node.lingering]
             if queue.not_before <= self.shell.now
             and queue.partition not in held_back
-            and (queue.closed or not queue.lingers or queue.open.created <= ripe)
+            and (queue.closed or not queue.lingers or (queue.open is not None and queue.open.created <= ripe))
         }
 
         def may_send(queue: PartitionQueue, batch: ProducerBatch) -> bool:

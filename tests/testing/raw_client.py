@@ -35,7 +35,11 @@ class RawClient:
     @classmethod
     async def connect(cls, cluster: FakeCluster, node_id: int = 1) -> Self:
         node = cluster.topology.nodes[node_id]
-        return cls(*await asyncio.open_connection(node.host, node.port))
+        return await cls.connect_to(node.host, node.port)
+
+    @classmethod
+    async def connect_to(cls, host: str, port: int) -> Self:
+        return cls(*await asyncio.open_connection(host, port))
 
     async def __aenter__(self) -> Self:
         return self

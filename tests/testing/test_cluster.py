@@ -92,7 +92,7 @@ async def test_a_version_above_the_cap_is_hung_up_on() -> None:
         assert (await client.produce("orders", 0, make_batch(), version=7)).error_code == ErrorCode.NONE
         client.send(produce_request("orders", {0: make_batch()}), 8)
         assert await client.closed() == b""
-    with pytest.raises(ValueError, match="PRODUCE has versions 3-13, not 99"):
+    with pytest.raises(ValueError, match=r"Kafka 4\.3 has PRODUCE 0-13, not 99"):
         FakeCluster(max_versions={ApiKey.PRODUCE: 99})
 
 
@@ -131,7 +131,6 @@ async def test_a_hold_after_storing_keeps_the_answer_back_only() -> None:
         fault = cluster.on(ApiKey.PRODUCE).hold(after_storing=True)
         client.send(produce_request("orders", {0: make_batch(b"a")}), 9)
         await fault.hit()
-        await asyncio.sleep(0)
         assert len(cluster.records("orders")) == 1
         cluster.heal()
         await client.receive(ProduceResponse, 9)

@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from aioproducer.testing import ApiKey, ErrorCode, Fault
-from aioproducer.testing.faults import Match, Script, Scripting
+from aioproducer.testing.faults import Match, Script
+from aioproducer.testing.scripting import Scripting
 
 ORDERS_0 = [("orders", 0)]
 

@@ -8,7 +8,7 @@ from aioproducer.testing.refusal import Refused
 def state_after(*ranges: tuple[int, int], epoch: int = 0) -> ProducerState:
     state = ProducerState(7, epoch)
     for first, last in ranges:
-        state.stored(epoch, SequenceRange(first, last, base_offset=first, log_append_time_ms=-1))
+        state.stored(epoch, SequenceRange(first, last, base_offset=first, timestamp_ms=-1))
     return state
 
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, assert_never
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 from aioproducer.testing.faults import AnswerError
+from aioproducer.testing.refusal import HungUp
+from aioproducer.testing.versions import UnknownVersion
 
 if TYPE_CHECKING:
-    from aioproducer.testing.call import Call, Settings
+    from aioproducer.testing.call import Call
+    from aioproducer.testing.versions import BrokerVersion
 
 REQUEST = ApiVersionsRequest
 
+FETCH = 1
 FIRST_VERSION_WITH_SOFTWARE = 3
-
-# librdkafka takes a broker without Fetch for one that is too old for batches of magic 2, and
-# one without FindCoordinator for one that is too old for lz4. Neither is answered.
-_ADVERTISED_ONLY = (ApiVersion(1, 4, 11), ApiVersion(ApiKey.FIND_COORDINATOR, 0, 3))
-
-# Kafka 4 lists versions of Produce that it has not, for old librdkafka's sake (KAFKA-18659).
-_ADVERTISED_MINIMUM = {ApiKey.PRODUCE: 0}
 
 
 def answer(call: Call) -> ApiVersionsResponse:
@@ -30,21 +28,32 @@ def answer(call: Call) -> ApiVersionsResponse:
     scripted = call.scripted()
     if isinstance(scripted, AnswerError):
         if scripted.code is ErrorCode.UNSUPPORTED_VERSION:
-            return unsupported(call.settings)
+            return unsupported(call.broker)
         return ApiVersionsResponse(error_code=scripted.code, api_keys=())
     if call.version >= FIRST_VERSION_WITH_SOFTWARE and not request.has_valid_software:
         return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST, api_keys=())
-    listed = [
-        ApiVersion(api, _ADVERTISED_MINIMUM.get(api, span.min), span.max)
-        for api, span in call.settings.versions.items()
-    ]
-    return ApiVersionsResponse(error_code=ErrorCode.NONE, api_keys=(*listed, *_ADVERTISED_ONLY))
+    return ApiVersionsResponse(error_code=ErrorCode.NONE, api_keys=_all(call.broker))
 
 
-def unsupported(settings: Settings) -> ApiVersionsResponse:
-    """Answer a version that the broker has not: with its own versions of this API alone (KIP-511)."""
-    own = settings.versions[ApiKey.API_VERSIONS]
-    return ApiVersionsResponse(
-        error_code=ErrorCode.UNSUPPORTED_VERSION,
-        api_keys=(ApiVersion(ApiKey.API_VERSIONS, own.min, own.max),),
-    )
+def unsupported(broker: BrokerVersion) -> ApiVersionsResponse:
+    """Answer a version that the broker has not (KIP-511)."""
+    match broker.unknown_version:
+        case UnknownVersion.TELL_OWN:
+            own = broker.apis[ApiKey.API_VERSIONS]
+            told: tuple[ApiVersion, ...] = (ApiVersion(ApiKey.API_VERSIONS, own.min, own.max),)
+        case UnknownVersion.TELL_ALL:
+            told = _all(broker)
+        case UnknownVersion.TELL_NOTHING:
+            told = ()
+        case UnknownVersion.HANG_UP:
+            message = f"{broker.name} has no such version of ApiVersions, and no words for it"
+            raise HungUp(message)
+        case unreachable:
+            assert_never(unreachable)
+    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=told)
+
+
+def _all(broker: BrokerVersion) -> tuple[ApiVersion, ...]:
+    others = [(FETCH, broker.fetch), (ApiKey.FIND_COORDINATOR, broker.find_coordinator)]
+    listed = [(int(api), span) for api, span in broker.apis.items()] + others
+    return tuple([ApiVersion(api, span.min, span.max) for api, span in sorted(listed, key=itemgetter(0))])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.metadata import (
@@ -14,25 +16,30 @@ from aioproducer.protocol.metadata import (
     MetadataResponseTopic,
 )
 from aioproducer.protocol.primitives import ZERO_UUID
-from aioproducer.testing.faults import AnswerError
-from aioproducer.testing.refusal import HungUp, Refused
-from aioproducer.testing.topology import NO_NODE
+from aioproducer.testing.faults import AnswerError, LeaveOut
+from aioproducer.testing.refusal import Refused
+from aioproducer.testing.topology import INTERNAL_TOPICS, NO_NODE, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aioproducer.testing.call import Call
-    from aioproducer.testing.faults import Target
+    from aioproducer.testing.faults import AddUnasked, Target
     from aioproducer.testing.topology import Partition, Topic, Topology
 
 REQUEST = MetadataRequest
 
 FIRST_VERSION_WITH_IDS = 12
 
+# The bits of all that can be done with a topic or a cluster (AclOperation), as nobody is forbidden anything.
+_EVERYTHING_WITH_A_TOPIC = 0b1101_1111_1000
+_EVERYTHING_WITH_THE_CLUSTER = 0b1_1111_1010_0000
+_NOT_ASKED_FOR = -(2**31)
+
 
 def targets(request: MetadataRequest, topology: Topology) -> Iterator[Target]:
     """Name the topics that are asked for."""
-    if not request.topics:
+    if request.topics is None:
         yield from ((name, None) for name in topology.topics)
     for asked in request.topics or ():
         try:
@@ -48,31 +55,73 @@ def answer(call: Call) -> MetadataResponse:
     if request.topics is None or (call.version == 0 and not request.topics):
         asked = [MetadataRequestTopic(name) for name in topology.topics]
     else:
-        asked = list(request.topics)
+        asked = list(dict.fromkeys(request.topics))
+    if (code := _illegal(asked, call.version)) is not ErrorCode.NONE:
+        refused = [MetadataResponseTopic(code, topic.name or "", topic.topic_id) for topic in asked]
+        return MetadataResponse(brokers=(), topics=tuple(refused))
     topics = [_answer_topic(call, topic) for topic in asked]
+    wants_operations = request.include_cluster_authorized_operations
     return MetadataResponse(
         brokers=tuple([MetadataResponseBroker(n.node_id, n.host, n.port) for n in topology.live_nodes()]),
         cluster_id=topology.cluster_id,
         controller_id=topology.controller(),
         topics=tuple([topic for topic in topics if topic is not None]),
+        cluster_authorized_operations=_EVERYTHING_WITH_THE_CLUSTER if wants_operations else _NOT_ASKED_FOR,
     )
 
 
+def add_unasked(call: Call, response: MetadataResponse, unasked: AddUnasked) -> MetadataResponse:
+    """Tell of a partition that nobody asked for, which the answering node leads."""
+    partition = MetadataResponsePartition(
+        ErrorCode.NONE, unasked.partition, call.node_id, 0, (call.node_id,), (call.node_id,)
+    )
+    topics = list(response.topics)
+    for at, topic in enumerate(topics):
+        if topic.name == unasked.topic:
+            topics[at] = replace(topic, partitions=(*topic.partitions, partition))
+            break
+    else:
+        topics.append(MetadataResponseTopic(ErrorCode.NONE, unasked.topic, uuid4(), partitions=(partition,)))
+    return replace(response, topics=tuple(topics))
+
+
+def _illegal(asked: list[MetadataRequestTopic], version: int) -> ErrorCode:
+    """Return the error of a request that is refused as a whole."""
+    for topic in asked:
+        if version < FIRST_VERSION_WITH_IDS and (topic.name is None or topic.topic_id != ZERO_UUID):
+            return ErrorCode.INVALID_REQUEST
+        if topic.name is None and topic.topic_id == ZERO_UUID:
+            return ErrorCode.UNKNOWN_SERVER_ERROR
+    return ErrorCode.NONE
+
+
 def _answer_topic(call: Call, asked: MetadataRequestTopic) -> MetadataResponseTopic | None:
-    if call.version < FIRST_VERSION_WITH_IDS and (asked.name is None or asked.topic_id != ZERO_UUID):
-        message = f"Metadata version {call.version} does not look topics up by their ids"
-        raise HungUp(message)
     topology = call.topology
+    if asked.topic_id == ZERO_UUID and asked.name is not None:
+        try:
+            return _scripted(call, _tell_topic(call, topology.topic(asked.name)))
+        except Refused:
+            return _scripted(
+                call,
+                MetadataResponseTopic(
+                    _missing(call, asked.name), asked.name, topic_authorized_operations=_operations(call)
+                ),
+            )
     try:
-        topic = topology.topic_by_id(asked.topic_id) if asked.name is None else topology.topic(asked.name)
+        return _scripted(call, _tell_topic(call, topology.topic_by_id(asked.topic_id)))
     except Refused as refused:
-        code = refused.code
-        name = asked.name
-        if name is not None and call.request.allow_auto_topic_creation and call.settings.auto_create_topics:
-            code = _create(call, name)
-        return _scripted(call, MetadataResponseTopic(code, name, asked.topic_id))
-    partitions = tuple([_tell_partition(topology, partition) for partition in topic.partitions])
-    return _scripted(call, _tell_topic(topic, partitions))
+        return MetadataResponseTopic(refused.code, None, asked.topic_id)
+
+
+def _missing(call: Call, name: str) -> ErrorCode:
+    """Create a topic if that is wished for, and return what is told of it now."""
+    try:
+        check_name(name)
+    except Refused as refused:
+        return refused.code
+    if call.request.allow_auto_topic_creation and call.settings.auto_create_topics:
+        return _create(call, name)
+    return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
 
 def _create(call: Call, name: str) -> ErrorCode:
@@ -81,34 +130,52 @@ def _create(call: Call, name: str) -> ErrorCode:
         call.topology.create_topic(
             name, settings.partitions, settings.replication_factor, settings.topic_config
         )
-    except Refused as refused:
-        return refused.code
+    except Refused:
+        # It is the controller that refuses, and the broker does not wait for its answer.
+        return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     # The controller of a real cluster takes its time: only the next request finds the topic.
-    return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    return call.broker.while_creating
 
 
 def _scripted(call: Call, topic: MetadataResponseTopic) -> MetadataResponseTopic | None:
     scripted = call.scripted(topic.name)
-    if scripted is None:
-        return topic
     if isinstance(scripted, AnswerError):
         return MetadataResponseTopic(scripted.code, topic.name, topic.topic_id)
-    return None
+    return None if isinstance(scripted, LeaveOut) else topic
 
 
-def _tell_topic(topic: Topic, partitions: tuple[MetadataResponsePartition, ...]) -> MetadataResponseTopic:
-    return MetadataResponseTopic(ErrorCode.NONE, topic.name, topic.topic_id, partitions=partitions)
+def _tell_topic(call: Call, topic: Topic) -> MetadataResponseTopic:
+    partitions = [_tell_partition(call, topic, partition) for partition in topic.partitions]
+    return MetadataResponseTopic(
+        ErrorCode.NONE,
+        topic.name,
+        topic.topic_id,
+        is_internal=topic.name in INTERNAL_TOPICS,
+        partitions=tuple([partition for partition in partitions if partition is not None]),
+        topic_authorized_operations=_operations(call),
+    )
 
 
-def _tell_partition(topology: Topology, partition: Partition) -> MetadataResponsePartition:
-    in_sync = topology.in_sync(partition)
-    has_leader = partition.leader != NO_NODE
+def _operations(call: Call) -> int:
+    is_asked = call.request.include_topic_authorized_operations
+    return _EVERYTHING_WITH_A_TOPIC if is_asked else _NOT_ASKED_FOR
+
+
+def _tell_partition(call: Call, topic: Topic, partition: Partition) -> MetadataResponsePartition | None:
+    scripted = call.scripted(topic.name, partition.index)
+    if isinstance(scripted, LeaveOut):
+        return None
+    in_sync = call.topology.in_sync(partition)
+    code = ErrorCode.NONE if partition.leader != NO_NODE else ErrorCode.LEADER_NOT_AVAILABLE
+    if isinstance(scripted, AnswerError):
+        code = scripted.code
+    nodes = call.topology.nodes
     return MetadataResponsePartition(
-        error_code=ErrorCode.NONE if has_leader else ErrorCode.LEADER_NOT_AVAILABLE,
+        error_code=code,
         partition_index=partition.index,
-        leader_id=partition.leader,
+        leader_id=partition.leader if code == ErrorCode.NONE else NO_NODE,
         leader_epoch=partition.leader_epoch,
         replica_nodes=tuple(partition.replicas),
         isr_nodes=tuple(in_sync),
-        offline_replicas=tuple([node for node in partition.replicas if node not in in_sync]),
+        offline_replicas=tuple([node for node in partition.replicas if not nodes[node].is_alive]),
     )

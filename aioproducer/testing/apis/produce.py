@@ -1,4 +1,4 @@
-"""Produce: checks each partition's batch as its leader does, and stores it.
+"""Produce: hands each partition's batch to its leader, and tells what became of each.
 
 The one idea: every partition has its own verdict. What is wrong with one batch is told of its
 partition, and keeps no other from being stored.
@@ -6,39 +6,35 @@ partition, and keeps no other from being stored.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.protocol.produce import (
-    BatchIndexAndErrorMessage,
-    LeaderIdAndEpoch,
     NodeEndpoint,
+    PartitionProduceData,
     PartitionProduceResponse,
     ProduceRequest,
     ProduceResponse,
+    TopicProduceData,
     TopicProduceResponse,
 )
-from aioproducer.testing.faults import AnswerError, LeaveOut
+from aioproducer.testing.apis.verdict import ACKS_ALL, answer_partition, check_isr
+from aioproducer.testing.framing import is_transactional
 from aioproducer.testing.refusal import HungUp, Refused
-from aioproducer.testing.topology import NO_NODE
-from aioproducer.testing.validation import check_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from uuid import UUID
 
-    from aioproducer.protocol.produce import PartitionProduceData, TopicProduceData
     from aioproducer.testing.call import Call
-    from aioproducer.testing.faults import Target
-    from aioproducer.testing.log import Appended
-    from aioproducer.testing.topology import Partition, Topic, Topology
+    from aioproducer.testing.faults import AddUnasked, Target
+    from aioproducer.testing.topology import Topology
 
 REQUEST = ProduceRequest
 
-FIRST_VERSION_WITH_LEADERS = 10
 FIRST_VERSION_WITH_IDS = 13
-
-ACKS_ALL = -1
-_LEGAL_ACKS = frozenset({ACKS_ALL, 0, 1})
 
 
 def targets(request: ProduceRequest, topology: Topology) -> Iterator[Target]:
@@ -55,128 +51,94 @@ def targets(request: ProduceRequest, topology: Topology) -> Iterator[Target]:
 def answer(call: Call) -> ProduceResponse | None:
     """Store what can be stored; with acks=0 there is no answer, and an error ends the connection."""
     request: ProduceRequest = call.request
+    is_foreign = request.transactional_id is None and any(
+        is_transactional(partition.records)
+        for data in request.topic_data
+        for partition in data.partition_data
+    )
     seen: set[tuple[str, int]] = set()
     leaders: dict[int, NodeEndpoint] = {}
     responses = []
-    for data in request.topic_data:
-        answered = [
-            _answer_partition(call, data, partition, seen, leaders) for partition in data.partition_data
-        ]
-        told = tuple([response for response in answered if response is not None])
-        if told or not answered:
-            responses.append(TopicProduceResponse(data.name, data.topic_id, told))
+    for data in request.topic_data if call.settings.strict else _last_of_each(request.topic_data):
+        told = []
+        for written in data.partition_data:
+            if is_foreign:
+                code = ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
+                told.append(PartitionProduceResponse(written.index, code, -1))
+            elif (response := answer_partition(call, data, written, seen, leaders)) is not None:
+                told.append(response)
+        if told:
+            responses.append(TopicProduceResponse(data.name, data.topic_id, tuple(told)))
     if request.acks == 0:
-        errors = [p.error_code for topic in responses for p in topic.partition_responses if p.error_code]
-        if errors:
-            message = f"acks=0 leaves no other way to tell of {ErrorCode.of(errors[0]).name}"
-            raise HungUp(message)
+        _hang_up_on_errors(responses)
         return None
     return ProduceResponse(responses=tuple(responses), node_endpoints=tuple(leaders.values()))
 
 
-def _answer_partition(
-    call: Call,
-    data: TopicProduceData,
-    written: PartitionProduceData,
-    seen: set[tuple[str, int]],
-    leaders: dict[int, NodeEndpoint],
-) -> PartitionProduceResponse | None:
-    scripted = None
-    partition = None
-    try:
-        topic = _find_topic(call, data)
-        scripted = call.scripted(topic.name, written.index)
-        _refuse_if(scripted, after_storing=False)
-        partition = call.topology.partition(topic.name, written.index)
-        appended = _append(call, topic, partition, written, seen)
-        _refuse_if(scripted, after_storing=True)
-    except Refused as refused:
-        response = _refusal(written.index, refused, _leader_hint(call, refused, partition, leaders))
-    else:
-        response = PartitionProduceResponse(
-            index=written.index,
-            error_code=ErrorCode.NONE,
-            base_offset=appended.base_offset,
-            log_append_time_ms=appended.log_append_time_ms,
-            log_start_offset=partition.log.start_offset,
-        )
-    return None if isinstance(scripted, LeaveOut) else response
+def acknowledge(call: Call, response: ProduceResponse) -> ProduceResponse:
+    """Look at the replicas in sync once more: they were to have the records before the client knows."""
+    if call.request.acks != ACKS_ALL:
+        return response
+    topics = []
+    for topic in response.responses:
+        partitions = [
+            _acknowledge_partition(call, topic, partition) for partition in topic.partition_responses
+        ]
+        topics.append(replace(topic, partition_responses=tuple(partitions)))
+    return replace(response, responses=tuple(topics))
 
 
-def _refuse_if(scripted: AnswerError | LeaveOut | None, *, after_storing: bool) -> None:
-    if isinstance(scripted, AnswerError) and scripted.after_storing is after_storing:
-        raise Refused(scripted.code, scripted.reason, scripted.record_errors)
-
-
-def _find_topic(call: Call, data: TopicProduceData) -> Topic:
+def add_unasked(call: Call, response: ProduceResponse, unasked: AddUnasked) -> ProduceResponse:
+    """Acknowledge a batch that nobody sent."""
+    name, topic_id = unasked.topic, _id_of(call.topology, unasked.topic)
     if call.version >= FIRST_VERSION_WITH_IDS:
-        return call.topology.topic_by_id(data.topic_id)
-    return call.topology.topic(data.name)
+        name = ""
+    else:
+        topic_id = ZERO_UUID
+    partition = PartitionProduceResponse(unasked.partition, ErrorCode.NONE, base_offset=0)
+    topics = list(response.responses)
+    for at, topic in enumerate(topics):
+        if (topic.name, topic.topic_id) == (name, topic_id):
+            topics[at] = replace(topic, partition_responses=(*topic.partition_responses, partition))
+            break
+    else:
+        topics.append(TopicProduceResponse(name, topic_id, (partition,)))
+    return replace(response, responses=tuple(topics))
 
 
-def _append(
-    call: Call,
-    topic: Topic,
-    partition: Partition,
-    written: PartitionProduceData,
-    seen: set[tuple[str, int]],
-) -> Appended:
-    request: ProduceRequest = call.request
-    config = topic.config
-    if (topic.name, written.index) in seen:
-        raise Refused(ErrorCode.INVALID_REQUEST, f"{topic.name}-{written.index} is in the request twice")
-    seen.add((topic.name, written.index))
-    if request.acks not in _LEGAL_ACKS:
-        raise Refused(ErrorCode.INVALID_REQUIRED_ACKS, f"acks are -1, 0 or 1, not {request.acks}")
-    if partition.leader != call.node_id:
-        reason = f"node {call.node_id} does not lead {topic.name}-{partition.index}"
-        raise Refused(ErrorCode.NOT_LEADER_OR_FOLLOWER, reason)
-    if request.acks == ACKS_ALL:
-        in_sync = len(call.topology.in_sync(partition))
-        if in_sync < config.min_insync_replicas:
-            reason = f"{in_sync} replicas are in sync, min.insync.replicas is {config.min_insync_replicas}"
-            raise Refused(ErrorCode.NOT_ENOUGH_REPLICAS, reason)
-    batch = check_batch(
-        written.records,
-        version=call.version,
-        config=config,
-        now_ms=call.now_ms,
-        decode=call.settings.check_records,
-    )
-    if batch.is_transactional and request.transactional_id is None:
-        reason = "a transactional batch came without a transactional id"
-        raise Refused(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, reason)
-    if request.transactional_id is not None:
-        reason = f"there is no transaction of {request.transactional_id!r}"
-        raise Refused(ErrorCode.INVALID_TXN_STATE, reason)
-    log_append_time_ms = call.now_ms if config.has_log_append_time else -1
-    return partition.log.append(
-        batch, leader_epoch=partition.leader_epoch, log_append_time_ms=log_append_time_ms
-    )
+def _last_of_each(topics: Sequence[TopicProduceData]) -> list[TopicProduceData]:
+    """Forget what is written to a partition twice, but for the last, as Kafka does."""
+    written: dict[tuple[str, UUID], dict[int, PartitionProduceData]] = {}
+    for data in topics:
+        partitions = written.setdefault((data.name, data.topic_id), {})
+        partitions.update({partition.index: partition for partition in data.partition_data})
+    return [
+        TopicProduceData(name, topic_id, tuple(partitions.values()))
+        for (name, topic_id), partitions in written.items()
+    ]
 
 
-def _leader_hint(
-    call: Call, refused: Refused, partition: Partition | None, leaders: dict[int, NodeEndpoint]
-) -> LeaderIdAndEpoch:
-    if (
-        call.version < FIRST_VERSION_WITH_LEADERS
-        or refused.code is not ErrorCode.NOT_LEADER_OR_FOLLOWER
-        or partition is None
-        or partition.leader == NO_NODE
-    ):
-        return LeaderIdAndEpoch()
-    node = call.topology.nodes[partition.leader]
-    leaders[node.node_id] = NodeEndpoint(node.node_id, node.host, node.port)
-    return LeaderIdAndEpoch(partition.leader, partition.leader_epoch)
+def _hang_up_on_errors(responses: list[TopicProduceResponse]) -> None:
+    errors = [p.error_code for topic in responses for p in topic.partition_responses if p.error_code]
+    if errors:
+        message = f"acks=0 leaves no other way to tell of {ErrorCode.of(errors[0]).name}"
+        raise HungUp(message)
 
 
-def _refusal(index: int, refused: Refused, current_leader: LeaderIdAndEpoch) -> PartitionProduceResponse:
-    errors = refused.record_errors.items()
-    return PartitionProduceResponse(
-        index=index,
-        error_code=refused.code,
-        base_offset=-1,
-        record_errors=tuple([BatchIndexAndErrorMessage(at, reason) for at, reason in errors]),
-        error_message=refused.reason,
-        current_leader=current_leader,
-    )
+def _acknowledge_partition(
+    call: Call, topic: TopicProduceResponse, told: PartitionProduceResponse
+) -> PartitionProduceResponse:
+    if told.error_code:
+        return told
+    try:
+        found = call.topology.topic(topic.name) if topic.name else call.topology.topic_by_id(topic.topic_id)
+        check_isr(call, found, call.topology.partition(found.name, told.index))
+    except Refused as refused:
+        if refused.code is ErrorCode.NOT_ENOUGH_REPLICAS:
+            return replace(told, error_code=ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+    return told
+
+
+def _id_of(topology: Topology, name: str) -> UUID:
+    topic = topology.topics.get(name)
+    return ZERO_UUID if topic is None else topic.topic_id

@@ -1,3 +1,7 @@
+import struct
+
+import pytest
+
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from aioproducer.protocol.frame import decode_response, encode_request
@@ -48,3 +52,17 @@ async def test_a_scripted_unsupported_version_looks_like_a_real_one() -> None:
         assert [api.api_key for api in response.api_keys] == [ApiKey.API_VERSIONS]
         cluster.on(ApiKey.API_VERSIONS).answer(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
         assert (await client.ask(INTRODUCTION, 4)).error_code == ErrorCode.CLUSTER_AUTHORIZATION_FAILED
+
+
+@pytest.mark.parametrize(("version", "ending"), [(99, b""), (-1, b"\x00")])
+async def test_the_header_of_an_unknown_version_is_read_as_that_version_has_it(
+    version: int, ending: bytes
+) -> None:
+    async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
+        body = struct.pack(">hhih", ApiKey.API_VERSIONS, version, 9, -1) + ending
+        client.send_bytes(struct.pack(">i", len(body)) + body)
+        if version > 0:
+            assert await client.closed() == b""
+        else:
+            correlation_id, response = decode_response(ApiVersionsResponse, await client.frame(), 0)
+            assert (correlation_id, response.error_code) == (9, ErrorCode.UNSUPPORTED_VERSION)

@@ -1,5 +1,7 @@
 from uuid import uuid4
 
+import pytest
+
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponseTopic
 from aioproducer.testing import ApiKey, FakeCluster
@@ -61,8 +63,9 @@ async def test_topics_are_looked_up_by_id_from_version_12() -> None:
         known, unknown = (await client.ask(request, 12)).topics
         assert (known.name, known.error_code) == ("orders", ErrorCode.NONE)
         assert (unknown.name, unknown.error_code) == (None, ErrorCode.UNKNOWN_TOPIC_ID)
-        client.send(request, 11)
-        assert await client.closed() == b""
+        response = await client.ask(request, 11)
+        assert (response.brokers, response.cluster_id) == ((), None)
+        assert {topic.error_code for topic in response.topics} == {ErrorCode.INVALID_REQUEST}
 
 
 async def test_a_partition_without_a_leader_says_so() -> None:
@@ -84,3 +87,54 @@ async def test_topics_can_be_given_errors_and_be_left_out() -> None:
         [left] = (await client.ask(named("a", "b"), 9)).topics
         assert isinstance(left, MetadataResponseTopic)
         assert left.name == "b"
+
+
+async def test_a_topic_named_twice_is_told_once() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        assert [t.name for t in (await client.ask(named("orders", "orders"), 9)).topics] == ["orders"]
+
+
+@pytest.mark.parametrize("name", ["", "no spaces", "..", "x" * 250])
+async def test_an_illegal_name_is_told_as_such_even_where_nothing_is_created(name: str) -> None:
+    async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
+        [topic] = (await client.ask(named(name, create=False), 9)).topics
+        assert topic.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+
+
+async def test_a_name_that_metrics_could_not_tell_apart_is_not_created() -> None:
+    async with FakeCluster(topics={"a.b": 1}) as cluster, await RawClient.connect(cluster) as client:
+        for _ in range(2):
+            [topic] = (await client.ask(named("a_b"), 9)).topics
+            assert topic.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        assert list(cluster.topology.topics) == ["a.b"]
+
+
+async def test_neither_name_nor_id_is_more_than_kafka_can_deal_with() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        request = MetadataRequest(topics=(MetadataRequestTopic(None), MetadataRequestTopic("orders")))
+        response = await client.ask(request, 12)
+        assert {topic.error_code for topic in response.topics} == {ErrorCode.UNKNOWN_SERVER_ERROR}
+        assert response.brokers == ()
+
+
+async def test_what_may_be_done_is_told_to_who_asks() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        silent = await client.ask(ALL, 10)
+        assert (
+            silent.topics[0].topic_authorized_operations == silent.cluster_authorized_operations == -(2**31)
+        )
+        request = MetadataRequest(
+            topics=(MetadataRequestTopic("orders"), MetadataRequestTopic("nothing")),
+            allow_auto_topic_creation=False,
+            include_topic_authorized_operations=True,
+            include_cluster_authorized_operations=True,
+        )
+        told = await client.ask(request, 10)
+        assert [topic.topic_authorized_operations for topic in told.topics] == [3576, 3576]
+        assert told.cluster_authorized_operations == 8096
+
+
+async def test_kafkas_own_topics_are_internal() -> None:
+    cluster = FakeCluster(topics={"__consumer_offsets": 1, "orders": 1})
+    async with cluster, await RawClient.connect(cluster) as client:
+        assert [topic.is_internal for topic in (await client.ask(ALL, 9)).topics] == [True, False]

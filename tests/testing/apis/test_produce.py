@@ -51,6 +51,7 @@ async def test_a_duplicate_is_acknowledged_with_the_offset_of_the_first() -> Non
         await client.produce("orders", 0, make_batch(b"b", producer=(9, 0, 1)))
         again = await client.produce("orders", 0, first)
         assert (again.error_code, again.base_offset) == (ErrorCode.NONE, 0)
+        assert again.log_append_time_ms == cluster.records("orders")[0].timestamp_ms
         assert [record.value for record in cluster.records("orders")] == [b"a", b"b"]
 
 
@@ -61,6 +62,7 @@ async def test_a_gap_and_an_old_epoch_are_refused_and_nothing_is_stored() -> Non
         assert (gap.error_code, gap.base_offset) == (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, -1)
         old = await client.produce("orders", 0, make_batch(b"c", producer=(9, 0, 1)))
         assert old.error_code == ErrorCode.INVALID_PRODUCER_EPOCH
+        assert {gap.log_start_offset, old.log_start_offset} == {0}
         assert len(cluster.records("orders")) == 1
 
 
@@ -75,6 +77,7 @@ async def test_every_partition_has_its_own_verdict() -> None:
             ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
         ]
         assert "CRC" in (topic.partition_responses[1].error_message or "")
+        assert [answer.log_start_offset for answer in topic.partition_responses] == [0, -1, -1]
         assert [record.value for record in cluster.records("orders")] == [b"a"]
 
 
@@ -201,3 +204,57 @@ async def test_a_partition_can_be_left_out_of_the_answer() -> None:
         assert len(cluster.records("orders")) == 2
         cluster.on(ApiKey.PRODUCE).leave_out()
         assert (await client.ask(request, 9)).responses == ()
+
+
+async def test_a_transactional_batch_without_an_id_has_the_whole_request_refused() -> None:
+    async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
+        transactional = make_batch(b"a", producer=(9, 0, 0), transactional=True)
+        request = produce_request("orders", {0: make_batch(b"b"), 1: transactional})
+        [topic] = (await client.ask(request, 9)).responses
+        assert [(answer.index, answer.error_code) for answer in topic.partition_responses] == [
+            (0, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+            (1, ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
+        ]
+        assert not cluster.records("orders")
+
+
+async def test_a_transactional_id_alone_makes_no_transaction() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        request = produce_request("orders", {0: make_batch(b"a")}, transactional_id="t")
+        assert only_answer(await client.ask(request, 9)).error_code == ErrorCode.NONE
+
+
+async def test_what_is_wrong_with_a_request_is_told_before_what_is_wrong_with_the_partition() -> None:
+    async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster, 2) as client:
+        old = spoil(make_batch(b"a"), put(">b", 16, 1))
+        corrupt = spoil(make_batch(b"abc"), put(">b", 70, 1), fix_crc=False)
+        for batch, acks, code in (
+            (old, 2, ErrorCode.INVALID_RECORD),
+            (corrupt, 2, ErrorCode.INVALID_REQUIRED_ACKS),
+            (corrupt, 1, ErrorCode.NOT_LEADER_OR_FOLLOWER),
+        ):
+            answer = await client.produce("orders", 0, batch, acks=acks)
+            assert (answer.error_code, answer.log_start_offset) == (code, -1)
+
+
+async def test_too_few_replicas_are_told_before_what_is_wrong_with_the_batch() -> None:
+    config = TopicConfig(min_insync_replicas=2)
+    cluster = FakeCluster(2, {"orders": 1}, topic_config=config)
+    async with cluster, await RawClient.connect(cluster) as client:
+        cluster.shrink_isr("orders", 0, 2)
+        corrupt = spoil(make_batch(b"abc"), put(">b", 70, 1), fix_crc=False)
+        answer = await client.produce("orders", 0, corrupt)
+        assert (answer.error_code, answer.log_start_offset) == (ErrorCode.NOT_ENOUGH_REPLICAS, 0)
+
+
+async def test_kafkas_own_topics_are_not_written_to() -> None:
+    own = "__transaction_state"
+    async with FakeCluster(topics={own: 1}) as cluster, await RawClient.connect(cluster) as client:
+        assert (
+            await client.produce(own, 0, make_batch(b"a"))
+        ).error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+
+
+async def test_a_topic_without_partitions_is_not_answered_for() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        assert (await client.ask(produce_request("orders", {}), 9)).responses == ()

@@ -1,0 +1,183 @@
+"""`python -m aioproducer.testing`: the embedded cluster as a program, for producers of any kind.
+
+It prints the addresses to connect to, runs until SIGINT or SIGTERM, and then prints how
+many records each topic holds.
+
+    $ python -m aioproducer.testing --port 9092 --topic orders:6
+    127.0.0.1:9092
+    ^Corders: 300 records
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from aioproducer.testing.cluster import FakeCluster
+from aioproducer.testing.refusal import Refused
+from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["main"]
+
+EXIT_FAILED = 1
+
+_VERSIONS = {
+    "kafka-2.1": KAFKA_2_1,
+    "kafka-2.8": KAFKA_2_8,
+    "kafka-3.6": KAFKA_3_6,
+    "kafka-4": KAFKA_4,
+    "redpanda": REDPANDA,
+}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - compared with
+_MAX_PORT = 65535
+_MAX_PARTITIONS = 100_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a cluster until a signal comes, and return the exit code; SystemExit for a wrong command line."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.port and arguments.port + arguments.nodes - 1 > _MAX_PORT:
+        parser.error(f"{arguments.nodes} nodes from port {arguments.port} on need ports above {_MAX_PORT}")
+    try:
+        cluster = _cluster(arguments)
+    except (Refused, ValueError) as error:
+        parser.error(str(error))
+    try:
+        asyncio.run(_serve(cluster, arguments.advertised_host))
+    except OSError as error:
+        sys.stderr.write(f"{parser.prog}: {error}\n")
+        return EXIT_FAILED
+    for name, topic in sorted(cluster.topology.topics.items()):
+        logs = [partition.log for partition in topic.partitions]
+        count = sum(log.end_offset - log.start_offset for log in logs)
+        sys.stdout.write(f"{name}: {count} records\n")
+    sys.stdout.flush()
+    return 0
+
+
+async def _serve(cluster: FakeCluster, advertised_host: str | None) -> None:
+    stop = asyncio.Event()
+    with _set_on_signal(stop):
+        try:
+            await cluster.start()
+            # They listen, so from here on the host is nothing but what clients are told.
+            for node in cluster.topology.nodes.values():
+                node.host = advertised_host or ("localhost" if node.host in _EVERY_ADDRESS else node.host)
+            sys.stdout.write(f"{cluster.bootstrap}\n")
+            sys.stdout.flush()
+            await stop.wait()
+        finally:
+            await cluster.stop()
+
+
+@contextmanager
+def _set_on_signal(event: asyncio.Event) -> Iterator[None]:
+    # Unlike add_signal_handler this works on every system.
+    loop = asyncio.get_running_loop()
+    before = {
+        number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(event.set)) for number in _SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _cluster(arguments: argparse.Namespace) -> FakeCluster:
+    cluster = FakeCluster(
+        arguments.nodes,
+        auto_create_topics=arguments.auto_create,
+        default_partitions=arguments.partitions,
+        versions=_VERSIONS[arguments.versions],
+    )
+    for name, partitions in arguments.topics:
+        cluster.create_topic(name, arguments.partitions if partitions is None else partitions)
+    for index, node in enumerate(cluster.topology.nodes.values()):
+        node.host = arguments.host
+        node.port = arguments.port + index if arguments.port else 0
+    return cluster
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m aioproducer.testing",
+        description="Run an embedded Kafka that keeps what is produced to it in memory. Prints the addresses "
+        "to connect to and, when it is ended by Ctrl-C or SIGTERM, how many records each topic holds.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen at")
+    parser.add_argument(
+        "--advertised-host", metavar="HOST", help="what clients are told to connect to (default: the host)"
+    )
+    parser.add_argument(
+        "--port",
+        type=_whole(0, _MAX_PORT),
+        default=9092,
+        metavar="N",
+        help="port of the first node, the others have the next ones (default: 9092; 0: any that are free)",
+    )
+    parser.add_argument("--nodes", type=_whole(1, 1000), default=1, metavar="N", help="how many brokers")
+    parser.add_argument(
+        "--partitions",
+        type=_whole(1, _MAX_PARTITIONS),
+        default=1,
+        metavar="N",
+        help="of topics for which nothing else is said (default: 1)",
+    )
+    parser.add_argument(
+        "--topic",
+        dest="topics",
+        type=_topic,
+        action="append",
+        default=[],
+        metavar="NAME[:PARTITIONS]",
+        help="create a topic; may be given several times",
+    )
+    parser.add_argument(
+        "--no-auto-create",
+        dest="auto_create",
+        action="store_false",
+        help="do not create the topics that clients ask for",
+    )
+    parser.add_argument(
+        "--versions",
+        choices=_VERSIONS,
+        default="kafka-4",
+        metavar="RELEASE",
+        help=f"what the brokers look like: {', '.join(_VERSIONS)} (default: kafka-4)",
+    )
+    return parser
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a converter to whole numbers from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            message = f"must be a whole number from {low} to {high}, not {text!r}"
+            raise argparse.ArgumentTypeError(message)
+        return number
+
+    return convert
+
+
+def _topic(text: str) -> tuple[str, int | None]:
+    name, colon, partitions = text.partition(":")
+    return name, _whole(1, _MAX_PARTITIONS)(partitions) if colon else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Batches as Kafka reads them, which lets more pass than a producer should send.
+
+The one idea: what Kafka overlooks in a batch it stores all the same, so each record is taken for
+what its bytes make of it: its number is its place, unknown attributes mean nothing, any negative
+length is null. What even Kafka cannot read is refused with the error that it has for that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.errors import ConfigurationError, ProtocolError
+from aioproducer.records.compression import Codec
+from aioproducer.records.decompression import decompress
+from aioproducer.records.reader import MAX_PLAIN_SIZE, DecodedRecord, RecordBatch, TimestampType
+from aioproducer.testing.refusal import Refused
+
+_HEADER = Struct(">qiibIhiqqqhii")
+_CODEC_BITS = 0x07
+_LOG_APPEND_BIT = 0x08
+_TRANSACTIONAL_BIT = 0x10
+_CONTROL_BIT = 0x20
+_MORE = 0x80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LooseBatch(RecordBatch):
+    """A batch whose records were read loosely; where they were not read there are none."""
+
+    loose_records: tuple[DecodedRecord, ...]
+
+    def records(self, max_size: int = MAX_PLAIN_SIZE) -> list[DecodedRecord]:
+        """Return the records."""
+        del max_size
+        return list(self.loose_records)
+
+
+def parse_loosely(whole: memoryview) -> LooseBatch:
+    """Read a batch whose CRC is right and whose codec is known, or refuse what Kafka refuses."""
+    (
+        base_offset, _, leader_epoch, magic, crc, attributes, last_offset_delta,
+        base_timestamp, max_timestamp, producer_id, producer_epoch, base_sequence, count,
+    ) = _HEADER.unpack_from(whole)  # fmt: skip
+    if count < 1 or last_offset_delta != count - 1:
+        reason = f"the batch's last offset delta is {last_offset_delta} with {count} records"
+        raise Refused(ErrorCode.INVALID_RECORD, reason)
+    is_log_append = bool(attributes & _LOG_APPEND_BIT)
+    codec = Codec(attributes & _CODEC_BITS)
+    plain = _decompressed(codec, whole[_HEADER.size :])
+    records = _Records(
+        plain,
+        base_timestamp,
+        max_timestamp if is_log_append else None,
+        checks_offsets=codec is not Codec.NONE,
+    ).read(count)
+    return LooseBatch(
+        base_offset=base_offset,
+        size=len(whole),
+        partition_leader_epoch=leader_epoch,
+        magic=magic,
+        crc=crc,
+        codec=codec,
+        timestamp_type=TimestampType(is_log_append),
+        is_transactional=bool(attributes & _TRANSACTIONAL_BIT),
+        is_control=bool(attributes & _CONTROL_BIT),
+        last_offset_delta=last_offset_delta,
+        base_timestamp=base_timestamp,
+        max_timestamp=max(record.timestamp_ms for record in records),
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=base_sequence,
+        record_count=count,
+        payload=plain,
+        loose_records=records,
+    )
+
+
+def _decompressed(codec: Codec, payload: memoryview) -> bytes:
+    try:
+        return decompress(codec, payload, MAX_PLAIN_SIZE)
+    except ConfigurationError as error:
+        raise Refused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, str(error)) from None
+    except ProtocolError as error:
+        raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, str(error)) from None
+
+
+class _Records:
+    """Reads the records of a batch, one behind the other; `time` replaces that of each."""
+
+    def __init__(self, data: bytes, base_timestamp: int, time: int | None, *, checks_offsets: bool) -> None:
+        self._data = data
+        self._at = 0
+        self._base_timestamp = base_timestamp
+        self._time = time
+        self._checks_offsets = checks_offsets
+
+    def read(self, count: int) -> tuple[DecodedRecord, ...]:
+        try:
+            records = tuple([self._record(index) for index in range(count)])
+        except IndexError:
+            raise Refused(ErrorCode.INVALID_RECORD, f"there are no {count} records in the batch") from None
+        if self._at != len(self._data):
+            raise Refused(ErrorCode.INVALID_RECORD, f"{len(self._data) - self._at} bytes are left over")
+        return records
+
+    def _record(self, index: int) -> DecodedRecord:
+        length = self._varint()
+        end = self._at + length
+        if length < 0 or end > len(self._data):
+            raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has the length {length}")
+        self._take(1)
+        timestamp_ms = self._base_timestamp + self._varint(10)
+        if self._varint() != index and self._checks_offsets:
+            # Kafka would write the batch anew, and fails at it.
+            raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"record {index} has another offset delta")
+        key, value = self._field(), self._field()
+        count = self._varint()
+        if not 0 <= count <= len(self._data) - self._at:
+            raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has {count} headers")
+        headers = tuple([self._header(index) for _ in range(count)])
+        if self._at != end:
+            raise Refused(ErrorCode.INVALID_RECORD, f"record {index} does not end where it says")
+        return DecodedRecord(index, timestamp_ms if self._time is None else self._time, key, value, headers)
+
+    def _header(self, index: int) -> tuple[str, bytes | None]:
+        key = self._field()
+        if key is None:
+            raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has a header whose key is null")
+        return key.decode(errors="replace"), self._field()
+
+    def _field(self) -> bytes | None:
+        length = self._varint()
+        return None if length < 0 else self._take(length)
+
+    def _take(self, size: int) -> bytes:
+        start = self._at
+        if start + size > len(self._data):
+            raise IndexError
+        self._at += size
+        return self._data[start : self._at]
+
+    def _varint(self, size: int = 5) -> int:
+        folded = 0
+        for place in range(size):
+            byte = self._take(1)[0]
+            folded |= (byte & ~_MORE) << 7 * place
+            if byte < _MORE:
+                return (folded >> 1) ^ -(folded & 1)
+        raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"a varint has more than {size} bytes")

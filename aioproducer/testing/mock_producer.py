@@ -1,0 +1,310 @@
+"""MockProducer: a producer for unit tests, without a cluster, sockets or time.
+
+The one idea: it is the real producer with another engine. `send` checks, serializes, chooses
+a partition and counts bytes as ever; but every record is a batch of its own, and what would
+go to a broker waits in a queue until the test says what becomes of it.
+
+    send ──▶ serializers ─▶ partitioner ─▶ accumulator ──▶ pending ──▶ complete_next, error_next
+                                                                       (auto_complete: at once)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Generic
+
+from anyio.lowlevel import checkpoint
+
+from aioproducer.core.line import fail_together
+from aioproducer.errors import ProducerError, UnknownPartitionError
+from aioproducer.net.engine import Engine
+from aioproducer.producer import K, Producer, V
+from aioproducer.protocol.metadata import (
+    MetadataResponse,
+    MetadataResponseBroker,
+    MetadataResponsePartition,
+    MetadataResponseTopic,
+)
+from aioproducer.protocol.produce import PartitionProduceResponse
+from aioproducer.testing.refusal import Refused
+from aioproducer.testing.topology import TopicConfig, Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Unpack
+
+    from aioproducer.config import ProducerConfig, ProducerOptions
+    from aioproducer.core.line import WaitingRecord
+    from aioproducer.core.metadata_cache import PartitionMetadata
+    from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
+    from aioproducer.delivery import BatchResult, Delivery
+    from aioproducer.record import Header, Headers
+
+_NODE_ID = 1
+_EVERY_RECORD_ALONE = 1
+"""The limit at which a batch is full with its first record, and so never lingers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentRecord(Generic[K, V]):
+    """A record as `send` was given it: before the serializers, and before a partition was chosen."""
+
+    topic: str
+    value: V | None = None
+    key: K | None = None
+    partition: int | None = None
+    timestamp_ms: int | None = None
+    headers: tuple[Header, ...] = ()
+
+
+class MockProducer(Producer[K, V]):
+    """A producer whose records wait for the test, after Java's class of this name.
+
+    It is a `Producer`, by inheritance and not by a protocol: services say `Producer` in their
+    annotations, and whatever asks for one (a type checker, `isinstance`, dependency injection)
+    has to take this. So it also raises what the real one raises, before start and after stop
+    too, and serializers, partitioners, `buffer_memory` and `drain` do what they really do.
+
+    With `auto_complete` a record is acknowledged before `send` returns; without, in the order
+    of the sends, by `complete_next`, `error_next`, `flush` or `stop`. Nothing else happens to
+    it: no time passes here, nothing lingers, is tried again or expires. In two things it
+    differs from Java's: a record that fails takes no offset, and what is pending when `clear`
+    is called fails, instead of never ending.
+
+    Topics have as many partitions as `topics` says, others `default_partitions`. The four
+    exceptions, where set, are raised by `start`, `send`, `flush` and `partitions_for`.
+
+    >>> async def test_order_is_announced() -> None:
+    ...     async with MockProducer() as producer:
+    ...         await producer.send("orders", b"tea", key=b"42")
+    ...     assert producer.history() == [SentRecord(topic="orders", value=b"tea", key=b"42")]
+    >>> asyncio.run(test_order_is_announced())
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str | Sequence[str] = "mock:9092",
+        *,
+        auto_complete: bool = True,
+        topics: Mapping[str, int] | None = None,
+        default_partitions: int = 1,
+        key_serializer: Callable[[K], bytes | None] | None = None,
+        value_serializer: Callable[[V], bytes | None] | None = None,
+        **options: Unpack[ProducerOptions],
+    ) -> None:
+        super().__init__(
+            bootstrap_servers, key_serializer=key_serializer, value_serializer=value_serializer, **options
+        )
+        self.auto_complete = auto_complete
+        self._mock.default_partitions = default_partitions
+        for name, partitions in (topics or {}).items():
+            self._mock.create_topic(name, partitions)
+
+    def _set_up(self, config: ProducerConfig) -> None:
+        super()._set_up(config)
+        self._history: list[SentRecord[K, V]] = []
+        self.auto_complete = True
+        self.start_exception: Exception | None = None
+        self.send_exception: Exception | None = None
+        self.flush_exception: Exception | None = None
+        self.partitions_for_exception: Exception | None = None
+
+    def _make_engine(self, config: ProducerConfig) -> Engine:
+        self._mock = _MockEngine(config, self.client_id, self._on_failure)
+        return self._mock
+
+    async def start(self) -> None:
+        """Begin to take records, or raise `start_exception`."""
+        self._mock.start_exception = self.start_exception
+        await super().start()
+
+    def send(
+        self,
+        topic: str,
+        value: V | None = None,
+        *,
+        key: K | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Headers | None = None,
+    ) -> Delivery:
+        """Accept a record as the real `send` does, note it in the history, and return its `Delivery`."""
+        if self.send_exception is not None:
+            self._check()
+            raise self.send_exception
+        delivery = super().send(
+            topic, value, key=key, partition=partition, timestamp_ms=timestamp_ms, headers=headers
+        )
+        pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+        self._history.append(
+            SentRecord(
+                topic=topic,
+                value=_kept(value),
+                key=_kept(key),
+                partition=partition,
+                timestamp_ms=timestamp_ms,
+                headers=tuple(pairs),
+            )
+        )
+        self._mock.take_what_is_sent()
+        if self.auto_complete:
+            self._mock.settle_all(None)
+        return delivery
+
+    async def flush(self, timeout: float | None = None) -> None:
+        """Complete everything that is pending, or raise `flush_exception`."""
+        if self.flush_exception is not None:
+            self._check()
+            raise self.flush_exception
+        await super().flush(timeout)
+
+    async def partitions_for(self, topic: str) -> tuple[PartitionMetadata, ...]:
+        """Return the topic's partitions, or raise `partitions_for_exception`."""
+        if self.partitions_for_exception is not None:
+            self._check()
+            raise self.partitions_for_exception
+        return await super().partitions_for(topic)
+
+    def history(self) -> list[SentRecord[K, V]]:
+        """Return what was sent since the last `clear`, whatever became of it, in the order of the sends."""
+        return list(self._history)
+
+    def clear(self) -> None:
+        """Forget what was sent, and fail what is pending; offsets count on."""
+        self._history.clear()
+        self._mock.settle_all(ProducerError("the mock producer was cleared before the record was completed"))
+
+    def complete_next(self) -> bool:
+        """Acknowledge the oldest pending record; return whether there was one."""
+        return self._mock.settle_next(None)
+
+    def error_next(self, error: ProducerError) -> bool:
+        """Fail the oldest pending record, as if this were how it ended; return whether there was one."""
+        if not isinstance(error, ProducerError):
+            msg = f"a record fails with a ProducerError, not with {error!r}"
+            raise TypeError(msg)
+        return self._mock.settle_next(error)
+
+    def flushed(self) -> bool:
+        """Return whether nothing is pending."""
+        return not self._mock.accumulator.outstanding()
+
+    def closed(self) -> bool:
+        """Return whether the producer was stopped, or could not be started."""
+        return self._is_stopped
+
+
+class _MockEngine(Engine):
+    """An engine of which nothing turns: no cluster, no tasks, no timers."""
+
+    def __init__(self, config: ProducerConfig, client_id: str, on_failure: Callable[[], object]) -> None:
+        super().__init__(config, client_id, on_failure)
+        self.start_exception: Exception | None = None
+        self.default_partitions = 1
+        self._topology = Topology(_NODE_ID, "aioproducer-mock")
+        self._host, self._port = config.bootstrap_servers[0]
+        self._pending: deque[ProducerBatch] = deque()
+        self._offsets: Counter[tuple[str, int]] = Counter()
+
+    async def start(self) -> None:
+        """Belong to the running loop, or fail to."""
+        if self.start_exception is not None:
+            raise self.start_exception
+        self._loop = asyncio.get_running_loop()
+        self.accumulator.loop = self._loop
+        self.accumulator.want_topic = self._introduce
+
+    async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
+        """Complete everything, unless the caller has no time at all."""
+        await checkpoint()
+        self.settle_all(None)
+        await super().settle(results, timeout)
+
+    async def wait_for_topic(self, topic: str) -> None:
+        """Return with the topic known, or known to be impossible."""
+        self._introduce(topic)
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        """Create a topic as a cluster does; raises Refused."""
+        self._topology.create_topic(name, partitions, 1, TopicConfig())
+
+    def take_what_is_sent(self) -> None:
+        """Put the records that there is room for behind those that are pending."""
+        accumulator = self.accumulator
+        accumulator.serve_line(len(accumulator.line))
+        node = accumulator.node(_NODE_ID)
+        taken: list[ProducerBatch] = []
+        while batches := accumulator.drain(node, self.clock(), sys.maxsize, _always):
+            taken += batches
+        self._pending.extend(sorted(taken, key=attrgetter("serial")))
+
+    def settle_all(self, error: ProducerError | None) -> None:
+        """Settle everything that is pending, and what gets its turn by that."""
+        while self.settle_next(error):
+            pass
+
+    def settle_next(self, error: ProducerError | None) -> bool:
+        """Have the oldest pending record stored or, with an error, failed; return whether there was one."""
+        if not self._pending:
+            return False
+        batch = self._pending.popleft()
+        now = self.clock()
+        if error is not None:
+            self._settlement.unsent(batch, error, now)
+        elif self.config.acks == 0:
+            self._settlement.stored_unasked(batch, now)
+        else:
+            place = (batch.queue.topic, batch.queue.partition)
+            answer = PartitionProduceResponse(batch.queue.partition, 0, self._offsets[place])
+            self._offsets[place] += batch.count
+            self._settlement.answered(batch, answer, now)
+        self.take_what_is_sent()
+        self._released()
+        return True
+
+    def _introduce(self, topic: str) -> None:
+        """Make a topic known, and fail who waits for a partition that it has not and never will have."""
+        now, accumulator = self.clock(), self.accumulator
+        self.metadata.want(topic, now)
+        change = self.metadata.update(self._answer(topic), (topic,), now)
+        self._settlement.topic_errors(dict(change.errors))
+        for name, partitions in change.sizes.items():
+            accumulator.set_partitions(name, partitions, None)
+            accumulator.topics[name].batch_limit = _EVERY_RECORD_ALONE
+        for leader in change.leaders:
+            accumulator.set_leader(*leader)
+        if topic in accumulator.topics:
+            accumulator.admit(topic)
+            fail_together(accumulator.line.pop_topic(topic), self._no_such_partition)
+
+    def _answer(self, topic: str) -> MetadataResponse:
+        try:
+            if topic not in self._topology.topics:
+                self.create_topic(topic, self.default_partitions)
+        except Refused as refused:
+            told = MetadataResponseTopic(refused.code, topic)
+        else:
+            count = len(self._topology.topic(topic).partitions)
+            partitions = [MetadataResponsePartition(0, index, _NODE_ID, 0) for index in range(count)]
+            told = MetadataResponseTopic(0, topic, partitions=tuple(partitions))
+        broker = MetadataResponseBroker(_NODE_ID, self._host, self._port)
+        return MetadataResponse(brokers=(broker,), topics=(told,))
+
+    def _no_such_partition(self, record: WaitingRecord) -> ProducerError:
+        count = self.accumulator.topics[record.topic].count
+        words = f"topic {record.topic!r} has {count} partitions and no partition {record.partition}"
+        return UnknownPartitionError(words, topic=record.topic, partition=record.partition, partitions=count)
+
+
+def _always(_queue: PartitionQueue, _batch: ProducerBatch) -> bool:
+    return True
+
+
+def _kept(datum: K | None) -> K | None:
+    # The caller may use a buffer again, and the history may not change with it.
+    return bytes(datum) if isinstance(datum, (bytearray, memoryview)) else datum  # type: ignore[return-value] # as good a buffer

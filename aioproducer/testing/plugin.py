@@ -1,0 +1,137 @@
+"""The pytest plugin: the fixtures `kafka_cluster` and `producer`, for those who ask for it.
+
+    import pytest
+
+    pytest_plugins = ["aioproducer.testing.plugin"]  # best at home in conftest.py
+
+
+    @pytest.mark.asyncio
+    @pytest.mark.parametrize("kafka_cluster_options", [{"brokers": 3, "topics": {"orders": 6}}])
+    async def test_an_order_is_stored(kafka_cluster, producer):
+        await producer.send("orders", b"tea", key=b"42")
+        assert [record.value for record in kafka_cluster.records("orders")] == [b"tea"]
+
+The one idea: a cluster and a producer belong to the event loop that the test runs in, and
+whose that is, only the test can tell. So each fixture exists once for every loop that
+pytest-asyncio has and once for anyio's plugin, and the fixture that tests name hands out
+the right one.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import pytest
+
+from aioproducer.producer import Producer
+from aioproducer.testing.cluster import FakeCluster
+
+try:
+    import pytest_asyncio
+except ImportError:
+    pytest_asyncio = None  # type: ignore[assignment] # anyio's plugin may be all there is
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+__all__ = ["kafka_cluster", "kafka_cluster_options", "producer", "producer_options"]
+
+STOP_TIMEOUT = 5.0
+"""Seconds that a test's producer has at the end to deliver what the test did not wait for."""
+
+_LOOPS: Final = ("function", "class", "module", "package", "session")
+_ANYIO = "anyio"
+
+
+@pytest.fixture
+def kafka_cluster_options() -> dict[str, Any]:
+    """Arguments of the test's `FakeCluster`: override it, or parametrize it directly."""
+    return {}
+
+
+@pytest.fixture
+def producer_options() -> dict[str, Any]:
+    """Options of the test's `Producer`: override it, or parametrize it directly."""
+    return {}
+
+
+# The options are arguments here too, though read elsewhere: only so can tests parametrize them.
+
+
+@pytest.fixture
+def kafka_cluster(
+    request: pytest.FixtureRequest,
+    kafka_cluster_options: dict[str, Any],  # noqa: ARG001
+) -> FakeCluster:
+    """Give an embedded cluster that runs on the test's event loop, fresh for each test."""
+    return cast("FakeCluster", _of_the_loop_of(request, "kafka_cluster"))
+
+
+@pytest.fixture
+def producer(
+    request: pytest.FixtureRequest,
+    kafka_cluster: FakeCluster,  # noqa: ARG001
+    producer_options: dict[str, Any],  # noqa: ARG001
+) -> Producer[Any, Any]:
+    """Give a started producer to `kafka_cluster`; it is stopped after the test."""
+    return cast("Producer[Any, Any]", _of_the_loop_of(request, "producer"))
+
+
+def _of_the_loop_of(request: pytest.FixtureRequest, name: str) -> object:
+    if "anyio_backend" in request.fixturenames:
+        backend = request.getfixturevalue("anyio_backend_name")
+        if backend != "asyncio":
+            pytest.fail(
+                f"{name} needs asyncio, and the test runs on {backend}: "
+                "let the fixture `anyio_backend` return 'asyncio'",
+                pytrace=False,
+            )
+        loop = _ANYIO
+    elif request.config.pluginmanager.is_registered(sys.modules.get("pytest_asyncio.plugin")):
+        loop = _pytest_asyncio_loop(request)
+    else:
+        pytest.fail(
+            f"{name} needs an event loop: install pytest-asyncio, or mark the test with pytest.mark.anyio",
+            pytrace=False,
+        )
+    return request.getfixturevalue(_name(name, loop))
+
+
+def _pytest_asyncio_loop(request: pytest.FixtureRequest) -> str:
+    """Return the scope of the loop that the test runs in."""
+    marker = request.node.get_closest_marker("asyncio")
+    chosen = None if marker is None else marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
+    return str(chosen or request.config.getini("asyncio_default_test_loop_scope"))
+
+
+def _name(name: str, loop: str) -> str:
+    return f"_{name}_in_{loop}_loop"
+
+
+def _define(loop: str, fixture: Callable[..., Any]) -> None:
+    """Make both fixtures as they have to be for one loop."""
+
+    async def run_cluster(kafka_cluster_options: dict[str, Any]) -> AsyncIterator[FakeCluster]:
+        async with FakeCluster(**kafka_cluster_options) as cluster:
+            yield cluster
+
+    async def run_producer(
+        kafka_cluster: FakeCluster, producer_options: dict[str, Any]
+    ) -> AsyncIterator[Producer[Any, Any]]:
+        producer: Producer[Any, Any] = Producer(kafka_cluster.bootstrap, **producer_options)
+        await producer.start()
+        try:
+            yield producer
+        finally:
+            await producer.stop(STOP_TIMEOUT)
+
+    for name, function in (("kafka_cluster", run_cluster), ("producer", run_producer)):
+        globals()[_name(name, loop)] = fixture(function, name=_name(name, loop))
+
+
+_define(_ANYIO, pytest.fixture)
+if pytest_asyncio is not None:
+    for _loop in _LOOPS:
+        _define(_loop, partial(pytest_asyncio.fixture, loop_scope=cast("Any", _loop)))

@@ -1,0 +1,144 @@
+"""Bytes from elsewhere, right or wrong: understood or refused, in good time and within bounds.
+
+None of the decoders is compiled, so they are shown on one build.
+"""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.confined import STATUS
+from tests.fuzz.decoders import DECODERS, FAMILIES
+from tests.fuzz.mutations import lies_about_length, mutate
+from tests.fuzz.seeds import CORPUS, all_seeds, corpus_of, dense, hostile, seeds_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+    from tests.fuzz.decoders import Decoder
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent.parent
+
+KEPT = 100_000
+"""Bytes that the corpus may have in all."""
+
+BASE = 50_000
+"""Bytes that reading may take however short the input is: the text of an error, a table of ids."""
+
+FACTOR = 60
+"""Bytes that a byte of input may take: the densest structs have an object for every two or three."""
+
+PLAIN_FACTOR = 2
+"""How often what was compressed may be held at the same time, while it is decompressed."""
+
+
+@pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.name)
+def test_what_is_right_is_understood(decoder: Decoder) -> None:
+    """Mutating what is refused anyway would prove nothing."""
+    seeds = seeds_of(decoder)
+    assert sum(map(decoder.understands, seeds)) >= (1 if corpus_of(decoder) else len(seeds))
+
+
+def test_real_brokers_are_understood() -> None:
+    answers = list(CORPUS.glob("*Response-*/kafka-*"))
+    assert len(answers) > 60
+    decoders = {decoder.name: decoder for decoder in DECODERS}
+    for path in answers:
+        assert decoders[path.parent.name].understands(path.read_bytes()), path
+
+
+def test_the_corpus_is_small_and_each_of_its_folders_is_read() -> None:
+    files = [path for path in CORPUS.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < KEPT
+    assert {path.parent.name for path in files} <= {decoder.name for decoder in DECODERS}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_fuzzing_found_stays_understood_or_refused(family: str) -> None:
+    for decoder in FAMILIES[family]:
+        for data in corpus_of(decoder):
+            decoder.understands(data)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_mutated_bytes_are_understood_or_refused(family: str, data: st.DataObject) -> None:
+    decoder = data.draw(st.sampled_from(FAMILIES[family]), "decoder")
+    seeds = seeds_of(decoder)
+    seed = data.draw(st.sampled_from(seeds), "seed")
+    random: Random = data.draw(st.randoms(use_true_random=False), "dice")
+    decoder.understands(mutate(seed, random, seeds))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_any_bytes_are_understood_or_refused(family: str, data: st.DataObject) -> None:
+    decoder = data.draw(st.sampled_from(FAMILIES[family]), "decoder")
+    decoder.understands(data.draw(st.binary(max_size=300), "bytes"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_long_nonsense_is_dealt_with_in_good_time(family: str) -> None:
+    """Whatever takes the square of its input hangs here: a hundred kilobytes are ten billion steps."""
+    for decoder in FAMILIES[family]:
+        seed = max(seeds_of(decoder), key=len)
+        for data in (*hostile(), seed * (100_000 // len(seed)), seed + bytes(100_000)):
+            decoder.understands(data)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_length_makes_no_room_for_what_was_not_received(family: str) -> None:
+    for decoder in FAMILIES[family]:
+        for data in (*lies_about_length(seeds_of(decoder)), *hostile()):
+            allowed = BASE + FACTOR * len(data) + PLAIN_FACTOR * decoder.plain_limit
+            assert _peak(decoder, data) <= allowed, (decoder.name, data[:100].hex())
+
+
+@pytest.mark.parametrize("name", dense())
+def test_the_densest_structs_take_no_more(name: str) -> None:
+    [decoder] = [decoder for decoder in DECODERS if decoder.name == name]
+    data = dense()[name]
+    assert decoder.understands(data)
+    assert _peak(decoder, data) < FACTOR * len(data), len(data)
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the size of a process is not told here")
+def test_libraries_make_no_room_either() -> None:
+    """What C and Rust take, tracemalloc does not see: so a whole process may hardly grow."""
+    subprocess.run([sys.executable, "-m", "tests.fuzz.confined"], cwd=ROOT, check=True, timeout=300)
+
+
+def _peak(decoder: Decoder, data: bytes) -> int:
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    decoder.understands(data)
+    return tracemalloc.get_traced_memory()[1] - before
+
+
+@pytest.fixture(autouse=True)
+def _traced(request: pytest.FixtureRequest) -> Iterator[None]:
+    if not request.node.name.startswith(("test_a_length", "test_the_densest")):
+        yield
+        return
+    gc.collect()
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def test_every_seed_is_one_that_a_decoder_has() -> None:
+    assert {decoder.name for decoder, _ in all_seeds()} == {decoder.name for decoder in DECODERS}

@@ -1,0 +1,201 @@
+"""The stand-alone broker, as other people's clients and a shell see it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from confluent_kafka import Producer as LibrdkafkaProducer
+
+from aioproducer import Producer, UnknownTopicError
+from aioproducer.protocol.api_versions import ApiVersionsRequest
+from aioproducer.testing import ApiKey
+from aioproducer.testing.__main__ import main
+from tests.testing.raw_client import RawClient
+from tests.testing.stand_alone import PATIENCE, stand_alone
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+RECORDS = 300
+
+
+def with_librdkafka(bootstrap: str, **config: object) -> list[tuple[int, int]]:
+    """Produce with confluent-kafka, and return where it is told that the records are."""
+    places = []
+
+    def delivered(error: object, message: Message) -> None:
+        assert error is None
+        places.append((message.partition(), message.offset()))
+
+    producer = LibrdkafkaProducer({"bootstrap.servers": bootstrap, "linger.ms": 1, "log_level": 0, **config})
+    for number in range(RECORDS):
+        producer.produce("orders", b"%d" % number, key=b"k%d" % (number % 7), on_delivery=delivered)
+    assert producer.flush(PATIENCE) == 0
+    return [
+        (partition, offset) for partition, offset in places if partition is not None and offset is not None
+    ]
+
+
+async def with_aiokafka(bootstrap: str, *, idempotent: bool) -> list[tuple[int, int]]:
+    """Produce with aiokafka, and return where it is told that the records are."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap, retry_backoff_ms=10, enable_idempotence=idempotent
+    )
+    await producer.start()
+    try:
+        sent = [
+            await producer.send("orders", b"%d" % number, key=b"k%d" % (number % 7))
+            for number in range(RECORDS)
+        ]
+        return [(place.partition, place.offset) for place in await asyncio.gather(*sent)]
+    finally:
+        await producer.stop()
+
+
+def check(places: list[tuple[int, int]]) -> None:
+    """See that the offsets in every partition are those of a log with nothing else in it."""
+    assert len(places) == RECORDS
+    for partition in {partition for partition, _ in places}:
+        offsets = sorted(offset for index, offset in places if index == partition)
+        assert offsets == list(range(len(offsets)))
+
+
+# Clients.
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_librdkafka_produces(*, idempotent: bool) -> None:
+    with stand_alone("--nodes", "3", "--topic", "orders:6") as broker:
+        check(with_librdkafka(broker.bootstrap, **{"enable.idempotence": idempotent}))
+        assert broker.end() == [f"orders: {RECORDS} records"]
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_aiokafka_produces(*, idempotent: bool) -> None:
+    with stand_alone("--nodes", "3", "--topic", "orders:6") as broker:
+        check(await with_aiokafka(broker.bootstrap, idempotent=idempotent))
+        assert broker.end() == [f"orders: {RECORDS} records"]
+
+
+async def test_this_package_produces() -> None:
+    with stand_alone("--partitions", "4", "--topic", "audit", "--topic", "payments:2") as broker:
+        async with Producer(broker.bootstrap) as producer:
+            sizes = [len(await producer.partitions_for(topic)) for topic in ("audit", "orders", "payments")]
+            for number in range(RECORDS):
+                producer.send("orders", b"%d" % number)
+        assert sizes == [4, 4, 2]
+        assert broker.end() == ["audit: 0 records", f"orders: {RECORDS} records", "payments: 0 records"]
+
+
+@pytest.mark.parametrize(
+    ("release", "highest"), [("kafka-2.1", 7), ("kafka-2.8", 9), ("kafka-4", 13), ("redpanda", 7)]
+)
+async def test_it_looks_like_another_broker(release: str, highest: int) -> None:
+    with stand_alone("--versions", release, "--topic", "orders:6") as broker:
+        host, _, port = broker.bootstrap.rpartition(":")
+        async with await RawClient.connect_to(host, int(port)) as client:
+            listed = await client.ask(ApiVersionsRequest(), 2)
+        assert [api.max_version for api in listed.api_keys if api.api_key == ApiKey.PRODUCE] == [highest]
+
+        check(await asyncio.to_thread(with_librdkafka, broker.bootstrap))
+        assert broker.end() == [f"orders: {RECORDS} records"]
+
+
+async def test_topics_are_not_created_for_who_asks_if_that_is_not_wanted() -> None:
+    with stand_alone("--no-auto-create", "--topic", "orders") as broker:
+        async with Producer(broker.bootstrap, max_block_ms=300) as producer:
+            await producer.send("orders", b"tea")
+            with pytest.raises(UnknownTopicError):
+                await producer.send("audit", b"tea")
+        assert broker.end() == ["orders: 1 records"]
+
+
+# The command.
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it(number: signal.Signals) -> None:
+    with stand_alone("--nodes", "3") as broker:
+        addresses = broker.bootstrap.split(",")
+        assert [bool(re.fullmatch(r"127\.0\.0\.1:\d+", address)) for address in addresses] == [True] * 3
+        assert len(set(addresses)) == 3
+        assert broker.end(number) == []
+
+
+def free_ports(count: int) -> int:
+    """Return the first of some ports in a row that nobody listens at."""
+    while True:
+        sockets = [socket.socket()]
+        try:
+            sockets[0].bind(("127.0.0.1", 0))
+            first = int(sockets[0].getsockname()[1])
+            for port in range(first + 1, first + count):
+                sockets.append(socket.socket())
+                sockets[-1].bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            continue
+        else:
+            return first
+        finally:
+            for each in sockets:
+                each.close()
+
+
+async def test_nodes_have_ports_in_a_row() -> None:
+    port = free_ports(3)
+    with stand_alone("--port", str(port), "--nodes", "3") as broker:
+        assert broker.bootstrap == ",".join(f"127.0.0.1:{each}" for each in range(port, port + 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "host"),
+    [([], "localhost"), (["--advertised-host", "127.0.0.1"], "127.0.0.1")],
+)
+async def test_clients_are_told_an_address_that_they_can_connect_to(options: list[str], host: str) -> None:
+    with stand_alone("--host", "0.0.0.0", *options) as broker:  # noqa: S104 - what this is about
+        assert broker.bootstrap.rpartition(":")[0] == host
+        async with Producer(broker.bootstrap) as producer:
+            await producer.send("orders", b"tea")
+
+
+def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["--port", str(port)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("python -m aioproducer.testing: ")
+    assert str(port) in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--nodes", "0"], "must be a whole number from 1 to 1000, not '0'"),
+        (["--port", "x"], "must be a whole number from 0 to 65535, not 'x'"),
+        (["--port", "65535", "--nodes", "2"], "2 nodes from port 65535 on need ports above 65535"),
+        (["--topic", "orders:many"], "must be a whole number from 1 to 100000, not 'many'"),
+        (["--topic", "no topic"], "'no topic' is no legal topic name"),
+        (["--topic", "orders", "--topic", "orders:3"], "'orders' exists already"),
+        (["orders"], "unrecognized arguments"),
+        (["--versions", "kafka-1"], "choose from"),
+    ],
+)
+def test_what_makes_no_sense_is_told(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert complaint in capsys.readouterr().err
+
+
+def test_help_says_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "Ctrl-C or SIGTERM" in capsys.readouterr().out.replace("\n", " ")

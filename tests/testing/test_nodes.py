@@ -1,0 +1,105 @@
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.metadata import MetadataRequest
+from aioproducer.testing import FakeCluster
+from tests.net.quick import quick
+from tests.testing.batches import make_batch
+from tests.testing.raw_client import RawClient
+
+ALL = MetadataRequest(topics=None)
+
+
+async def refused_at(address: str) -> bool:
+    host, port = address.split(":")
+    try:
+        async with await RawClient.connect_to(host, int(port)):
+            return False
+    except ConnectionRefusedError:
+        return True
+
+
+async def test_a_node_comes_back_at_its_old_port_or_at_a_new_one() -> None:
+    async with FakeCluster(2) as cluster:
+        first = cluster.bootstrap
+        await cluster.restart_node(1)
+        assert cluster.bootstrap == first
+        await cluster.restart_node(1, at_new_port=True)
+        (old, other), (new, same) = first.split(","), cluster.bootstrap.split(",")
+        assert (old == new, other == same) == (False, True)
+        assert await refused_at(old)
+        assert not await refused_at(new)
+
+
+async def test_a_new_port_is_another_one_even_if_the_system_gives_the_old_one_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with FakeCluster() as cluster:
+        old = cluster.topology.nodes[1].port
+        loop = asyncio.get_running_loop()
+        create_server = loop.create_server
+        asked = []
+
+        async def the_old_one_first(
+            factory: Callable[[], asyncio.Protocol], host: str, port: int
+        ) -> asyncio.Server:
+            asked.append(port)
+            return await create_server(factory, host, old if len(asked) == 1 else port)
+
+        monkeypatch.setattr(loop, "create_server", the_old_one_first)
+        await cluster.restart_node(1, at_new_port=True)
+        assert asked == [0, 0]
+        assert cluster.topology.nodes[1].port != old
+        assert await refused_at(f"127.0.0.1:{old}")
+        assert not await refused_at(cluster.bootstrap)
+
+
+async def test_all_addresses_are_replaced_and_the_old_ones_refuse() -> None:
+    async with FakeCluster(3, {"orders": 3}) as cluster, await RawClient.connect(cluster) as client:
+        await client.ask(ALL, 12)
+        before = cluster.bootstrap.split(",")
+        await cluster.replace_addresses()
+        assert await client.closed() == b""
+        after = cluster.bootstrap.split(",")
+        assert not {*before} & {*after}
+        assert [await refused_at(address) for address in before + after] == [True] * 3 + [False] * 3
+        assert [cluster.leader_of("orders", partition) for partition in range(3)] == [1, 2, 3]
+        async with await RawClient.connect(cluster, 3) as another:
+            assert [f"{n.host}:{n.port}" for n in (await another.ask(ALL, 12)).brokers] == after
+
+
+async def test_a_node_that_is_down_stays_so_when_addresses_are_replaced() -> None:
+    async with FakeCluster(2) as cluster:
+        await cluster.stop_node(2)
+        before = cluster.bootstrap.split(",")[1]
+        await cluster.replace_addresses()
+        assert cluster.bootstrap.split(",")[1] == before
+        assert await refused_at(before)
+
+
+async def test_a_node_may_go_without_being_missed() -> None:
+    async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster, 2) as client:
+        address = cluster.bootstrap.split(",")[0]
+        await cluster.stop_node(1, elects=False)
+        assert await refused_at(address)
+        response = await client.ask(ALL, 12)
+        assert [node.node_id for node in response.brokers] == [1, 2]
+        assert response.topics[0].partitions[0].leader_id == 1
+        answer = await client.produce("orders", 0, make_batch(b"a"))
+        assert answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+        await cluster.stop_node(1)
+        assert cluster.leader_of("orders", 0) == 2
+
+
+@pytest.mark.parametrize("elects", [True, False])
+async def test_producers_go_on_when_the_node_is_back(*, elects: bool) -> None:
+    async with FakeCluster(2, {"orders": 1}) as cluster, quick(cluster) as producer:
+        await producer.send("orders", b"a")
+        await cluster.stop_node(1, elects=elects)
+        delivery = producer.send("orders", b"b")
+        await cluster.start_node(1)
+        await delivery
+        assert [record.value for record in cluster.records("orders")] == [b"a", b"b"]

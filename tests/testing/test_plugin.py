@@ -1,0 +1,219 @@
+"""The fixtures work wherever users' tests run; so each of these tests runs pytest on a few of those."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from textwrap import dedent
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from aioproducer.testing import plugin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE = 100.0
+"""Seconds that a run may take: less than `delivery_timeout_ms`, for which nobody is to wait."""
+
+USES = """
+    import pytest
+    from aioproducer import ProducerClosedError
+
+    pytestmark = pytest.mark.{mark}
+    former = []
+
+    async def test_a_record_is_in_the_cluster(kafka_cluster, producer):
+        former.append(producer)
+        metadata = await producer.send("orders", b"tea", key=b"42")
+        (record,) = kafka_cluster.records("orders")
+        assert (record.offset, record.key, record.value) == (metadata.offset, b"42", b"tea")
+
+    async def test_the_next_test_has_a_cluster_of_its_own(kafka_cluster, producer):
+        assert (await producer.send("orders", b"tea")).offset == 0
+
+    async def test_the_producer_is_stopped_after_its_test():
+        with pytest.raises(ProducerClosedError):
+            former[0].send("orders", b"tea")
+
+    async def test_the_cluster_comes_alone(kafka_cluster):
+        assert kafka_cluster.connections(1) == 0
+
+    @pytest.mark.parametrize("kafka_cluster_options", [{"brokers": 3, "topics": {"orders": 6}}])
+    @pytest.mark.parametrize("producer_options", [{"linger_ms": 0, "client_id": "me"}])
+    async def test_options_can_be_parametrized(kafka_cluster, producer):
+        assert producer.client_id == "me"
+        leaders = [partition.leader_id for partition in await producer.partitions_for("orders")]
+        assert (len(leaders), set(leaders)) == (6, {1, 2, 3})
+
+    class TestOverride:
+        @pytest.fixture
+        def kafka_cluster_options(self):
+            return {"topics": {"orders": 4}}
+
+        async def test_options_can_be_overridden(self, producer):
+            assert len(await producer.partitions_for("orders")) == 4
+"""
+USES_PASSED = 6
+
+
+class Run(Protocol):
+    """Runs pytest on one file of tests, and gives how many of them passed, failed, …, and what was said."""
+
+    def __call__(self, tests: str, *options: str, mark: str = ..., conftest: str = ...) -> Outcome: ...
+
+
+class Outcome:
+    """What a run left behind."""
+
+    def __init__(self, said: str) -> None:
+        self.said = said
+        counts = re.findall(r"(\d+) (passed|failed|errors?|warnings?)", said.strip().splitlines()[-1])
+        self.counts = Counter({what.removesuffix("s"): int(number) for number, what in counts})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def run(
+        tests: str,
+        *options: str,
+        mark: str = "asyncio",
+        conftest: str = 'pytest_plugins = ["aioproducer.testing.plugin"]\n',
+    ) -> Outcome:
+        (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+        # Only the plugins that are named: those of this environment are not the users'.
+        environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+        (tmp_path / "conftest.py").write_text(conftest)
+        (tmp_path / "test_of_a_user.py").write_text(dedent(tests).replace("{mark}", mark))
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(tmp_path)]
+        done = subprocess.run(  # noqa: S603 - our own words
+            command, capture_output=True, text=True, timeout=PATIENCE, env=environ, check=False
+        )
+        return Outcome(done.stdout + done.stderr)
+
+    return run
+
+
+ANYIO = ["-p", "anyio.pytest_plugin"]
+
+
+def asyncio_in(mode: str, test_loops: str = "function") -> list[str]:
+    """Make the options that bring pytest-asyncio."""
+    return [
+        *("-p", "pytest_asyncio.plugin"),
+        *("-o", f"asyncio_mode={mode}"),
+        *("-o", "asyncio_default_fixture_loop_scope=function"),
+        *("-o", f"asyncio_default_test_loop_scope={test_loops}"),
+    ]
+
+
+def test_the_example_passes(run: Run) -> None:
+    example = (plugin.__doc__ or "").partition("\n\n")[2].partition("\n\nThe one idea")[0]
+    assert len(example.replace("\n\n", "\n").splitlines()) <= 10
+    outcome = run(example, *asyncio_in("strict"), conftest="")
+    assert outcome.counts == {"passed": 1}, outcome.said
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_tests_of_pytest_asyncio_have_the_fixtures(mode: str, run: Run) -> None:
+    outcome = run(USES, *asyncio_in(mode))
+    assert outcome.counts == {"passed": USES_PASSED}, outcome.said
+
+
+def test_the_fixtures_run_in_the_loop_of_the_test(run: Run) -> None:
+    outcome = run(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("time", [1, 2])
+        class Sends:
+            async def test_it_sends(self, producer, time):
+                assert (await producer.send("orders", b"tea")).offset == 0
+
+        class TestInTheLoopOfTheFunction(Sends):
+            pytestmark = pytest.mark.asyncio
+
+        class TestInTheLoopOfTheClass(Sends):
+            pytestmark = pytest.mark.asyncio(loop_scope="class")
+
+        class TestInTheLoopOfTheModule(Sends):
+            pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+        class TestInTheLoopOfThePackage(Sends):
+            pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+        class TestInTheLoopOfTheSession(Sends):
+            pytestmark = pytest.mark.asyncio(loop_scope="session")
+        """,
+        *asyncio_in("strict"),
+    )
+    assert outcome.counts == {"passed": 10}, outcome.said
+
+
+def test_the_loop_of_all_tests_may_be_another(run: Run) -> None:
+    outcome = run(USES, *asyncio_in("strict", test_loops="session"))
+    assert outcome.counts == {"passed": USES_PASSED}, outcome.said
+
+
+ON_BACKEND = """
+    @pytest.fixture
+    def anyio_backend():
+        return "{}"
+"""
+
+
+@pytest.mark.parametrize("others", [[], asyncio_in("strict")], ids=["alone", "beside pytest-asyncio"])
+def test_tests_of_anyio_have_the_fixtures(others: list[str], run: Run) -> None:
+    outcome = run(USES + ON_BACKEND.format("asyncio"), *ANYIO, *others, mark="anyio")
+    assert outcome.counts == {"passed": USES_PASSED}, outcome.said
+
+
+def test_without_asyncio_the_reason_is_told(run: Run) -> None:
+    tests = """
+    import pytest
+
+    @pytest.mark.anyio
+    async def test_it(kafka_cluster): ...
+    """
+    outcome = run(tests + ON_BACKEND.format("trio"), *ANYIO)
+    assert outcome.counts == {"error": 1}, outcome.said
+    assert "needs asyncio, and the test runs on trio" in outcome.said
+
+
+def test_without_a_loop_the_reason_is_told(run: Run) -> None:
+    outcome = run("def test_it(producer): ...", *ANYIO)
+    assert outcome.counts == {"error": 1}, outcome.said
+    assert "install pytest-asyncio, or mark the test with pytest.mark.anyio" in outcome.said
+
+
+def test_a_record_that_cannot_be_delivered_holds_no_test_up(run: Run) -> None:
+    outcome = run(
+        """
+        import pytest
+        from aioproducer.testing import ApiKey, plugin
+
+        plugin.STOP_TIMEOUT = 0.1
+
+        @pytest.mark.asyncio
+        async def test_nobody_answers(kafka_cluster, producer):
+            kafka_cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
+            producer.send("orders", b"tea")
+        """,
+        *asyncio_in("strict"),
+    )
+    assert outcome.counts == {"passed": 1}, outcome.said
+
+
+def test_nobody_has_the_fixtures_who_did_not_ask_for_them(run: Run) -> None:
+    outcome = run("def test_it(kafka_cluster): ...", *asyncio_in("auto"), conftest="")
+    assert outcome.counts == {"error": 1}, outcome.said
+    assert "fixture 'kafka_cluster' not found" in outcome.said
+
+
+def test_the_rest_of_the_package_needs_no_pytest() -> None:
+    code = "import sys, aioproducer.testing; sys.exit('pytest' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)  # noqa: S603 - our own words

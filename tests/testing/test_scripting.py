@@ -1,0 +1,202 @@
+"""What a test can make happen to a request, seen by a client."""
+
+import asyncio
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
+from aioproducer.protocol.primitives import ZERO_UUID
+from aioproducer.protocol.produce import (
+    LeaderIdAndEpoch,
+    PartitionProduceData,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceData,
+)
+from aioproducer.testing import ApiKey, FakeCluster, TopicConfig
+from tests.testing.batches import make_batch
+from tests.testing.raw_client import RawClient, only_answer, produce_request
+
+ORDERS = MetadataRequest(topics=(MetadataRequestTopic("orders"),))
+
+
+def told(response: ProduceResponse) -> list[tuple[str, UUID, list[int]]]:
+    return [(t.name, t.topic_id, [p.index for p in t.partition_responses]) for t in response.responses]
+
+
+async def test_produce_answers_for_partitions_that_were_not_asked() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.PRODUCE).add_unasked("orders", 7)
+        cluster.on(ApiKey.PRODUCE).add_unasked("audit", 3)
+        response = await client.ask(produce_request("orders", {0: make_batch(b"a")}), 9)
+        assert told(response) == [("orders", ZERO_UUID, [0, 7]), ("audit", ZERO_UUID, [3])]
+
+
+async def test_produce_answers_for_what_was_not_asked_by_id_too() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        topic_id = cluster.topology.topic("orders").topic_id
+        cluster.on(ApiKey.PRODUCE).add_unasked("orders", 7)
+        data = TopicProduceData("", topic_id, (PartitionProduceData(0, make_batch(b"a")),))
+        response = await client.ask(ProduceRequest(acks=-1, timeout_ms=1, topic_data=(data,)), 13)
+        assert told(response) == [("", topic_id, [0, 7])]
+
+
+async def test_metadata_tells_of_partitions_that_were_not_asked() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.METADATA).add_unasked("orders", 7)
+        cluster.on(ApiKey.METADATA).add_unasked("audit", 3)
+        orders, audit = (await client.ask(ORDERS, 12)).topics
+        assert [p.partition_index for p in orders.partitions] == [0, 7]
+        assert (audit.name, [p.leader_id for p in audit.partitions]) == ("audit", [1])
+
+
+async def test_a_fault_of_one_partition_leaves_the_others_of_metadata_alone() -> None:
+    async with FakeCluster(topics={"orders": 3}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.METADATA, topic="orders", partition=1).answer(ErrorCode.LEADER_NOT_AVAILABLE)
+        cluster.on(ApiKey.METADATA, topic="orders", partition=2).leave_out()
+        [topic] = (await client.ask(ORDERS, 12)).topics
+        assert topic.error_code == ErrorCode.NONE
+        assert [(p.partition_index, p.error_code, p.leader_id) for p in topic.partitions] == [
+            (0, ErrorCode.NONE, 1),
+            (1, ErrorCode.LEADER_NOT_AVAILABLE, -1),
+        ]
+
+
+async def test_a_request_for_no_topics_is_none_of_those_for_a_topic() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        fault = cluster.on(ApiKey.METADATA, topic="orders").leave_out()
+        await client.ask(MetadataRequest(topics=()), 12)
+        assert fault.hits == 0
+        await client.ask(MetadataRequest(topics=None), 12)
+        assert fault.hits == 1
+
+
+async def test_a_throttled_client_may_be_muted_for_as_long() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.METADATA).throttle(100, mutes=True)
+        loop = asyncio.get_running_loop()
+        assert (await client.ask(ORDERS, 12)).throttle_time_ms == 100
+        answered = loop.time()
+        assert (await client.ask(ORDERS, 12)).throttle_time_ms == 0
+        assert loop.time() - answered >= 0.08
+
+
+async def test_the_replicas_in_sync_may_shrink_behind_the_append() -> None:
+    config = TopicConfig(min_insync_replicas=2)
+    cluster = FakeCluster(2, {"orders": 1, "audit": 1}, topic_config=config)
+    async with cluster, await RawClient.connect(cluster) as client:
+        shrink = cluster.on(ApiKey.PRODUCE, topic="orders")
+        shrink.run(lambda: cluster.shrink_isr("orders", 0, 2), after_storing=True)
+        after = await client.produce("orders", 0, make_batch(b"a"))
+        assert (after.error_code, after.base_offset) == (ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, 0)
+        before = await client.produce("orders", 0, make_batch(b"b"))
+        assert (before.error_code, before.base_offset) == (ErrorCode.NOT_ENOUGH_REPLICAS, -1)
+        assert (await client.produce("orders", 0, make_batch(b"c"), acks=1)).error_code == ErrorCode.NONE
+        assert (await client.produce("audit", 0, make_batch(b"d"))).error_code == ErrorCode.NONE
+        cluster.expand_isr("orders", 0)
+        assert (await client.produce("orders", 0, make_batch(b"e"))).error_code == ErrorCode.NONE
+        assert [record.value for record in cluster.records("orders")] == [b"a", b"c", b"e"]
+
+
+async def test_a_held_answer_looks_at_the_replicas_when_it_is_released() -> None:
+    config = TopicConfig(min_insync_replicas=2)
+    cluster = FakeCluster(2, {"orders": 1}, topic_config=config)
+    async with cluster, await RawClient.connect(cluster) as client:
+        topic_id = cluster.topology.topic("orders").topic_id
+        data = TopicProduceData("", topic_id, (PartitionProduceData(0, make_batch(b"a")),))
+        for acks, code in ((-1, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND), (1, ErrorCode.NONE)):
+            held = cluster.on(ApiKey.PRODUCE).hold(after_storing=True)
+            client.send(ProduceRequest(acks=acks, timeout_ms=1, topic_data=(data,)), 13)
+            await held.hit()
+            cluster.shrink_isr("orders", 0, 2)
+            held.release()
+            assert only_answer(await client.receive(ProduceResponse, 13)).error_code == code
+            cluster.expand_isr("orders", 0)
+
+
+async def test_a_held_answer_of_a_topic_that_is_gone_stays_as_it_was() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        gone = cluster.on(ApiKey.PRODUCE)
+        gone.run(lambda: cluster.delete_topic("orders"), after_storing=True)
+        answer = await client.produce("orders", 0, make_batch(b"a"))
+        assert (answer.error_code, answer.base_offset) == (ErrorCode.NONE, 0)
+
+
+async def test_an_error_stays_as_it_was_when_the_replicas_are_looked_at_again() -> None:
+    config = TopicConfig(min_insync_replicas=2)
+    cluster = FakeCluster(2, {"orders": 1}, topic_config=config)
+    async with cluster, await RawClient.connect(cluster) as client:
+        on = cluster.on(ApiKey.PRODUCE)
+        on.answer(ErrorCode.REQUEST_TIMED_OUT, after_storing=True)
+        on.run(lambda: cluster.shrink_isr("orders", 0, 2), after_storing=True)
+        answer = await client.produce("orders", 0, make_batch(b"a"))
+        assert answer.error_code == ErrorCode.REQUEST_TIMED_OUT
+
+
+async def test_an_error_after_storing_tells_where_the_batch_is() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        late = cluster.on(ApiKey.PRODUCE, times=2)
+        late.answer(ErrorCode.REQUEST_TIMED_OUT, after_storing=True)
+        for offset in (0, 1):
+            answer = await client.produce("orders", 0, make_batch(b"a"))
+            assert (answer.error_code, answer.base_offset) == (ErrorCode.REQUEST_TIMED_OUT, offset)
+
+
+@pytest.mark.parametrize(
+    ("code", "given", "expected"),
+    [
+        (ErrorCode.UNKNOWN_PRODUCER_ID, None, 2),
+        (ErrorCode.UNKNOWN_PRODUCER_ID, -1, -1),
+        (ErrorCode.UNKNOWN_PRODUCER_ID, 77, 77),
+        (ErrorCode.NOT_LEADER_OR_FOLLOWER, None, -1),
+    ],
+)
+async def test_an_error_tells_where_the_log_starts_as_kafka_does(
+    code: ErrorCode, given: int | None, expected: int
+) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        await client.produce("orders", 0, make_batch(b"a", b"b"))
+        cluster.delete_records("orders", 0, before=2)
+        cluster.on(ApiKey.PRODUCE).answer(code, log_start_offset=given)
+        answer = await client.produce("orders", 0, make_batch(b"c"))
+        assert (answer.error_code, answer.log_start_offset) == (code, expected)
+
+
+async def test_a_scripted_error_needs_no_partition() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.on(ApiKey.PRODUCE).answer(ErrorCode.POLICY_VIOLATION)
+        answer = await client.produce("orders", 9, make_batch(b"a"))
+        assert (answer.error_code, answer.log_start_offset) == (ErrorCode.POLICY_VIOLATION, -1)
+
+
+async def test_leaders_can_be_kept_secret() -> None:
+    async with FakeCluster(2, {"orders": 1}, leader_hints=False) as cluster:
+        async with await RawClient.connect(cluster, 2) as client:
+            response = await client.ask(produce_request("orders", {0: make_batch(b"a")}), 10)
+        answer = only_answer(response)
+        assert answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+        assert (answer.current_leader, response.node_endpoints) == (LeaderIdAndEpoch(), ())
+
+
+async def test_a_partition_without_a_leader_is_hinted_at_as_such() -> None:
+    async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        cluster.move_leader("orders", 0, -1)
+        response = await client.ask(produce_request("orders", {0: make_batch(b"a")}), 10)
+        assert only_answer(response).current_leader == LeaderIdAndEpoch(-1, 1)
+        assert response.node_endpoints == ()
+
+
+async def test_answers_can_be_wrong_in_every_way_at_once() -> None:
+    async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
+        on = cluster.on(ApiKey.PRODUCE, partition=0)
+        on.leave_out()
+        on.add_unasked("orders", 5)
+        on.throttle(10)
+        on.rewrite(lambda response: replace(response, responses=response.responses * 2))
+        request = produce_request("orders", {0: make_batch(b"a"), 1: make_batch(b"b")})
+        response = await client.ask(request, 9)
+        assert told(response) == [("orders", ZERO_UUID, [1, 5])] * 2
+        assert response.throttle_time_ms == 10
