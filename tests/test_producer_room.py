@@ -175,3 +175,21 @@ async def test_records_that_wait_for_a_topic_are_bounded_too(cluster: FakeCluste
         await asyncio.wait_for(draining, SOON)
         await producer.flush()
         assert [delivery.result().offset for delivery in deliveries] == list(range(9))
+
+
+@pytest.mark.scenario(8)
+async def test_drain_does_not_wait_for_what_lingers() -> None:
+    """Half of the buffer is in batches that are not full: nobody is in line, and nothing is due."""
+    async with (
+        FakeCluster(topics={"orders": 3}) as cluster,
+        quick(cluster, buffer_memory=50_000, batch_size=20_000, linger_ms=600_000) as producer,
+    ):
+        producer.send("orders", b"first")
+        await producer.flush()
+        for number in range(3):
+            for _ in range(9):
+                producer.send("orders", bytes(1_000), partition=number)
+        async with asyncio.timeout(SOON):
+            await producer.drain()
+        await producer.flush()
+        assert len(_values(cluster)) == 28

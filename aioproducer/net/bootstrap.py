@@ -20,7 +20,7 @@ from aioproducer.protocol.api import VersionRange
 from aioproducer.protocol.metadata import MetadataRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from aioproducer.config import ProducerConfig
     from aioproducer.net.broker import Broker
@@ -52,15 +52,18 @@ class Bootstrap:
             isinstance(cause.__cause__, (socket.gaierror, UnicodeError)) for cause in self.causes.values()
         )
 
-    async def ask(self) -> tuple[MetadataResponse, int] | None:
+    async def ask(self, away: Mapping[str, Exception]) -> tuple[MetadataResponse, int] | None:
         """Return what the first address that answers says of the nodes, and in which version.
 
-        None if none does: see `causes`.
+        None if none does: see `causes`. `away` are addresses that others have tried just now, and
+        will try again, with what went wrong there: they are left out.
         """
         servers = await self._servers()
         random.shuffle(servers)
         # What is known of an address stands until more is: the time may be up before.
-        self.causes = {address: self.causes[address] for address in _addresses(servers) & self.causes.keys()}
+        causes = {**self.causes, **away}
+        self.causes = {address: causes[address] for address in _addresses(servers) & causes.keys()}
+        servers = [(host, port) for host, port in servers if f"{host}:{port}" not in away]
         self._untold = len(servers)
         answers: list[tuple[MetadataResponse, int]] = []
         async with anyio.create_task_group() as group:

@@ -312,7 +312,8 @@ class Broker:
             if self.is_closed:
                 return False
             self.on_lost()
-            level = logging.WARNING if self._failures == 1 else logging.INFO
+            # Of the bootstrap servers whoever asks them tells.
+            level = logging.WARNING if self._failures == 1 and self.node_id >= 0 else logging.INFO
             logger.log(
                 level, "cannot use broker %d at %s (attempt %d): %s",
                 self.node_id, self.address, self._failures, error,

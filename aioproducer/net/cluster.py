@@ -72,6 +72,7 @@ class Cluster:
         self._make_sender = make_sender
         self._released = released
         self._bootstrap = Bootstrap(config, make_broker)
+        self._is_lost = False
         self._due = asyncio.Event()
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -83,7 +84,6 @@ class Cluster:
                 waited = self._clock() - started
                 if self._bootstrap.only_names_failed and waited >= self._config.bootstrap_resolve_timeout:
                     break
-                logger.warning("no bootstrap server can be used: %s", self._bootstrap.summary())
                 await anyio.sleep(max(0.0, self.metadata.next_refresh(self._clock()) - self._clock()))
             else:
                 return
@@ -206,15 +206,26 @@ class Cluster:
     async def _rebootstrap(self, why: str) -> None:
         logger.info("asking the bootstrap servers anew: %s", why)
         self.metadata.rebootstrapped(self._clock())
-        if not await self._ask_bootstrap():
-            logger.warning("no bootstrap server can be used: %s", self._bootstrap.summary())
+        await self._ask_bootstrap()
 
     async def _ask_bootstrap(self) -> bool:
         self.metadata.start_refresh(self._clock())
-        answer = await self._bootstrap.ask()
+        now = self._clock()
+        answer = await self._bootstrap.ask(
+            {
+                broker.address: broker.last_error
+                for broker in self.brokers.values()
+                if broker.last_error is not None and now < broker.backing_off_until
+            }
+        )
         if answer is None:
             self.metadata.failed(self._clock())
+            # Once is news; it is said again, and again, to those who listen closely.
+            level = logging.INFO if self._is_lost else logging.WARNING
+            self._is_lost = True
+            logger.log(level, "no bootstrap server can be used: %s", self._bootstrap.summary())
             return False
+        self._is_lost = False
         response, version = answer
         self._take(response, (), reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
         return True

@@ -216,6 +216,10 @@ class Engine:
     def room(self) -> asyncio.Future[None]:
         """Return a future that is done when less than half of the buffer is in use."""
         waiter: asyncio.Future[None] = self._loop.create_future()
+        if not self._roomy:
+            # Nothing may linger that somebody waits for to be gone.
+            self.accumulator.urgent += 1
+            self.accumulator.wake_all()
         self._roomy.append(waiter)
         return waiter
 
@@ -288,6 +292,8 @@ class Engine:
 
     def _wake_roomy(self) -> None:
         roomy, self._roomy = self._roomy, []
+        if roomy:
+            self.accumulator.urgent -= 1
         for waiter in roomy:
             if not waiter.done():
                 waiter.set_result(None)

@@ -13,7 +13,7 @@ import anyio
 
 # anyio loads what it needs of asyncio when it is first used, which takes tens of milliseconds:
 # better with all other imports than while the event loop waits.
-import anyio._backends._asyncio  # noqa: F401
+import anyio._backends._asyncio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -178,22 +178,11 @@ def test_waiting_takes_less_than_a_fiftieth_of_a_core(costs: dict[str, Cost]) ->
 
 
 @pytest.mark.scenario(58)
-@pytest.mark.parametrize("absence", ["never there", "1 gone", "1 hanging up"])
+@pytest.mark.parametrize("absence", ["never there", "1 gone", "1 hanging up", "3 gone", "3 hanging up"])
 def test_a_cluster_that_is_away_is_tried_a_handful_of_times_a_second(
     costs: dict[str, Cost], absence: str
 ) -> None:
-    assert 1 <= costs[absence].connects <= HANDFUL
-
-
-@pytest.mark.scenario(58)
-@pytest.mark.xfail(
-    strict=True,
-    reason="each broker is tried at its address as a node and as a bootstrap server, and when it hangs "
-    "up, twice or more as a bootstrap server",
-)
-@pytest.mark.parametrize("absence", ["3 gone", "3 hanging up"])
-def test_three_brokers_that_are_away_are_tried_no_more_often(costs: dict[str, Cost], absence: str) -> None:
-    assert 1 <= costs[absence].connects <= HANDFUL
+    assert 0 < costs[absence].connects <= HANDFUL
 
 
 @pytest.mark.parametrize("absence", ["1 silent", "3 silent"])
