@@ -182,7 +182,9 @@ async def test_drain_does_not_wait_for_what_lingers() -> None:
     """Half of the buffer is in batches that are not full: nobody is in line, and nothing is due."""
     async with (
         FakeCluster(topics={"orders": 3}) as cluster,
-        quick(cluster, buffer_memory=50_000, batch_size=20_000, linger_ms=600_000) as producer,
+        quick(
+            cluster, buffer_memory=50_000, batch_size=20_000, linger_ms=60_000, delivery_timeout_ms=120_000
+        ) as producer,
     ):
         producer.send("orders", b"first")
         await producer.flush()
