@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 OLDER = "3.6.1"
+OLDEST = "2.8.2"
 
 _HERE = Path(__file__).parent
 
@@ -78,6 +79,14 @@ def kafka_361(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
     """One broker of Kafka 3.6.1, the oldest that is tested throughout."""
     with single_broker(OLDER) as broker:
         clusters += [broker] if isinstance(broker, KafkaCluster) else []
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_282(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
+    """One broker of Kafka 2.8.2, which keeps what it knows in ZooKeeper."""
+    with KafkaCluster(OLDEST) as broker:
+        clusters.append(broker)
         yield broker
 
 

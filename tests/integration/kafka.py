@@ -21,11 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.integration import jvm
-from tests.integration.layout import Endpoints, server_properties
+from tests.integration.layout import (
+    Endpoints,
+    server_properties,
+    zookeeper_properties,
+    zookeeper_server_properties,
+)
 from tests.integration.maven import NEWEST, KafkaMissingError, Libraries
-from tests.integration.node import Node, NodeDiedError, NodeState
+from tests.integration.node import KAFKA, ZOOKEEPER, Node, NodeDiedError, NodeState
+from tests.integration.polling import until
 from tests.integration.tools import Tools
 from tests.integration.topics import Topics
+from tests.integration.zookeeper import registered_brokers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["NEWEST", "Kafka", "KafkaCluster", "KafkaMissingError", "NodeDiedError"]
 
 _CONTROLLER_ID = 100
+_ZOOKEEPER_ID = 0
 
 
 class Kafka(Topics, Tools):
@@ -66,14 +74,16 @@ class Kafka(Topics, Tools):
 
 
 class KafkaCluster(Kafka):
-    """Apache Kafka of any version since 3.3, run on this machine's Java in KRaft mode.
+    """Apache Kafka of any version since 2.4, run on this machine's Java; in KRaft mode since 3.3.
 
     Brokers have the node ids 1 to `brokers`. Each is a controller as well, so a
     majority must live; with `dedicated_controller` another process is the only
-    controller, and all brokers can die. `config` is for every broker's
-    server.properties; unlike Kafka's own, the default creates no topic that is merely
-    named. Elections are quick (3 s after a death) and so are starts; for measurements
-    pass `jvm_options=()`, which lets Java compile as well as it can.
+    controller, and all brokers can die. So they can before 3.3, where a ZooKeeper holds
+    them together, and a topic cannot be created anew right after it was deleted.
+    `config` is for every broker's server.properties; unlike Kafka's own, the default
+    creates no topic that is merely named. Elections are quick (3 s after a death) and so
+    are starts; for measurements pass `jvm_options=()`, which lets Java compile as well as
+    it can.
     """
 
     def __init__(
@@ -87,7 +97,7 @@ class KafkaCluster(Kafka):
     ) -> None:
         self._brokers = range(1, brokers + 1)
         self._voters = [_CONTROLLER_ID] if dedicated_controller else [*self._brokers]
-        self._endpoints = Endpoints.choose({*self._brokers, *self._voters})
+        self._endpoints = Endpoints.choose({_ZOOKEEPER_ID, *self._brokers, *self._voters})
         super().__init__(",".join(self.address(node) for node in self._brokers), version)
         self._config = config or {}
         self._jvm_options = tuple(jvm_options)
@@ -108,10 +118,8 @@ class KafkaCluster(Kafka):
 
     def start(self) -> None:
         """Return when every broker knows every other; the logs of a start that fails are kept and shown."""
-        libraries = Libraries.fetch(self.version)
-        if not libraries.archive.exists():
-            _record_archive(libraries)
-        self._launch(libraries, [*self._jvm_options, *jvm.with_archive(libraries.archive)])
+        libraries = _prepared(self.version)
+        self._launch(libraries, self._options(libraries))
 
     def stop(self) -> None:
         """End all processes at once and delete what they wrote."""
@@ -155,8 +163,20 @@ class KafkaCluster(Kafka):
         """
         if self._nodes[node].state is not NodeState.DOWN:
             self.stop_node(node)
-        self._nodes[node].start()
+        self._start_again(self._nodes[node])
         self.wait_until_in_sync()
+
+    def upgrade(self, node: int, version: str) -> None:
+        """Stop a broker in good order and start it as another version of Kafka, with the data that it has.
+
+        The metadata.version stays, so nodes of both versions can work together. The tools
+        stay those of the version that the cluster began with.
+        """
+        libraries = _prepared(version)
+        if self._nodes[node].state is not NodeState.DOWN:
+            self.stop_node(node)
+        self._nodes[node].install(libraries, self._options(libraries))
+        self.restart(node)
 
     def heal(self) -> None:
         """Bring back what was paused, stopped or killed; NodeDiedError if a node ended by itself."""
@@ -167,7 +187,7 @@ class KafkaCluster(Kafka):
             if node.state is NodeState.PAUSED:
                 node.resume()
             else:
-                node.start()
+                self._start_again(node)
         if hurt:
             self.wait_until_in_sync()
 
@@ -175,6 +195,8 @@ class KafkaCluster(Kafka):
         return {node: self._endpoints[node].client for node in self._brokers if self._nodes[node].is_running}
 
     def _admin_address(self) -> Address:
+        if self._has_zookeeper:
+            return super()._admin_address()
         # Any broker passes requests on to the controller; one that runs may still name one that does not.
         return next(iter(self.broker_addresses().values()))
 
@@ -190,14 +212,15 @@ class KafkaCluster(Kafka):
 
     def _launch(self, libraries: Libraries, options: Sequence[str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix=f"kafka-{self.version}-"))
-        for node in sorted(self._endpoints):
-            properties = server_properties(node, self._endpoints, self._brokers, self._voters)
+        for node, properties in self._properties(libraries).items():
             folder = self._folder / f"node{node}"
+            program = ZOOKEEPER if node == _ZOOKEEPER_ID else KAFKA
             self._nodes[node] = Node(
-                node, libraries, folder, properties={**properties, **self._config}, options=options
+                node, libraries, folder, properties=properties, options=options, program=program
             )
         try:
-            self._format()
+            if not libraries.needs_zookeeper:
+                self._format()
             for starting in self._nodes.values():
                 starting.start()
             self.wait_until_in_sync()
@@ -206,6 +229,40 @@ class KafkaCluster(Kafka):
             for failed in self._nodes.values():
                 error.add_note(f"node {failed.id}: {failed.log_tail()}")
             raise
+
+    @property
+    def _has_zookeeper(self) -> bool:
+        return _ZOOKEEPER_ID in self._nodes
+
+    def _options(self, libraries: Libraries) -> list[str]:
+        return [*self._jvm_options, *jvm.with_archive(libraries.archive)]
+
+    def _properties(self, libraries: Libraries) -> dict[int, Properties]:
+        """Give the properties of each process, in the order in which they are to start."""
+        if not libraries.needs_zookeeper:
+            return {
+                node: {
+                    **server_properties(node, self._endpoints, self._brokers, self._voters),
+                    **self._config,
+                }
+                for node in sorted({*self._brokers, *self._voters})
+            }
+        zookeeper = self._endpoints[_ZOOKEEPER_ID].client
+        brokers: dict[int, Properties] = {
+            node: {
+                **zookeeper_server_properties(node, self._endpoints, self._brokers, zookeeper),
+                **self._config,
+            }
+            for node in self._brokers
+        }
+        return {_ZOOKEEPER_ID: zookeeper_properties(zookeeper), **brokers}
+
+    def _start_again(self, node: Node) -> None:
+        if self._has_zookeeper:
+            # A broker whose predecessor's session is not over yet would give up at once.
+            zookeeper = self._endpoints[_ZOOKEEPER_ID].client
+            until(f"the session of {node} is over", lambda: node.id not in registered_brokers(zookeeper))
+        node.start()
 
     def _format(self) -> None:
         # Kafka's tools would take an id that begins with a dash for an option.
@@ -219,6 +276,13 @@ class KafkaCluster(Kafka):
     def _kill_all(self) -> None:
         for node in self._nodes.values():
             node.destroy()
+
+
+def _prepared(version: str) -> Libraries:
+    libraries = Libraries.fetch(version)
+    if not libraries.archive.exists():
+        _record_archive(libraries)
+    return libraries
 
 
 def _record_archive(libraries: Libraries) -> None:

@@ -5,7 +5,7 @@
                           ┘
 
 Brokers talk among themselves on a listener of their own, so that the clients' can be
-given other security, or a proxy in front.
+given other security, or a proxy in front. Before Kafka 3.3 a ZooKeeper stands for the voters.
 """
 
 from __future__ import annotations
@@ -69,6 +69,35 @@ def server_properties(
         roles.append("controller")
         listeners.append(f"CONTROLLER://{own.controller}")
     return {**properties, "process.roles": ",".join(roles), "listeners": ",".join(listeners)}
+
+
+def zookeeper_server_properties(
+    node_id: int, endpoints: Mapping[int, Endpoints], brokers: range, zookeeper: Address
+) -> Properties:
+    """Give what makes `node_id` a broker of a cluster that ZooKeeper holds together."""
+    own = endpoints[node_id]
+    listeners = f"INTERNAL://{own.internal},PLAINTEXT://{own.client}"
+    return {
+        **quick_settings(len(brokers)),
+        "broker.id": node_id,
+        "zookeeper.connect": str(zookeeper),
+        "zookeeper.session.timeout.ms": 3000,
+        "listener.security.protocol.map": _SECURITY,
+        "inter.broker.listener.name": "INTERNAL",
+        "listeners": listeners,
+        "advertised.listeners": listeners,
+    }
+
+
+def zookeeper_properties(address: Address) -> Properties:
+    """Give what makes a ZooKeeper that listens at `address`, and tells who is connected to it."""
+    return {
+        "clientPort": address.port,
+        "clientPortAddress": address.host,
+        "admin.enableServer": False,
+        "tickTime": 500,
+        "4lw.commands.whitelist": "dump",
+    }
 
 
 def quick_settings(brokers: int) -> Properties:

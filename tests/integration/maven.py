@@ -25,7 +25,8 @@ from typing import Self
 
 NEWEST = "4.3.1"
 
-_OLDEST = (3, 3)
+_OLDEST = (2, 4)
+_KRAFT = (3, 3)
 _LOG4J_2 = (4, 0)
 
 _POM = """\
@@ -93,7 +94,7 @@ class Libraries:
     def fetch(cls, version: str) -> Self:
         """Take `version` from the cache, else from Maven; KafkaMissingError without Java or Maven."""
         if parse_version(version) < _OLDEST:
-            message = f"Kafka {version} needs ZooKeeper; these tests run KRaft, Kafka 3.3 and newer"
+            message = f"Kafka {version} is built on another Scala; these tests run Kafka 2.4 and newer"
             raise KafkaMissingError(message)
         java = shutil.which("java")
         if java is None:
@@ -103,6 +104,11 @@ class Libraries:
         if not folder.is_dir():
             _fetch_into(folder, version)
         return cls(version, folder, Path(java))
+
+    @property
+    def needs_zookeeper(self) -> bool:
+        """Whether brokers of this version keep what they agree on in ZooKeeper, whose jar comes with them."""
+        return parse_version(self.version) < _KRAFT
 
     @cached_property
     def class_path(self) -> str:

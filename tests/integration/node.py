@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 import os
 import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.integration import jvm
@@ -37,8 +38,26 @@ class NodeDiedError(Exception):
     """A process ended that nobody ended."""
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a node runs, and the name of the property that says where its data is."""
+
+    main_class: str
+    storage: str
+    options: tuple[str, ...] = ()
+
+
+KAFKA = Program("kafka.Kafka", "log.dirs")
+ZOOKEEPER = Program(
+    "org.apache.zookeeper.server.quorum.QuorumPeerMain",
+    "dataDir",
+    # It would look for a version of log4j that is not there.
+    ("-Dzookeeper.jmx.log4j.disable=true",),
+)
+
+
 class Node:
-    """A broker, a controller or both, whose addresses and folder stay the same through deaths."""
+    """A broker, a controller or both, or a ZooKeeper: addresses and folder stay the same through deaths."""
 
     def __init__(
         self,
@@ -48,6 +67,7 @@ class Node:
         *,
         properties: Properties,
         options: Sequence[str],
+        program: Program = KAFKA,
     ) -> None:
         self.id = node_id
         self.state = NodeState.DOWN
@@ -55,10 +75,11 @@ class Node:
         self._libraries = libraries
         self._log = folder / "kafka.log"
         self._options = options
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._properties = folder / "server.properties"
         folder.mkdir()
-        lines = pairs({**properties, "log.dirs": str(self.log_dir)})
+        lines = pairs({**properties, program.storage: str(self.log_dir)})
         self._properties.write_text("\n".join(lines) + "\n")
 
     def __repr__(self) -> str:
@@ -67,6 +88,10 @@ class Node:
     @property
     def is_running(self) -> bool:
         return self.state is NodeState.RUNNING
+
+    def install(self, libraries: Libraries, options: Sequence[str]) -> None:
+        """Let the next start run other libraries on the same folder."""
+        self._libraries, self._options = libraries, options
 
     def format(self, cluster_id: str) -> subprocess.Popen[bytes]:
         """Begin to format the storage; the node can start when the process given has ended."""
@@ -78,8 +103,8 @@ class Node:
         if self.state is not NodeState.DOWN:
             message = f"{self} cannot be started"
             raise ValueError(message)
-        options = ["-Dlog.level=INFO", *self._options]
-        self._process = self._spawn("kafka.Kafka", [str(self._properties)], options)
+        options = ["-Dlog.level=INFO", *self._program.options, *self._options]
+        self._process = self._spawn(self._program.main_class, [str(self._properties)], options)
         self.state = NodeState.RUNNING
 
     def pause(self) -> None:

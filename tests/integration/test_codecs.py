@@ -80,6 +80,7 @@ def assert_intact(
             assert record.timestamp_ms == taken
 
 
+@pytest.mark.scenario(14, 65)
 @pytest.mark.parametrize("codec", CODECS)
 async def test_every_shape_of_record_comes_back(broker: Kafka, topic_name: str, codec: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
@@ -93,6 +94,7 @@ async def test_every_shape_of_record_comes_back(broker: Kafka, topic_name: str, 
     assert_intact(records, sent, started_ms)
 
 
+@pytest.mark.scenario(14)
 @pytest.mark.parametrize("codec", CODECS)
 async def test_large_batches_come_back(kafka: Kafka, topic_name: str, codec: str) -> None:
     """They are compressed in worker threads, while records go on coming."""

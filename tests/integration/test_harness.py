@@ -114,6 +114,16 @@ def test_topics_grow_change_and_go(broker: Kafka, topic_name: str) -> None:
     assert broker.partitions(topic) == {}
 
 
+def test_leaders_tell_which_producers_they_know(broker: Kafka, topic_name: str) -> None:
+    topic = broker.create_topic(topic_name)
+    assert broker.producers(topic) == set()
+
+    produce(broker.bootstrap, topic, [b"first"])
+    produce(broker.bootstrap, topic, [b"second"], **{"enable.idempotence": False})
+
+    assert len(broker.producers(topic)) == 1
+
+
 def test_a_killed_leader_is_followed_by_another_and_comes_back(
     kafka_three: KafkaCluster, topic_name: str
 ) -> None:
@@ -130,6 +140,17 @@ def test_a_killed_leader_is_followed_by_another_and_comes_back(
     assert killed in kafka_three.partitions(topic)[0].in_sync
     values = [record.value for record in kafka_three.consume(topic, expected=3)]
     assert values == [b"before", b"between", b"after"]
+
+
+def test_a_killed_broker_of_zookeeper_comes_back(kafka_282: KafkaCluster, topic_name: str) -> None:
+    topic = kafka_282.create_topic(topic_name)
+    produce(kafka_282.bootstrap, topic, [b"before"])
+
+    kafka_282.kill(1)
+    kafka_282.restart(1)
+    produce(kafka_282.bootstrap, topic, [b"after"])
+
+    assert [record.value for record in kafka_282.consume(topic, expected=2)] == [b"before", b"after"]
 
 
 def test_a_paused_leader_is_replaced_and_catches_up(kafka_three: KafkaCluster, topic_name: str) -> None:
@@ -233,9 +254,9 @@ def test_a_named_broker_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
         assert kafka.bootstrap == "somewhere:9092"
 
 
-def test_versions_that_need_zookeeper_are_refused() -> None:
-    with pytest.raises(KafkaMissingError, match="ZooKeeper"):
-        Libraries.fetch("2.8.2")
+def test_versions_on_another_scala_are_refused() -> None:
+    with pytest.raises(KafkaMissingError, match="Scala"):
+        Libraries.fetch("2.1.1")
 
 
 def test_without_maven_there_is_nothing_to_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def create(kafka: KafkaCluster, name: str) -> str:
     return kafka.create_topic(name, PARTITIONS, replication=3, config={"min.insync.replicas": 2})
 
 
+@pytest.mark.scenario(63)
 async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -57,6 +58,7 @@ async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
     await stream.check(cluster)
 
 
+@pytest.mark.scenario(63)
 async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -110,6 +112,7 @@ async def test_what_fails_while_a_leader_is_frozen_leaves_no_gap(
     await stream.landed(kafka_three)
 
 
+@pytest.mark.scenario(63)
 async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -122,6 +125,7 @@ async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
     await stream.check(cluster)
 
 
+@pytest.mark.scenario(63)
 async def test_all_brokers_are_restarted_one_after_the_other(
     kafka_three: KafkaCluster, topic_name: str
 ) -> None:

@@ -38,6 +38,7 @@ def placed(kafka: Kafka, topic: str) -> dict[str, int]:
     return {record.key.decode(): record.partition for record in records if record.key is not None}
 
 
+@pytest.mark.scenario(45)
 async def test_keys_land_where_java_puts_them(broker: Kafka, topic_name: str) -> None:
     ours = await asyncio.to_thread(broker.create_topic, f"{topic_name}-ours", PARTITIONS)
     javas = await asyncio.to_thread(broker.create_topic, f"{topic_name}-java", PARTITIONS)

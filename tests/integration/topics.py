@@ -12,6 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from kio.schema.alter_client_quotas.v1.request import (
+    AlterClientQuotasRequest,
+    EntityData,
+    EntryData,
+    OpData,
+)
+from kio.schema.alter_client_quotas.v1.response import AlterClientQuotasResponse
 from kio.schema.alter_partition_reassignments.v0.request import (
     AlterPartitionReassignmentsRequest,
     ReassignablePartition,
@@ -24,6 +31,8 @@ from kio.schema.create_topics.v5.request import CreatableTopic, CreatableTopicCo
 from kio.schema.create_topics.v5.response import CreateTopicsResponse
 from kio.schema.delete_topics.v4.request import DeleteTopicsRequest
 from kio.schema.delete_topics.v4.response import DeleteTopicsResponse
+from kio.schema.describe_producers.v0.request import DescribeProducersRequest, TopicRequest
+from kio.schema.describe_producers.v0.response import DescribeProducersResponse
 from kio.schema.elect_leaders.v2.request import ElectLeadersRequest, TopicPartitions
 from kio.schema.elect_leaders.v2.response import ElectLeadersResponse
 from kio.schema.errors import ErrorCode
@@ -36,7 +45,7 @@ from kio.schema.incremental_alter_configs.v1.response import IncrementalAlterCon
 from kio.schema.metadata.v9.request import MetadataRequest, MetadataRequestTopic
 from kio.schema.metadata.v9.response import MetadataResponse, MetadataResponseTopic
 from kio.schema.types import BrokerId, TopicName
-from kio.static.primitive import i8, i16, i32, i32Timedelta
+from kio.static.primitive import f64, i8, i16, i32, i32Timedelta
 
 from tests.integration.consumer import ConsumedRecord, consume
 from tests.integration.polling import until
@@ -135,6 +144,27 @@ class Topics(ABC):
         request = IncrementalAlterConfigsRequest(resources=(resource,), validate_only=False)
         for response in ask(self._admin_address(), request, IncrementalAlterConfigsResponse).responses:
             _check(f"alter {topic}", response.error_code, response.error_message)
+
+    def limit_producers(self, client_id: str, bytes_per_second: float | None) -> None:
+        """Set the quota that every producer with this client id may use of each broker, None for none."""
+        operation = OpData(
+            key="producer_byte_rate", value=f64(float(bytes_per_second or 0)), remove=bytes_per_second is None
+        )
+        entity = (EntityData(entity_type="client-id", entity_name=client_id),)
+        request = AlterClientQuotasRequest(
+            entries=(EntryData(entity=entity, ops=(operation,)),), validate_only=False
+        )
+        for entry in ask(self._admin_address(), request, AlterClientQuotasResponse).entries:
+            _check(f"limit {client_id}", entry.error_code, entry.error_message)
+
+    def producers(self, topic: str, partition: int = 0) -> set[int]:
+        """Give the producer ids whose sequences the leader of a partition remembers."""
+        described = TopicRequest(name=TopicName(topic), partition_indexes=(i32(partition),))
+        leader = self.broker_addresses()[self.leader(topic, partition)]
+        answer = ask(leader, DescribeProducersRequest(topics=(described,)), DescribeProducersResponse)
+        ((found,),) = (topic_.partitions for topic_ in answer.topics)
+        _check(f"describe the producers of {topic}-{partition}", found.error_code, found.error_message)
+        return {int(producer.producer_id) for producer in found.active_producers}
 
     def partitions(self, topic: str) -> dict[int, PartitionState]:
         """Each partition of `topic` as the broker with the newest leader epoch knows it."""

@@ -1,0 +1,51 @@
+"""Chaos by hand: `python -m tests.integration.chaos --seconds 600 --seed 7`, as long as one likes.
+
+Starts a cluster of three brokers, harms it and the connections to it under load, and prints a table of
+figures. Ends with 1 if a promise was broken; the plan and all evidence are printed then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+
+from aioproducer.cli.tables import table
+from tests.integration.chaos.cluster import ChaosCluster
+from tests.integration.chaos.run import HEADER, Chaos, run
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    options = _options().parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    rows: list[tuple[object, ...]] = []
+    broken = False
+    with ChaosCluster() as cluster:
+        for what in options.harm:
+            for seed in options.seed:
+                chaos = Chaos(what, seed, options.seconds, options.rate)
+                report = asyncio.run(run(cluster, chaos, f"{what}-{seed}"))
+                rows += report.rows()
+                if report.violations() or options.verbose:
+                    print(report, end="\n\n", flush=True)  # noqa: T201 - what a command line is for
+                broken |= bool(report.violations())
+    print(table(HEADER, rows))  # noqa: T201
+    return int(broken)
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m tests.integration.chaos", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each run lasts (60)")
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="one run for each (1)")
+    parser.add_argument(
+        "--harm", nargs="+", choices=("brokers", "network", "both"), default=["brokers", "network"]
+    )
+    parser.add_argument("--rate", type=float, default=1500.0, help="records a second and producer (1500)")
+    parser.add_argument("--verbose", action="store_true", help="print plans even if all went well")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

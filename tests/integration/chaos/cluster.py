@@ -1,0 +1,106 @@
+"""Three brokers that can all die, each with a second door that clients find through a proxy.
+
+clients ──▶ PLAINTEXT ────────────────┐
+clients ──▶ proxy ──▶ PROXIED ────────┴─ broker        the proxy's address is what PROXIED advertises
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kio.schema.alter_partition_reassignments.v0.request import (
+    AlterPartitionReassignmentsRequest,
+    ReassignablePartition,
+    ReassignableTopic,
+)
+from kio.schema.alter_partition_reassignments.v0.response import AlterPartitionReassignmentsResponse
+from kio.schema.types import BrokerId, TopicName
+from kio.static.primitive import i32, i32Timedelta
+
+from tests.integration.kafka import NEWEST, KafkaCluster
+from tests.integration.layout import free_ports
+from tests.integration.wire import Address, ask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_SECURITY = "INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
+_PATIENCE = 6.0
+_TIMEOUT = i32Timedelta.parse(timedelta(seconds=_PATIENCE))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the proxy of a broker listens, and where it leads."""
+
+    node: int
+    entrance: Address
+    exit: Address
+
+
+class ChaosCluster(KafkaCluster):
+    """Apache Kafka whose brokers can be away two at a time, and its controller never is."""
+
+    def __init__(self, version: str = NEWEST) -> None:
+        config = {"listener.security.protocol.map": _SECURITY}
+        super().__init__(version, brokers=3, dedicated_controller=True, config=config)
+        ends = (Address("127.0.0.1", port) for port in free_ports(2 * len(self.node_ids)))
+        self.routes = [Route(node, next(ends), next(ends)) for node in self.node_ids]
+
+    @property
+    def proxied_bootstrap(self) -> str:
+        """The addresses to give to a client whose connections are to suffer."""
+        return ",".join(str(route.entrance) for route in self.routes)
+
+    def start_node(self, node: int) -> None:
+        """Start a broker again, without waiting for what becomes of it."""
+        self._nodes[node].start()
+
+    def end_node(self, node: int) -> None:
+        """Let a broker end in good order if it can: it may need the others, which may be away too."""
+        try:
+            self._nodes[node].stop(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._nodes[node].kill()
+
+    def ask_to_lead(self, topic: str, partition: int, node: int) -> None:
+        """Have a leader moved, without waiting for it; OSError and AdminError where that cannot be."""
+        # With as many brokers as replicas each of them is one.
+        preferred = (node, *(other for other in self.node_ids if other != node))
+        reassigned = ReassignablePartition(
+            partition_index=i32(partition), replicas=tuple(map(BrokerId, preferred))
+        )
+        request = AlterPartitionReassignmentsRequest(
+            timeout=_TIMEOUT,
+            topics=(ReassignableTopic(name=TopicName(topic), partitions=(reassigned,)),),
+        )
+        ask(self._admin_address(), request, AlterPartitionReassignmentsResponse)
+        self._elect_preferred(topic, partition)
+
+    def _admin_address(self) -> Address:
+        # One that was just started does not listen yet.
+        for address in self.broker_addresses().values():
+            with suppress(OSError), socket.create_connection((address.host, address.port), 1):
+                return address
+        message = "no broker listens"
+        raise ConnectionRefusedError(message)
+
+    def _format(self) -> None:
+        for route in self.routes:
+            properties = Path(self._folder or "", f"node{route.node}", "server.properties")
+            with properties.open("a") as file:
+                file.write("\n".join(self._listeners(route)) + "\n")
+        super()._format()
+
+    def _listeners(self, route: Route) -> Iterable[str]:
+        own = self._endpoints[route.node]
+        known = f"INTERNAL://{own.internal},PLAINTEXT://{own.client}"
+        # Of a property that is named twice the last counts.
+        yield f"listeners={known},PROXIED://{route.exit}"
+        yield f"advertised.listeners={known},PROXIED://{route.entrance}"

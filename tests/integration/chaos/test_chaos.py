@@ -1,0 +1,56 @@
+"""Brokers die, freeze and come back, connections fail in every way: what was promised holds.
+
+The plan of what goes wrong is made from a seed and printed when a promise is broken, with the command
+to have it again. AIOPRODUCER_CHAOS_SECONDS and AIOPRODUCER_CHAOS_SEED ask for more, or for another.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.chaos.cluster import ChaosCluster
+from tests.integration.chaos.run import Chaos, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.integration.chaos.run import Report
+    from tests.integration.kafka import KafkaCluster
+
+pytestmark = pytest.mark.slow
+
+SECONDS = float(os.environ.get("AIOPRODUCER_CHAOS_SECONDS", "30"))
+SEED = int(os.environ.get("AIOPRODUCER_CHAOS_SEED", "1"))
+
+
+@pytest.fixture(scope="module")
+def cluster(clusters: list[KafkaCluster]) -> Iterator[ChaosCluster]:
+    with ChaosCluster() as cluster:
+        clusters.append(cluster)
+        yield cluster
+        clusters.remove(cluster)
+
+
+@pytest.mark.scenario(63)
+async def test_brokers_are_killed_paused_and_restarted(cluster: ChaosCluster, topic_name: str) -> None:
+    report = await run(cluster, Chaos("brokers", SEED, SECONDS), topic_name)
+
+    check(report)
+
+
+@pytest.mark.scenario(64)
+async def test_connections_are_slow_silent_and_cut(cluster: ChaosCluster, topic_name: str) -> None:
+    report = await run(cluster, Chaos("network", SEED, SECONDS), topic_name)
+
+    check(report)
+
+
+def check(report: Report) -> None:
+    assert not report.violations(), str(report)
+    for figures in report.figures:
+        # Else nothing was put to the test.
+        assert figures.acknowledged > figures.sent / 10, str(report)
+        assert figures.retries, str(report)

@@ -1,0 +1,95 @@
+"""A producer with its default options, and a broker of Kafka 2.8: no KRaft, no topic ids, Produce 9."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from aioproducer import Producer
+from tests.integration.stream import Stream
+from tests.integration.test_codecs import BATCH, CODECS, SHAPES, assert_intact
+from tests.integration.test_partitions import KEYS, PARTITIONS, placed
+
+if TYPE_CHECKING:
+    from tests.integration.kafka import KafkaCluster
+
+pytestmark = pytest.mark.scenario(65)
+
+
+@pytest.mark.scenario(14)
+@pytest.mark.parametrize("codec", CODECS)
+async def test_every_shape_of_record_comes_back(kafka_282: KafkaCluster, topic_name: str, codec: str) -> None:
+    topic = await asyncio.to_thread(kafka_282.create_topic, topic_name)
+    shapes = SHAPES * 20
+    started_ms = int(time.time() * 1000)
+
+    async with Producer(kafka_282.bootstrap, compression_type=codec) as producer:
+        sent = [(shape, producer.send(topic, **shape)) for shape in shapes]
+
+    records = await asyncio.to_thread(kafka_282.consume, topic, len(shapes))
+    assert_intact(records, sent, started_ms)
+
+
+async def test_the_log_is_clean(kafka_282: KafkaCluster, topic_name: str) -> None:
+    """Each batch has the producer's id and the sequence after the one before."""
+    topic = await asyncio.to_thread(kafka_282.create_topic, topic_name)
+
+    async with Producer(kafka_282.bootstrap, compression_type="lz4") as producer:
+        for number in range(5_000):
+            producer.send(topic, b"%d" % number)
+            await producer.drain()
+
+    dump = await asyncio.to_thread(kafka_282.dump_log, topic)
+    batches = [found.groupdict() for found in BATCH.finditer(dump)]
+    assert {(batch["codec"], batch["valid"]) for batch in batches} == {("LZ4", "true")}
+    (producer_id,) = {batch["producer"] for batch in batches}
+    assert int(producer_id) >= 0
+    assert [batch["sequence"] for batch in batches] == [batch["base"] for batch in batches]
+    assert sum(int(batch["count"]) for batch in batches) == 5_000
+
+
+@pytest.mark.scenario(45)
+async def test_keys_land_where_its_own_producer_puts_them(kafka_282: KafkaCluster, topic_name: str) -> None:
+    ours = await asyncio.to_thread(kafka_282.create_topic, f"{topic_name}-ours", PARTITIONS)
+    javas = await asyncio.to_thread(kafka_282.create_topic, f"{topic_name}-java", PARTITIONS)
+
+    await asyncio.to_thread(kafka_282.console_producer, javas, [(key, "value") for key in KEYS])
+    async with Producer(kafka_282.bootstrap) as producer:
+        for key in KEYS:
+            producer.send(ours, b"value", key=key.encode())
+
+    expected = await asyncio.to_thread(placed, kafka_282, javas)
+    assert await asyncio.to_thread(placed, kafka_282, ours) == expected
+
+
+@pytest.mark.parametrize("acks", [0, 1])
+async def test_fewer_acknowledgements_bring_records_home(
+    kafka_282: KafkaCluster, topic_name: str, acks: int
+) -> None:
+    topic = await asyncio.to_thread(kafka_282.create_topic, topic_name)
+    values = [b"%d" % number for number in range(5_000)]
+
+    async with Producer(kafka_282.bootstrap, acks=acks, enable_idempotence=False) as producer:
+        deliveries = [producer.send(topic, value) for value in values]
+
+    offsets = [delivery.result().offset for delivery in deliveries]
+    assert offsets == ([-1] * len(values) if acks == 0 else list(range(len(values))))
+    records = await asyncio.to_thread(kafka_282.consume, topic, len(values))
+    assert [record.value for record in records] == values
+
+
+@pytest.mark.slow
+@pytest.mark.scenario(63)
+async def test_a_broker_is_restarted_in_mid_stream(kafka_282: KafkaCluster, topic_name: str) -> None:
+    topic = await asyncio.to_thread(kafka_282.create_topic, topic_name, 3)
+    async with Producer(kafka_282.bootstrap, buffer_memory=256 * 1024) as producer:
+        stream = Stream(producer, topic, partitions=3)
+        async with stream.flowing():
+            await stream.acknowledged(20_000)
+            await asyncio.to_thread(kafka_282.restart, 1)
+            await stream.acknowledged(len(stream.deliveries) + 20_000)
+
+    await stream.check(kafka_282)
