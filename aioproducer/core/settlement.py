@@ -14,6 +14,7 @@ drained comes back exactly once, through `answered`, `lost` or `unsent`.
 from __future__ import annotations
 
 from copy import copy
+from itertools import islice
 from typing import TYPE_CHECKING, assert_never
 
 from aioproducer.core.line import fail_together
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from aioproducer.core.producer_batch import ProducerBatch
     from aioproducer.errors import ProducerError
     from aioproducer.protocol.produce import PartitionProduceResponse
+
+BATCHES_A_SLICE = 100
+"""How many batches expire before the event loop gets its turn: each takes some 10 µs."""
 
 
 class Settlement:
@@ -127,17 +131,23 @@ class Settlement:
         else:
             self._failed(batch, error, now)
 
-    def expire(self, now: float) -> None:
-        """Fail the batches that are older than the delivery timeout, and those who wait too long in line."""
+    def expire(self, now: float) -> bool:
+        """Fail the batches that are older than the delivery timeout, and those who wait too long in line.
+
+        Returns whether there are more than the event loop can wait for: call again soon.
+        """
         born_before = now - self._delivery_timeout
         expired = []
-        for batch in self._accumulator.incomplete:
+        for batch in islice(self._accumulator.incomplete, BATCHES_A_SLICE):
             if batch.created > born_before:
                 break
             expired.append(batch)
         for batch in expired:
             self._expired(batch, now)
+        if len(expired) == BATCHES_A_SLICE:
+            return True
         self._expire_line(now)
+        return False
 
     def topic_errors(self, errors: dict[str, ErrorCode]) -> None:
         """Take note of why topics are not known; records that wait for what nobody may use fail now."""

@@ -103,7 +103,7 @@ class Engine:
         self._lifecycle: Lifecycle | None = None
         self._cluster: Cluster | None = None
         self._identity: Identity | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._timer_due = NEVER
         self._is_serving = False
         self._roomy: list[asyncio.Future[None]] = []
@@ -337,9 +337,12 @@ class Engine:
     def _expire(self) -> None:
         self._timer = None
         try:
-            self._settlement.expire(self.clock())
+            more = self._settlement.expire(self.clock())
             self._released()
-            self._watch()
+            if more:
+                self._timer = self._loop.call_soon(self._expire)
+            else:
+                self._watch()
         except Exception as error:  # noqa: BLE001 - the background never dies silently
             self._crash(error)
 

@@ -161,7 +161,8 @@ class Desk:
 
     def expire(self) -> None:
         """Fail what is older than the delivery timeout."""
-        self.settlement.expire(self.now)
+        while self.settlement.expire(self.now):
+            pass
 
     def figure(self, name: str) -> float:
         """Return one of the producer's metrics."""

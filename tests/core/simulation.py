@@ -191,7 +191,8 @@ class Simulation:
         self.timers.call_at(max(due, self.timers.now + 0.005), self._expire)
 
     def _expire(self) -> None:
-        self.settlement.expire(self.timers.now)
+        while self.settlement.expire(self.timers.now):
+            pass
         self.released()
         self._watch()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aioproducer.core.producer_batch import NO_LEADER
-from aioproducer.core.settlement import no_answer
+from aioproducer.core.settlement import BATCHES_A_SLICE, no_answer
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
     AuthorizationError,
@@ -242,6 +242,20 @@ def test_an_expired_batch_that_is_still_being_compressed_is_not_written() -> Non
     desk.assert_nothing_left()
     desk.send_some(1)
     assert numbers([desk.take_one()]) == [(0, 1)]
+
+
+def test_many_batches_expire_a_slice_at_a_time() -> None:
+    """The event loop gets its turn in between."""
+    desk = Desk()
+    desk.deliver()
+    deliveries = desk.send_some(2 * BATCHES_A_SLICE + 1)
+    desk.wait(DELIVERY_TIMEOUT)
+
+    rounds = [desk.settlement.expire(desk.now) for _ in range(3)]
+
+    assert rounds == [True, True, False]
+    assert all(isinstance(delivery.exception(), DeliveryTimeoutError) for delivery in deliveries)
+    desk.assert_nothing_left()
 
 
 @pytest.mark.scenario(21)
