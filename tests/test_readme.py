@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyio.from_thread import start_blocking_portal
 
 import aioproducer
-from aioproducer.testing import FakeCluster
+from aioproducer.testing import FakeCluster, plugin
 from tests.readme import README, written_anew
 
 if TYPE_CHECKING:
@@ -94,6 +95,13 @@ async def test_the_test_of_a_service_passes() -> None:
     names = run(block("python", "FakeCluster"))
 
     await names["test_orders_survive_a_change_of_leader"]()
+
+
+def test_the_example_of_the_fixtures_is_the_plugins_own() -> None:
+    """It is run where the plugin is tested."""
+    example = indent(block("python", "pytest_plugins"), "    ")
+
+    assert example in str(plugin.__doc__)
 
 
 def test_configurations_are_accepted() -> None:
