@@ -40,7 +40,7 @@ SCENARIOS = {
     33: "Out of order for a later batch: retried",
     34: "A duplicate is a success",
     35: "An answer lost after the append: nothing twice in the log",
-    36: "Expired unsent leaves no gap; expired after it was sent holds its partition back",
+    36: "Expired unsent leaves no gap; expired after it was sent: what comes next finds out",
     37: "An expired first batch: a new epoch only where those behind it fail too",
     38: "A producer id forgotten with the log's start: the records go on",
     39: "Sequences wrap after 2147483647; the last epoch is followed by a new producer id",

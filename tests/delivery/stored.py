@@ -6,8 +6,11 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from aioproducer import DeliveryTimeoutError
 from aioproducer.testing import ApiKey
-from tests.net.quick import PATIENCE, insides
+from tests.net.quick import PATIENCE, insides, quick, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,6 +21,26 @@ if TYPE_CHECKING:
     from aioproducer.testing.log import PartitionLog
 
 TOPIC = "orders"
+
+AMPLE = 20_000
+"""Milliseconds that no test takes: nothing times out by itself."""
+
+
+def patient(cluster: FakeCluster) -> Producer[Any, Any]:
+    """Make a producer of single records that waits for answers, but looks often for what has expired."""
+    return quick(cluster, batch_size=1, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE, max_block_ms=200)
+
+
+def send(producer: Producer[Any, Any], count: int, first: int = 0) -> list[Delivery]:
+    """Send numbered records."""
+    return [producer.send(TOPIC, b"%d" % number) for number in range(first, first + count)]
+
+
+async def send_at_once(producer: Producer[Any, Any], count: int) -> list[Delivery]:
+    """Have batches on the wire, while the broker holds the first of them."""
+    deliveries = send(producer, count)
+    await until(lambda: in_flight(producer) == count)
+    return deliveries
 
 
 def log_of(cluster: FakeCluster, partition: int = 0) -> PartitionLog:
@@ -76,3 +99,11 @@ def grow_old(producer: Producer[Any, Any], count: int | None = None) -> None:
     """Let the delivery timeout of the oldest batches be over, or of all, rather than wait for it."""
     for batch in list(insides(producer).accumulator.incomplete)[:count]:
         batch.created -= producer.config.delivery_timeout
+
+
+async def expire_the_oldest(producer: Producer[Any, Any], delivery: Delivery) -> None:
+    """Have the batch that was sent first expire while it is in flight."""
+    grow_old(producer, 1)
+    with pytest.raises(DeliveryTimeoutError) as expired:
+        await asyncio.wait_for(delivery, PATIENCE)
+    assert expired.value.may_be_written

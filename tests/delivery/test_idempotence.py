@@ -8,24 +8,22 @@ from typing import Any
 import pytest
 
 from aioproducer import BrokerError, Delivery, DeliveryTimeoutError, InvalidRecordError, Producer
-from aioproducer.core.idempotence import MAX_EPOCH, SEQUENCES
-from aioproducer.testing import KAFKA_2_1, KAFKA_4, ApiKey, BrokerVersion, ErrorCode, FakeCluster, Fault
+from aioproducer.testing import ApiKey, ErrorCode, FakeCluster, Fault
 from tests.delivery.stored import (
     Answers,
+    expire_the_oldest,
     figure,
     grow_old,
-    in_flight,
     landed,
     log_of,
     numbers,
-    producer_ids,
+    patient,
+    send,
+    send_at_once,
     values,
 )
-from tests.net.quick import PATIENCE, insides, outcome, quick, turns, until
+from tests.net.quick import PATIENCE, until
 from tests.net.relay import Asked, Relay
-
-AMPLE = 20_000
-"""Milliseconds that no test takes: nothing times out by itself."""
 
 
 @pytest.fixture
@@ -40,22 +38,6 @@ async def producer(cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
     async with patient(cluster) as producer:
         await producer.send("orders", b"first")
         yield producer
-
-
-def patient(cluster: FakeCluster) -> Producer[Any, Any]:
-    """Make a producer that waits for answers, but looks often for what has expired."""
-    return quick(cluster, batch_size=1, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE, max_block_ms=200)
-
-
-def send(producer: Producer[Any, Any], count: int) -> list[Delivery]:
-    return [producer.send("orders", b"%d" % number) for number in range(count)]
-
-
-async def send_at_once(producer: Producer[Any, Any], count: int) -> list[Delivery]:
-    """Have batches on the wire, while the broker holds the first of them."""
-    deliveries = send(producer, count)
-    await until(lambda: in_flight(producer) == count)
-    return deliveries
 
 
 async def lose(cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool) -> None:
@@ -368,241 +350,3 @@ async def test_when_the_first_of_two_expires_and_the_answers_to_both_are_lost_no
     await landed([producer.send("orders", b"next")])
     assert values(cluster) == [b"first", *([b"0", b"1"] if is_stored else []), b"next"]
     assert numbers(cluster)[-1] == ((0, 3) if is_stored else (1, 0))
-
-
-async def expire_the_oldest(producer: Producer[Any, Any], delivery: Delivery) -> None:
-    """Have the batch that was sent first expire while it is in flight."""
-    grow_old(producer, 1)
-    with pytest.raises(DeliveryTimeoutError) as expired:
-        await asyncio.wait_for(delivery, PATIENCE)
-    assert expired.value.may_be_written
-
-
-@pytest.mark.scenario(38)
-@pytest.mark.parametrize("log_start_offset", [3, -1])
-async def test_a_producer_that_was_forgotten_with_the_start_of_the_log_goes_on(
-    cluster: FakeCluster, producer: Producer[Any, Any], log_start_offset: int
-) -> None:
-    """Java's producer compares the start of the log, where it is told, with what it knows to be stored.
-
-    That makes no difference here: what is answered so is not stored, and a new epoch is right in
-    each case.
-    """
-    await landed(send(producer, 2))
-    cluster.delete_records("orders", 0, before=3)
-    cluster.forget_producer()
-    cluster.on(ApiKey.PRODUCE, times=2).answer(
-        ErrorCode.UNKNOWN_PRODUCER_ID, log_start_offset=log_start_offset
-    )
-    first = cluster.on(ApiKey.PRODUCE).hold()
-    deliveries = await send_at_once(producer, 2)
-
-    first.release()
-
-    assert await landed(deliveries) == [3, 4]
-    assert values(cluster) == [b"0", b"1"]
-    assert numbers(cluster) == [(1, 0), (1, 1)]
-
-
-@pytest.mark.scenario(39)
-async def test_after_the_highest_sequence_comes_0_on_the_wire_too(
-    cluster: FakeCluster, producer: Producer[Any, Any]
-) -> None:
-    # As if two billion records had been sent.
-    insides(producer).accumulator.topics["orders"].partitions[0].next_sequence = SEQUENCES - 2
-    cluster.forget_producer()
-
-    assert await landed(send(producer, 5)) == [1, 2, 3, 4, 5]
-
-    assert numbers(cluster)[1:] == [(0, SEQUENCES - 2), (0, SEQUENCES - 1), (0, 0), (0, 1), (0, 2)]
-
-
-@pytest.mark.scenario(39)
-async def test_after_the_last_epoch_comes_a_new_producer_id(
-    cluster: FakeCluster, producer: Producer[Any, Any]
-) -> None:
-    # As if there had been 32766 gaps before.
-    sequencer = insides(producer)._sequencer  # noqa: SLF001 - the counter
-    assert sequencer is not None
-    sequencer.producer_epoch = MAX_EPOCH - 1
-    cluster.forget_producer()
-    for _ in range(2):
-        # The first is numbered anew in the last epoch, the second under another id.
-        cluster.on(ApiKey.PRODUCE).answer(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
-        await landed(send(producer, 2))
-
-    assert numbers(cluster)[1:] == [(MAX_EPOCH, 0), (MAX_EPOCH, 1), (0, 0), (0, 1)]
-    _, old, _, new, newest = producer_ids(cluster)
-    assert old != new == newest
-
-
-@pytest.mark.scenario(40)
-async def test_while_a_partition_waits_for_its_new_epoch_others_go_on() -> None:
-    async with FakeCluster(2, {"orders": 2}) as cluster, patient(cluster) as producer:
-        for partition in (0, 1):
-            await producer.send("orders", b"first", partition=partition)
-        cluster.on(ApiKey.PRODUCE, partition=0).answer(ErrorCode.INVALID_RECORD)
-        first = cluster.on(ApiKey.PRODUCE, partition=0).hold()
-        second = cluster.on(ApiKey.PRODUCE, partition=0, skip=1).hold()
-        refused, void = [producer.send("orders", value, partition=0) for value in (b"refused", b"void")]
-        await until(lambda: in_flight(producer) == 2)
-        first.release()
-        with pytest.raises(InvalidRecordError):
-            await asyncio.wait_for(refused, PATIENCE)
-
-        # What was sent in the old epoch is not settled yet, so nothing new may go.
-        late = producer.send("orders", b"late", partition=0)
-        await second.hit()
-        assert await landed([producer.send("orders", b"%d" % n, partition=1) for n in range(5)])
-        await turns()
-        assert (in_flight(producer), late.done()) == (1, False)
-
-        second.release()
-        assert await landed([void, late]) == [1, 2]
-        await producer.send("orders", b"after", partition=1)
-        assert numbers(cluster, 0) == [(0, 0), (1, 0), (1, 1)]
-        # The other partition follows into the new epoch with its next batch.
-        assert numbers(cluster, 1) == [*[(0, number) for number in range(6)], (1, 0)]
-
-
-@pytest.mark.scenario(40)
-async def test_what_another_partition_sent_before_a_new_epoch_is_sent_again_in_the_old_one() -> None:
-    async with FakeCluster(2, {"orders": 2}) as cluster, patient(cluster) as producer:
-        for partition in (0, 1):
-            await producer.send("orders", b"first", partition=partition)
-        cluster.on(ApiKey.PRODUCE, partition=1).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
-        held = cluster.on(ApiKey.PRODUCE, partition=1).hold()
-        healthy = producer.send("orders", b"healthy", partition=1)
-        await held.hit()
-        cluster.on(ApiKey.PRODUCE, partition=0).answer(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
-        await landed([producer.send("orders", b"bumped", partition=0)])
-        assert numbers(cluster, 0) == [(0, 0), (1, 0)]
-        after = producer.send("orders", b"after", partition=1)
-
-        held.release()
-
-        assert await landed([healthy, after]) == [1, 2]
-        assert numbers(cluster, 1) == [(0, 0), (0, 1), (1, 0)]
-
-
-def unnumbered(cluster: FakeCluster, *, metadata_max_age_ms: int = AMPLE) -> Producer[Any, Any]:
-    """Make a producer without idempotence that sends one request at a time."""
-    return quick(
-        cluster,
-        enable_idempotence=False,
-        max_in_flight_requests_per_connection=1,
-        batch_size=1,
-        metadata_max_age_ms=metadata_max_age_ms,
-        request_timeout_ms=AMPLE,
-        delivery_timeout_ms=AMPLE,
-        max_block_ms=200,
-    )
-
-
-@pytest.mark.scenario(41)
-async def test_one_request_in_flight_keeps_the_order_without_idempotence(cluster: FakeCluster) -> None:
-    async with unnumbered(cluster) as producer:
-        await producer.send("orders", b"first")
-        cluster.on(ApiKey.PRODUCE, times=2).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
-        first = cluster.on(ApiKey.PRODUCE).hold()
-        deliveries = send(producer, 10)
-        await first.hit()
-        await turns()
-        assert in_flight(producer) == 1
-
-        first.release()
-
-        assert await landed(deliveries) == list(range(1, 11))
-    assert values(cluster) == [b"first", *[b"%d" % number for number in range(10)]]
-    assert producer_ids(cluster) == [-1] * 11
-
-
-@pytest.mark.scenario(41)
-async def test_one_request_in_flight_is_waited_for_though_another_broker_leads_by_now() -> None:
-    async with (
-        FakeCluster(2, {"orders": 2}) as cluster,
-        unnumbered(cluster, metadata_max_age_ms=20) as producer,
-    ):
-        for partition in (0, 1):
-            await producer.send("orders", b"first", partition=partition)
-        at_the_new = cluster.on(ApiKey.PRODUCE, node=2, partition=0, times=None).throttle(0)
-        held = cluster.on(ApiKey.PRODUCE, node=1).hold()
-        older = producer.send("orders", b"older", partition=0)
-        await held.hit()
-        cluster.move_leader("orders", 0, to=2)
-        metadata = insides(producer).metadata
-        await until(lambda: metadata.topics["orders"].partitions[0].leader_id == 2)
-
-        younger = producer.send("orders", b"younger", partition=0)
-        assert await landed([producer.send("orders", b"elsewhere", partition=1)]) == [1]
-        assert at_the_new.hits == 0
-
-        held.release()
-        assert await landed([older, younger]) == [1, 2]
-        assert values(cluster) == [b"first", b"older", b"younger"]
-
-
-@pytest.mark.scenario(41)
-async def test_one_request_in_flight_is_waited_for_though_its_batch_has_expired(cluster: FakeCluster) -> None:
-    async with unnumbered(cluster) as producer:
-        await producer.send("orders", b"first")
-        held = cluster.on(ApiKey.PRODUCE).hold()
-        older = producer.send("orders", b"older")
-        await held.hit()
-        await expire_the_oldest(producer, older)
-
-        younger = producer.send("orders", b"younger")
-        await turns()
-        assert (in_flight(producer), younger.done()) == (1, False)
-
-        held.release()
-        assert await landed([younger]) == [2]
-    assert values(cluster) == [b"first", b"older", b"younger"]
-
-
-@pytest.mark.scenario(38, 43)
-@pytest.mark.parametrize("version", [KAFKA_2_1, KAFKA_4], ids=lambda version: version.name)
-async def test_when_the_broker_has_forgotten_an_idle_producer_the_next_records_land(
-    version: BrokerVersion,
-) -> None:
-    async with FakeCluster(topics={"orders": 1}, versions=version) as cluster, patient(cluster) as producer:
-        await landed(send(producer, 3))
-        cluster.forget_producer()
-        answers = Answers(cluster)
-        first = cluster.on(ApiKey.PRODUCE).hold()
-        deliveries = await send_at_once(producer, 3)
-
-        first.release()
-
-        assert await landed(deliveries) == [3, 4, 5]
-        assert values(cluster) == [b"0", b"1", b"2"] * 2
-        if version is KAFKA_2_1:
-            assert answers.codes[:3] == [ErrorCode.UNKNOWN_PRODUCER_ID] * 3
-            assert numbers(cluster)[3:] == [(1, 0), (1, 1), (1, 2)]
-        else:
-            assert answers.codes == [ErrorCode.NONE] * 3
-            assert numbers(cluster)[3:] == [(0, 3), (0, 4), (0, 5)]
-
-
-@pytest.mark.scenario(44)
-async def test_whoever_gives_up_waiting_changes_nothing_for_the_records(cluster: FakeCluster) -> None:
-    options: Any = {"batch_size": 1, "buffer_memory": 1_500, "request_timeout_ms": AMPLE}
-    async with quick(cluster, delivery_timeout_ms=AMPLE, **options) as producer:
-        await producer.send("orders", b"first")
-        cluster.on(ApiKey.PRODUCE, skip=1).disconnect(after_storing=True)
-        first = cluster.on(ApiKey.PRODUCE).hold()
-        deliveries = [producer.send("orders", b"%02d" % number * 50) for number in range(14)]
-        waiting = [asyncio.create_task(outcome(delivery)) for delivery in deliveries]
-        await until(lambda: in_flight(producer) == 5)
-        assert figure(producer, "waiting-threads") > 0
-
-        for task in waiting:
-            task.cancel()
-        await asyncio.wait(waiting)
-        first.release()
-        await asyncio.wait_for(producer.flush(), PATIENCE)
-
-        assert all(task.cancelled() for task in waiting)
-        assert await landed(deliveries) == list(range(1, 15))
-    assert values(cluster) == [b"first", *[b"%02d" % number * 50 for number in range(14)]]
-    assert numbers(cluster) == [(0, number) for number in range(15)]

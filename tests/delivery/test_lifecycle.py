@@ -5,7 +5,6 @@ import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
@@ -13,32 +12,19 @@ from aioproducer import (
     Delivery,
     DeliveryTimeoutError,
     InvalidRecordError,
-    Producer,
     ProducerClosedError,
     UnknownTopicError,
 )
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
-from tests.delivery.stored import figure, grow_old, in_flight, landed, values
+from tests.delivery.stored import AMPLE, figure, grow_old, in_flight, landed, patient, send, values
 from tests.net.quick import PATIENCE, insides, quick, turns, until
 from tests.net.traces import no_traces
-
-AMPLE = 20_000
-"""Milliseconds that no test takes: nothing times out by itself."""
 
 
 @pytest.fixture
 async def cluster() -> AsyncIterator[FakeCluster]:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         yield cluster
-
-
-def patient(cluster: FakeCluster) -> Producer[Any, Any]:
-    """Make a producer that waits for answers, but looks often for what has expired."""
-    return quick(cluster, batch_size=1, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE, max_block_ms=200)
-
-
-def send(producer: Producer[Any, Any], count: int) -> list[Delivery]:
-    return [producer.send("orders", b"%d" % number) for number in range(count)]
 
 
 # Stop.

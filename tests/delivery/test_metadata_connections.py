@@ -8,27 +8,17 @@ from typing import Any
 
 import pytest
 
-from aioproducer import Delivery, Producer
 from aioproducer.net.transport import connect
 from aioproducer.protocol.metadata import MetadataResponse
 from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.testing import (
-    KAFKA_2_1,
-    KAFKA_2_8,
-    KAFKA_3_6,
-    KAFKA_4,
-    REDPANDA,
     ApiKey,
-    BrokerVersion,
     ErrorCode,
     FakeCluster,
 )
-from tests.delivery.stored import Answers, figure, in_flight, landed, values
-from tests.net.quick import PATIENCE, quick, turns, until
-from tests.net.relay import Asked, Relay
-
-AMPLE = 20_000
-"""Milliseconds that no test takes: nothing times out by itself."""
+from tests.delivery.stored import AMPLE, Answers, figure, in_flight, landed, send, values
+from tests.net.quick import quick, until
+from tests.net.relay import Relay
 
 HOST = "kafka.test"
 
@@ -37,10 +27,6 @@ HOST = "kafka.test"
 async def cluster() -> AsyncIterator[FakeCluster]:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         yield cluster
-
-
-def send(producer: Producer[Any, Any], count: int, first: int = 0) -> list[Delivery]:
-    return [producer.send("orders", b"%d" % number) for number in range(first, first + count)]
 
 
 # Metadata.
@@ -277,182 +263,3 @@ async def test_a_topic_created_anew_is_written_to_under_its_new_id(cluster: Fake
         assert await landed(deliveries) == [0, 1, 2, 3, 4]
         assert answers.codes[:5] == [ErrorCode.UNKNOWN_TOPIC_ID] * 5
         assert values(cluster) == [b"0", b"1", b"2", b"3", b"4"]
-
-
-# A stream of records while brokers and networks fail.
-
-
-def patient(
-    cluster: FakeCluster, *, batch_size: int = 200, metadata_max_age_ms: int = AMPLE
-) -> Producer[Any, Any]:
-    """Make a producer of small batches that waits for answers."""
-    return quick(
-        cluster,
-        batch_size=batch_size,
-        metadata_max_age_ms=metadata_max_age_ms,
-        request_timeout_ms=AMPLE,
-        delivery_timeout_ms=AMPLE,
-    )
-
-
-class Stream:
-    """Numbered records, sent to all partitions in turn."""
-
-    def __init__(self, cluster: FakeCluster, producer: Producer[Any, Any], partitions: int) -> None:
-        self._cluster = cluster
-        self._producer = producer
-        self._sent: list[list[tuple[bytes, Delivery]]] = [[] for _ in range(partitions)]
-
-    async def flow(self, count: int) -> list[Delivery]:
-        """Send so many records to each partition, and return the deliveries of the last."""
-        for _ in range(count):
-            for partition, sent in enumerate(self._sent):
-                value = b"%06d" % len(sent)
-                sent.append((value, self._producer.send("orders", value, partition=partition)))
-            await asyncio.sleep(0)
-        return [sent[-1][1] for sent in self._sent]
-
-    async def check(self) -> None:
-        """See that each record was acknowledged, and is in the log once, in order, where it was told."""
-        for partition, sent in enumerate(self._sent):
-            offsets = await landed(delivery for _, delivery in sent)
-            assert offsets == list(range(len(sent)))
-            assert values(self._cluster, partition) == [value for value, _ in sent]
-
-
-@pytest.mark.scenario(63)
-@pytest.mark.parametrize("is_clean", [True, False])
-async def test_leaders_that_bounce_in_a_loop_lose_and_double_nothing(*, is_clean: bool) -> None:
-    async with FakeCluster(3, {"orders": 3}) as cluster, patient(cluster) as producer:
-        stream = Stream(cluster, producer, 3)
-        for bounce in range(9):
-            await landed(await stream.flow(20))
-            leader = cluster.leader_of("orders", bounce % 3)
-            if is_clean:
-                for partition in range(3):
-                    if cluster.leader_of("orders", partition) == leader:
-                        cluster.move_leader("orders", partition, to=leader % 3 + 1)
-                await landed(await stream.flow(20))
-            else:
-                # It dies when it has stored something that nobody hears of any more.
-                dying = cluster.on(ApiKey.PRODUCE, node=leader).hold(after_storing=True)
-                await stream.flow(20)
-                await asyncio.wait_for(dying.hit(), PATIENCE)
-                await turns()
-            await cluster.stop_node(leader)
-            await landed(await stream.flow(20))
-            await cluster.start_node(leader)
-        await stream.check()
-
-
-@pytest.mark.scenario(64)
-async def test_a_slow_network_that_loses_requests_and_answers_is_only_slow() -> None:
-    async with (
-        FakeCluster(topics={"orders": 3}) as cluster,
-        Relay(cluster) as relay,
-        patient(cluster, batch_size=500) as producer,
-    ):
-        stream = Stream(cluster, producer, 3)
-        await landed(await stream.flow(1))
-        cluster.on(times=None).delay(0.01)
-        lost = 0
-
-        def loses(asked: Asked, each: int) -> bool:
-            nonlocal lost
-            if asked.api is not ApiKey.PRODUCE or len(relay.asked(ApiKey.PRODUCE)) % each:
-                return False
-            lost += 1
-            return True
-
-        relay.on_request = lambda asked: not loses(asked, 7)
-        relay.on_answer = lambda asked, frame: None if loses(asked, 5) else [frame]
-        for _ in range(30):
-            await stream.flow(10)
-            await asyncio.sleep(0.01)
-
-        await stream.check()
-
-        assert lost > 2
-        # Neither one request for each record, nor one batch after the other.
-        assert len(relay.asked(ApiKey.PRODUCE)) < 300
-
-
-VERSIONS = [KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA]
-
-
-@pytest.mark.scenario(61, 65)
-@pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
-async def test_brokers_of_every_release_take_records_through_faults_and_moves(version: BrokerVersion) -> None:
-    async with (
-        FakeCluster(2, {"orders": 2}, versions=version) as cluster,
-        Relay(cluster, 1) as one,
-        Relay(cluster, 2) as other,
-        patient(cluster) as producer,
-    ):
-        stream = Stream(cluster, producer, 2)
-        await stream.flow(10)
-        cluster.on(ApiKey.PRODUCE, skip=1).disconnect(after_storing=True)
-        await landed(await stream.flow(10))
-        cluster.move_leader("orders", 0, to=2)
-        await landed(await stream.flow(10))
-        cluster.move_leader("orders", 0, to=1)
-
-        await landed(await stream.flow(10))
-
-        await stream.check()
-        for api in (ApiKey.PRODUCE, ApiKey.METADATA, ApiKey.INIT_PRODUCER_ID):
-            asked = {asked.version for relay in (one, other) for asked in relay.asked(api)}
-            assert asked == {version.apis[api].max}
-
-
-@pytest.mark.scenario(65)
-async def test_in_a_mixed_cluster_every_broker_is_spoken_to_in_its_own_versions() -> None:
-    versions = {1: KAFKA_4, 2: KAFKA_2_1}
-    async with (
-        FakeCluster(2, {"orders": 2}, versions=versions) as cluster,
-        Relay(cluster, 1) as new,
-        Relay(cluster, 2) as old,
-        patient(cluster, metadata_max_age_ms=20) as producer,
-    ):
-        stream = Stream(cluster, producer, 2)
-        for leaders in ((1, 2), (2, 1), (1, 1), (2, 2)) * 2:
-            for partition, leader in enumerate(leaders):
-                cluster.move_leader("orders", partition, to=leader)
-            await landed(await stream.flow(10))
-            await turns()
-        await stream.check()
-
-        assert {asked.version for asked in old.asked(ApiKey.PRODUCE)} == {7}
-        # What an old broker tells of a topic is without its id.
-        assert {asked.version for asked in new.asked(ApiKey.PRODUCE)} <= {12, 13}
-        assert {asked.version for asked in old.asked(ApiKey.METADATA)} == {7}
-        assert {asked.version for asked in new.asked(ApiKey.METADATA)} == {13}
-
-
-@pytest.mark.scenario(63, 65)
-async def test_while_brokers_are_upgraded_one_after_the_other_nothing_is_lost_or_doubled() -> None:
-    async with FakeCluster(3, {"orders": 3}, versions=KAFKA_2_1) as cluster, patient(cluster) as producer:
-        stream = Stream(cluster, producer, 3)
-        for version in (KAFKA_2_8, KAFKA_3_6, KAFKA_4, KAFKA_2_8):
-            for node in (1, 2, 3):
-                for partition in range(3):
-                    cluster.move_leader("orders", partition, to=node)
-                await landed(await stream.flow(10))
-                stored = cluster.on(ApiKey.PRODUCE, node=node).hold(after_storing=True)
-                await stream.flow(10)
-                await asyncio.wait_for(stored.hit(), PATIENCE)
-                await turns()
-                await cluster.restart_node(node, version)
-                await landed(await stream.flow(10))
-        await stream.check()
-
-
-@pytest.mark.scenario(65)
-async def test_a_broker_that_comes_back_as_another_release_is_asked_for_its_versions_anew() -> None:
-    async with FakeCluster(topics={"orders": 1}, versions=KAFKA_4) as cluster, patient(cluster) as producer:
-        stream = Stream(cluster, producer, 1)
-        for version in (KAFKA_2_1, KAFKA_3_6, KAFKA_2_1, KAFKA_4):
-            await landed(await stream.flow(10))
-            await cluster.restart_node(1, version)
-        await landed(await stream.flow(10))
-        await stream.check()

@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -103,3 +105,23 @@ async def test_producers_go_on_when_the_node_is_back(*, elects: bool) -> None:
         await cluster.start_node(1)
         await delivery
         assert [record.value for record in cluster.records("orders")] == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_node_that_stops_leaves_no_client_that_is_just_being_accepted(turns: int) -> None:
+    async with FakeCluster() as cluster:
+        node = cluster.topology.nodes[1]
+        with socket.create_connection((node.host, node.port)) as client:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await cluster.stop_node(1)
+            client.settimeout(10)
+            assert await asyncio.to_thread(_hears_nothing_more, client)
+        gc.collect()
+
+
+def _hears_nothing_more(client: socket.socket) -> bool:
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
