@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import asdict, dataclass, field, replace
@@ -38,9 +39,11 @@ HERE: Final = Path(__file__).parent
 def run_worker(interpreter: str, job: dict[str, Any], timeout: float) -> Outcome:
     """Run one measurement in a fresh process; an outcome with `error` if it did not come through."""
     command = [interpreter, str(HERE / "worker.py"), json.dumps(job)]
+    # Who imports a package has its bytecode; without this a checkout would be compiled each time.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     try:
         done = subprocess.run(  # noqa: S603 - our own script
-            command, capture_output=True, text=True, timeout=timeout, check=False
+            command, capture_output=True, text=True, timeout=timeout, env=environ, check=False
         )
     except subprocess.TimeoutExpired:
         return {"error": f"not done in {timeout:.0f} s"}
