@@ -8,6 +8,7 @@ all its tests with ``pytestmark``. `tests/SCENARIOS.md` is generated from these 
 and `tests/test_scenarios.py` fails where a scenario has no test or the file is not up to date.
 """
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="write the table of scenarios and the tests that show them to FILE",
     )
+
+
+def pytest_configure() -> None:
+    # A shell that starts the tests in the background has Ctrl-C ignored, by them and by the
+    # programs that they start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

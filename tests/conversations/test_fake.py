@@ -20,6 +20,9 @@ from tests.conversations.suite import CONVERSATIONS
 if TYPE_CHECKING:
     from tests.conversations.conversation import Conversation, Topic
 
+# Of the compiled modules only one is in them, and it has tests of its own.
+pytestmark = pytest.mark.slow
+
 TOO_LONG = "a record's length that is too high is always refused as invalid"
 
 NOT_YET: dict[tuple[Release, str], str] = {

@@ -219,3 +219,20 @@ def test_who_waits_when_the_connection_is_lost_is_told_oldest_first_and_once() -
     assert connection.lose() == pending[1:]
     assert connection.lose() == []
     assert connection.next_deadline() == NEVER
+
+
+def test_an_answer_is_expected_unless_it_is_said_that_none_will_come() -> None:
+    connection = Connection("client")
+
+    pending, _ = connection.send(PRODUCE, VERSION, NOW, DEADLINE, ignore)
+
+    assert list(connection.pending) == [pending]
+
+
+def test_correlation_ids_go_up_to_the_largest_int32() -> None:
+    connection = Connection("client")
+    connection._next_correlation_id = 2_147_483_646  # noqa: SLF001 - two billion requests are too many
+
+    ids = [send(connection).correlation_id for _ in range(3)]
+
+    assert ids == [2_147_483_646, 2_147_483_647, 0]

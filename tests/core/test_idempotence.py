@@ -612,5 +612,36 @@ def test_without_numbers_nobody_waits_for_an_order() -> None:
     assert not Unnumbered(5).out_of_order(desk.take_one())
 
 
+@pytest.mark.scenario(39)
+def test_the_last_epoch_that_fits_a_batch_is_used() -> None:
+    desk = Desk()
+    desk.sequencer.adopt(PRODUCER_ID, 32766)
+    desk.deliver()
+    desk.send_some(1)
+    desk.answer(desk.take_one(), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    desk.wait()
+
+    assert numbers([desk.take_one()]) == [(32767, 0)]
+
+
+def test_a_batch_that_began_anew_may_do_so_again_though_an_answer_left_it_in_doubt() -> None:
+    """What was lost before was lost under a number that is void."""
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(2)
+    refused, after = desk.take()
+    desk.answer(refused, ErrorCode.INVALID_RECORD)
+    desk.lose(after)
+    desk.wait()
+    for code in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER):
+        assert desk.take_one() is after
+        assert numbers([after]) == [(1, 0)]
+        desk.answer(after, code)
+        desk.wait()
+
+    assert desk.take_one() is after
+    assert numbers([after]) == [(2, 0)]
+
+
 def desk_error() -> UnsupportedVersionError:
     return UnsupportedVersionError("the broker is too old")

@@ -7,9 +7,10 @@ from itertools import count
 
 import pytest
 
-from aioproducer.core.line import Line, WaitingRecord
+from aioproducer.core.line import Line, WaitingRecord, fail_together
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.delivery import BatchResult, new_delivery
+from aioproducer.errors import UnknownTopicError
 
 ANY = -1
 _arrivals = count(100)
@@ -246,3 +247,30 @@ def test_everybody_leaves_when_the_producer_closes() -> None:
     assert (everyone, waited_for_room) == ([room, topic, other], 1)
     assert (len(line), line.bytes, line.topics()) == (0, 0, [])
     assert line.first_for_room() is None
+
+
+def test_who_comes_back_to_its_topics_line_stands_between_those_before_and_after_it() -> None:
+    line = Line()
+    first, between, last = (new_record("a", deadline=deadline) for deadline in (10.0, 20.0, 30.0))
+    for record in (first, last, between):
+        line.wait_for_topic(record)
+
+    assert list(line.records()) == [first, between, last]
+
+
+def test_those_who_fail_together_share_a_result_that_knows_its_topic_partition_and_loop() -> None:
+    loop = object()
+    records = [
+        WaitingRecord(
+            new_delivery(BatchResult("a", partition, loop), 0, 0), "a", partition, 0, None, b"", None, 10, 1.0
+        )
+        for partition in (2, 2, 3)
+    ]
+
+    fail_together(records, lambda record: UnknownTopicError("no such topic", topic=record.topic))
+
+    one, same, other = (record.delivery.result_of_batch for record in records)
+    assert one is same
+    assert [record.delivery.index for record in records] == [0, 1, 0]
+    assert (one.topic, one.partition, one.loop) == ("a", 2, loop)
+    assert (other.topic, other.partition, other.loop) == ("a", 3, loop)

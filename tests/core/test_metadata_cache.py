@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -536,3 +537,44 @@ def test_no_answer_breaks_the_cache_and_the_changes_add_up_to_it(answers: list[M
                 assert told_leaders[name, one.index] == one.leader_id
             assert (NO_LEADER in leaders(cache, name)) == (name in cache.leaderless)
         assert set(cache.nodes) == told_nodes
+
+
+@pytest.mark.scenario(54)
+def test_only_a_topic_that_was_gone_may_begin_with_lower_epochs() -> None:
+    cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
+    merge(cache, answer(topic("orders", error=ErrorCode.TOPIC_AUTHORIZATION_FAILED, topic_id=NO_ID)))
+
+    merge(cache, answer(led_by("orders", 2, epoch=4, topic_id=NO_ID)))
+
+    assert leaders(cache) == [1]
+
+
+@pytest.mark.scenario(54)
+def test_the_very_first_epoch_is_an_old_one_too() -> None:
+    cache = knowing(led_by("orders", 1, epoch=5))
+
+    merge(cache, answer(led_by("orders", 2, epoch=0)))
+
+    assert leaders(cache) == [1]
+
+
+def test_an_epoch_below_none_is_none() -> None:
+    cache = knowing(led_by("orders", 1, epoch=-7))
+
+    assert cache.topics["orders"].partitions == (PartitionMetadata(0, 1, -1),)
+
+
+def test_node_0_and_the_last_port_are_sound() -> None:
+    cache = MetadataCache()
+
+    merge(cache, answer(led_by("orders", 0), nodes=[MetadataResponseBroker(0, "host", 65_535, None)]))
+
+    assert cache.nodes == {0: Node(0, "host", 65_535)}
+    assert leaders(cache) == [0]
+
+
+@pytest.mark.parametrize("is_internal", [False, True])
+def test_a_topic_is_as_internal_as_the_answer_says(*, is_internal: bool) -> None:
+    cache = knowing(replace(led_by("orders", 1), is_internal=is_internal))
+
+    assert cache.topics["orders"].is_internal is is_internal

@@ -175,3 +175,12 @@ def test_what_a_leader_may_say_after_it_stored_the_batch_leaves_it_in_doubt(code
 )
 def test_what_is_checked_before_a_batch_is_stored_leaves_no_doubt(code: ErrorCode) -> None:
     assert code not in IN_DOUBT
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+def test_nothing_but_these_is_a_success_or_has_a_batch_split(*, idempotent: bool) -> None:
+    verdicts = VERDICTS[idempotent]
+    assert {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG} == {ErrorCode.NONE}
+    somewhere = {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG_SOMEWHERE}
+    assert somewhere == {ErrorCode.DUPLICATE_SEQUENCE_NUMBER}
+    assert {code for code in ErrorCode if verdicts[code] is Verdict.SPLIT} == {ErrorCode.MESSAGE_TOO_LARGE}

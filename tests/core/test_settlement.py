@@ -909,3 +909,171 @@ def test_giving_up_ends_those_in_line_too() -> None:
         assert not error.may_be_written
     assert len(desk.accumulator.line) == desk.accumulator.waiting == 0
     desk.assert_nothing_left()
+
+
+@pytest.mark.parametrize("code", [ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.NOT_ENOUGH_REPLICAS])
+def test_an_expired_batch_that_is_refused_late_gives_its_number_to_the_next(code: ErrorCode) -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    batch = desk.take_one()
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    desk.answer(batch, code)
+
+    desk.send_some(1)
+    assert numbers([desk.take_one()]) == [(0, 1)]
+
+
+def test_an_expired_batch_whose_retry_was_never_written_gives_its_number_to_the_next() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    desk.answer(desk.take_one(), ErrorCode.NOT_ENOUGH_REPLICAS)
+    desk.wait()
+    (batch,) = desk.drain()
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    desk.settlement.unsent(batch, None, desk.now)
+
+    desk.send_some(1)
+    assert numbers([desk.take_one()]) == [(0, 1)]
+
+
+@pytest.mark.scenario(32)
+def test_a_batch_that_begins_anew_backs_off_before_it_is_sent_again() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    batch = desk.take_one()
+    desk.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+
+    assert desk.take() == []
+    desk.wait(BACKOFF * 1.01)
+    assert desk.take_one() is batch
+
+
+@pytest.mark.scenario(29)
+def test_the_brokers_own_words_are_kept_where_the_order_is_in_doubt() -> None:
+    desk = Desk()
+    desk.deliver()
+    (delivery,) = desk.send_some(1)
+    desk.lose(desk.take_one())
+    desk.wait()
+
+    desk.answer(desk.take_one(), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, message="expected 7")
+
+    error = delivery.exception()
+    assert isinstance(error, BrokerError)
+    assert error.reason == "expected 7"
+
+
+@pytest.mark.scenario(24)
+def test_a_record_that_is_too_large_says_how_large_and_keeps_its_cause_in_doubt_too() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+    desk.lose(desk.take_one())
+    desk.wait()
+    batch = desk.take_one()
+
+    desk.answer(batch, ErrorCode.MESSAGE_TOO_LARGE)
+
+    error = delivery.exception()
+    assert isinstance(error, RecordTooLargeError)
+    assert f"a record of {batch.size} bytes (with its batch's header) for orders-0" in str(error)
+    assert error.may_be_written
+    assert isinstance(error.__cause__, BrokerError)
+
+
+@pytest.mark.scenario(25)
+def test_a_refused_record_says_which_of_its_batch_it_was() -> None:
+    desk = Desk(batch_size=ROOMY)
+    _, guilty = desk.send_some(2)
+
+    desk.answer(desk.take_one(), ErrorCode.INVALID_RECORD, refused={1: "no key"})
+
+    assert str(guilty.exception()).startswith("record 1 of a batch for orders-0: ")
+
+
+@pytest.mark.scenario(18)
+def test_an_expiry_says_how_long_it_took_and_how_long_it_might() -> None:
+    desk = Desk()
+    desk.lead(0, 2)
+    (delivery,) = desk.send_some(1)
+    desk.wait(DELIVERY_TIMEOUT + 1)
+    desk.expire()
+
+    words = "1 records for orders-0 were not acknowledged within 31000 ms (delivery_timeout_ms is 30000)"
+    assert str(delivery.exception()).startswith(words)
+    assert "broker 0, which leads the partition" in str(delivery.exception())
+
+
+@pytest.mark.scenario(18)
+def test_each_of_several_that_expire_has_the_cause_that_is_its_own() -> None:
+    desk = Desk()
+    desk.deliver()
+    deliveries = desk.send_some(2)
+    first, second = desk.take()
+    deliveries += desk.send_some(1)
+    desk.answer(first, ErrorCode.NOT_ENOUGH_REPLICAS)
+    desk.answer(second, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    causes = [error.__cause__ for delivery in deliveries if (error := delivery.exception()) is not None]
+
+    assert [cause.code for cause in causes if isinstance(cause, BrokerError)] == [
+        ErrorCode.NOT_ENOUGH_REPLICAS,
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        # It was never sent: what it waited for is why.
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    ]
+
+
+@pytest.mark.scenario(89)
+def test_what_becomes_of_a_batch_counts_for_its_topic() -> None:
+    desk = Desk()
+    desk.deliver(2)
+    desk.send_some(1)
+    desk.answer(desk.take_one(), ErrorCode.NOT_ENOUGH_REPLICAS)
+    desk.wait()
+    desk.take()
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    counts = desk.metrics.snapshot(desk.now, {})["producer-topic-metrics"][TOPIC]
+
+    assert {what: counts[f"record-{what}-total"] for what in ("send", "retry", "error")} == {
+        "send": 2,
+        "retry": 1,
+        "error": 1,
+    }
+
+
+@pytest.mark.scenario(53)
+def test_a_topic_that_is_forgotten_has_no_metrics_and_one_never_missed_is_found_all_the_same() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.settlement.topic_found(TOPIC)
+    assert TOPIC in desk.metrics.snapshot(desk.now, {})["producer-topic-metrics"]
+
+    desk.settlement.topic_forgotten(TOPIC)
+
+    assert desk.metrics.snapshot(desk.now, {})["producer-topic-metrics"] == {}
+
+
+@pytest.mark.scenario(6, 51)
+def test_who_waited_in_line_too_long_says_for_what_and_how_long() -> None:
+    desk = Desk()
+    desk.send(b"x" * 99_900)
+    (for_room,) = desk.send(b"y" * 1000)
+    (for_partition,) = desk.send_some(1, partition=PARTITIONS)
+    desk.wait(60.0)
+    desk.expire()
+
+    words = "no room for a record for topic 'orders' within max_block_ms (60000): "
+    assert str(for_room.exception()).startswith(words)
+    words = "topic 'orders' has 3 partitions and got no partition 3 within max_block_ms (60000)"
+    assert str(for_partition.exception()) == words

@@ -194,3 +194,11 @@ def test_the_pieces_may_be_written_if_the_batch_may_be(maybe_written: bool) -> N
     batch.maybe_written = maybe_written
 
     assert [piece.maybe_written for piece in split_batch(batch, 1)] == [maybe_written] * 2
+
+
+def test_who_waits_for_a_piece_waits_on_the_loop_of_the_batch() -> None:
+    loop = object()
+    batch, _ = new_batch([b"a", b"b"])
+    batch.result = BatchResult("orders", 3, loop)
+
+    assert [piece.result.loop for piece in split_batch(batch, 1)] == [loop, loop]

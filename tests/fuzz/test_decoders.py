@@ -34,8 +34,8 @@ ROOT = Path(__file__).parent.parent.parent
 KEPT = 100_000
 """Bytes that the corpus may have in all."""
 
-BASE = 50_000
-"""Bytes that reading may take however short the input is: the text of an error, a table of ids."""
+BASE = 300_000
+"""Bytes that reading may take however short the input is: the text of an error, a table of ids that grows."""
 
 FACTOR = 60
 """Bytes that a byte of input may take: the densest structs have an object for every two or three."""

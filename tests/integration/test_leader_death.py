@@ -58,6 +58,7 @@ async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
     await stream.check(cluster)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario(63)
 async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
@@ -74,6 +75,7 @@ async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: st
     await stream.check(cluster)
 
 
+@pytest.mark.slow
 async def test_a_frozen_leader_is_given_up(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three, request_timeout_ms=1_500) as producer:
@@ -90,6 +92,7 @@ async def test_a_frozen_leader_is_given_up(kafka_three: KafkaCluster, topic_name
     await stream.check(kafka_three)
 
 
+@pytest.mark.slow
 async def test_what_fails_while_a_leader_is_frozen_leaves_no_gap(
     kafka_three: KafkaCluster, topic_name: str
 ) -> None:
@@ -112,6 +115,7 @@ async def test_what_fails_while_a_leader_is_frozen_leaves_no_gap(
     await stream.landed(kafka_three)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario(63)
 async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
@@ -125,6 +129,7 @@ async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
     await stream.check(cluster)
 
 
+@pytest.mark.slow
 @pytest.mark.scenario(63)
 async def test_all_brokers_are_restarted_one_after_the_other(
     kafka_three: KafkaCluster, topic_name: str
@@ -140,6 +145,7 @@ async def test_all_brokers_are_restarted_one_after_the_other(
     await stream.check(kafka_three)
 
 
+@pytest.mark.slow
 async def test_a_leader_that_nothing_was_on_the_way_to_is_killed(
     kafka_three: KafkaCluster, topic_name: str
 ) -> None:
@@ -155,6 +161,7 @@ async def test_a_leader_that_nothing_was_on_the_way_to_is_killed(
     await stream.check(kafka_three)
 
 
+@pytest.mark.slow
 async def test_a_leader_that_was_never_connected_to_is_killed(
     kafka_three: KafkaCluster, topic_name: str
 ) -> None:

@@ -29,6 +29,9 @@ KEYS = 50
 QUOTA = 100_000
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(params=["kafka", "kafka_361"])
 def broker(request: pytest.FixtureRequest) -> Kafka:
     kafka = request.getfixturevalue(request.param)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RECORDS = 300
 KEYS = 7
 
-pytestmark = pytest.mark.parametrize("version", [NEWEST, OLDER])
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("version", [NEWEST, OLDER])]
 
 CONFIGURATIONS: list[Properties] = [
     {"enable.idempotence": True},
