@@ -22,7 +22,7 @@ from aioproducer.errors import (
     ProducerClosedError,
     RecordTooLargeError,
 )
-from aioproducer.records.batch import HEADER_SIZE
+from aioproducer.records.batch import HEADER_SIZE, encode_headers
 from aioproducer.records.murmur2 import partition_of_key
 from tests.core.shell import (
     AMPLE,
@@ -1491,3 +1491,143 @@ def test_an_append_looks_at_nothing_but_its_own_partition(topics: int) -> None:
         shell.append(topic="topic-0")
 
     assert calls == []
+
+
+# A partitioner that itself sends.
+
+
+def shell_whose_partitioner_sends(inner: bytes) -> Shell:
+    """Make an accumulator that gets `inner` for partition 1 while a partition is chosen."""
+    sent: list[Delivery] = []
+
+    def custom(_topic: str, _key: bytes | None, _count: int) -> int:
+        if not sent:
+            sent.append(shell.append(inner, partition=1))
+        return 0
+
+    shell = Shell(buffer_memory=1000, batch_size=AMPLE, partitioner=Partitioner(custom=custom))
+    shell.introduce(partitions=2)
+    return shell
+
+
+def test_a_record_whose_room_is_taken_while_its_partition_is_chosen_stands_in_line() -> None:
+    shell = shell_whose_partitioner_sends(b"i" * 800)
+
+    outer = shell.append(b"o" * 500, key=b"k", headers={"h": b"1"}, timestamp_ms=5)
+
+    (record,) = shell.accumulator.line.records()
+    assert record.delivery is outer
+    assert (record.topic, record.partition, record.timestamp) == (TOPIC, -1, 5)
+    assert (record.key, record.value, record.section) == (b"k", b"o" * 500, encode_headers({"h": b"1"}))
+
+
+def test_a_record_does_not_overtake_what_its_partitioner_has_put_in_line() -> None:
+    shell = shell_whose_partitioner_sends(b"i" * 800)
+    shell.append(b"o" * 300, partition=0)
+
+    shell.append(b"small")
+
+    assert [record.value for record in shell.accumulator.line.records()] == [b"i" * 800, b"small"]
+
+
+def test_a_record_that_just_fits_into_what_its_partitioner_leaves_is_placed() -> None:
+    probe = shell_whose_partitioner_sends(b"")
+    probe.append(b"i", partition=1)
+    shell = shell_whose_partitioner_sends(b"i")
+
+    shell.append(b"o" * (1000 - probe.accumulator.used - OVERHEAD))
+
+    assert len(shell.accumulator.line) == 0
+
+
+# Things that happen rarely.
+
+
+def test_every_record_of_a_batch_keeps_its_headers() -> None:
+    shell = Shell()
+    shell.introduce()
+    for number in range(3):
+        shell.append(b"v", headers={"number": b"%d" % number}, partition=0)
+
+    shell.now += LINGER
+    (batch,) = shell.drain()
+
+    assert [list(record.headers) for record in records_of(batch)] == [
+        [("number", b"%d" % number)] for number in range(3)
+    ]
+
+
+@pytest.mark.scenario(46)
+def test_a_record_without_a_key_that_fits_to_the_byte_stays_in_its_batch() -> None:
+    shell = Shell(batch_size=TAKEN + ASKED)
+    shell.introduce(partitions=50)
+    first = shell.append(VALUE)
+    shell.accumulator.topics[TOPIC].sticky.produced = AMPLE
+
+    second = shell.append(VALUE)
+
+    assert second.result_of_batch is first.result_of_batch
+
+
+def test_what_has_lingered_less_than_half_as_long_stays() -> None:
+    shell = Shell()
+    shell.introduce(partitions=2)
+    shell.append(b"old", partition=0)
+    shell.now = START + LINGER * 0.6
+    shell.append(b"young", partition=1)
+    shell.now = START + LINGER
+
+    assert values_of(shell.drain()) == [b"old"]
+
+
+def test_what_has_lingered_and_was_held_back_stands_in_line_for_its_node_once() -> None:
+    shell = Shell(batch_size=HEADER_SIZE + 2 * TAKEN)
+    shell.introduce()
+    shell.append(VALUE)
+    shell.now += LINGER
+    node = shell.accumulator.node(LEADER)
+    assert shell.accumulator.drain(node, shell.now, AMPLE, lambda _queue, _batch: False) == []
+
+    for _ in range(3):
+        shell.append(VALUE)
+
+    assert [batch.count for batch in shell.drain()] == [2]
+
+
+def test_a_flush_has_what_is_sent_meanwhile_looked_at_at_once() -> None:
+    shell = Shell()
+    shell.introduce()
+    shell.accumulator.urgent += 1
+
+    shell.append(b"meanwhile")
+
+    assert shell.woken == [(LEADER, START)]
+
+
+def test_a_topic_spreads_its_records_as_the_producer_is_told_to() -> None:
+    shell = Shell()
+    assert shell.accumulator.sticky_options == (True, 0.0)
+    shell.accumulator.sticky_options = (False, 3.0)
+    shell.introduce()
+
+    sticky = shell.accumulator.topics[TOPIC].sticky
+
+    assert (sticky.adaptive, sticky.availability_timeout) == (False, 3.0)
+
+
+def test_an_interrupt_in_the_partitioner_fails_the_one_record_whose_turn_it_was() -> None:
+    def custom(_topic: str, _key: bytes | None, _count: int) -> int:
+        raise KeyboardInterrupt
+
+    shell = Shell(partitioner=Partitioner(custom=custom))
+    first, second = shell.append(b"1"), shell.append(b"2")
+    shell.introduce()
+
+    with pytest.raises(KeyboardInterrupt):
+        shell.accumulator.serve_line(10)
+
+    error = first.exception()
+    assert isinstance(error, PartitionerError)
+    assert error.topic == TOPIC
+    assert first.result_of_batch.count == 1
+    assert [record.delivery for record in shell.accumulator.line.records()] == [second]

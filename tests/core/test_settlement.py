@@ -1077,3 +1077,23 @@ def test_who_waited_in_line_too_long_says_for_what_and_how_long() -> None:
     assert str(for_room.exception()).startswith(words)
     words = "topic 'orders' has 3 partitions and got no partition 3 within max_block_ms (60000)"
     assert str(for_partition.exception()) == words
+
+
+def test_an_error_code_that_is_known_is_not_called_unknown() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1)
+
+    desk.answer(desk.take_one(), ErrorCode.UNKNOWN_SERVER_ERROR)
+
+    assert str(delivery.exception()) == "1 records for orders-0: UNKNOWN_SERVER_ERROR (-1)"
+
+
+@pytest.mark.scenario(18, 51)
+def test_what_is_in_a_partition_that_went_away_expires_for_want_of_a_leader() -> None:
+    desk = Desk()
+    (delivery,) = desk.send_some(1, partition=2)
+    desk.accumulator.set_partitions(TOPIC, 2, None)
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    assert "the partition has no leader" in str(delivery.exception())

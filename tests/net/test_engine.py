@@ -257,7 +257,7 @@ async def test_a_bug_in_what_the_clock_starts_fails_everything_with_its_cause(
     cluster: FakeCluster, bug: ValueError, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Buggy(Settlement):
-        def expire(self, now: float) -> None:  # noqa: ARG002 - the bug comes first
+        def expire(self, now: float) -> bool:  # noqa: ARG002 - the bug comes first
             raise bug
 
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
