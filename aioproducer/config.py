@@ -65,6 +65,7 @@ logger: Final = logging.getLogger("aioproducer.config")
 
 _INT = whole()
 _LONG = whole(0, LONG_MAX)
+_PERIOD = whole(1, LONG_MAX)
 _SOCKET_BUFFER = whole(-1)
 
 
@@ -170,7 +171,7 @@ class ProducerConfig:
     transaction_timeout_ms: Annotated[
         int, whole(1), "Time after which brokers abort a transaction; not implemented yet."
     ] = 60_000
-    metrics_sample_window_ms: Annotated[int, _LONG, "Time that one sample of a rate covers."] = 30_000
+    metrics_sample_window_ms: Annotated[int, _PERIOD, "Time that one sample of a rate covers."] = 30_000
     metrics_num_samples: Annotated[int, whole(1), "Samples that a rate is made of."] = 2
     metrics_recording_level: Annotated[
         str, choice("INFO", "DEBUG", "TRACE"), "Only INFO is implemented yet."

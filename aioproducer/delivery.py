@@ -193,6 +193,12 @@ class BatchResult:
             self.add_waiter(-1, 0, future)
         return future
 
+    def is_settled(self) -> bool:
+        """Return whether every record is done, whatever became of it."""
+        if self.pieces is not None:
+            return all(piece.is_settled() for _, piece in self.pieces)
+        return self.done
+
     def error_of(self, index: int) -> ProducerError | None:
         """Return what went wrong with record `index`: a fresh copy, so that tracebacks do not mix."""
         if self.error is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import sys
 from asyncio import _get_running_loop
 from threading import get_ident
@@ -195,6 +196,7 @@ class Producer(Generic[K, V]):
             return
         if asyncio.get_running_loop() is not self._home:
             raise WrongLoopError(_ELSEWHERE)
+        deadline = math.inf if timeout is None else anyio.current_time() + timeout
         self._is_stopped = True
         self._place = _NOWHERE
         if self._stop_task is None:
@@ -204,9 +206,8 @@ class Producer(Generic[K, V]):
             )
         hurry, task = self._hurry, self._stop_task
         assert hurry is not None  # noqa: S101 - made with the task
-        if timeout is not None:
-            # Of several calls the one with the least time decides.
-            hurry.deadline = min(hurry.deadline, anyio.current_time() + timeout)
+        # Of several calls the one with the least time decides.
+        hurry.deadline = min(hurry.deadline, deadline)
         try:
             await asyncio.shield(task)
         except asyncio.CancelledError:

@@ -49,7 +49,7 @@ RANGES: dict[str, tuple[int, int]] = {
     "metadata_max_idle_ms": (5000, LONG_MAX),
     "metadata_recovery_rebootstrap_trigger_ms": (0, LONG_MAX),
     "transaction_timeout_ms": (1, INT_MAX),
-    "metrics_sample_window_ms": (0, LONG_MAX),
+    "metrics_sample_window_ms": (1, LONG_MAX),
     "metrics_num_samples": (1, INT_MAX),
 }
 

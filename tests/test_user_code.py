@@ -9,7 +9,7 @@ who runs the loop again finds everything else as it was.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pytest
 
@@ -152,20 +152,16 @@ async def test_a_callback_that_raises_is_logged_and_the_others_are_called(
 
 
 async def test_values_that_cannot_be_read_fail_their_call_alone(cluster: FakeCluster) -> None:
-    class Unreadable(bytes):
-        def __bytes__(self) -> bytes:
-            raise ZeroDivisionError
-
     gone = memoryview(b"gone")
     gone.release()
     async with quick(cluster) as producer:
         for topic in ("orders", "unknown"):
-            with pytest.raises(ZeroDivisionError):
-                producer.send(topic, Unreadable(b"x"))
+            with pytest.raises(ValueError, match="released"):
+                producer.send(topic, gone)
             with pytest.raises(ValueError, match="released"):
                 producer.send(topic, b"", key=gone)
-            with pytest.raises(ZeroDivisionError):
-                producer.send(topic, b"", headers={"name": Unreadable(b"x")})
+            with pytest.raises(ValueError, match="released"):
+                producer.send(topic, b"", headers={"name": cast("Any", gone)})
         assert (await producer.send("orders", memoryview(b"abcdef")[::2])).offset == 0
     assert values_of(cluster) == [b"ace"]
 

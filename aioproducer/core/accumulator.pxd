@@ -57,7 +57,7 @@ cdef class Accumulator:
     cdef Delivery _put(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp, bytes key, bytes value, bytearray section)
 
     @cython.locals(now=double, builder=RecordBatchBuilder, result=BatchResult, batch=ProducerBatch)
-    cdef ProducerBatch _open(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp)
+    cdef _open(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp)
 
     cdef _close(self, PartitionQueue queue)
 

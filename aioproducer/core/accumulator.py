@@ -210,31 +210,32 @@ class Accumulator:
         value: bytes | None,
         section: bytearray | None,
     ) -> Delivery:
-        batch = queue.open
-        if batch is not None:
+        while True:
+            batch = queue.open
+            if batch is None:
+                # What is open is looked at again: the garbage collector may come while a batch is
+                # made, and some object's __del__ may send.
+                self._open(topic_queue, queue, timestamp)
+                continue
             taken = batch.builder.append(timestamp, key, value, section)
             if taken >= 0:
-                batch.charged += taken
-                self.used += taken
-                if batch.builder.raw_size >= batch.builder.limit:
-                    self._close(queue)
-                return new_delivery(batch.result, batch.builder.count - 1, timestamp)
+                break
             self._close(queue)
-        batch = self._open(topic_queue, queue, timestamp)
-        taken = batch.builder.append(timestamp, key, value, section)
         batch.charged += taken
         self.used += taken
         if batch.builder.raw_size >= batch.builder.limit:
             self._close(queue)
-        return new_delivery(batch.result, 0, timestamp)
+        return new_delivery(batch.result, batch.builder.count - 1, timestamp)
 
-    def _open(self, topic_queue: TopicQueue, queue: PartitionQueue, timestamp: int) -> ProducerBatch:
+    def _open(self, topic_queue: TopicQueue, queue: PartitionQueue, timestamp: int) -> None:
         self.guard()
         now = self.clock()
         builder = RecordBatchBuilder(topic_queue.batch_limit, timestamp)
         result = BatchResult(queue.topic, queue.partition, self.loop)
         self.serial += MAX_RECORDS_A_BATCH
         batch = ProducerBatch(queue, builder, result, now, self.serial)
+        if queue.open is not None:
+            return  # somebody's __del__ was faster
         queue.open = batch
         topic_queue.last_used = now
         self.used += batch.charged
@@ -245,7 +246,6 @@ class Accumulator:
         queue.lingers = True
         queue.node.lingering[queue] = None
         self._plan(queue)
-        return batch
 
     def _close(self, queue: PartitionQueue) -> None:
         batch = queue.open
@@ -258,13 +258,13 @@ class Accumulator:
     def _linger_no_more(self, queue: PartitionQueue) -> None:
         if queue.lingers:
             queue.lingers = False
-            del queue.node.lingering[queue]
+            queue.node.lingering.pop(queue, None)
 
     def enlist(self, queue: PartitionQueue) -> None:
         """Have the queue's node look at it when it is due; the shell is woken if that is sooner."""
         if not queue.is_ready and (queue.closed or not queue.lingers):
             queue.is_ready = True
-            queue.node.ready.append(queue)
+            queue.node.ready[queue] = None
         self._plan(queue)
 
     def _plan(self, queue: PartitionQueue) -> None:
@@ -342,8 +342,8 @@ class Accumulator:
                 index = self.partitioner.choose(topic_queue.sticky, record.key)
             queue = self._queue_for(topic_queue, index, record.size)
             placed = self._put(topic_queue, queue, record.timestamp, record.key, record.value, record.section)
-        except ProducerError as error:
-            waiting.fail(1, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is about this record
+            waiting.fail(1, _unplaceable(record, error))
             return
         except BaseException as error:
             # KeyboardInterrupt in the user's partitioner: it goes through, but only once.
@@ -390,22 +390,23 @@ class Accumulator:
         ready = node.ready
         size = 0
         for _ in range(len(ready)):
-            queue = ready.popleft()
+            queue, _ = ready.popitem(last=False)
             if not queue.closed and (queue.open is None or queue.lingers):
                 queue.is_ready = False
                 continue
             if queue.not_before > now:
                 due = min(due, queue.not_before)
-                ready.append(queue)
+                ready[queue] = None
                 continue
             batch = queue.closed[0] if queue.closed else queue.open
             assert batch is not None  # noqa: S101 - see above
             if not may_send(queue, batch):
-                ready.append(queue)
+                ready[queue] = None
                 continue
             size += len(batch.builder.buffer)
             if taken and (size > limit or len(taken) == MAX_BATCHES_A_REQUEST):
-                ready.appendleft(queue)
+                ready[queue] = None
+                ready.move_to_end(queue, last=False)
                 due = now
                 break
             taken.append(queue.take())
@@ -413,7 +414,7 @@ class Accumulator:
             queue.on_wire += 1
             queue.wire_node = node
             if queue.closed or (queue.open is not None and not queue.lingers):
-                ready.append(queue)
+                ready[queue] = None
                 due = min(due, queue.not_before)
             else:
                 queue.is_ready = False
@@ -428,7 +429,8 @@ class Accumulator:
         while lingering:
             queue, _ = lingering.popitem(last=False)
             batch = queue.open
-            assert batch is not None  # noqa: S101 - what lingers is open
+            if batch is None:
+                continue  # closed since, by a __del__ that sent something
             if batch.created > opened_until:
                 lingering[queue] = None
                 lingering.move_to_end(queue, last=False)
@@ -436,7 +438,7 @@ class Accumulator:
             queue.lingers = False
             if not queue.is_ready:
                 queue.is_ready = True
-                node.ready.append(queue)
+                node.ready[queue] = None
         return NEVER
 
     def give_back(self, batch: ProducerBatch) -> None:
@@ -451,7 +453,7 @@ class Accumulator:
         if queue.open is batch:
             queue.open = None
             self._linger_no_more(queue)
-        else:
+        elif batch in queue.closed:
             queue.closed.remove(batch)
 
     def landed(self, batch: ProducerBatch) -> None:
@@ -548,7 +550,7 @@ class Accumulator:
     def move(self, queue: PartitionQueue, node_id: int, leader_epoch: int) -> None:
         """Hand a partition over to another node; a new leader is tried without backoff (KIP-951)."""
         if queue.is_ready:
-            queue.node.ready.remove(queue)
+            queue.node.ready.pop(queue, None)
             queue.is_ready = False
         # Among those of the new node it would not stand where its age belongs, so it lingers no more.
         self._linger_no_more(queue)
@@ -585,6 +587,14 @@ class Accumulator:
         results = [batch.result for batch in self.incomplete]
         results += [record.delivery.result_of_batch for record in self.line.records()]
         return results
+
+
+def _unplaceable(record: WaitingRecord, error: Exception) -> ProducerError:
+    if isinstance(error, ProducerError):
+        return error
+    failure = ProducerError(f"a record for topic {record.topic!r} cannot be put into a batch: {error!r}")
+    failure.__cause__ = error
+    return failure
 
 
 def _created(batch: ProducerBatch) -> float:

@@ -11,7 +11,8 @@ MAX_TOPIC = 2**15 - 1
 def as_bytes(field: str, value: object) -> bytes:
     """Return a key or a value as bytes; raises TypeError."""
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
+        # Not bytes(value): of a subclass that would be whatever its __bytes__ gives.
+        return memoryview(value).tobytes()
     msg = (
         f"the {field} must be bytes, bytearray, memoryview or None, not {type(value).__name__}: "
         f"encode it, or give the producer a {field}_serializer"

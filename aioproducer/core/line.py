@@ -85,7 +85,10 @@ class Line:
         left = deque(record for record in waiting if record.partition >= partitions)
         if left:
             self._for_topic[topic] = left
-        self._for_room = deque(merge(self._for_room, admitted, key=_deadline))
+        if not self._for_room or not admitted or self._for_room[-1].deadline <= admitted[0].deadline:
+            self._for_room += admitted
+        else:
+            self._for_room = deque(merge(self._for_room, admitted, key=_deadline))
         return len(admitted)
 
     def next_deadline(self) -> float:

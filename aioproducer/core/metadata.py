@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from aioproducer.protocol.metadata import MetadataResponse
     from aioproducer.protocol.produce import NodeEndpoint
 
+LEAST_BACKOFF = 0.05
+"""Seconds between two refreshes that come to nothing, even where retry_backoff_ms is 0."""
+
 
 class Metadata:
     """The cluster as far as known, the topics of interest, and the next refresh.
@@ -220,7 +223,7 @@ class Metadata:
 
     def failed(self, now: float) -> None:
         """Note that a refresh came to nothing: no node to ask, no answer, or a useless one."""
-        self._not_before = now + self._backoff.delay(self._failures)
+        self._not_before = now + max(self._backoff.delay(self._failures), LEAST_BACKOFF)
         self._failures += 1
         self._is_requested |= self._is_full
 

@@ -41,7 +41,7 @@ class NodeQueue:
 
     def __init__(self, node_id: int) -> None:
         self.node_id = node_id
-        self.ready: deque[PartitionQueue] = deque()
+        self.ready: OrderedDict[PartitionQueue, None] = OrderedDict()
         self.lingering: OrderedDict[PartitionQueue, None] = OrderedDict()
         self.due = NEVER
         self.armed = NEVER

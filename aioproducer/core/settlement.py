@@ -269,9 +269,9 @@ class Settlement:
     ) -> None:
         result = batch.result
         if batch.maybe_written:
-            error = _in_doubt(error)
+            error = in_doubt(error)
             if record_errors is not None:
-                record_errors = {index: _in_doubt(of_record) for index, of_record in record_errors.items()}
+                record_errors = {index: in_doubt(of_record) for index, of_record in record_errors.items()}
         self._let_go(batch, in_log=False)
         if not result.done:
             self._metrics.batch_failed(result.topic, batch.count, now)
@@ -287,7 +287,7 @@ class Settlement:
             self._accumulator.enlist(queue)
 
     def _expired(self, batch: ProducerBatch, now: float) -> None:
-        in_doubt = batch.in_flight or batch.maybe_written
+        is_in_doubt = batch.in_flight or batch.maybe_written
         age = now - batch.created
         words = (
             f"{batch.count} records for {_place(batch)} were not acknowledged within "
@@ -298,9 +298,10 @@ class Settlement:
         elif not batch.in_flight:
             words = f"{words}; no attempt was made: {self._why_unsent(batch)}"
         error = DeliveryTimeoutError(
-            words, topic=batch.result.topic, partition=batch.result.partition, may_be_written=in_doubt
+            words, topic=batch.result.topic, partition=batch.result.partition, may_be_written=is_in_doubt
         )
-        error.__cause__ = batch.queue.last_error if batch.attempts == 0 and not in_doubt else batch.last_error
+        never_tried = batch.attempts == 0 and not is_in_doubt
+        error.__cause__ = batch.queue.last_error if never_tried else batch.last_error
         self._give_up_batch(batch, error, now)
 
     def _give_up_batch(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
@@ -376,7 +377,7 @@ def _unusable(code: ErrorCode) -> Callable[[WaitingRecord], ProducerError]:
     return lambda record: BrokerError.of(code, f"topic {record.topic!r}")
 
 
-def _in_doubt(error: ProducerError) -> ProducerError:
+def in_doubt(error: ProducerError) -> ProducerError:
     """Return a copy, for other batches may have failed by the same error, that says how things stand."""
     twin = copy(error)
     twin.__cause__ = error.__cause__

@@ -91,6 +91,7 @@ class Broker:
         self._connection: Connection | None = None
         self._failures = 0
         self._is_ready = False
+        self._has_answered = False
         self._last_used = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = NEVER
@@ -251,10 +252,12 @@ class Broker:
         """Keep silent on the connection for so long: the broker asks for it (KIP-219)."""
         if seconds <= 0:
             return
-        now = self._clock()
-        self.throttled_until = max(self.throttled_until, now + seconds)
+        silent_since = max(self.throttled_until, self._clock())
+        self.throttled_until = max(self.throttled_until, self._clock() + seconds)
         if self._connection is not None:
-            self._connection.extend_deadlines(seconds)
+            # What is under way may take longer, but not for ever: its batches hold memory.
+            longer = min(self.throttled_until - silent_since, self._request_timeout)
+            self._connection.extend_deadlines(longer)
 
     def drop(self, error: ProducerError) -> None:
         """Give up the connection; every request under way fails with `error`."""
@@ -279,6 +282,9 @@ class Broker:
             if not self.is_closed:
                 logger.info("lost the connection to broker %d at %s: %s", self.node_id, self.address, error)
         if connection is not None:
+            if was_ready and connection.pending and not self._has_answered:
+                # A broker that greets and hangs up is as good as none.
+                self._failures += 1
             for pending in connection.lose():
                 pending.on_answer(pending, None, error)
         self._tell()
@@ -320,6 +326,7 @@ class Broker:
             )  # fmt: skip
             return False
         self._is_ready = True
+        self._has_answered = False
         self.last_error = None
         self._metrics.connection_opened(self.node_id, self._clock())
         logger.info("connected to broker %d at %s", self.node_id, self.address)
@@ -377,6 +384,7 @@ class Broker:
             self.drop(error)
             return
         if answers and self._is_ready:
+            self._has_answered = True
             self._failures = 0
         for pending, frame in answers:
             self._metrics.response_received(

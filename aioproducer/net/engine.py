@@ -22,7 +22,7 @@ from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.producer_batch import NEVER, NO_LEADER
-from aioproducer.core.settlement import Settlement
+from aioproducer.core.settlement import Settlement, in_doubt
 from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError
 from aioproducer.net.broker import Broker
 from aioproducer.net.cluster import Cluster
@@ -181,7 +181,7 @@ class Engine:
                 if self.config.acks == 0:
                     await self._written()
         except TimeoutError:
-            open_still = sum(1 for result in results if not result.settled().done())
+            open_still = sum(not result.is_settled() for result in results)
             msg = f"{open_still} batches were not acknowledged within {timeout} s; they are still being sent"
             raise CallTimeoutError(msg) from None
         finally:
@@ -349,8 +349,8 @@ class Engine:
     def _refused(self, error: ProducerError) -> None:
         """Fail what waits to be sent: the cluster gives no producer id."""
 
-        def error_of(may_be_written: bool) -> ProducerError:  # noqa: ARG001, FBT001 - nothing was sent
-            return error
+        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
+            return in_doubt(error) if may_be_written else error
 
         self._settlement.give_up(error_of, self.clock())
         self._released()
@@ -371,8 +371,10 @@ class Engine:
         if self.failure is None:
             self.failure = error
             self._on_failure()
-            self.give_up("")
-            self._wake_waiters()
+            try:
+                self.give_up("")
+            finally:
+                self._wake_waiters()
 
     def failed_error(self, *, may_be_written: bool = False) -> ProducerError:
         """Make the error for a call or a record that the producer's failure puts an end to."""

@@ -209,6 +209,7 @@ class Sender:
             else:
                 for batch in batches:
                     self._settlement.unsent(batch, None, now)
+                self._released()
         except Exception as crash:  # noqa: BLE001 - the background never dies silently
             self._crashed(crash)
             return
@@ -223,12 +224,14 @@ class Sender:
                 self._ordering.assign(batch)
                 going.append(batch)
         if not going:
+            self._released()
             return
         try:
             version, asked, request = self._request(going)
         except UnsupportedVersionError as error:
             for batch in going:
                 self._settlement.unsent(batch, error, now)
+            self._released()
             return
         self._measure(going, now)
         if self._acks == 0:
@@ -256,6 +259,9 @@ class Sender:
                 at_most = TOPIC_IDS_FROM - 1
             data = [PartitionProduceData(index, _stamped(batch)) for index, batch in partitions.items()]
             topics.append(TopicProduceData(topic, topic_id, tuple(data)))
+        if len({data.topic_id for data in topics}) < len(topics):
+            # What metadata says of two topics cannot both be true; their names are.
+            at_most = TOPIC_IDS_FROM - 1
         version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
         if version < ZSTD_FROM and self._compressor.codec is Codec.ZSTD:
             msg = f"broker {self.broker.node_id} is too old for zstd, which needs Kafka 2.1"

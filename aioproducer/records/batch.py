@@ -191,6 +191,6 @@ def _pairs(headers: object) -> list[Any]:
 
 def _as_bytes(name: str, value: object) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
+        return memoryview(value).tobytes()
     msg = f"the value of header {name!r} must be bytes or None, not {type(value).__name__}"
     raise TypeError(msg)

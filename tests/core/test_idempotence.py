@@ -643,5 +643,16 @@ def test_a_batch_that_began_anew_may_do_so_again_though_an_answer_left_it_in_dou
     assert numbers([after]) == [(2, 0)]
 
 
+@pytest.mark.parametrize("in_flight", [1, 5])
+def test_without_numbers_no_producer_id_is_waited_for(in_flight: int) -> None:
+    desk = Desk(idempotent=False, in_flight=in_flight)
+    assert not desk.ordering.needs_producer_id
+    (delivery,) = desk.send_some(1)
+    desk.wait(40.0)
+    desk.expire()
+
+    assert "broker 1, which leads the partition, could not be sent to" in str(delivery.exception())
+
+
 def desk_error() -> UnsupportedVersionError:
     return UnsupportedVersionError("the broker is too old")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioproducer.core import producer_batch
 from aioproducer.core.metadata_cache import (
     NO_LEADER,
     MetadataCache,
@@ -578,3 +579,31 @@ def test_a_topic_is_as_internal_as_the_answer_says(*, is_internal: bool) -> None
     cache = knowing(replace(led_by("orders", 1), is_internal=is_internal))
 
     assert cache.topics["orders"].is_internal is is_internal
+
+
+def test_nobody_has_the_same_number_in_the_metadata_and_in_the_queues() -> None:
+    cache = knowing(led_by("orders", 99))
+
+    assert leaders(cache) == [producer_batch.NO_LEADER]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        MetadataChange(sizes={"orders": 1}),
+        MetadataChange(recreated=frozenset({"orders"})),
+        MetadataChange(leaders=(PartitionLeader("orders", 0, 1, 1),)),
+        MetadataChange(nodes=(Node(1, "host", 9092),)),
+        MetadataChange(removed_nodes=(1,)),
+    ],
+)
+def test_every_kind_of_change_is_news(change: MetadataChange) -> None:
+    assert change.is_news
+
+
+def test_an_error_is_no_news() -> None:
+    assert not MetadataChange(error=ErrorCode.BROKER_NOT_AVAILABLE, errors={"orders": UNKNOWN}).is_news
+
+
+def test_a_sound_answer_is_no_error() -> None:
+    assert merge(MetadataCache(), answer(led_by("orders", 1))).error is ErrorCode.NONE

@@ -148,7 +148,7 @@ def test_queues_show_what_they_hold() -> None:
     queue = new_queue()
     queue.open = new_batch(queue)
     node = queue.node
-    node.ready.append(queue)
+    node.ready[queue] = None
     node.due = 105.0
 
     assert repr(queue) == "<PartitionQueue orders-3 node=1 batches=1 on_wire=0>"
