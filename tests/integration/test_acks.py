@@ -129,5 +129,8 @@ async def test_missing_replicas_are_waited_for_as_long_as_that_is_allowed(
         await impatient.send(topic, b"last")
 
     records = await asyncio.to_thread(cluster.consume, topic, 1_003)
-    expected = [b"first", b"second", *(b"%d" % number for number in range(1_000)), b"last"]
-    assert [record.value for record in records] == expected
+    values = [record.value for record in records]
+    if raised.value.may_be_written and b"given up" in values:
+        # The leader had not heard of the missing replica yet, and stored what it then refused.
+        values.remove(b"given up")
+    assert values == [b"first", b"second", *(b"%d" % number for number in range(1_000)), b"last"]
