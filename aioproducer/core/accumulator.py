@@ -531,9 +531,9 @@ class Accumulator:
             topic_queue.count = count
             topic_queue.sticky.forget()
 
-    def admit(self, topic: str) -> None:
-        """Put the records that wait for a topic, as far as it has their partition, in line for room."""
-        admitted = self.line.admit(topic, self.topics[topic].count)
+    def admit(self, topics: Sequence[str]) -> None:
+        """Put the records that wait for topics, as far as these have their partition, in line for room."""
+        admitted = self.line.admit({topic: self.topics[topic].count for topic in topics})
         self.waiting += admitted
         if admitted and self.waiting == admitted:
             self.wake_all()

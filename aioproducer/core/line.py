@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from heapq import merge
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.delivery import BatchResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from aioproducer.delivery import Delivery
     from aioproducer.errors import ProducerError
@@ -76,19 +76,17 @@ class Line:
         """Return the topics that records wait for."""
         return list(self._for_topic)
 
-    def admit(self, topic: str, partitions: int) -> int:
-        """Let the records of a topic that has so many partitions wait for room; return how many."""
-        waiting = self._for_topic.pop(topic, None)
-        if waiting is None:
-            return 0
-        admitted = deque(record for record in waiting if record.partition < partitions)
-        left = deque(record for record in waiting if record.partition >= partitions)
-        if left:
-            self._for_topic[topic] = left
-        if not self._for_room or not admitted or self._for_room[-1].deadline <= admitted[0].deadline:
-            self._for_room += admitted
-        else:
-            self._for_room = deque(merge(self._for_room, admitted, key=_deadline))
+    def admit(self, partitions: Mapping[str, int]) -> int:
+        """Let the records of topics that have so many partitions wait for room; return how many."""
+        admitted: list[WaitingRecord] = []
+        for topic, count in partitions.items():
+            waiting = self._for_topic.pop(topic, ())
+            admitted += [record for record in waiting if record.partition < count]
+            left = deque(record for record in waiting if record.partition >= count)
+            if left:
+                self._for_topic[topic] = left
+        if admitted:
+            self._for_room = deque(sorted(chain(self._for_room, admitted), key=_deadline))
         return len(admitted)
 
     def next_deadline(self) -> float:

@@ -240,10 +240,10 @@ class Cluster:
         for topic in asked:
             self._tell_waiters(topic)
         # A record may wait for a topic that was known, but not to the accumulator any more.
-        for topic in self._accumulator.line.topics():
-            if topic in self.metadata.topics:
-                self._introduce(topic)
-                self._accumulator.admit(topic)
+        found = [topic for topic in self._accumulator.line.topics() if topic in self.metadata.topics]
+        for topic in found:
+            self._introduce(topic)
+        self._accumulator.admit(found)
         if any(topic in self.metadata.topics for topic in self._accumulator.line.topics()):
             # The topic is known, the partition is not yet.
             self.metadata.request_update(self._clock())

@@ -7,13 +7,16 @@ and stopped in another (a pytest fixture does). So one task of its own holds the
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 # anyio loads what it needs of asyncio when it is first used, which takes tens of milliseconds:
-# better with all other imports than while the event loop waits.
-import anyio._backends._asyncio
+# better with all other imports than while the event loop waits. Where it has another place for
+# it, it is loaded later.
+with suppress(ImportError):
+    import anyio._backends._asyncio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

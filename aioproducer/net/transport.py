@@ -29,8 +29,7 @@ RECEIVED_AT_ONCE = 64 * 1024
 class Transport(asyncio.BufferedProtocol):
     """One open connection.
 
-    It receives into a buffer of its own: for a plain Protocol asyncio allocates 256 KiB each
-    time, which costs more than all else that an answer does to the loop.
+    It receives into a buffer of its own: for a plain Protocol asyncio allocates 256 KiB each time.
 
     `on_data(bytes)`, `on_writable()` and `on_lost(exception or None)` are called by the event
     loop; the last one once, after which nothing is called any more.

@@ -279,7 +279,7 @@ class _MockEngine(Engine):
         for leader in change.leaders:
             accumulator.set_leader(*leader)
         if topic in accumulator.topics:
-            accumulator.admit(topic)
+            accumulator.admit([topic])
             fail_together(accumulator.line.pop_topic(topic), self._no_such_partition)
 
     def _answer(self, topic: str) -> MetadataResponse:

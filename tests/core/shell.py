@@ -79,7 +79,7 @@ class Shell:
         self.accumulator.set_partitions(topic, partitions, None)
         for partition in range(partitions):
             self.accumulator.set_leader(topic, partition, leader, 1)
-        self.accumulator.admit(topic)
+        self.accumulator.admit([topic])
 
     def append(
         self,

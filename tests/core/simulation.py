@@ -211,7 +211,7 @@ class Simulation:
                 self.accumulator.set_leader(topic, partition, leader, log.leader_epoch)
                 if leader == NO_LEADER:
                     self._refresh_metadata()
-            self.accumulator.admit(topic)
+            self.accumulator.admit([topic])
         self.released()
 
     def _start_sequences(self) -> None:

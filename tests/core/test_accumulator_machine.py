@@ -76,7 +76,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         self.accumulator.set_partitions(topic, count, None)
         for partition in range(before, count):
             self.accumulator.set_leader(topic, partition, leader, 1)
-        self.accumulator.admit(topic)
+        self.accumulator.admit([topic])
 
     @rule(
         count=st.integers(1, 5),

@@ -61,7 +61,7 @@ def test_the_line_knows_how_many_records_and_bytes_are_in_it() -> None:
 
     line.pop_for_room()
     assert (len(line), line.bytes) == (2, 50)
-    line.admit("a", 1)
+    line.admit({"a": 1})
     assert (len(line), line.bytes) == (2, 50)
     line.pop_topic("b")
     assert (len(line), line.bytes) == (1, 20)
@@ -88,7 +88,7 @@ def test_records_of_a_topic_that_becomes_known_take_the_place_of_their_arrival()
         else:
             line.wait_for_room(record)
 
-    admitted = line.admit("late", 1)
+    admitted = line.admit({"late": 1})
 
     assert admitted == 6
     assert line.topics() == []
@@ -101,7 +101,7 @@ def test_records_that_came_at_the_same_moment_keep_their_order() -> None:
     for record in records:
         line.wait_for_topic(record)
 
-    line.admit("late", 1)
+    line.admit({"late": 1})
 
     assert all_for_room(line) == records
 
@@ -113,11 +113,11 @@ def test_a_partition_that_the_topic_has_not_yet_is_waited_for() -> None:
     for record in (chosen, third, ninth, second):
         line.wait_for_topic(record)
 
-    assert line.admit("t", 3) == 2
+    assert line.admit({"t": 3}) == 2
     assert line.topics() == ["t"]
-    assert line.admit("t", 3) == 0
-    assert line.admit("t", 4) == 1
-    assert line.admit("t", 10) == 1
+    assert line.admit({"t": 3}) == 0
+    assert line.admit({"t": 4}) == 1
+    assert line.admit({"t": 10}) == 1
     assert line.topics() == []
 
     assert all_for_room(line) == [chosen, third, ninth, second]
@@ -127,7 +127,7 @@ def test_a_topic_that_nobody_waits_for_admits_nobody() -> None:
     line = Line()
     line.wait_for_topic(new_record("a"))
 
-    assert line.admit("b", 1) == 0
+    assert line.admit({"b": 1}) == 0
     assert line.topics() == ["a"]
 
 
@@ -148,11 +148,11 @@ def test_any_arrivals_and_admissions_keep_the_order() -> None:
         if order.random() < 0.05:
             discovered = order.choice("abcdef")
             known.add(discovered)
-            line.admit(discovered, 1)
+            line.admit({discovered: 1})
         if order.random() < 0.3 and line.first_for_room() is not None:
             served.append(line.pop_for_room())
     for topic in "abcdef":
-        line.admit(topic, 1)
+        line.admit({topic: 1})
     served += all_for_room(line)
 
     for topic in "abcdef":

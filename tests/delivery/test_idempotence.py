@@ -1,7 +1,7 @@
 """Once and in order, through every error that a broker gives: whole producers, a strict cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,20 +24,6 @@ from tests.delivery.stored import (
 )
 from tests.net.quick import PATIENCE, until
 from tests.net.relay import Asked, Relay
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[FakeCluster]:
-    async with FakeCluster(topics={"orders": 1}) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def producer(cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
-    """Give a producer whose records are batches of their own, and whose first one is in the log."""
-    async with patient(cluster) as producer:
-        await producer.send("orders", b"first")
-        yield producer
 
 
 async def lose(cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool) -> None:

@@ -1,7 +1,6 @@
 """Producer ids and epochs that are forgotten, used up or changed: whole producers, a strict cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -21,20 +20,6 @@ from tests.delivery.stored import (
     values,
 )
 from tests.net.quick import PATIENCE, insides, turns, until
-
-
-@pytest.fixture
-async def cluster() -> AsyncIterator[FakeCluster]:
-    async with FakeCluster(topics={"orders": 1}) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-async def producer(cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
-    """Give a producer whose records are batches of their own, and whose first one is in the log."""
-    async with patient(cluster) as producer:
-        await producer.send("orders", b"first")
-        yield producer
 
 
 @pytest.mark.scenario(38)

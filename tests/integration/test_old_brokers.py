@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from aioproducer import Producer
 from tests.integration.stream import Stream
-from tests.integration.test_codecs import BATCH, CODECS, SHAPES, assert_intact
-from tests.integration.test_partitions import KEYS, PARTITIONS, placed
+from tests.integration.test_codecs import BATCH, CODECS, assert_every_shape_comes_back
+from tests.integration.test_partitions import assert_keys_land_where_java_puts_them
 
 if TYPE_CHECKING:
     from tests.integration.kafka import KafkaCluster
@@ -22,15 +21,7 @@ pytestmark = pytest.mark.scenario(65)
 @pytest.mark.scenario(14)
 @pytest.mark.parametrize("codec", CODECS)
 async def test_every_shape_of_record_comes_back(kafka_282: KafkaCluster, topic_name: str, codec: str) -> None:
-    topic = await asyncio.to_thread(kafka_282.create_topic, topic_name)
-    shapes = SHAPES * 20
-    started_ms = int(time.time() * 1000)
-
-    async with Producer(kafka_282.bootstrap, compression_type=codec) as producer:
-        sent = [(shape, producer.send(topic, **shape)) for shape in shapes]
-
-    records = await asyncio.to_thread(kafka_282.consume, topic, len(shapes))
-    assert_intact(records, sent, started_ms)
+    await assert_every_shape_comes_back(kafka_282, topic_name, codec)
 
 
 async def test_the_log_is_clean(kafka_282: KafkaCluster, topic_name: str) -> None:
@@ -53,16 +44,7 @@ async def test_the_log_is_clean(kafka_282: KafkaCluster, topic_name: str) -> Non
 
 @pytest.mark.scenario(45)
 async def test_keys_land_where_its_own_producer_puts_them(kafka_282: KafkaCluster, topic_name: str) -> None:
-    ours = await asyncio.to_thread(kafka_282.create_topic, f"{topic_name}-ours", PARTITIONS)
-    javas = await asyncio.to_thread(kafka_282.create_topic, f"{topic_name}-java", PARTITIONS)
-
-    await asyncio.to_thread(kafka_282.console_producer, javas, [(key, "value") for key in KEYS])
-    async with Producer(kafka_282.bootstrap) as producer:
-        for key in KEYS:
-            producer.send(ours, b"value", key=key.encode())
-
-    expected = await asyncio.to_thread(placed, kafka_282, javas)
-    assert await asyncio.to_thread(placed, kafka_282, ours) == expected
+    await assert_keys_land_where_java_puts_them(kafka_282, topic_name)
 
 
 @pytest.mark.parametrize("acks", [0, 1])

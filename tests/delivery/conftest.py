@@ -1,0 +1,22 @@
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from aioproducer import Producer
+from aioproducer.testing import FakeCluster
+from tests.delivery.stored import patient
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[FakeCluster]:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def producer(cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
+    """Give a producer whose records are batches of their own, and whose first one is in the log."""
+    async with patient(cluster) as producer:
+        await producer.send("orders", b"first")
+        yield producer
