@@ -65,14 +65,16 @@ async def test_a_new_leader_is_tried_without_backoff(version: int) -> None:
 async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_without_backoff() -> None:
     versions = {ApiKey.PRODUCE: 9}
     async with (
-        FakeCluster(2, {TOPIC: 1}, max_versions=versions) as cluster,
+        FakeCluster(2, {TOPIC: 2}, max_versions=versions) as cluster,
         patient(
             cluster, retry_backoff_ms=60_000, retry_backoff_max_ms=60_000, delivery_timeout_ms=600_000
         ) as producer,
     ):
-        await stored(producer.send(TOPIC, b"0"))
+        await stored(producer.send(TOPIC, b"0", partition=0))
+        # Connected as well, the other broker is the one that is asked: the leader answers in order.
+        await stored(producer.send(TOPIC, b"elsewhere", partition=1))
         held = cluster.on(ApiKey.PRODUCE).hold()
-        delivery = producer.send(TOPIC, b"1")
+        delivery = producer.send(TOPIC, b"1", partition=0)
         await asyncio.wait_for(held.hit(), SOON)
         cluster.move_leader(TOPIC, 0, to=2)
         engine = insides(producer)
@@ -83,7 +85,7 @@ async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_
         held.release()
         assert (await stored(delivery)).offset == 1
         assert figure(producer, "record-retry-total") == 1
-    assert values(cluster) == [b"0", b"1"]
+    assert values(cluster) == [b"0", b"1", b"elsewhere"]
 
 
 @pytest.mark.scenario(17)
