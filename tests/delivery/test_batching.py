@@ -178,7 +178,8 @@ async def test_a_flush_sends_what_lingers_and_waits_for_all_that_was_there_even_
         flushing = asyncio.create_task(producer.flush())
         async with asyncio.timeout(SOON):
             await last_part.hit()
-        late = producer.send(TOPIC, b"late", partition=1)
+            late = producer.send(TOPIC, b"late", partition=1)
+            await too_late.hit()
         await stored(lingering[0])
         await turns(50)
         assert not flushing.done()
@@ -190,6 +191,5 @@ async def test_a_flush_sends_what_lingers_and_waits_for_all_that_was_there_even_
             assert [delivery.result().offset for delivery in lingering] == list(range(20))
             assert figure(producer, "batch-split-total") == 1
             assert not late.done()
-            await too_late.hit()
         too_late.release()
         await stored(late)
