@@ -41,8 +41,7 @@ from aioproducer.errors import (
 )
 from aioproducer.producer import Producer
 from aioproducer.record import Header, Headers, Record, TopicPartition
-
-__version__ = "0.1.0"
+from aioproducer.version import __version__
 
 __compiled__: bool = not (_delivery.__file__ or "").endswith(".py")
 """Whether the hot modules are compiled, or run as plain Python."""

@@ -17,7 +17,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Self, Unpack, get_type_hints, overload
 
@@ -234,6 +233,8 @@ class ProducerConfig:
         `overrides` are keywords as the class takes them, and win.
         """
         if not isinstance(source, Mapping):
+            from pathlib import Path  # noqa: PLC0415 - most options come without a file
+
             source = parse_properties(Path(source).read_text(encoding="utf-8"))
         return cls._from_foreign(source, overrides)
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv6Address
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
 
 from aioproducer.errors import ConfigurationError
 from aioproducer.record import Buffer
@@ -86,8 +84,7 @@ class AllOptions(ProducerOptions, total=False):
     value_serializer: Serializer | None
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """What an option may be.
 
     `take` and `read` raise `ValueError` for what is not allowed, with a reason where there
@@ -99,8 +96,7 @@ class Kind:
     read: Callable[[str], object] = str
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One option: what it is called, what it may be, what it is by default, and what it does."""
 
     name: str
@@ -269,6 +265,8 @@ def _address(entry: str) -> tuple[str, int]:
     if host.startswith("["):
         host = host[1:-1]
         # Raises a ValueError that names the host.
+        from ipaddress import IPv6Address  # noqa: PLC0415 - hardly ever needed
+
         IPv6Address(host)
     return host, int(port)
 

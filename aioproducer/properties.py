@@ -10,11 +10,9 @@ are still to be checked; what has no option here is refused with the reason, nev
 
 from __future__ import annotations
 
-import difflib
 import logging
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aioproducer.errors import ConfigurationError
 from aioproducer.options import INT_MAX, whole
@@ -27,8 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aioproducer.config")
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(NamedTuple):
     """Another name of an option; where its unit differs, `convert` takes what `kind` allows."""
 
     option: str
@@ -132,6 +129,8 @@ def _hint(name: str, plain: str, options: Mapping[str, Option]) -> str:
 
 def nearest(name: str, options: Mapping[str, Option], *, similarity: float = 0.6) -> str | None:
     """Return the option whose name is most like `name`, None where none is."""
+    import difflib  # noqa: PLC0415 - only for those who misspell
+
     return next(iter(difflib.get_close_matches(name, options, n=1, cutoff=similarity)), None)
 
 
@@ -164,7 +163,7 @@ def own_options(properties: Mapping[str, object], options: Mapping[str, Option])
 
 
 def _own_value(name: str, value: object, option: Option, alias: Alias) -> object:
-    spelled = replace(option, name=name, kind=alias.kind or option.kind)
+    spelled = option._replace(name=name, kind=alias.kind or option.kind)
     given = spelled.read(value) if isinstance(value, str) else value
     return given if alias.kind is None else alias.convert(spelled.take(given))
 

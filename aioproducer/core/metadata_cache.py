@@ -47,8 +47,7 @@ _LEADER_IS_SOUND = frozenset({ErrorCode.NONE, ErrorCode.REPLICA_NOT_AVAILABLE})
 _partition_index = attrgetter("partition_index")
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A broker, and where it listens."""
 
     id: int
@@ -66,8 +65,7 @@ class PartitionMetadata:
     leader_epoch: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class TopicMetadata:
+class TopicMetadata(NamedTuple):
     """A topic; `partitions[i]` is its partition i. Brokers before 2.8 give the zero `topic_id`."""
 
     name: str
@@ -201,7 +199,7 @@ class MetadataCache:
         self.nodes[leader_id] = node
         partitions = list(known.partitions)
         partitions[partition] = PartitionMetadata(partition, leader_id, leader_epoch)
-        self._store(replace(known, partitions=tuple(partitions)))
+        self._store(known._replace(partitions=tuple(partitions)))
         leader = PartitionLeader(topic, partition, leader_id, leader_epoch)
         return MetadataChange(leaders=(leader,), nodes=moved)
 
@@ -257,7 +255,7 @@ class MetadataCache:
                     found.leaders.append(
                         PartitionLeader(topic.name, index, NO_LEADER, partition.leader_epoch)
                     )
-            self._store(replace(topic, partitions=tuple(partitions)))
+            self._store(topic._replace(partitions=tuple(partitions)))
 
     def _store(self, topic: TopicMetadata) -> None:
         self.topics[topic.name] = topic

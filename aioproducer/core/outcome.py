@@ -203,9 +203,3 @@ IN_DOUBT = frozenset(
 A leader that has stored a batch waits for its followers; loses it the leadership, the partition
 or the disk meanwhile, the answer is what it would have been without storing anything.
 """
-
-VERDICTS = {
-    idempotent: {code: verdict_of(code, idempotent=idempotent) for code in ErrorCode}
-    for idempotent in (False, True)
-}
-"""`verdict_of`, worked out once: `VERDICTS[idempotent][code]`."""

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, assert_never
 
 from aioproducer.core.line import fail_together
-from aioproducer.core.outcome import IN_DOUBT, VERDICTS, Verdict
+from aioproducer.core.outcome import IN_DOUBT, Verdict, verdict_of
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
     BatchRefusedError,
@@ -71,7 +71,7 @@ class Settlement:
         self._ordering = ordering
         self._metrics = metrics
         self._backoff = backoff
-        self._verdicts = VERDICTS[idempotent]
+        self._idempotent = idempotent
         self._retries = retries
         self._delivery_timeout = delivery_timeout
         self._refresh_metadata = refresh_metadata
@@ -88,7 +88,7 @@ class Settlement:
         error = BrokerError.of(
             code, self._subject(batch, answer.error_code, code), reason=answer.error_message
         )
-        verdict = self._verdicts[code]
+        verdict = verdict_of(code, idempotent=self._idempotent)
         if code.is_stale_metadata:
             self._refresh_metadata()
         match verdict:

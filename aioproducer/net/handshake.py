@@ -6,8 +6,6 @@ some services cut the connection instead. So the question is asked again in an o
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
@@ -15,6 +13,7 @@ from aioproducer.errors import BrokerConnectionError, BrokerError, RequestTimeou
 from aioproducer.protocol.api import ApiKey, VersionRange
 from aioproducer.protocol.api_versions import ApiVersionsRequest, ApiVersionsResponse, software_name
 from aioproducer.protocol.frame import decode_response
+from aioproducer.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -25,6 +24,10 @@ CUTS_BEFORE_OLDER = 2
 """How often a broker may cut the connection before it is asked in an older form."""
 
 _OLDER = {4: 3, 3: 0}
+
+_QUESTION = ApiVersionsRequest(
+    client_software_name="aioproducer", client_software_version=software_name(__version__)
+)
 
 
 class Handshake:
@@ -64,7 +67,7 @@ class Handshake:
         """Return the question for a new connection, and the version to ask it in."""
         self._asked = self._ceiling
         self.is_worth_another_try = False
-        return _question(), self._asked
+        return _QUESTION, self._asked
 
     def receive(self, frame: memoryview) -> Question | None:
         """Take an answer; return the next question, or None when `versions` is complete.
@@ -78,7 +81,7 @@ class Handshake:
         if code is ErrorCode.UNSUPPORTED_VERSION and self._asked > 0:
             known = versions.get(ApiKey.API_VERSIONS)
             self._asked = 0 if known is None else min(known.max, self._asked - 1)
-            return _question(), self._asked
+            return _QUESTION, self._asked
         if code is not ErrorCode.NONE:
             raise BrokerError.of(code, "ApiVersions")
         self.versions = versions
@@ -93,12 +96,3 @@ class Handshake:
             # Not even the oldest form helped, so the form is not what the broker minds.
             self.is_worth_another_try = self._ceiling in _OLDER
             self._ceiling = _OLDER.get(self._ceiling, ApiVersionsRequest.versions.max)
-
-
-@cache
-def _question() -> ApiVersionsRequest:
-    try:
-        ours = version("aioproducer")
-    except PackageNotFoundError:
-        ours = "unknown"
-    return ApiVersionsRequest(client_software_name="aioproducer", client_software_version=software_name(ours))

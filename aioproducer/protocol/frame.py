@@ -11,9 +11,8 @@ ApiVersions: it must be readable before either side knows the other's versions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import Struct as Layout
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from aioproducer.errors import ProtocolError
 from aioproducer.protocol.api import ApiKey, Message, R, Request, Response, check_version
@@ -33,8 +32,7 @@ _STRANGERS = (
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHeader:
+class RequestHeader(NamedTuple):
     """What precedes every request; `api_key` may be one that we do not know."""
 
     api_key: int

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Mapping
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
-from crc32c import crc32c
-
+from aioproducer.records.checksum import crc32c
 from aioproducer.records.varint import put_varint, varint_size
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """The codecs of the record batch, and compressing with them.
 
 Everything that can be settled once a producer is settled once: `compressor` checks the level,
-loads the library and gives a function that only compresses. It may be called from several
+loads the library and gives a function that only compresses; whoever does not compress needs none. It may be called from several
 threads at a time, since large batches are compressed beside the event loop;
 `nanoseconds_per_byte` tells which are large.
 """
@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, assert_never
-
-import lz4.frame
-import zstandard
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, assert_never
 
 from aioproducer.errors import ConfigurationError
 from aioproducer.records import snappy
@@ -63,8 +59,7 @@ NANOSECONDS_PER_BYTE: dict[Codec, float] = {
 """What compressing a byte of text takes at the default level, to the order of magnitude."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Levels:
+class _Levels(NamedTuple):
     default: int
     allowed: Container[int]
     words: str
@@ -133,12 +128,16 @@ def _checked(codec: Codec, level: int | None) -> int:
 
 
 def _lz4_compressor(level: int) -> Compress:
+    import lz4.frame  # noqa: PLC0415 - only for those who use it
+
     level = _LZ4_FAST if level == _LZ4_JAVA_FAST else min(max(level, _LZ4_HIGH_MIN), _LZ4_HIGH_MAX)
     # Kafka's reader refuses linked blocks, and makes nothing of the content's size.
     return partial(lz4.frame.compress, compression_level=level, block_linked=False, store_size=False)
 
 
 def _zstd_compressor(level: int) -> Compress:
+    import zstandard  # noqa: PLC0415 - only for those who use it
+
     # A compressor holds tables that are dear to make, and serves one call at a time. Taking
     # one from a list and putting it back are atomic, so the list grows to as many compressors
     # as there were ever calls at the same time.

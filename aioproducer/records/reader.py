@@ -15,9 +15,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import NoReturn
 
-from crc32c import crc32c
-
 from aioproducer.errors import ProtocolError
+from aioproducer.records.checksum import crc32c
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
 

@@ -13,10 +13,9 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, NoReturn
 
-from crc32c import crc32c
-
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import ConfigurationError, ProtocolError
+from aioproducer.records.checksum import crc32c
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
 from aioproducer.records.reader import MAX_PLAIN_SIZE, RecordBatch, TimestampType
