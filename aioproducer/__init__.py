@@ -82,4 +82,5 @@ __all__ = [
     "UnsupportedVersionError",
     "WrongLoopError",
     "__compiled__",
+    "__version__",
 ]

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 """The deadline of what has none."""
 
+BLOCKED = float("-inf")
+"""`NodeQueue.armed` while something else than time decides when to look again."""
+
 NO_LEADER = -1
 """The node id of a partition that nobody leads."""
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from aioproducer.config import ProducerConfig
     from aioproducer.net.broker import Broker
+    from aioproducer.net.handshake import Handshake
     from aioproducer.protocol.metadata import MetadataResponse
 
 logger = logging.getLogger("aioproducer.bootstrap")
@@ -42,6 +43,7 @@ class Bootstrap:
         self._config = config
         self._make_broker = make_broker
         self.causes: dict[str, Exception] = {}
+        self._handshakes: dict[str, Handshake] = {}
         self._untold = 0
         self._settled = asyncio.Event()
 
@@ -120,13 +122,16 @@ class Bootstrap:
 
     async def _ask(self, broker: Broker) -> tuple[MetadataResponse, int]:
         request = MetadataRequest(topics=(), allow_auto_topic_creation=False)
+        # Who cuts the connection off is asked in all forms at first, in one form a call from then on.
+        is_first = broker.address not in self._handshakes
+        broker.handshake = self._handshakes.setdefault(broker.address, broker.handshake)
         while True:
             try:
                 response = await broker.request(
                     request, timeout=self._config.request_timeout, client=METADATA_VERSIONS
                 )
             except BrokerConnectionError as error:
-                if not broker.is_worth_another_try:
+                if not (is_first and broker.handshake.is_worth_another_try):
                     raise
                 self.causes[broker.address] = error
                 continue

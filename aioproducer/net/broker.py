@@ -70,6 +70,7 @@ class Broker:
         self.node_id = node_id
         self.host = host
         self.port = port
+        self.handshake = Handshake()
         self.is_closed = False
         self.throttled_until = 0.0
         self.backing_off_until = 0.0
@@ -86,7 +87,6 @@ class Broker:
         self._clock = clock
         self._versions: dict[int, VersionRange] = {}
         self._agreed: dict[tuple[ApiKey, int, int | None], int] = {}
-        self._handshake = Handshake()
         self._transport: Transport | None = None
         self._connection: Connection | None = None
         self._failures = 0
@@ -117,11 +117,6 @@ class Broker:
     def in_flight(self) -> int:
         """How many requests are not answered yet."""
         return len(self._connection.pending) if self._connection is not None else 0
-
-    @property
-    def is_worth_another_try(self) -> bool:
-        """Whether the broker cut the connection off, but may not if it is asked in another form."""
-        return self._handshake.is_worth_another_try
 
     def want(self) -> None:
         """Have a connection made, unless there is one."""
@@ -308,7 +303,7 @@ class Broker:
             self._transport.attach(self._on_data, self._on_writable, self._on_lost)
             self._last_used = now
             ask = partial(self._ask_for_versions, min(timeout, config.request_timeout))
-            self._versions = await self._handshake.agree(ask)
+            self._versions = await self.handshake.agree(ask)
             self._agreed.clear()
             self._check_open()
         except ProducerError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from aioproducer.core.producer_batch import NO_LEADER
+from aioproducer.core.producer_batch import BLOCKED, NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
 from aioproducer.net.bootstrap import Bootstrap
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aioproducer.core.accumulator import Accumulator
     from aioproducer.core.metadata import Metadata
     from aioproducer.core.metadata_cache import MetadataChange, Node
+    from aioproducer.core.producer_batch import NodeQueue
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
     from aioproducer.net.lifecycle import Lifecycle
@@ -139,12 +140,14 @@ class Cluster:
         if change is not None:
             self._apply(change)
 
-    def wake(self, node_id: int) -> None:
+    def wake(self, node: NodeQueue) -> None:
         """Have a node's sender look at its queue, or find out who leads what nobody seems to lead."""
-        sender = self.senders.get(node_id)
+        sender = self.senders.get(node.node_id)
         if sender is not None:
             sender.wake()
-        elif node_id == NO_LEADER:
+        elif node.node_id == NO_LEADER:
+            # Nobody sends from here; when a leader is found the partition moves.
+            node.armed = BLOCKED
             self._due.set()
 
     def least_loaded(self) -> Broker | None:

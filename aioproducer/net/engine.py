@@ -21,7 +21,7 @@ from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
-from aioproducer.core.producer_batch import NEVER, NO_LEADER
+from aioproducer.core.producer_batch import NEVER
 from aioproducer.core.settlement import Settlement, in_doubt
 from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError
 from aioproducer.net.broker import Broker
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.config import ProducerConfig
-    from aioproducer.core.producer_batch import NodeQueue
     from aioproducer.delivery import BatchResult
     from aioproducer.errors import ProducerError
 
@@ -127,7 +126,7 @@ class Engine:
             make_sender=self._make_sender,
             released=self._released,
         )
-        accumulator.wake = self._wake
+        accumulator.wake = self._cluster.wake
         accumulator.want_topic = self._cluster.want_topic
         accumulator.watch = self._watch
         await self._lifecycle.start()
@@ -269,14 +268,6 @@ class Engine:
             held_back=self._held_back,
             crashed=self._crash,
         )
-
-    def _wake(self, node: NodeQueue) -> None:
-        if self._cluster is not None:
-            self._cluster.wake(node.node_id)
-        if node.node_id == NO_LEADER:
-            # Nobody sends from here; when a leader is found the partition moves.
-            node.armed = float("-inf")
-        self._held_back()
 
     def _refresh_metadata(self) -> None:
         if self._cluster is not None:

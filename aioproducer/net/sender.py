@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
-from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.producer_batch import BLOCKED, NEVER
 from aioproducer.core.settlement import no_answer
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, UnsupportedVersionError
 from aioproducer.protocol.api import ApiKey
@@ -50,9 +50,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioproducer.sender")
 
-BLOCKED = float("-inf")
-"""`NodeQueue.armed` while something else than time decides when to look again."""
-
 SLICE = 0.001
 """Seconds of sending after which the event loop gets its turn."""
 
@@ -70,7 +67,7 @@ class Sender:
     """Sends what the partitions that one broker leads have to send.
 
     `released()` is called after batches were settled: there may be room in the buffer;
-    `held_back()` when none of those that wait may be sent; `crashed(error)` when something
+    `held_back()` when something waits and cannot be sent yet; `crashed(error)` when something
     fails that nobody foresaw.
     """
 
@@ -166,6 +163,7 @@ class Sender:
             return False
         if not broker.is_ready:
             broker.want()
+            self._held_back()
             return False
         return broker.can_write and now >= broker.throttled_until
 
@@ -259,7 +257,7 @@ class Sender:
                 at_most = TOPIC_IDS_FROM - 1
             data = [PartitionProduceData(index, _stamped(batch)) for index, batch in partitions.items()]
             topics.append(TopicProduceData(topic, topic_id, tuple(data)))
-        if len({data.topic_id for data in topics}) < len(topics):
+        if len(topics) > 1 and len({data.topic_id for data in topics}) < len(topics):
             # What metadata says of two topics cannot both be true; their names are.
             at_most = TOPIC_IDS_FROM - 1
         version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
@@ -307,7 +305,10 @@ class Sender:
             self._crashed(crash)
             return
         self._released()
-        self.pump()
+        if self._node.is_empty():
+            self._node.armed = NEVER
+        else:
+            self.pump()
 
     def _receive(self, asked: Asked, pending: PendingRequest, frame: memoryview, now: float) -> None:
         try:

@@ -11,6 +11,7 @@ ApiVersions: it must be readable before either side knows the other's versions.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct as Layout
 from typing import NamedTuple, TypeVar
 
@@ -51,9 +52,7 @@ def encode_request(
     check_version(type(request), version)
     writer = Writer()
     writer.pack(_REQUEST, request.api_key, version, correlation_id)
-    # The client id keeps its classic form in the flexible header too, so that a
-    # broker can read it before it knows whether it has the version.
-    writer.nullable_string(client_id)
+    writer.encoded(_client_id(client_id))
     writer.flexible = version >= request.flexible_from
     writer.tagged_fields()
     request.write(writer, version)
@@ -136,6 +135,9 @@ class FrameSplitter:
         Raises ProtocolError if a size is impossible; the stream is of no use from then on.
         """
         if not self._pending:
+            size = len(data) - _SIZE.size
+            if size > 0 and _SIZE.unpack_from(data)[0] == size <= self._max_size:
+                return [memoryview(data)[_SIZE.size :]]  # one whole frame, as nearly always
             return self._split(data)
         self._pending += data
         if len(self._pending) < self._needed:
@@ -168,6 +170,15 @@ class FrameSplitter:
             if prefix.startswith(start):
                 words = f"{words}; the bytes {prefix!r} look like {meaning}"
         return ProtocolError(words)
+
+
+@lru_cache(maxsize=64)
+def _client_id(client_id: str | None) -> bytes:
+    # It keeps its classic form in the flexible header too, so that a broker can read it before
+    # it knows whether it has the version.
+    writer = Writer()
+    writer.nullable_string(client_id)
+    return b"".join(writer.chunks())
 
 
 def _has_header_tags(kind: type[Message]) -> bool:

@@ -187,7 +187,7 @@ class Reader:
         if self.flexible:
             # The short way through, for nearly every array there is.
             at, size = self._at, len(self._data)
-            if at < size and 0 < (count := self._data[at]) <= min(_VARINT_LAST, size - at):
+            if at < size and 0 < (count := self._data[at]) <= _VARINT_LAST and count <= size - at:
                 self._at = at + 1
                 return count - 1
         return self._not_null(self.nullable_array_size())
@@ -309,6 +309,10 @@ class Writer:
     def pack(self, layout: Layout, *values: object) -> None:
         """Append a run of fixed-size fields at once."""
         self._fields += layout.pack(*values)
+
+    def encoded(self, fields: bytes) -> None:
+        """Append fields as they are."""
+        self._fields += fields
 
     def int8(self, value: int) -> None:
         """Append a signed byte."""

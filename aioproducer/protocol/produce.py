@@ -3,6 +3,7 @@
 The one idea: this is the hot path, so the fields that stand next to each other go in one
 `Layout`, batches are passed on where they lie, and the end of a partition's answer, which
 says "nothing wrong" in all but a few, is compared with those bytes before it is parsed.
+What is made for each request is not frozen: that would double the time of making it.
 """
 
 # ruff: noqa: ARG002, ARG003, PLR2004 -- a version says itself best; some structs are alike in all
@@ -32,10 +33,11 @@ _PARTITION_V5 = Layout(">ihqqq")
 # id, acks, timeout, an array of one, the topic's id, an array of one, the partition.
 _LONE_BATCH_V13 = Layout(">BhiB16sBi")
 
-# The whole array of a topic's partitions where it has one, with which nothing is wrong: no
-# record_errors, no error_message, no tagged fields, neither of the partition nor of the topic.
-_LONE_PARTITION_V9 = Layout(">BihqqqBBBB")
-_NOTHING_WRONG_WITH_IT = (1, 0, 0, 0)
+# All of an answer behind its first topic where it has one partition, with which nothing is wrong:
+# an array of one; no record_errors, no error_message, no tagged fields of partition and topic, no
+# throttling, no tagged fields.
+_LONE_PARTITION_V9 = Layout(">BihqqqBBBBiB")
+_NOTHING_WRONG_AT_ALL = (1, 0, 0, 0, 0, 0)
 
 # No record_errors, no error_message; in the flexible form no tagged fields either.
 _NOTHING_WRONG_V8 = bytes.fromhex("00000000 ffff")
@@ -87,7 +89,11 @@ class LeaderIdAndEpoch:
 _NO_LEADER = LeaderIdAndEpoch()
 
 
-@dataclass(frozen=True, slots=True)
+def _read_topic(reader: Reader, version: int) -> tuple[str, UUID]:
+    return (reader.string(), ZERO_UUID) if version < 13 else ("", reader.uuid())
+
+
+@dataclass(slots=True)
 class PartitionProduceResponse:
     """What became of the batch for one partition."""
 
@@ -150,7 +156,7 @@ class PartitionProduceResponse:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TopicProduceResponse:
     """The answers for the partitions of a topic: by `name` up to version 12, by `topic_id` from 13."""
 
@@ -170,12 +176,11 @@ class TopicProduceResponse:
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
         """Take the fields that `version` has."""
-        name = reader.string() if version < 13 else ""
-        topic_id = reader.uuid() if version >= 13 else ZERO_UUID
-        if version >= 9:
-            lone = reader.unpack_if(_LONE_PARTITION_V9, first=2, last=_NOTHING_WRONG_WITH_IT)
-            if lone is not None:
-                return cls(name, topic_id, (PartitionProduceResponse(*lone),))
+        return cls.read_rest(*_read_topic(reader, version), reader, version)
+
+    @classmethod
+    def read_rest(cls, name: str, topic_id: UUID, reader: Reader, version: int) -> Self:
+        """Take what follows the topic itself."""
         topic = cls(name, topic_id, reader.structs(PartitionProduceResponse, version))
         reader.tagged_fields()
         return topic
@@ -206,7 +211,7 @@ class NodeEndpoint:
         return node
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ProduceResponse:
     """What became of every batch of a request; none is sent if its acks are 0."""
 
@@ -236,7 +241,17 @@ class ProduceResponse:
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
         """Take the fields that `version` has."""
-        responses = reader.structs(TopicProduceResponse, version)
+        count = reader.array_size()
+        if count == 1 and version >= 9:
+            name, topic_id = _read_topic(reader, version)
+            lone = reader.unpack_if(_LONE_PARTITION_V9, first=2, last=_NOTHING_WRONG_AT_ALL)
+            if lone is not None:
+                return cls(
+                    responses=(TopicProduceResponse(name, topic_id, (PartitionProduceResponse(*lone),)),)
+                )
+            responses = (TopicProduceResponse.read_rest(name, topic_id, reader, version),)
+        else:
+            responses = tuple([TopicProduceResponse.read(reader, version) for _ in range(count)])
         throttle_time_ms = reader.int32()
         nodes: tuple[NodeEndpoint, ...] = ()
         if (tag := reader.tagged_fields().get(0)) is not None and version >= 10:
@@ -245,7 +260,7 @@ class ProduceResponse:
         return cls(responses=responses, throttle_time_ms=throttle_time_ms, node_endpoints=nodes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PartitionProduceData:
     """The batch for one partition; `records` read from a request is a view of the received bytes."""
 
@@ -267,7 +282,7 @@ class PartitionProduceData:
         return partition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TopicProduceData:
     """The batches for a topic: by `name` up to version 12, by `topic_id` from 13."""
 
@@ -287,16 +302,12 @@ class TopicProduceData:
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
         """Take the fields that `version` has."""
-        topic = cls(
-            name=reader.string() if version < 13 else "",
-            topic_id=reader.uuid() if version >= 13 else ZERO_UUID,
-            partition_data=reader.structs(PartitionProduceData, version),
-        )
+        topic = cls(*_read_topic(reader, version), reader.structs(PartitionProduceData, version))
         reader.tagged_fields()
         return topic
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class ProduceRequest:
     """Record batches, at most one for each partition, to the broker that leads them."""
 
@@ -319,8 +330,8 @@ class ProduceRequest:
             topic = self.topic_data[0]
             if len(topic.partition_data) == 1:
                 lone = topic.partition_data[0]
-                ones = (2, topic.topic_id.bytes, 2)
-                writer.pack(_LONE_BATCH_V13, 0, self.acks, self.timeout_ms, *ones, lone.index)
+                topic_id = topic.topic_id.bytes
+                writer.pack(_LONE_BATCH_V13, 0, self.acks, self.timeout_ms, 2, topic_id, 2, lone.index)
                 writer.records(lone.records)
                 writer.no_tagged_fields(structs=3)
                 return

@@ -1,9 +1,9 @@
 """The codecs of the record batch, and compressing with them.
 
 Everything that can be settled once a producer is settled once: `compressor` checks the level,
-loads the library and gives a function that only compresses; whoever does not compress needs none. It may be called from several
-threads at a time, since large batches are compressed beside the event loop;
-`nanoseconds_per_byte` tells which are large.
+loads the library (whoever does not compress needs none) and gives a function that only
+compresses. It may be called from several threads at a time, since large batches are compressed
+beside the event loop; `nanoseconds_per_byte` tells which are large.
 """
 
 from __future__ import annotations

@@ -155,3 +155,24 @@ async def test_names_are_replaced_by_canonical_ones_where_that_is_asked_for(
 async def test_one_address_after_the_other_is_asked_and_all_connections_but_one_go() -> None:
     async with FakeCluster(3) as cluster, no_traces(), quick(cluster):
         await until(lambda: sum(map(cluster.connections, (1, 2, 3))) <= 1)
+
+
+async def test_an_address_that_cuts_every_connection_off_is_asked_in_all_forms_just_once() -> None:
+    tries: list[float] = []
+
+    def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tries.append(time.monotonic())
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        pause = 300
+        producer = quick(
+            f"127.0.0.1:{port}", max_block_ms=2_000, retry_backoff_ms=pause, retry_backoff_max_ms=pause
+        )
+        with pytest.raises(BootstrapError, match=r"closed|reset"):
+            await producer.start()
+    # Two connections for each of the three forms, and then one for each further look.
+    looks = 2_000 / (0.8 * pause)
+    assert 6 < len(tries) <= 6 + looks
