@@ -18,7 +18,7 @@ def test_what_is_named_is_there_and_sorted() -> None:
 def test_what_is_there_is_named() -> None:
     modules = {module.name for module in pkgutil.iter_modules(aioproducer.__path__)}
     there = {name for name in vars(aioproducer) if not name.startswith("_")}
-    assert there - modules - {"annotations"} == set(aioproducer.__all__) - {"__compiled__"}
+    assert there - modules - {"annotations"} == set(aioproducer.__all__) - {"__compiled__", "__version__"}
 
 
 def test_every_error_is_public() -> None:

@@ -241,6 +241,7 @@ class ProduceResponse:
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
         """Take the fields that `version` has."""
+        responses: tuple[TopicProduceResponse, ...]
         count = reader.array_size()
         if count == 1 and version >= 9:
             name, topic_id = _read_topic(reader, version)
