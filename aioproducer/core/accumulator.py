@@ -563,7 +563,7 @@ class Accumulator:
     def busy_topics(self) -> set[str]:
         """Return the topics of which something is not done yet."""
         busy = {batch.queue.topic for batch in self.incomplete}
-        busy.update(record.topic for record in self.line.records())
+        busy |= self.line.busy_topics()
         for topic, topic_queue in self.topics.items():
             if topic not in busy and any(
                 queue.on_wire or queue.unsettled for queue in topic_queue.partitions

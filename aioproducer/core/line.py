@@ -7,6 +7,7 @@ them. All wait equally long at most, so both lines are sorted by deadline.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from dataclasses import dataclass
 from itertools import chain
@@ -16,10 +17,13 @@ from aioproducer.core.producer_batch import NEVER
 from aioproducer.delivery import BatchResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from aioproducer.delivery import Delivery
     from aioproducer.errors import ProducerError
+
+EVERYBODY = sys.maxsize
+"""No limit to how many records leave the line at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +48,8 @@ class Line:
         self.bytes = 0
         self._for_room: deque[WaitingRecord] = deque()
         self._for_topic: dict[str, deque[WaitingRecord]] = {}
+        # The highest partition that was asked for in each topic's line.
+        self._highest: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._for_room) + sum(map(len, self._for_topic.values()))
@@ -56,7 +62,9 @@ class Line:
     def wait_for_topic(self, record: WaitingRecord) -> None:
         """Put a record in its topic's line: at the end, but before those who came later than it."""
         self.bytes += record.size
-        waiting = self._for_topic.setdefault(record.topic, deque())
+        topic = record.topic
+        waiting = self._for_topic.setdefault(topic, deque())
+        self._highest[topic] = max(self._highest.get(topic, record.partition), record.partition)
         position = len(waiting)
         while position and waiting[position - 1].deadline > record.deadline:
             position -= 1
@@ -76,18 +84,23 @@ class Line:
         """Return the topics that records wait for."""
         return list(self._for_topic)
 
+    def busy_topics(self) -> set[str]:
+        """Return the topics of all records in line."""
+        return {*self._for_topic, *(record.topic for record in self._for_room)}
+
     def admit(self, partitions: Mapping[str, int]) -> int:
-        """Let the records of topics that have so many partitions wait for room; return how many."""
-        admitted: list[WaitingRecord] = []
-        for topic, count in partitions.items():
-            waiting = self._for_topic.pop(topic, ())
-            admitted += [record for record in waiting if record.partition < count]
-            left = deque(record for record in waiting if record.partition >= count)
-            if left:
-                self._for_topic[topic] = left
-        if admitted:
-            self._for_room = deque(sorted(chain(self._for_room, admitted), key=_deadline))
-        return len(admitted)
+        """Let the records of topics that have so many partitions wait for room; return how many.
+
+        A whole line that nobody stands before is moved as it is: hundreds of thousands may have
+        been sent before their topic was found.
+        """
+        lines = [line for topic, count in partitions.items() if (line := self._take_line(topic, count))]
+        admitted = sum(map(len, lines))
+        if len(lines) == 1 and not self._for_room:
+            self._for_room = lines[0]
+        elif lines:
+            self._for_room = deque(sorted(chain(self._for_room, *lines), key=_deadline))
+        return admitted
 
     def next_deadline(self) -> float:
         """Return when the next record has waited too long, NEVER if none waits."""
@@ -96,24 +109,26 @@ class Line:
             deadline = min(deadline, waiting[0].deadline)
         return deadline
 
-    def expire_for_room(self, now: float) -> list[WaitingRecord]:
-        """Take out the records that have waited for room too long."""
-        return self._expire(self._for_room, now)
+    def expire_for_room(self, now: float, limit: int = EVERYBODY) -> list[WaitingRecord]:
+        """Take out up to `limit` records that have waited for room too long."""
+        return self._expire(self._for_room, now, limit)
 
-    def expire_for_topics(self, now: float) -> list[WaitingRecord]:
-        """Take out the records that have waited for their topic too long."""
+    def expire_for_topics(self, now: float, limit: int = EVERYBODY) -> list[WaitingRecord]:
+        """Take out up to `limit` records that have waited for their topic too long."""
         expired: list[WaitingRecord] = []
         for topic in list(self._for_topic):
-            expired += self._expire(self._for_topic[topic], now)
-            if not self._for_topic[topic]:
-                del self._for_topic[topic]
+            expired += self._expire(self._for_topic[topic], now, limit - len(expired))
+            self._forget_if_empty(topic)
         return expired
 
-    def pop_topic(self, topic: str) -> list[WaitingRecord]:
-        """Take out all records that wait for a topic, which turned out to be of no use."""
-        waiting = self._for_topic.pop(topic, ())
-        self.bytes -= sum(record.size for record in waiting)
-        return list(waiting)
+    def pop_topic(self, topic: str, limit: int = EVERYBODY) -> list[WaitingRecord]:
+        """Take out up to `limit` records that wait for a topic, which turned out to be of no use."""
+        waiting = self._for_topic.get(topic)
+        if waiting is None:
+            return []
+        popped = self._expire(waiting, NEVER, limit)
+        self._forget_if_empty(topic)
+        return popped
 
     def pop_all(self) -> tuple[list[WaitingRecord], int]:
         """Take out every record; return them, and how many of them waited for room."""
@@ -121,6 +136,7 @@ class Line:
         everyone = list(self.records())
         self._for_room.clear()
         self._for_topic.clear()
+        self._highest.clear()
         self.bytes = 0
         return everyone, waited_for_room
 
@@ -130,32 +146,61 @@ class Line:
         for waiting in self._for_topic.values():
             yield from waiting
 
-    def _expire(self, waiting: deque[WaitingRecord], now: float) -> list[WaitingRecord]:
-        expired = []
-        while waiting and waiting[0].deadline <= now:
+    def _take_line(self, topic: str, count: int) -> deque[WaitingRecord]:
+        waiting = self._for_topic.pop(topic, None)
+        if waiting is None:
+            return deque()
+        if self._highest.pop(topic) < count:
+            return waiting
+        left = deque(record for record in waiting if record.partition >= count)
+        if left:
+            self._for_topic[topic] = left
+            self._highest[topic] = max(record.partition for record in left)
+        return deque(record for record in waiting if record.partition < count)
+
+    def _forget_if_empty(self, topic: str) -> None:
+        if not self._for_topic[topic]:
+            del self._for_topic[topic], self._highest[topic]
+
+    def _expire(self, waiting: deque[WaitingRecord], now: float, limit: int) -> list[WaitingRecord]:
+        expired: list[WaitingRecord] = []
+        while waiting and waiting[0].deadline <= now and len(expired) < limit:
             record = waiting.popleft()
             self.bytes -= record.size
             expired.append(record)
         return expired
 
 
-def fail_together(records: list[WaitingRecord], error_of: Callable[[WaitingRecord], ProducerError]) -> None:
-    """Fail records that were taken out of line; `error_of(record)` says why.
+class Dismissal:
+    """Fails records that were taken out of line, in as many goes as there are slices of them.
 
     Those of one topic and partition share a result, as the records of a batch do, so that
-    ten thousand of them that nobody looks at are logged once.
+    ten thousand of them that nobody looks at are logged once. `error_of(record)` says why.
     """
-    groups: dict[tuple[str, int], list[WaitingRecord]] = {}
-    for record in records:
-        groups.setdefault((record.topic, record.partition), []).append(record)
-    for (topic, partition), group in groups.items():
-        shared = BatchResult(topic, partition, group[0].delivery.result_of_batch.loop)
-        for index, record in enumerate(group):
-            alone = record.delivery.result_of_batch
-            record.delivery.result_of_batch = shared
-            record.delivery.index = index
+
+    def __init__(self, error_of: Callable[[WaitingRecord], ProducerError]) -> None:
+        self._error_of = error_of
+        self._shared: dict[tuple[str, int], BatchResult] = {}
+
+    def fail(self, records: Iterable[WaitingRecord]) -> None:
+        """Fail these records, and forget them."""
+        groups: dict[tuple[str, int], WaitingRecord] = {}
+        for record in records:
+            delivery = record.delivery
+            alone = delivery.result_of_batch
+            place = (record.topic, record.partition)
+            shared = self._shared.get(place)
+            if shared is None:
+                shared = self._shared[place] = BatchResult(*place, alone.loop)
+            groups.setdefault(place, record)
+            index = shared.count
+            shared.count = index + 1
+            delivery.result_of_batch = shared
+            delivery.index = index
             alone.split([(-index, shared)])
-        shared.fail(len(group), error_of(group[0]))
+        for place, record in groups.items():
+            shared = self._shared[place]
+            shared.fail(shared.count, shared.error or self._error_of(record))
 
 
 def _deadline(record: WaitingRecord) -> float:

@@ -17,7 +17,8 @@ from copy import copy
 from itertools import islice
 from typing import TYPE_CHECKING, assert_never
 
-from aioproducer.core.line import fail_together
+from aioproducer.core.line import Dismissal
+from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.outcome import IN_DOUBT, Verdict, verdict_of
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 BATCHES_A_SLICE = 100
 """How many batches expire before the event loop gets its turn: each takes some 10 µs."""
+
+RECORDS_A_SLICE = 1_000
+"""How many records leave the line before the event loop gets its turn: each takes about 1 µs."""
 
 
 class Settlement:
@@ -77,6 +81,10 @@ class Settlement:
         self._refresh_metadata = refresh_metadata
         self._fail_all = fail_all
         self._topic_errors: dict[str, ErrorCode] = {}
+        # Why records are leaving the line, by as many slices as they take.
+        self._roomless = Dismissal(self._no_room)
+        self._topicless = Dismissal(self._unknown)
+        self._refused_topics: dict[str, Dismissal] = {}
 
     def answered(self, batch: ProducerBatch, answer: PartitionProduceResponse, now: float) -> None:
         """Settle a batch by what the broker said of it."""
@@ -144,18 +152,25 @@ class Settlement:
             expired.append(batch)
         for batch in expired:
             self._expired(batch, now)
-        if len(expired) == BATCHES_A_SLICE:
-            return True
-        self._expire_line(now)
-        return False
+        return len(expired) == BATCHES_A_SLICE or self._expire_line(now)
 
     def topic_errors(self, errors: dict[str, ErrorCode]) -> None:
-        """Take note of why topics are not known; records that wait for what nobody may use fail now."""
-        line = self._accumulator.line
+        """Take note of why topics are not known; then `refuse` the records for what nobody may use."""
         for topic, code in errors.items():
             self._topic_errors[topic] = code
-            if code in {ErrorCode.INVALID_TOPIC_EXCEPTION, ErrorCode.TOPIC_AUTHORIZATION_FAILED}:
-                fail_together(line.pop_topic(topic), _unusable(code))
+            if code in FINAL_TOPIC_ERRORS:
+                self._refused_topics[topic] = Dismissal(_unusable(code))
+
+    def refuse(self) -> bool:
+        """Fail records that wait for what nobody may use; return whether there are more: call again soon."""
+        line = self._accumulator.line
+        for topic in list(self._refused_topics):
+            records = line.pop_topic(topic, RECORDS_A_SLICE)
+            self._refused_topics[topic].fail(records)
+            if len(records) == RECORDS_A_SLICE:
+                return True
+            del self._refused_topics[topic]
+        return False
 
     def topic_found(self, topic: str) -> None:
         """Forget why a topic was not known."""
@@ -173,7 +188,7 @@ class Settlement:
         accumulator.waiting = 0
         for batch in list(accumulator.incomplete):
             self._give_up_batch(batch, error_of(batch.in_flight or batch.maybe_written), now)
-        fail_together(waiting, lambda _: error_of(False))  # noqa: FBT003 - never written
+        Dismissal(lambda _: error_of(False)).fail(waiting)  # noqa: FBT003 - never written
 
     def _stored(self, batch: ProducerBatch, base_offset: int, log_append_time_ms: int, now: float) -> None:
         result = batch.result
@@ -326,14 +341,21 @@ class Settlement:
             return "the brokers have given no producer id (InitProducerId) yet"
         return f"broker {node}, which leads the partition, could not be sent to"
 
-    def _expire_line(self, now: float) -> None:
+    def _expire_line(self, now: float) -> bool:
         accumulator = self._accumulator
-        roomless = accumulator.line.expire_for_room(now)
+        roomless = accumulator.line.expire_for_room(now, RECORDS_A_SLICE)
         if roomless:
             accumulator.waiting -= len(roomless)
             self._metrics.buffer_exhausted(len(roomless), now)
-            fail_together(roomless, self._no_room)
-        fail_together(accumulator.line.expire_for_topics(now), self._unknown)
+            self._roomless.fail(roomless)
+        topicless = accumulator.line.expire_for_topics(now, RECORDS_A_SLICE)
+        self._topicless.fail(topicless)
+        if RECORDS_A_SLICE in (len(roomless), len(topicless)):
+            return True
+        if roomless or topicless:
+            self._roomless = Dismissal(self._no_room)
+            self._topicless = Dismissal(self._unknown)
+        return False
 
     def _no_room(self, record: WaitingRecord) -> ProducerError:
         accumulator = self._accumulator

@@ -12,6 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from aioproducer.core.producer_batch import BLOCKED, NO_LEADER
 from aioproducer.error_code import ErrorCode
@@ -205,6 +206,9 @@ class Cluster:
             return
         version = broker.version(request.api_key, request.versions)
         self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        while self._settlement.refuse():
+            await checkpoint()
+        self._released()
 
     async def _rebootstrap(self, why: str) -> None:
         logger.info("asking the bootstrap servers anew: %s", why)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Generic
 
 from anyio.lowlevel import checkpoint
 
-from aioproducer.core.line import fail_together
+from aioproducer.core.line import Dismissal
 from aioproducer.errors import ProducerError, UnknownPartitionError
 from aioproducer.net.engine import Engine
 from aioproducer.producer import K, Producer, V
@@ -273,6 +273,8 @@ class _MockEngine(Engine):
         self.metadata.want(topic, now)
         change = self.metadata.update(self._answer(topic), (topic,), now)
         self._settlement.topic_errors(dict(change.errors))
+        while self._settlement.refuse():
+            pass
         for name, partitions in change.sizes.items():
             accumulator.set_partitions(name, partitions, None)
             accumulator.topics[name].batch_limit = _EVERY_RECORD_ALONE
@@ -280,7 +282,7 @@ class _MockEngine(Engine):
             accumulator.set_leader(*leader)
         if topic in accumulator.topics:
             accumulator.admit([topic])
-            fail_together(accumulator.line.pop_topic(topic), self._no_such_partition)
+            Dismissal(self._no_such_partition).fail(accumulator.line.pop_topic(topic))
 
     def _answer(self, topic: str) -> MetadataResponse:
         try:

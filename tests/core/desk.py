@@ -47,6 +47,7 @@ class Desk:
         in_flight: int = 5,
         retries: int = FOR_EVER,
         batch_size: int = ONE_RECORD,
+        buffer_memory: int = 100_000,
     ) -> None:
         self.now = 100.0
         self.refreshes = 0
@@ -54,7 +55,7 @@ class Desk:
         self.accumulator = Accumulator(
             batch_size=batch_size,
             linger=0.0,
-            buffer_memory=100_000,
+            buffer_memory=buffer_memory,
             max_block=60.0,
             max_request_size=MAX_REQUEST,
             partitioner=Partitioner(),

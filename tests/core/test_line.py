@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from aioproducer.core.line import Line, WaitingRecord, fail_together
+from aioproducer.core.line import Dismissal, Line, WaitingRecord
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.delivery import BatchResult, new_delivery
 from aioproducer.errors import UnknownTopicError
@@ -267,7 +267,9 @@ def test_those_who_fail_together_share_a_result_that_knows_its_topic_partition_a
         for partition in (2, 2, 3)
     ]
 
-    fail_together(records, lambda record: UnknownTopicError("no such topic", topic=record.topic))
+    dismissal = Dismissal(lambda record: UnknownTopicError("no such topic", topic=record.topic))
+    dismissal.fail(records[:1])
+    dismissal.fail(records[1:])
 
     one, same, other = (record.delivery.result_of_batch for record in records)
     assert one is same

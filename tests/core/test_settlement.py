@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+from itertools import islice
+from typing import TYPE_CHECKING
+
 import pytest
 
+from aioproducer.core.accumulator import OVERHEAD
 from aioproducer.core.producer_batch import NO_LEADER
-from aioproducer.core.settlement import BATCHES_A_SLICE, no_answer
+from aioproducer.core.settlement import BATCHES_A_SLICE, RECORDS_A_SLICE, no_answer
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
     AuthorizationError,
@@ -25,6 +30,9 @@ from aioproducer.errors import (
 )
 from tests.core.desk import BACKOFF, DELIVERY_TIMEOUT, OTHER, PARTITIONS, TOPIC, Desk, numbers
 from tests.core.test_outcome import PASSING, STALE_LEADER
+
+if TYPE_CHECKING:
+    from aioproducer import Delivery
 
 ROOMY = 1000
 """A `batch_size` for a handful of records."""
@@ -836,9 +844,96 @@ def test_records_for_a_topic_that_nobody_may_use_fail_at_once(
 
     desk.settlement.topic_errors({"secret": code})
 
+    assert not desk.settlement.refuse()
     assert type(delivery.exception()) is kind
     assert not other.done()
     assert desk.accumulator.line.topics() == ["later"]
+
+
+SLICES = (RECORDS_A_SLICE, RECORDS_A_SLICE, 10)
+
+ROOM_FOR_ALL = 500_000
+
+
+def _records_in_line(desk: Desk, topic: str) -> list[Delivery]:
+    return [desk.accumulator.append(topic, b"", None, None, None, None) for _ in range(sum(SLICES))]
+
+
+def _ends(deliveries: list[Delivery]) -> list[int]:
+    """Return how many are done, by the slice they would be in."""
+    done = iter(deliveries)
+    return [sum(delivery.done() for delivery in islice(done, size)) for size in SLICES]
+
+
+def _mentions(caplog: pytest.LogCaptureFixture) -> list[str]:
+    gc.collect()
+    return [record.getMessage() for record in caplog.records if "nobody looked" in record.getMessage()]
+
+
+def test_many_records_for_a_topic_that_nobody_may_use_fail_slice_by_slice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The event loop has its turn in between; what is told of them in the end is told once."""
+    desk = Desk(buffer_memory=ROOM_FOR_ALL)
+    deliveries = _records_in_line(desk, "secret")
+    desk.settlement.topic_errors({"secret": ErrorCode.TOPIC_AUTHORIZATION_FAILED})
+
+    assert desk.settlement.refuse()
+    assert _ends(deliveries) == [SLICES[0], 0, 0]
+    assert desk.settlement.refuse()
+    assert _ends(deliveries) == [SLICES[0], SLICES[1], 0]
+    assert not desk.settlement.refuse()
+    assert _ends(deliveries) == [*SLICES]
+    assert {type(delivery.exception()) for delivery in deliveries[:: RECORDS_A_SLICE // 2]} == {
+        AuthorizationError
+    }
+    assert desk.accumulator.line.bytes == 0
+
+    deliveries.clear()
+    (told,) = _mentions(caplog)
+    assert f"of {sum(SLICES)} records for secret-?" in told
+
+
+def test_many_records_that_wait_for_a_topic_in_vain_fail_slice_by_slice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk = Desk(buffer_memory=ROOM_FOR_ALL)
+    deliveries = _records_in_line(desk, "nowhere")
+    desk.wait(60.0)
+
+    assert desk.settlement.expire(desk.now)
+    assert _ends(deliveries) == [SLICES[0], 0, 0]
+    assert desk.settlement.expire(desk.now)
+    assert not desk.settlement.expire(desk.now)
+    assert _ends(deliveries) == [*SLICES]
+    assert type(deliveries[-1].exception()) is UnknownTopicError
+    later = desk.accumulator.append("nowhere", b"", None, None, None, None)
+    desk.wait(60.0)
+    desk.expire()
+    assert later.exception() is not deliveries[-1].exception()
+
+    deliveries.clear()
+    (told,) = _mentions(caplog)
+    assert f"of {sum(SLICES)} records for nowhere-?" in told
+
+
+def test_many_records_that_find_no_room_fail_slice_by_slice() -> None:
+    desk = Desk(buffer_memory=ROOM_FOR_ALL)
+    batch = desk.send(b"v" * (ROOM_FOR_ALL - OVERHEAD))[0]
+    taken = desk.take_one()
+    deliveries = desk.send_some(sum(SLICES))
+    desk.wait(60.0)
+
+    assert desk.settlement.expire(desk.now)
+    assert _ends(deliveries) == [SLICES[0], 0, 0]
+    desk.expire()
+    assert _ends(deliveries) == [*SLICES]
+    assert type(deliveries[-1].exception()) is BufferExhaustedError
+    assert desk.accumulator.waiting == desk.accumulator.line.bytes == 0
+    assert desk.figure("buffer-exhausted-total") == sum(SLICES)
+    assert isinstance(batch.exception(), DeliveryTimeoutError)
+    desk.answer(taken)
+    desk.assert_nothing_left()
 
 
 @pytest.mark.scenario(52)
