@@ -1,7 +1,8 @@
 cimport cython
 
 from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner, TopicQueue
-from aioproducer.core.producer_batch cimport NodeQueue, PartitionQueue, ProducerBatch
+from aioproducer.core.producer_batch cimport PartitionQueue, ProducerBatch
+from aioproducer.core.schedule cimport Schedule
 from aioproducer.delivery cimport BatchResult, Delivery, new_delivery
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 cimport partition_of_key
@@ -13,7 +14,6 @@ cdef Py_ssize_t _sticky
 @cython.final
 cdef class Accumulator:
     cdef public Py_ssize_t batch_size
-    cdef public double linger
     cdef public Py_ssize_t buffer_memory
     cdef public double max_block
     cdef public Py_ssize_t max_request_size
@@ -26,16 +26,14 @@ cdef class Accumulator:
     cdef public tuple sticky_options
     cdef public object loop
     cdef public dict topics
-    cdef public dict nodes
     cdef public object incomplete
     cdef public object line
+    cdef public Schedule schedule
     cdef public Py_ssize_t waiting
     cdef public Py_ssize_t used
-    cdef public Py_ssize_t urgent
     cdef public long long serial
     cdef public bint watched
     cdef public object guard
-    cdef public object wake
     cdef public object want_topic
     cdef public object watch
 
@@ -60,16 +58,3 @@ cdef class Accumulator:
     cdef _open(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp)
 
     cdef _close(self, PartitionQueue queue)
-
-    cdef _linger_no_more(self, PartitionQueue queue)
-
-    cpdef enlist(self, PartitionQueue queue)
-
-    @cython.locals(node=NodeQueue, due=double)
-    cdef _plan(self, PartitionQueue queue)
-
-    @cython.locals(size=Py_ssize_t, due=double, in_haste=bint, queue=PartitionQueue, batch=ProducerBatch)
-    cpdef list drain(self, NodeQueue node, double now, Py_ssize_t limit, may_send)
-
-    @cython.locals(queue=PartitionQueue, batch=ProducerBatch)
-    cdef double _ripen(self, NodeQueue node, double opened_until) except? -1

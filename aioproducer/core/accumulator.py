@@ -1,11 +1,11 @@
 # cython: annotation_typing=False, boundscheck=False, wraparound=False, cdivision=True
-"""Where records become batches and wait for their broker.
+"""Where records become batches.
 
 `append` encodes a record into the open batch of its partition and answers at once. A record
 that cannot be placed yet stands in line: for room in `buffer_memory`, or for its topic to
-become known. `drain` gives the batches that a node may be sent now.
+become known. From there on the schedule says which batch goes when.
 
-    append ─┬─▶ open batch ──full, linger, flush──▶ drain(node) ─▶ [batch a partition]
+    append ─┬─▶ open batch ──▶ schedule
             └─▶ line ──room, or topic known──▶ open batch
 
 Every cost is constant a record, or a batch; none grows with topics or partitions.
@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic
 from aioproducer.core.line import Line, WaitingRecord
 from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner, TopicQueue
-from aioproducer.core.producer_batch import NEVER, NO_LEADER, NodeQueue, PartitionQueue, ProducerBatch
+from aioproducer.core.producer_batch import NO_LEADER, PartitionQueue, ProducerBatch
+from aioproducer.core.schedule import Schedule
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
 from aioproducer.errors import BufferExhaustedError, PartitionerError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
@@ -41,9 +42,6 @@ _overhead = OVERHEAD
 _header_size = HEADER_SIZE
 _sticky = STICKY
 
-MAX_BATCHES_A_REQUEST = 256
-"""How many batches go into one request at most: making and settling one takes microseconds."""
-
 MAX_RECORDS_A_BATCH = 1 << 26
 """The distance of two batches' serial numbers, which leaves room for those of their pieces."""
 
@@ -51,10 +49,9 @@ MAX_RECORDS_A_BATCH = 1 << 26
 class Accumulator:
     """All batches of a producer.
 
-    The shell is told what to do through three calls: `wake(node)` when a node's `due` has come
-    closer than the time it is `armed` for, `want_topic(topic)` when a record waits for a topic
-    or for a partition that is not known, and `watch()` when there is something that can expire.
-    `guard()` is asked before a batch is opened, and may raise.
+    The shell is told what to do through two calls: `want_topic(topic)` when a record waits for a
+    topic or for a partition that is not known, and `watch()` when there is something that can
+    expire. `guard()` is asked before a batch is opened, and may raise.
     """
 
     __slots__ = (
@@ -65,21 +62,18 @@ class Accumulator:
         "guard",
         "incomplete",
         "line",
-        "linger",
         "loop",
         "max_block",
         "max_record",
         "max_request_size",
-        "nodes",
         "partitioner",
         "random",
+        "schedule",
         "serial",
         "sticky_options",
         "topics",
-        "urgent",
         "used",
         "waiting",
-        "wake",
         "wall_clock_ns",
         "want_topic",
         "watch",
@@ -102,7 +96,6 @@ class Accumulator:
         availability_timeout: float = 0.0,
     ) -> None:
         self.batch_size = batch_size
-        self.linger = linger
         self.buffer_memory = buffer_memory
         self.max_block = max_block
         self.max_request_size = max_request_size
@@ -115,16 +108,14 @@ class Accumulator:
         self.sticky_options = (adaptive, availability_timeout)
         self.loop: object = None
         self.topics: dict[str, TopicQueue] = {}
-        self.nodes: dict[int, NodeQueue] = {}
         self.incomplete: OrderedDict[ProducerBatch, None] = OrderedDict()
         self.line = Line()
+        self.schedule = Schedule(linger)
         self.waiting = 0
         self.used = 0
-        self.urgent = 0
         self.serial = 0
         self.watched = False
         self.guard: Callable[[], object] = _nobody
-        self.wake: Callable[[NodeQueue], object] = _nobody
         self.want_topic: Callable[[str], object] = _nobody
         self.watch: Callable[[], object] = _nobody
 
@@ -243,36 +234,14 @@ class Accumulator:
         if not self.watched:
             self.watched = True
             self.watch()
-        queue.lingers = True
-        queue.node.lingering[queue] = None
-        self._plan(queue)
+        self.schedule.opened(queue)
 
     def _close(self, queue: PartitionQueue) -> None:
         batch = queue.open
         assert batch is not None  # noqa: S101 - callers have looked
         queue.open = None
         queue.closed.append(batch)
-        self._linger_no_more(queue)
-        self.enlist(queue)
-
-    def _linger_no_more(self, queue: PartitionQueue) -> None:
-        if queue.lingers:
-            queue.lingers = False
-            queue.node.lingering.pop(queue, None)
-
-    def enlist(self, queue: PartitionQueue) -> None:
-        """Have the queue's node look at it when it is due; the shell is woken if that is sooner."""
-        if not queue.is_ready and (queue.closed or not queue.lingers):
-            queue.is_ready = True
-            queue.node.ready[queue] = None
-        self._plan(queue)
-
-    def _plan(self, queue: PartitionQueue) -> None:
-        node = queue.node
-        due = queue.due(0.0 if self.urgent > 0 or self.waiting > 0 else self.linger)
-        node.due = min(node.due, due)
-        if due < node.armed:
-            self.wake(node)
+        self.schedule.closed(queue)
 
     # What waits in line.
 
@@ -305,9 +274,7 @@ class Accumulator:
             self.want_topic(topic)
         else:
             self.line.wait_for_room(record)
-            self.waiting += 1
-            if self.waiting == 1:
-                self.wake_all()
+            self._joined_line(1)
         if not self.watched:
             self.watched = True
             self.watch()
@@ -322,8 +289,8 @@ class Accumulator:
                 return False
             topic_queue = self.topics.get(record.topic)
             if topic_queue is None or record.partition >= topic_queue.count:
-                self.waiting -= 1
                 line.wait_for_topic(line.pop_for_room())
+                self.left_line(1)
                 self.want_topic(record.topic)
                 continue
             if self.used + record.size > self.buffer_memory:
@@ -331,8 +298,21 @@ class Accumulator:
             # Placed first and taken out then: should placing fail, somebody still knows of the record.
             self._place(topic_queue, record)
             line.pop_for_room()
-            self.waiting -= 1
+            self.left_line(1)
         return True
+
+    def left_line(self, count: int) -> None:
+        """Take note that so many records wait for room no more."""
+        self.waiting -= count
+        if count and not self.waiting:
+            self.schedule.urgent -= 1
+
+    def _joined_line(self, count: int) -> None:
+        self.waiting += count
+        if count and self.waiting == count:
+            # Nothing may linger that somebody waits for to be gone.
+            self.schedule.urgent += 1
+            self.schedule.wake_all()
 
     def _place(self, topic_queue: TopicQueue, record: WaitingRecord) -> None:
         waiting = record.delivery.result_of_batch
@@ -350,7 +330,7 @@ class Accumulator:
             msg = f"the partitioner raised {type(error).__name__} for topic {record.topic!r}"
             waiting.fail(1, PartitionerError(msg, topic=record.topic))
             self.line.pop_for_room()
-            self.waiting -= 1
+            self.left_line(1)
             raise
         # Whoever waits on the delivery so far now waits on the batch it is in.
         record.delivery.result_of_batch = placed.result_of_batch
@@ -365,105 +345,7 @@ class Accumulator:
         )
         return RecordTooLargeError(msg, topic=topic, size=size, limit=self.max_record)
 
-    # What the sender takes, and gives back.
-
-    def drain(
-        self,
-        node: NodeQueue,
-        now: float,
-        limit: int,
-        may_send: Callable[[PartitionQueue, ProducerBatch], bool],
-    ) -> list[ProducerBatch]:
-        """Take at most one batch of each partition that the node leads, up to `limit` bytes in all.
-
-        Full batches go at once, others when they have lingered; what has lingered half as long
-        goes along then. The partitions take turns, so that none starves when the limit cuts the
-        round short; the first batch is taken however large it is. More than MAX_BATCHES_A_REQUEST
-        are not taken at once, so that no request holds the event loop up. `may_send` may hold a
-        partition back.
-        """
-        taken: list[ProducerBatch] = []
-        in_haste = self.urgent > 0 or self.waiting > 0
-        if now < node.due and not in_haste:
-            return taken
-        due = self._ripen(node, NEVER if in_haste else now - self.linger / 2)
-        ready = node.ready
-        size = 0
-        for _ in range(len(ready)):
-            queue, _ = ready.popitem(last=False)
-            if not queue.closed and (queue.open is None or queue.lingers):
-                queue.is_ready = False
-                continue
-            if queue.not_before > now:
-                due = min(due, queue.not_before)
-                ready[queue] = None
-                continue
-            batch = queue.closed[0] if queue.closed else queue.open
-            assert batch is not None  # noqa: S101 - see above
-            if not may_send(queue, batch):
-                ready[queue] = None
-                continue
-            size += len(batch.builder.buffer)
-            if taken and (size > limit or len(taken) == MAX_BATCHES_A_REQUEST):
-                ready[queue] = None
-                ready.move_to_end(queue, last=False)
-                due = now
-                break
-            taken.append(queue.take())
-            batch.in_flight = True
-            queue.on_wire += 1
-            queue.wire_node = node
-            if queue.closed or (queue.open is not None and not queue.lingers):
-                ready[queue] = None
-                due = min(due, queue.not_before)
-            else:
-                queue.is_ready = False
-        node.due = due
-        if taken:
-            node.starved_since = NEVER
-        return taken
-
-    def _ripen(self, node: NodeQueue, opened_until: float) -> float:
-        """Make ready what was opened until then; return when the first of the others has lingered."""
-        lingering = node.lingering
-        while lingering:
-            queue, _ = lingering.popitem(last=False)
-            batch = queue.open
-            if batch is None:
-                continue  # closed since, by a __del__ that sent something
-            if batch.created > opened_until:
-                lingering[queue] = None
-                lingering.move_to_end(queue, last=False)
-                return batch.created + self.linger
-            queue.lingers = False
-            if not queue.is_ready:
-                queue.is_ready = True
-                node.ready[queue] = None
-        return NEVER
-
-    def give_back(self, batch: ProducerBatch) -> None:
-        """Queue a batch again that was drained, to be sent another time."""
-        self.landed(batch)
-        batch.queue.put_back(batch)
-        self.enlist(batch.queue)
-
-    def withdraw(self, batch: ProducerBatch) -> None:
-        """Take a batch out of its queue that is not on the wire and is not to go there."""
-        queue = batch.queue
-        if queue.open is batch:
-            queue.open = None
-            self._linger_no_more(queue)
-        elif batch in queue.closed:
-            queue.closed.remove(batch)
-
-    def landed(self, batch: ProducerBatch) -> None:
-        """Say that a drained batch is on the wire no more: it was answered, or its connection is gone."""
-        if batch.in_flight:
-            batch.in_flight = False
-            queue = batch.queue
-            queue.on_wire -= 1
-            if queue.on_wire == 0:
-                queue.wire_node = None
+    # What becomes of a batch.
 
     def release(self, batch: ProducerBatch) -> None:
         """Free what a batch holds of the buffer: its bytes are needed no more."""
@@ -482,23 +364,9 @@ class Accumulator:
             batch.queue.put_back(piece)
         in_order = sorted(self.incomplete, key=_created)
         self.incomplete = OrderedDict.fromkeys(in_order)
-        self.enlist(batch.queue)
-
-    def wake_all(self) -> None:
-        """Have every node that has something to send looked at now."""
-        for node in self.nodes.values():
-            if not node.is_empty():
-                node.due = 0.0
-                self.wake(node)
+        self.schedule.enlist(batch.queue)
 
     # Topics and leaders.
-
-    def node(self, node_id: int) -> NodeQueue:
-        """Return the queue of a node, new if it was not known."""
-        node = self.nodes.get(node_id)
-        if node is None:
-            node = self.nodes[node_id] = NodeQueue(node_id)
-        return node
 
     def set_partitions(self, topic: str, count: int, topic_id: object) -> None:
         """Take note of how many partitions a topic has; who waits for them gets in line for room."""
@@ -518,7 +386,7 @@ class Accumulator:
             self.topics[topic] = topic_queue
         topic_queue.topic_id = topic_id
         partitions = topic_queue.partitions
-        leaderless = self.node(NO_LEADER)
+        leaderless = self.schedule.node(NO_LEADER)
         while len(partitions) < count:
             index = len(partitions)
             queue = topic_queue.retired.pop(index, None)
@@ -526,39 +394,23 @@ class Accumulator:
         while len(partitions) > count:
             queue = partitions.pop()
             topic_queue.retired[queue.partition] = queue
-            self.move(queue, NO_LEADER, queue.leader_epoch)
+            self.schedule.move(queue, NO_LEADER, queue.leader_epoch)
         if topic_queue.count != count:
             topic_queue.count = count
             topic_queue.sticky.forget()
 
     def admit(self, topics: Sequence[str]) -> None:
         """Put the records that wait for topics, as far as these have their partition, in line for room."""
-        admitted = self.line.admit({topic: self.topics[topic].count for topic in topics})
-        self.waiting += admitted
-        if admitted and self.waiting == admitted:
-            self.wake_all()
+        self._joined_line(self.line.admit({topic: self.topics[topic].count for topic in topics}))
 
     def set_leader(self, topic: str, partition: int, node_id: int, leader_epoch: int) -> None:
         """Take note of who leads a partition."""
         queue = self.topics[topic].partitions[partition]
         if queue.node.node_id != node_id or queue.leader_epoch != leader_epoch:
-            self.move(queue, node_id, leader_epoch)
+            self.schedule.move(queue, node_id, leader_epoch)
             sticky = self.topics[topic].sticky
             if sticky.current == partition and node_id == NO_LEADER:
                 sticky.forget()
-
-    def move(self, queue: PartitionQueue, node_id: int, leader_epoch: int) -> None:
-        """Hand a partition over to another node; a new leader is tried without backoff (KIP-951)."""
-        if queue.is_ready:
-            queue.node.ready.pop(queue, None)
-            queue.is_ready = False
-        # Among those of the new node it would not stand where its age belongs, so it lingers no more.
-        self._linger_no_more(queue)
-        queue.node = self.node(node_id)
-        queue.leader_epoch = leader_epoch
-        queue.not_before = 0.0
-        if queue.first() is not None:
-            self.enlist(queue)
 
     def busy_topics(self) -> set[str]:
         """Return the topics of which something is not done yet."""

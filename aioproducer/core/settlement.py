@@ -72,6 +72,7 @@ class Settlement:
         fail_all: Callable[[ProducerError], object],
     ) -> None:
         self._accumulator = accumulator
+        self._schedule = accumulator.schedule
         self._ordering = ordering
         self._metrics = metrics
         self._backoff = backoff
@@ -135,7 +136,7 @@ class Settlement:
         if batch.result.done:
             self._let_go(batch, in_log=False)
         elif error is None:
-            self._accumulator.give_back(batch)
+            self._schedule.give_back(batch)
         else:
             self._failed(batch, error, now)
 
@@ -184,8 +185,8 @@ class Settlement:
     def give_up(self, error_of: Callable[[bool], ProducerError], now: float) -> None:
         """Fail everything that is not done; `error_of(may_be_written)` makes the error for each batch."""
         accumulator = self._accumulator
-        waiting, _ = accumulator.line.pop_all()
-        accumulator.waiting = 0
+        waiting, waited_for_room = accumulator.line.pop_all()
+        accumulator.left_line(waited_for_room)
         for batch in list(accumulator.incomplete):
             self._give_up_batch(batch, error_of(batch.in_flight or batch.maybe_written), now)
         Dismissal(lambda _: error_of(False)).fail(waiting)  # noqa: FBT003 - never written
@@ -217,7 +218,7 @@ class Settlement:
         # What another broker than the present leader said does not hold the leader back (KIP-951).
         if backs_off and queue.wire_node is queue.node:
             queue.not_before = now + self._backoff.delay(batch.attempts - 1)
-        self._accumulator.give_back(batch)
+        self._schedule.give_back(batch)
 
     def _out_of_order(self, batch: ProducerBatch, error: BrokerError, now: float) -> None:
         waits_for_others = batch not in batch.queue.unsettled[:1]
@@ -246,7 +247,7 @@ class Settlement:
         # Hardly any producer splits, and the reader of batches and codecs takes long to import.
         from aioproducer.core.split import split_batch  # noqa: PLC0415
 
-        self._accumulator.landed(batch)
+        self._schedule.landed(batch)
         pieces = split_batch(batch, self._accumulator.batch_size)
         self._ordering.replace(batch, pieces)
         self._accumulator.replace(batch, pieces)
@@ -293,13 +294,13 @@ class Settlement:
             result.fail(batch.count, error, record_errors)
 
     def _let_go(self, batch: ProducerBatch, *, in_log: bool) -> None:
-        self._accumulator.landed(batch)
+        self._schedule.landed(batch)
         self._ordering.settle(batch, in_log=in_log)
         self._accumulator.release(batch)
         queue = batch.queue
         if queue.first() is not None:
             # What stood behind it may go now.
-            self._accumulator.enlist(queue)
+            self._schedule.enlist(queue)
 
     def _expired(self, batch: ProducerBatch, now: float) -> None:
         is_in_doubt = batch.in_flight or batch.maybe_written
@@ -327,7 +328,7 @@ class Settlement:
             self._metrics.batch_failed(batch.result.topic, batch.count, now)
             batch.result.fail(batch.count, error)
             return
-        self._accumulator.withdraw(batch)
+        self._schedule.withdraw(batch)
         self._failed(batch, error, now)
 
     def _why_unsent(self, batch: ProducerBatch) -> str:
@@ -345,7 +346,7 @@ class Settlement:
         accumulator = self._accumulator
         roomless = accumulator.line.expire_for_room(now, RECORDS_A_SLICE)
         if roomless:
-            accumulator.waiting -= len(roomless)
+            accumulator.left_line(len(roomless))
             self._metrics.buffer_exhausted(len(roomless), now)
             self._roomless.fail(roomless)
         topicless = accumulator.line.expire_for_topics(now, RECORDS_A_SLICE)

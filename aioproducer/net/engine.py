@@ -126,7 +126,7 @@ class Engine:
             make_sender=self._make_sender,
             released=self._released,
         )
-        accumulator.wake = self._cluster.wake
+        accumulator.schedule.wake = self._cluster.wake
         accumulator.want_topic = self._cluster.want_topic
         accumulator.watch = self._watch
         await self._lifecycle.start()
@@ -138,7 +138,7 @@ class Engine:
                 self._cluster,
                 self._retry_backoff,
                 request_timeout=config.request_timeout,
-                found=accumulator.wake_all,
+                found=accumulator.schedule.wake_all,
                 refused=self._refused,
             )
             self._lifecycle.spawn("identity", self._identity.run)
@@ -169,8 +169,8 @@ class Engine:
     async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
         """Have everything sent without linger and wait for `results`; raises CallTimeoutError."""
         accumulator = self.accumulator
-        accumulator.urgent += 1
-        accumulator.wake_all()
+        accumulator.schedule.urgent += 1
+        accumulator.schedule.wake_all()
         started = self.clock()
         try:
             with anyio.fail_after(timeout):
@@ -184,7 +184,7 @@ class Engine:
             msg = f"{open_still} batches were not acknowledged within {timeout} s; they are still being sent"
             raise CallTimeoutError(msg) from None
         finally:
-            accumulator.urgent -= 1
+            accumulator.schedule.urgent -= 1
             self.metrics.flushed(self.clock() - started)
 
     async def _written(self) -> None:
@@ -217,8 +217,8 @@ class Engine:
         waiter: asyncio.Future[None] = self._loop.create_future()
         if not self._roomy:
             # Nothing may linger that somebody waits for to be gone.
-            self.accumulator.urgent += 1
-            self.accumulator.wake_all()
+            self.accumulator.schedule.urgent += 1
+            self.accumulator.schedule.wake_all()
         self._roomy.append(waiter)
         return waiter
 
@@ -255,7 +255,7 @@ class Engine:
         assert self._cluster is not None  # noqa: S101 - it is what asks
         return Sender(
             broker,
-            self.accumulator.node(broker.node_id),
+            self.accumulator.schedule.node(broker.node_id),
             config=self.config,
             accumulator=self.accumulator,
             settlement=self._settlement,
@@ -284,7 +284,7 @@ class Engine:
     def _wake_roomy(self) -> None:
         roomy, self._roomy = self._roomy, []
         if roomy:
-            self.accumulator.urgent -= 1
+            self.accumulator.schedule.urgent -= 1
         for waiter in roomy:
             if not waiter.done():
                 waiter.set_result(None)

@@ -4,7 +4,7 @@ Everything here is called by the event loop in passing, nothing waits: `pump` se
 as there is something due and the broker may be sent more; whatever could change that (a
 batch that fills, a timer, an answer, a connection) leads to `pump` again.
 
-    accumulator.drain ─▶ compress ─▶ number and stamp ─▶ ProduceRequest ─▶ broker.send
+    schedule.drain ─▶ compress ─▶ number and stamp ─▶ ProduceRequest ─▶ broker.send
                                                                               │
     settlement.answered / lost ◀── each batch that was asked for ◀── answer ──┘
 """
@@ -95,6 +95,7 @@ class Sender:
         self._max_request_size = config.max_request_size
         self._max_in_flight = config.max_in_flight_requests_per_connection
         self._accumulator = accumulator
+        self._schedule = accumulator.schedule
         self._settlement = settlement
         self._ordering = ordering
         self._metrics = metrics
@@ -117,7 +118,7 @@ class Sender:
         if self._handle is not None:
             self._handle.cancel()
         delay = node.due - self._clock()
-        if delay <= 0 or self._accumulator.urgent or self._accumulator.waiting:
+        if delay <= 0 or self._schedule.urgent:
             node.armed = BLOCKED
             self._handle = self._loop.call_soon(self.pump)
         else:
@@ -135,7 +136,7 @@ class Sender:
         try:
             now = self._clock()
             while self._may_send(now):
-                batches = self._accumulator.drain(
+                batches = self._schedule.drain(
                     self._node, now, self._max_request_size, self._ordering.may_send
                 )
                 if not batches:

@@ -237,9 +237,9 @@ class _MockEngine(Engine):
         """Put the records that there is room for behind those that are pending."""
         accumulator = self.accumulator
         accumulator.serve_line(len(accumulator.line))
-        node = accumulator.node(_NODE_ID)
+        node = accumulator.schedule.node(_NODE_ID)
         taken: list[ProducerBatch] = []
-        while batches := accumulator.drain(node, self.clock(), sys.maxsize, _always):
+        while batches := accumulator.schedule.drain(node, self.clock(), sys.maxsize, _always):
             taken += batches
         self._pending.extend(sorted(taken, key=attrgetter("serial")))
 

@@ -63,6 +63,7 @@ class Desk:
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
             random=lambda: 0.5,
         )
+        self.schedule = self.accumulator.schedule
         self.sequencer = Sequencer()
         self.sequencer.adopt(PRODUCER_ID, 0)
         self.ordering: Ordering = self.sequencer if idempotent else Unnumbered(in_flight)
@@ -103,8 +104,8 @@ class Desk:
 
     def drain(self, node_id: int = LEADER) -> list[ProducerBatch]:
         """Take one batch of each partition that may send, as yet without a number."""
-        node = self.accumulator.node(node_id)
-        return self.accumulator.drain(node, self.now, MAX_REQUEST, self.ordering.may_send)
+        node = self.schedule.node(node_id)
+        return self.schedule.drain(node, self.now, MAX_REQUEST, self.ordering.may_send)
 
     def write(self, batch: ProducerBatch) -> RecordBatch:
         """Give a batch its number and return what goes on the wire."""

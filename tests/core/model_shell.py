@@ -210,7 +210,7 @@ class ModelSender:
     def wake(self) -> None:
         """Look at the node when it is due, which is sooner than was planned."""
         accumulator = self.simulation.accumulator
-        if self.node.due <= self.simulation.timers.now or accumulator.urgent or accumulator.waiting:
+        if self.node.due <= self.simulation.timers.now or accumulator.schedule.urgent:
             self.node.armed = BLOCKED
             self._plan_at(self.simulation.timers.now)
         else:
@@ -226,7 +226,7 @@ class ModelSender:
         simulation = self.simulation
         now = simulation.timers.now
         while self._may_send():
-            batches = simulation.accumulator.drain(self.node, now, MAX_REQUEST, simulation.ordering.may_send)
+            batches = simulation.schedule.drain(self.node, now, MAX_REQUEST, simulation.ordering.may_send)
             if not batches:
                 simulation.held_back()
                 break

@@ -63,7 +63,8 @@ class Shell:
             wall_clock_ns=lambda: WALL_CLOCK_MS * 1_000_000 + 999_999,
             random=random.Random(seed).random,  # noqa: S311 - nothing is secret
         )
-        self.accumulator.wake = self._wake
+        self.schedule = self.accumulator.schedule
+        self.accumulator.schedule.wake = self._wake
         self.accumulator.want_topic = self.wanted.append
         self.accumulator.watch = self._watch
 
@@ -98,7 +99,7 @@ class Shell:
 
     def drain(self, node_id: int = LEADER, limit: int = AMPLE) -> list[ProducerBatch]:
         """Take what may go now, as a sender does that was woken or whose timer has run off."""
-        return self.accumulator.drain(self.accumulator.node(node_id), self.now, limit, sends_all)
+        return self.schedule.drain(self.schedule.node(node_id), self.now, limit, sends_all)
 
     def drain_all(self, node_id: int = LEADER, limit: int = AMPLE) -> list[ProducerBatch]:
         """Take batches for as long as there are any that may go now."""
@@ -113,18 +114,18 @@ class Shell:
     def send_the_rest(self, node_id: int = LEADER) -> list[ProducerBatch]:
         """Have all that is accepted sent and answered with success, as far as that goes."""
         batches: list[ProducerBatch] = []
-        self.accumulator.urgent += 1
+        self.schedule.urgent += 1
         for _ in range(ROUNDS):
             for batch in self.drain_all(node_id):
                 batches.append(batch)
                 self.finish(batch)
             self.accumulator.serve_line(ROUNDS)
-        self.accumulator.urgent -= 1
+        self.schedule.urgent -= 1
         return batches
 
     def finish(self, batch: ProducerBatch, base_offset: int = 0) -> None:
         """Have a drained batch answered with success."""
-        self.accumulator.landed(batch)
+        self.schedule.landed(batch)
         self.accumulator.release(batch)
         batch.result.resolve(batch.count, base_offset, -1)
 

@@ -111,6 +111,8 @@ class Simulation:
             wall_clock_ns=lambda: int(self.timers.now * 1e9),
             random=random.random,
         )
+        self.schedule = self.accumulator.schedule
+        self._is_flushing = False
         self.sequencer = Sequencer()
         self.ordering: Ordering = self.sequencer if options.idempotent else Unnumbered(options.in_flight)
         self.metrics = ProducerMetrics(self.timers.now)
@@ -125,8 +127,8 @@ class Simulation:
             refresh_metadata=self._refresh_metadata,
             fail_all=self._fail_all,
         )
-        self.senders = {node_id: ModelSender(self, self.accumulator.node(node_id)) for node_id in NODES}
-        self.accumulator.wake = self._wake
+        self.senders = {node_id: ModelSender(self, self.schedule.node(node_id)) for node_id in NODES}
+        self.schedule.wake = self._wake
         self.accumulator.want_topic = lambda _topic: self._refresh_metadata()
         self.accumulator.watch = self._watch
         self.held_back()
@@ -167,7 +169,7 @@ class Simulation:
         self._is_asking = False
         self.sequencer.adopt(self._next_id, self.options.first_epoch if self._next_id == PRODUCER_ID else 0)
         self._next_id += 1
-        self.accumulator.wake_all()
+        self.schedule.wake_all()
 
     def _serve(self) -> None:
         self._is_serving = False
@@ -241,15 +243,19 @@ class Simulation:
             if dice.harm(0.3):
                 self._harm()
             if dice.chance(0.05):
-                self.accumulator.urgent ^= 1
-                self.accumulator.wake_all()
+                self._flush(begins=not self._is_flushing)
             if dice.chance(0.3):
                 self._wait_for_a_record()
             if dice.chance(0.2):
                 self._cancel_a_waiter()
             self.timers.run_until(self.timers.now + dice.random.choice((0.0, 0.001, 0.01, 0.1, 0.6)))
             self._check_memory()
-        self.accumulator.urgent = 0
+        self._flush(begins=False)
+
+    def _flush(self, *, begins: bool) -> None:
+        self.schedule.urgent += begins - self._is_flushing
+        self._is_flushing = begins
+        self.schedule.wake_all()
 
     def send(self, place: Place) -> None:
         """Send one record, whose value is its number."""

@@ -11,10 +11,11 @@ from zlib import crc32
 
 import pytest
 
-from aioproducer.core.accumulator import MAX_BATCHES_A_REQUEST, OVERHEAD
+from aioproducer.core.accumulator import OVERHEAD
 from aioproducer.core.checks import MAX_TIMESTAMP
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.producer_batch import NEVER, NO_LEADER
+from aioproducer.core.schedule import MAX_BATCHES_A_REQUEST
 from aioproducer.core.split import split_batch
 from aioproducer.errors import (
     BufferExhaustedError,
@@ -264,7 +265,7 @@ def test_what_has_lingered_half_as_long_goes_along_with_what_is_due() -> None:
     shell.now += 1
 
     assert values_of(shell.drain()) == [b"old", b"half"]
-    assert shell.accumulator.node(LEADER).due == shell.now - 1 + LINGER
+    assert shell.schedule.node(LEADER).due == shell.now - 1 + LINGER
 
 
 def test_a_full_batch_takes_nothing_young_along() -> None:
@@ -290,14 +291,14 @@ def test_a_flush_makes_all_that_lingers_go_now() -> None:
     shell.append(b"b", partition=1)
     assert shell.drain() == []
 
-    shell.accumulator.urgent += 1
-    shell.accumulator.wake_all()
+    shell.schedule.urgent += 1
+    shell.schedule.wake_all()
 
     assert shell.woken[-1] == (LEADER, 0.0)
     assert values_of(shell.drain()) == [b"a", b"b"]
     shell.append(b"c", partition=0)
     assert values_of(shell.drain()) == [b"c"]
-    shell.accumulator.urgent -= 1
+    shell.schedule.urgent -= 1
     shell.append(b"d", partition=0)
     assert shell.drain() == []
 
@@ -332,12 +333,12 @@ def test_a_batch_that_backs_off_holds_up_its_partition_alone() -> None:
     shell.append(b"again", partition=0)
     (batch,) = shell.drain()
     shell.queue(0).not_before = shell.now + 3
-    shell.accumulator.give_back(batch)
+    shell.schedule.give_back(batch)
     shell.append(b"behind", partition=0)
     shell.append(b"other", partition=1)
 
     assert values_of(shell.drain_all()) == [b"other"]
-    assert shell.accumulator.node(LEADER).due == shell.now + 3
+    assert shell.schedule.node(LEADER).due == shell.now + 3
     shell.now += 3
     assert values_of(shell.drain_all()) == [b"again", b"behind"]
 
@@ -384,7 +385,7 @@ def test_a_request_does_not_hold_more_batches_than_can_be_made_in_a_moment() -> 
         shell.append(partition=partition)
 
     assert len(shell.drain()) == MAX_BATCHES_A_REQUEST
-    assert shell.accumulator.node(LEADER).due <= shell.now
+    assert shell.schedule.node(LEADER).due <= shell.now
     assert len(shell.drain()) == 10
 
 
@@ -423,19 +424,19 @@ def test_a_partition_that_may_not_be_sent_to_is_passed_over_and_keeps_its_place(
     shell.introduce(partitions=3)
     for partition in range(3):
         shell.append(b"%d" % partition, partition=partition)
-    node = shell.accumulator.node(LEADER)
+    node = shell.schedule.node(LEADER)
     asked: list[tuple[int, list[bytes | None]]] = []
 
     def all_but_the_second(queue: PartitionQueue, batch: ProducerBatch) -> bool:
         asked.append((queue.partition, values_of([batch])))
         return queue.partition != 1
 
-    drained = shell.accumulator.drain(node, shell.now, AMPLE, all_but_the_second)
+    drained = shell.schedule.drain(node, shell.now, AMPLE, all_but_the_second)
 
     assert values_of(drained) == [b"0", b"2"]
     assert asked == [(0, [b"0"]), (1, [b"1"]), (2, [b"2"])]
     assert node.due == NEVER
-    shell.accumulator.enlist(shell.queue(1))
+    shell.schedule.enlist(shell.queue(1))
     assert values_of(shell.drain()) == [b"1"]
 
 
@@ -447,19 +448,27 @@ def test_draining_says_which_batches_are_on_the_wire_and_where() -> None:
     queue = shell.queue()
 
     (first,), (second,) = shell.drain(), shell.drain()
-    assert (first.in_flight, queue.on_wire, queue.wire_node) == (True, 2, shell.accumulator.node(LEADER))
+    assert (first.in_flight, queue.on_wire, queue.wire_node) == (
+        True,
+        2,
+        shell.schedule.node(LEADER),
+    )
 
-    shell.accumulator.landed(first)
-    shell.accumulator.landed(first)
-    assert (first.in_flight, queue.on_wire, queue.wire_node) == (False, 1, shell.accumulator.node(LEADER))
-    shell.accumulator.landed(second)
+    shell.schedule.landed(first)
+    shell.schedule.landed(first)
+    assert (first.in_flight, queue.on_wire, queue.wire_node) == (
+        False,
+        1,
+        shell.schedule.node(LEADER),
+    )
+    shell.schedule.landed(second)
     assert (second.in_flight, queue.on_wire, queue.wire_node) == (False, 0, None)
 
 
 def test_sending_something_ends_starvation() -> None:
     shell = Shell(linger=0.0)
     shell.introduce()
-    node = shell.accumulator.node(LEADER)
+    node = shell.schedule.node(LEADER)
     node.starved_since = START - 10
     assert shell.drain() == []
     assert node.starved_since == START - 10
@@ -481,7 +490,7 @@ def test_batches_that_come_back_go_again_in_the_order_of_their_making() -> None:
     random.Random(2).shuffle(flying)  # noqa: S311 - nothing is secret
 
     for batch in flying:
-        shell.accumulator.give_back(batch)
+        shell.schedule.give_back(batch)
 
     assert shell.queue().on_wire == 0
     assert values_of(shell.drain_all()) == [b"%d" % number for number in range(6)]
@@ -495,7 +504,7 @@ def test_a_batch_that_was_drained_takes_no_more_records() -> None:
     before = bytes(first.builder.buffer)
 
     shell.append(b"b")
-    shell.accumulator.give_back(first)
+    shell.schedule.give_back(first)
     shell.append(b"c")
 
     assert bytes(first.builder.buffer) == before
@@ -606,7 +615,7 @@ def test_a_retry_is_not_charged_twice() -> None:
 
     for _ in range(3):
         (batch,) = shell.drain()
-        shell.accumulator.give_back(batch)
+        shell.schedule.give_back(batch)
 
     assert shell.accumulator.used == before
     shell.finish(shell.drain()[0])
@@ -735,7 +744,7 @@ def test_a_record_that_has_waited_too_long_leaves_nothing_behind() -> None:
     assert shell.accumulator.next_deadline(NEVER) == START + MAX_BLOCK
 
     (expired,) = shell.accumulator.line.expire_for_room(START + MAX_BLOCK)
-    shell.accumulator.waiting -= 1
+    shell.accumulator.left_line(1)
 
     assert expired.delivery is delivery
     assert shell.accumulator.used == used_before
@@ -1088,7 +1097,7 @@ def test_a_new_leader_or_epoch_is_tried_without_backoff(leader: int, epoch: int)
     shell.append(b"again")
     (batch,) = shell.drain()
     shell.queue().not_before = shell.now + 10
-    shell.accumulator.give_back(batch)
+    shell.schedule.give_back(batch)
     assert shell.drain(LEADER) == []
 
     shell.accumulator.set_leader(TOPIC, 0, LEADER, 1)
@@ -1107,7 +1116,7 @@ def test_a_batch_that_comes_back_goes_to_the_leader_of_that_moment() -> None:
     shell.accumulator.set_leader(TOPIC, 0, OTHER, 2)
     assert shell.drain(OTHER) == []
 
-    shell.accumulator.give_back(batch)
+    shell.schedule.give_back(batch)
 
     assert shell.drain(LEADER) == []
     assert values_of(shell.drain(OTHER)) == [b"again"]
@@ -1151,18 +1160,18 @@ def test_a_node_is_woken_only_when_it_is_due_sooner_than_it_is_armed_for() -> No
 def test_a_node_that_is_looked_at_for_other_reasons_is_not_woken() -> None:
     shell = Shell(batch_size=1)
     shell.introduce()
-    shell.accumulator.node(LEADER).armed = float("-inf")
+    shell.schedule.node(LEADER).armed = float("-inf")
 
     shell.append(VALUE)
 
     assert shell.woken == []
-    assert shell.accumulator.node(LEADER).due <= shell.now
+    assert shell.schedule.node(LEADER).due <= shell.now
 
 
 def test_after_a_drain_a_node_is_due_when_the_next_batch_is() -> None:
     shell = Shell(batch_size=400)
     shell.introduce(partitions=2)
-    node = shell.accumulator.node(LEADER)
+    node = shell.schedule.node(LEADER)
     for _ in range(4):
         shell.append(VALUE, partition=0)
 
@@ -1183,7 +1192,7 @@ def test_after_a_drain_that_was_cut_short_a_node_is_due_at_once() -> None:
 
     shell.drain(limit=1)
 
-    assert shell.accumulator.node(LEADER).due <= shell.now
+    assert shell.schedule.node(LEADER).due <= shell.now
 
 
 def test_waking_all_looks_at_every_node_that_has_something() -> None:
@@ -1195,7 +1204,7 @@ def test_waking_all_looks_at_every_node_that_has_something() -> None:
     shell.append(partition=1)
     shell.woken.clear()
 
-    shell.accumulator.wake_all()
+    shell.schedule.wake_all()
 
     assert sorted(shell.woken) == [(LEADER, 0.0), (OTHER, 0.0)]
 
@@ -1268,7 +1277,7 @@ def test_the_next_deadline_is_that_of_the_oldest_batch_or_waiter() -> None:
     (batch,) = shell.drain()
     shell.now += 10
     shell.append(partition=1)
-    shell.accumulator.give_back(batch)
+    shell.schedule.give_back(batch)
     assert shell.accumulator.next_deadline(120.0) == START + 120
 
     shell.finish(shell.drain(limit=1)[0])
@@ -1304,7 +1313,7 @@ def test_a_topic_is_busy_while_something_of_it_is_not_done() -> None:
     (batch,) = shell.drain()
     shell.append(topic="b")
     assert shell.accumulator.busy_topics() == {"a", "b"}
-    shell.accumulator.landed(batch)
+    shell.schedule.landed(batch)
     assert shell.accumulator.busy_topics() == {"a", "b"}
     shell.finish(batch)
     assert shell.accumulator.busy_topics() == {"b"}
@@ -1319,7 +1328,7 @@ def test_a_batch_that_has_expired_on_the_wire_keeps_its_topic_busy() -> None:
 
     shell.accumulator.incomplete.pop(batch, None)
     assert shell.accumulator.busy_topics() == {TOPIC}
-    shell.accumulator.landed(batch)
+    shell.schedule.landed(batch)
 
     assert shell.accumulator.busy_topics() == set()
 
@@ -1369,7 +1378,7 @@ def drained_batch(shell: Shell, *values: bytes) -> tuple[ProducerBatch, list[Del
 
 
 def split(shell: Shell, batch: ProducerBatch) -> list[ProducerBatch]:
-    shell.accumulator.landed(batch)
+    shell.schedule.landed(batch)
     pieces = split_batch(batch, 1)
     shell.accumulator.replace(batch, pieces)
     return pieces
@@ -1431,7 +1440,7 @@ def test_the_pieces_do_not_overtake_an_older_batch_that_came_back_before() -> No
     shell.introduce()
     older, _ = drained_batch(shell, b"older")
     batch, _ = drained_batch(shell, b"a", b"b")
-    shell.accumulator.give_back(older)
+    shell.schedule.give_back(older)
 
     split(shell, batch)
 
@@ -1461,8 +1470,8 @@ def test_an_older_batch_that_comes_back_after_a_split_goes_first() -> None:
 
     pieces = split(shell, batch)
     assert shell.drain() == pieces[:1]
-    shell.accumulator.give_back(older)
-    shell.accumulator.give_back(pieces[0])
+    shell.schedule.give_back(older)
+    shell.schedule.give_back(pieces[0])
 
     assert values_of(shell.drain_all()) == [b"older", b"a", b"b", b"c"]
 
@@ -1585,8 +1594,8 @@ def test_what_has_lingered_and_was_held_back_stands_in_line_for_its_node_once() 
     shell.introduce()
     shell.append(VALUE)
     shell.now += LINGER
-    node = shell.accumulator.node(LEADER)
-    assert shell.accumulator.drain(node, shell.now, AMPLE, lambda _queue, _batch: False) == []
+    node = shell.schedule.node(LEADER)
+    assert shell.schedule.drain(node, shell.now, AMPLE, lambda _queue, _batch: False) == []
 
     for _ in range(3):
         shell.append(VALUE)
@@ -1597,7 +1606,7 @@ def test_what_has_lingered_and_was_held_back_stands_in_line_for_its_node_once() 
 def test_a_flush_has_what_is_sent_meanwhile_looked_at_at_once() -> None:
     shell = Shell()
     shell.introduce()
-    shell.accumulator.urgent += 1
+    shell.schedule.urgent += 1
 
     shell.append(b"meanwhile")
 

@@ -104,11 +104,11 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def send_and_have_it_on_the_wire(self, count: int, partition: int, size: int) -> None:
         for _ in range(count):
             self.send_one(TOPICS[0], None, partition, size, None, header=False)
-        self.accumulator.urgent += 1
-        self.accumulator.wake_all()
+        self.accumulator.schedule.urgent += 1
+        self.accumulator.schedule.wake_all()
         for node_id in NODES:
             self.look_at_a_node(node_id, AMPLE, set())
-        self.accumulator.urgent -= 1
+        self.accumulator.schedule.urgent -= 1
 
     def send_one(
         self,
@@ -148,10 +148,10 @@ class AccumulatorMachine(RuleBasedStateMachine):
         held_back=st.sets(st.integers(0, MOST_PARTITIONS - 1), max_size=1),
     )
     def look_at_a_node(self, node_id: int, limit: int, held_back: set[int]) -> None:
-        node = self.accumulator.node(node_id)
-        in_a_hurry = self.accumulator.urgent or self.accumulator.waiting
+        node = self.accumulator.schedule.node(node_id)
+        in_a_hurry = self.accumulator.schedule.urgent
         is_due = node.due <= self.shell.now or in_a_hurry
-        ripe = NEVER if in_a_hurry else self.shell.now - self.accumulator.linger / 2
+        ripe = NEVER if in_a_hurry else self.shell.now - self.accumulator.schedule.linger / 2
         ready = {
             id(queue): queue.first()
             for queue in [*node.ready, *node.lingering]
@@ -168,7 +168,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
                 self.held.append(queue)
             return False
 
-        taken = self.accumulator.drain(node, self.shell.now, limit, may_send)
+        taken = self.accumulator.schedule.drain(node, self.shell.now, limit, may_send)
         node.armed = node.due
 
         size = sum(batch.size for batch in taken)
@@ -200,7 +200,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def answer_with_failure(self, pick: int) -> None:
         batch = self.flying.pop(pick % len(self.flying))
-        self.accumulator.landed(batch)
+        self.accumulator.schedule.landed(batch)
         self.give_up(batch)
 
     @precondition(lambda self: self.flying)
@@ -208,7 +208,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def try_again(self, pick: int, backoff: float) -> None:
         batch = self.flying.pop(pick % len(self.flying))
         batch.queue.not_before = self.shell.now + backoff
-        self.accumulator.give_back(batch)
+        self.accumulator.schedule.give_back(batch)
 
     @precondition(lambda self: any(batch.count > 1 for batch in self.flying))
     @rule(pick=picks, batch_size=st.sampled_from([1, 200, 400]))
@@ -217,7 +217,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         batch = candidates[pick % len(candidates)]
         self.flying.remove(batch)
         batch.builder.stamp(-1, -1, -1, transactional=False)
-        self.accumulator.landed(batch)
+        self.accumulator.schedule.landed(batch)
         pieces = split_batch(batch, batch_size)
         self.accumulator.replace(batch, pieces)
         assert [piece.created for piece in pieces] == [batch.created] * len(pieces)
@@ -245,7 +245,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         line = self.accumulator.line
         self.shell.now = max(self.shell.now, line.next_deadline())
         expired = line.expire_for_room(self.shell.now)
-        self.accumulator.waiting -= len(expired)
+        self.accumulator.left_line(len(expired))
         expired += line.expire_for_topics(self.shell.now)
         assert expired
         for record in expired:
@@ -259,10 +259,10 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def have_the_oldest_batch_expire(self) -> None:
         batch = next(batch for batch in self.accumulator.incomplete if not batch.in_flight)
         queue = batch.queue
-        self.accumulator.withdraw(batch)
+        self.accumulator.schedule.withdraw(batch)
         self.give_up(batch)
         if queue.first() is not None:
-            self.accumulator.enlist(queue)
+            self.accumulator.schedule.enlist(queue)
 
     def queued(self) -> list[ProducerBatch]:
         return [batch for batch in self.accumulator.incomplete if not batch.in_flight]
@@ -280,20 +280,20 @@ class AccumulatorMachine(RuleBasedStateMachine):
 
     @rule()
     def begin_to_flush(self) -> None:
-        self.accumulator.urgent += 1
-        self.accumulator.wake_all()
+        self.accumulator.schedule.urgent += 1
+        self.accumulator.schedule.wake_all()
 
-    @precondition(lambda self: self.accumulator.urgent)
+    @precondition(lambda self: self.accumulator.schedule.urgent > (self.accumulator.waiting > 0))
     @rule()
     def end_flushing(self) -> None:
-        self.accumulator.urgent -= 1
+        self.accumulator.schedule.urgent -= 1
 
     @precondition(lambda self: self.held)
     @rule()
     def hold_nothing_back(self) -> None:
         for queue in self.held:
             if queue.first() is not None:
-                self.accumulator.enlist(queue)
+                self.accumulator.schedule.enlist(queue)
         self.held.clear()
 
     @rule(topic=topics, limit=st.sampled_from([1, 500, 5000]))
@@ -386,8 +386,8 @@ class AccumulatorMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_node_is_looked_at_in_time(self) -> None:
-        in_a_hurry = self.accumulator.urgent or self.accumulator.waiting
-        linger = 0.0 if in_a_hurry else self.accumulator.linger
+        in_a_hurry = self.accumulator.schedule.urgent
+        linger = 0.0 if in_a_hurry else self.accumulator.schedule.linger
         for queue in self.queues():
             node: NodeQueue = queue.node
             assert sum(1 for other in node.ready if other is queue) == int(queue.is_ready)

@@ -52,7 +52,7 @@ def test_nothing_is_sent_before_there_is_a_producer_id() -> None:
     assert desk.take() == []
 
     desk.sequencer.adopt(PRODUCER_ID + 1, 3)
-    desk.accumulator.wake_all()
+    desk.schedule.wake_all()
     assert (desk.take_one().producer_id, desk.queue().producer_epoch) == (PRODUCER_ID + 1, 3)
 
 
@@ -446,7 +446,7 @@ def test_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
     assert desk.sequencer.needs_producer_id
 
     desk.sequencer.adopt(PRODUCER_ID + 1, 0)
-    desk.accumulator.wake_all()
+    desk.schedule.wake_all()
 
     batch = desk.take_one()
     assert (batch.producer_id, batch.producer_epoch, batch.sequence) == (PRODUCER_ID + 1, 0, 0)

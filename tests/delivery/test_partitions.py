@@ -116,7 +116,7 @@ async def test_the_partitions_of_a_broker_that_takes_nothing_are_left_out_until_
         async with patient(cluster, batch_size=1, partitioner_availability_timeout_ms=timeout_ms) as producer:
             stuck = producer.send(TOPIC, b"stuck", partition=1)
             engine = insides(producer)
-            node = engine.accumulator.node(2)
+            node = engine.accumulator.schedule.node(2)
             await until(lambda: engine.clock() - node.starved_since > timeout_ms / 1000, SOON)
 
             metadata = await all_stored([producer.send(TOPIC, VALUE) for _ in range(60)])

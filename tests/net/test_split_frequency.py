@@ -45,8 +45,8 @@ class _Desk:
 
     def send(self, value: bytes) -> None:
         self.accumulator.append("orders", value, None, 0, None, None)
-        node = self.accumulator.node(1)
-        self.settle(deque(self.accumulator.drain(node, 0.0, 1 << 20, lambda _queue, _batch: True)))
+        node = self.accumulator.schedule.node(1)
+        self.settle(deque(self.accumulator.schedule.drain(node, 0.0, 1 << 20, lambda _queue, _batch: True)))
 
     def settle(self, waiting: deque[ProducerBatch]) -> None:
         while waiting:

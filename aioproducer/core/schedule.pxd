@@ -1,0 +1,30 @@
+cimport cython
+
+from aioproducer.core.producer_batch cimport NodeQueue, PartitionQueue, ProducerBatch
+
+@cython.final
+cdef class Schedule:
+    cdef public double linger
+    cdef public dict nodes
+    cdef public Py_ssize_t urgent
+    cdef public object wake
+
+    cpdef opened(self, PartitionQueue queue)
+
+    cpdef closed(self, PartitionQueue queue)
+
+    cdef _linger_no_more(self, PartitionQueue queue)
+
+    cpdef enlist(self, PartitionQueue queue)
+
+    @cython.locals(node=NodeQueue, due=double)
+    cdef _plan(self, PartitionQueue queue)
+
+    @cython.locals(size=Py_ssize_t, due=double, in_haste=bint, queue=PartitionQueue, batch=ProducerBatch)
+    cpdef list drain(self, NodeQueue node, double now, Py_ssize_t limit, may_send)
+
+    @cython.locals(queue=PartitionQueue, batch=ProducerBatch)
+    cdef double _ripen(self, NodeQueue node, double opened_until) except? -1
+
+    @cython.locals(queue=PartitionQueue)
+    cpdef landed(self, ProducerBatch batch)
