@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from aioproducer.core.accumulator import Accumulator
+from aioproducer.core.accumulator import OVERHEAD, Accumulator
 from aioproducer.core.partitioner import Partitioner
 from aioproducer.records.reader import RecordBatch
 
@@ -28,6 +28,11 @@ ROUNDS = 200
 TOPIC = "orders"
 LEADER = 1
 OTHER = 2
+
+# A record of a hundred bytes takes 109 in a batch, and is charged as many; 182 are asked for.
+VALUE = b"v" * 100
+TAKEN = 109
+ASKED = OVERHEAD + 100
 
 
 class Shell:
@@ -140,3 +145,20 @@ def records_of(batch: ProducerBatch) -> list[DecodedRecord]:
 
 def values_of(batches: Iterable[ProducerBatch]) -> list[bytes | None]:
     return [record.value for batch in batches for record in records_of(batch)]
+
+
+def full_shell(room: int = -1) -> Shell:
+    """Make an accumulator with a known topic and no room for a record of more than `room` bytes.
+
+    What fills it lingers in partition 0.
+    """
+    shell = Shell(buffer_memory=1000, batch_size=AMPLE)
+    shell.introduce(partitions=3)
+    while shell.accumulator.used + OVERHEAD + room < 1000:
+        shell.append(b"", partition=0)
+    return shell
+
+
+def free_room(shell: Shell) -> None:
+    for batch in shell.drain_all():
+        shell.finish(batch)
