@@ -131,6 +131,13 @@ class Broker:
         self.offsets: dict[bytes, dict[int, int]] = {}
         self.topics: dict[bytes, str] = {}
         self.producer_id = 1000
+        # The first hash of a process loads a library for milliseconds, which no client shall wait for.
+        self.topic_id("")
+
+    @staticmethod
+    def topic_id(name: str) -> bytes:
+        """Return the id of the topic of that name, always the same."""
+        return uuid.uuid5(uuid.NAMESPACE_OID, name).bytes
 
     def answer(self, frame: bytearray, position: int, counts: Counts) -> bytes | None:
         """Answer the request that starts at `position` (at its size), if it wants an answer."""
@@ -287,7 +294,7 @@ class Broker:
 
     def topic(self, name: str, version: int, encoder: Encoder) -> bytes:
         """Encode one topic of a Metadata answer."""
-        topic_id = uuid.uuid5(uuid.NAMESPACE_OID, name).bytes
+        topic_id = self.topic_id(name)
         self.topics[topic_id] = name
         count = self.partition_count(name)
         out = [INT16.pack(0), encoder.string(name)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 
+
+LAST_PORT = 2**16 - 1
 
 RECEIVED_AT_ONCE = 64 * 1024
 """The size in bytes of the buffer that a connection receives into."""
@@ -103,6 +105,9 @@ class Transport(asyncio.BufferedProtocol):
 
 async def resolve(host: str, port: int) -> list[AddressInfo]:
     """Return all addresses of a name, in the order in which they should be tried."""
+    address = _in_digits(host, port)
+    if address is not None:
+        return [address]
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: it is no name at all
@@ -144,6 +149,19 @@ async def connect(
             return transport
     msg = f"cannot connect to {host}:{port} ({'; '.join(failures)})"
     raise BrokerConnectionError(msg)
+
+
+def _in_digits(host: str, port: int) -> AddressInfo | None:
+    # Nobody need be asked about such an address, which otherwise takes a thread and the codec of names.
+    if not 0 < port <= LAST_PORT:
+        return None
+    for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", cast("Any", (host, port, *rest))
+    return None
 
 
 def _configure(sock: socket.socket, send_buffer: int, receive_buffer: int) -> None:

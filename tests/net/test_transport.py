@@ -180,6 +180,28 @@ async def test_a_name_that_is_none_is_an_error_like_others(name: str) -> None:
         assert await resolve("127.0.0.1", 9092)
 
 
+@pytest.mark.parametrize(
+    ("host", "family", "address"),
+    [
+        ("127.0.0.9", socket.AF_INET, ("127.0.0.9", 9092)),
+        ("::1", socket.AF_INET6, ("::1", 9092, 0, 0)),
+    ],
+)
+async def test_an_address_in_digits_is_not_looked_up(
+    host: str, family: int, address: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "the name server is away")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    ((found, kind, _, _, where),) = await resolve(host, 9092)
+    assert (found, kind, where) == (family, socket.SOCK_STREAM, address)
+    # What is no port is for the resolver to refuse, and a zone for it to understand.
+    for strange in ((host, 0), (host, 65536), (f"{host}%lo", 9092)):
+        with pytest.raises(BrokerConnectionError):
+            await resolve(*strange)
+
+
 async def test_a_name_that_cannot_be_resolved_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
