@@ -2,7 +2,9 @@
 
 Some wait for room in the buffer, some for their topic (or a partition of it) to become
 known; when it does, they join those who wait for room at the place that their arrival gives
-them. All wait equally long at most, so both lines are sorted by deadline.
+them. All wait equally long at most, so both lines are sorted by deadline. Whoever is sent away
+steps aside at once and fails when he is seen off: that takes its time, and who comes later is
+none of them.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class WaitingRecord:
 
 
 class Line:
-    """Both lines; `bytes` is what the records in them add up to."""
+    """Both lines, and who leaves them; `bytes` is what all their records add up to."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -50,9 +52,10 @@ class Line:
         self._for_topic: dict[str, deque[WaitingRecord]] = {}
         # The highest partition that was asked for in each topic's line.
         self._highest: dict[str, int] = {}
+        self._leaving: deque[tuple[deque[WaitingRecord], Dismissal]] = deque()
 
     def __len__(self) -> int:
-        return len(self._for_room) + sum(map(len, self._for_topic.values()))
+        return sum(map(len, self._queues()))
 
     def wait_for_room(self, record: WaitingRecord) -> None:
         """Put a record at the end of the line for room."""
@@ -86,7 +89,7 @@ class Line:
 
     def busy_topics(self) -> set[str]:
         """Return the topics of all records in line."""
-        return {*self._for_topic, *(record.topic for record in self._for_room)}
+        return {*self._for_topic, *(record.topic for record in self._for_room), *self._sent_away()}
 
     def admit(self, partitions: Mapping[str, int]) -> int:
         """Let the records of topics that have so many partitions wait for room; return how many.
@@ -118,33 +121,43 @@ class Line:
         expired: list[WaitingRecord] = []
         for topic in list(self._for_topic):
             expired += self._expire(self._for_topic[topic], now, limit - len(expired))
-            self._forget_if_empty(topic)
+            if not self._for_topic[topic]:
+                del self._for_topic[topic], self._highest[topic]
+            if len(expired) == limit:
+                break
         return expired
 
-    def pop_topic(self, topic: str, limit: int = EVERYBODY) -> list[WaitingRecord]:
-        """Take out up to `limit` records that wait for a topic, which turned out to be of no use."""
-        waiting = self._for_topic.get(topic)
-        if waiting is None:
-            return []
-        popped = self._expire(waiting, NEVER, limit)
-        self._forget_if_empty(topic)
-        return popped
+    def send_away(self, topic: str, why: Dismissal) -> None:
+        """Have those leave who wait for a topic, which turned out to be of no use."""
+        waiting = self._for_topic.pop(topic, None)
+        if waiting is not None:
+            del self._highest[topic]
+            self._leaving.append((waiting, why))
 
-    def pop_all(self) -> tuple[list[WaitingRecord], int]:
-        """Take out every record; return them, and how many of them waited for room."""
+    def send_all_away(self, why: Dismissal) -> int:
+        """Have everybody leave; return how many of them waited for room."""
         waited_for_room = len(self._for_room)
-        everyone = list(self.records())
-        self._for_room.clear()
+        self._leaving.append((self._for_room, why))
+        self._leaving.extend((waiting, why) for waiting in self._for_topic.values())
+        self._for_room = deque()
         self._for_topic.clear()
         self._highest.clear()
-        self.bytes = 0
-        return everyone, waited_for_room
+        return waited_for_room
+
+    def see_off(self, limit: int = EVERYBODY) -> bool:
+        """Fail up to `limit` of those who were sent away; return whether there are more."""
+        while self._leaving and limit:
+            waiting, why = self._leaving[0]
+            gone = self._expire(waiting, NEVER, limit)
+            limit -= len(gone)
+            if not waiting:
+                self._leaving.popleft()
+            why.fail(gone)
+        return bool(self._leaving)
 
     def records(self) -> Iterator[WaitingRecord]:
         """Iterate over all records in line."""
-        yield from self._for_room
-        for waiting in self._for_topic.values():
-            yield from waiting
+        return chain.from_iterable(self._queues())
 
     def _take_line(self, topic: str, count: int) -> deque[WaitingRecord]:
         waiting = self._for_topic.pop(topic, None)
@@ -158,9 +171,14 @@ class Line:
             self._highest[topic] = max(record.partition for record in left)
         return deque(record for record in waiting if record.partition < count)
 
-    def _forget_if_empty(self, topic: str) -> None:
-        if not self._for_topic[topic]:
-            del self._for_topic[topic], self._highest[topic]
+    def _queues(self) -> Iterator[deque[WaitingRecord]]:
+        yield self._for_room
+        yield from self._for_topic.values()
+        for waiting, _ in self._leaving:
+            yield waiting
+
+    def _sent_away(self) -> Iterator[str]:
+        return (record.topic for waiting, _ in self._leaving for record in waiting)
 
     def _expire(self, waiting: deque[WaitingRecord], now: float, limit: int) -> list[WaitingRecord]:
         expired: list[WaitingRecord] = []

@@ -206,7 +206,10 @@ class Cluster:
             return
         version = broker.version(request.api_key, request.versions)
         self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
-        while self._settlement.refuse():
+
+    async def _see_off(self) -> None:
+        # Beside the metadata task: those who come to the line meanwhile may need it.
+        while self._settlement.see_off():
             await checkpoint()
         self._released()
 
@@ -244,6 +247,8 @@ class Cluster:
             return
         self._apply(change)
         self._settlement.topic_errors(dict(change.errors))
+        if self._settlement.see_off():
+            self._lifecycle.spawn("dismissal", self._see_off)
         for topic in asked:
             self._tell_waiters(topic)
         # A record may wait for a topic that was known, but not to the accumulator any more.

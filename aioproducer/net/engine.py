@@ -10,9 +10,11 @@ import asyncio
 import logging
 import random
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
@@ -145,7 +147,13 @@ class Engine:
 
     async def stop(self) -> None:
         """Fail what is not done yet, close every connection and end every task."""
-        self.give_up("the producer was stopped before the record was acknowledged")
+        why = "the producer was stopped before the record was acknowledged"
+        self._settlement.close_line(partial(self._end_error, why))
+        try:
+            while self._settlement.see_off():
+                await checkpoint()
+        finally:
+            self.give_up(why)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -158,13 +166,12 @@ class Engine:
 
     def give_up(self, why: str) -> None:
         """Fail everything that is not done."""
+        self._settlement.give_up(partial(self._end_error, why), self.clock())
 
-        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
-            if self.failure is not None:
-                return self.failed_error(may_be_written=may_be_written)
-            return ProducerClosedError(why, may_be_written=may_be_written)
-
-        self._settlement.give_up(error_of, self.clock())
+    def _end_error(self, why: str, may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
+        if self.failure is not None:
+            return self.failed_error(may_be_written=may_be_written)
+        return ProducerClosedError(why, may_be_written=may_be_written)
 
     async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
         """Have everything sent without linger and wait for `results`; raises CallTimeoutError."""

@@ -105,6 +105,10 @@ class Transport(asyncio.BufferedProtocol):
 
 async def resolve(host: str, port: int) -> list[AddressInfo]:
     """Return all addresses of a name, in the order in which they should be tried."""
+    if not 0 < port <= LAST_PORT:
+        # Some resolvers would cut it down to 16 bits, and somebody else may listen there.
+        msg = f"{host}:{port} is no address: ports are from 1 to {LAST_PORT}"
+        raise BrokerConnectionError(msg)
     address = _in_digits(host, port)
     if address is not None:
         return [address]
@@ -153,8 +157,6 @@ async def connect(
 
 def _in_digits(host: str, port: int) -> AddressInfo | None:
     # Nobody need be asked about such an address, which otherwise takes a thread and the codec of names.
-    if not 0 < port <= LAST_PORT:
-        return None
     for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
         try:
             socket.inet_pton(family, host)

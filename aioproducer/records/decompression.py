@@ -10,9 +10,6 @@ from __future__ import annotations
 import zlib
 from typing import assert_never
 
-import lz4.frame
-import zstandard
-
 from aioproducer.errors import ProtocolError
 from aioproducer.records import snappy
 from aioproducer.records.compression import Codec
@@ -53,6 +50,8 @@ def _decompress_gzip(data: bytes | memoryview, max_size: int) -> bytes:
 
 
 def _decompress_lz4(data: bytes | memoryview, max_size: int) -> bytes:
+    import lz4.frame  # noqa: PLC0415 - only for those who use it
+
     try:
         if lz4.frame.get_frame_info(data)["block_linked"]:
             message = "lz4 data has linked blocks, which Kafka does not read"
@@ -66,6 +65,8 @@ def _decompress_lz4(data: bytes | memoryview, max_size: int) -> bytes:
 
 
 def _decompress_zstd(data: bytes | memoryview, max_size: int) -> bytes:
+    import zstandard  # noqa: PLC0415 - only for those who use it
+
     try:
         # A frame that tells its size gets that much room, whatever `max_output_size` says. In
         # one that does not, what follows the frame passes unseen.

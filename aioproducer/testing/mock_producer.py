@@ -273,8 +273,7 @@ class _MockEngine(Engine):
         self.metadata.want(topic, now)
         change = self.metadata.update(self._answer(topic), (topic,), now)
         self._settlement.topic_errors(dict(change.errors))
-        while self._settlement.refuse():
-            pass
+        accumulator.line.see_off()
         for name, partitions in change.sizes.items():
             accumulator.set_partitions(name, partitions, None)
             accumulator.topics[name].batch_limit = _EVERY_RECORD_ALONE
@@ -282,7 +281,8 @@ class _MockEngine(Engine):
             accumulator.set_leader(*leader)
         if topic in accumulator.topics:
             accumulator.admit([topic])
-            Dismissal(self._no_such_partition).fail(accumulator.line.pop_topic(topic))
+            accumulator.line.send_away(topic, Dismissal(self._no_such_partition))
+            accumulator.line.see_off()
 
     def _answer(self, topic: str) -> MetadataResponse:
         try:

@@ -13,12 +13,14 @@ import pytest
 
 from aioproducer.core.accumulator import OVERHEAD
 from aioproducer.core.checks import MAX_TIMESTAMP
+from aioproducer.core.line import Dismissal
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.producer_batch import NEVER, NO_LEADER
 from aioproducer.core.split import split_batch
 from aioproducer.errors import (
     BufferExhaustedError,
     PartitionerError,
+    ProducerClosedError,
     RecordTooLargeError,
 )
 from aioproducer.records.batch import HEADER_SIZE, encode_headers
@@ -766,7 +768,8 @@ def test_all_that_is_accepted_and_not_done_is_outstanding() -> None:
         map(id, (lingers, waits.result_of_batch, unknown.result_of_batch))
     )
     free_room(shell)
-    shell.accumulator.line.pop_all()
+    shell.accumulator.line.send_all_away(Dismissal(lambda _: ProducerClosedError("over")))
+    shell.accumulator.line.see_off()
     assert shell.accumulator.outstanding() == []
 
 

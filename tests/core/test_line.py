@@ -25,6 +25,10 @@ def new_record(
     return WaitingRecord(delivery, topic, partition, 0, None, b"", None, size, arrived)
 
 
+def gone() -> Dismissal:
+    return Dismissal(lambda record: UnknownTopicError("no such topic", topic=record.topic))
+
+
 def all_for_room(line: Line) -> list[WaitingRecord]:
     records = []
     while line.first_for_room() is not None:
@@ -63,7 +67,9 @@ def test_the_line_knows_how_many_records_and_bytes_are_in_it() -> None:
     assert (len(line), line.bytes) == (2, 50)
     line.admit({"a": 1})
     assert (len(line), line.bytes) == (2, 50)
-    line.pop_topic("b")
+    line.send_away("b", gone())
+    assert (len(line), line.bytes) == (2, 50)
+    line.see_off()
     assert (len(line), line.bytes) == (1, 20)
     line.pop_for_room()
     assert (len(line), line.bytes) == (0, 0)
@@ -172,7 +178,7 @@ def test_the_next_deadline_is_that_of_whoever_has_waited_longest() -> None:
     line.wait_for_topic(new_record("a", deadline=20.0))
     line.wait_for_topic(new_record("b", deadline=40.0))
     assert line.next_deadline() == 20.0
-    line.pop_topic("a")
+    line.send_away("a", gone())
     assert line.next_deadline() == 30.0
     line.pop_for_room()
     assert line.next_deadline() == 40.0
@@ -228,8 +234,14 @@ def test_a_topic_of_no_use_gives_back_those_who_waited_for_it(topic: str) -> Non
     for record in records:
         line.wait_for_topic(record)
 
-    assert line.pop_topic(topic) == (records if topic == "a" else [])
-    assert line.bytes == (0 if topic == "a" else 30)
+    line.send_away(topic, gone())
+    later = new_record("a")
+    line.wait_for_topic(later)
+    assert not line.see_off()
+    left = [later] if topic == "a" else [*records, later]
+    assert list(line.records()) == left
+    assert line.bytes == sum(record.size for record in left)
+    assert [record.delivery.done() for record in (*records, later)] == [topic == "a"] * 2 + [False]
 
 
 @pytest.mark.scenario(7)
@@ -242,11 +254,15 @@ def test_everybody_leaves_when_the_producer_closes() -> None:
     line.wait_for_topic(other)
     assert list(line.records()) == [room, topic, other]
 
-    everyone, waited_for_room = line.pop_all()
+    assert line.send_all_away(gone()) == 1
 
-    assert (everyone, waited_for_room) == ([room, topic, other], 1)
-    assert (len(line), line.bytes, line.topics()) == (0, 0, [])
+    assert (len(line), line.topics(), line.busy_topics()) == (3, [], {"orders", "a", "b"})
     assert line.first_for_room() is None
+    assert line.see_off(2)
+    assert [record.delivery.done() for record in (room, topic, other)] == [True, True, False]
+    assert not line.see_off(2)
+    assert other.delivery.done()
+    assert (len(line), line.bytes, list(line.records())) == (0, 0, [])
 
 
 def test_who_comes_back_to_its_topics_line_stands_between_those_before_and_after_it() -> None:
@@ -267,7 +283,7 @@ def test_those_who_fail_together_share_a_result_that_knows_its_topic_partition_a
         for partition in (2, 2, 3)
     ]
 
-    dismissal = Dismissal(lambda record: UnknownTopicError("no such topic", topic=record.topic))
+    dismissal = gone()
     dismissal.fail(records[:1])
     dismissal.fail(records[1:])
 

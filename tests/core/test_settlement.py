@@ -844,7 +844,7 @@ def test_records_for_a_topic_that_nobody_may_use_fail_at_once(
 
     desk.settlement.topic_errors({"secret": code})
 
-    assert not desk.settlement.refuse()
+    assert not desk.settlement.see_off()
     assert type(delivery.exception()) is kind
     assert not other.done()
     assert desk.accumulator.line.topics() == ["later"]
@@ -878,11 +878,11 @@ def test_many_records_for_a_topic_that_nobody_may_use_fail_slice_by_slice(
     deliveries = _records_in_line(desk, "secret")
     desk.settlement.topic_errors({"secret": ErrorCode.TOPIC_AUTHORIZATION_FAILED})
 
-    assert desk.settlement.refuse()
+    assert desk.settlement.see_off()
     assert _ends(deliveries) == [SLICES[0], 0, 0]
-    assert desk.settlement.refuse()
+    assert desk.settlement.see_off()
     assert _ends(deliveries) == [SLICES[0], SLICES[1], 0]
-    assert not desk.settlement.refuse()
+    assert not desk.settlement.see_off()
     assert _ends(deliveries) == [*SLICES]
     assert {type(delivery.exception()) for delivery in deliveries[:: RECORDS_A_SLICE // 2]} == {
         AuthorizationError
@@ -892,6 +892,20 @@ def test_many_records_for_a_topic_that_nobody_may_use_fail_slice_by_slice(
     deliveries.clear()
     (told,) = _mentions(caplog)
     assert f"of {sum(SLICES)} records for secret-?" in told
+
+
+def test_who_comes_while_others_are_seen_off_is_none_of_them() -> None:
+    """However many come: otherwise those who try again at once would keep it going for ever."""
+    desk = Desk(buffer_memory=ROOM_FOR_ALL)
+    deliveries = _records_in_line(desk, "secret")
+    desk.settlement.topic_errors({"secret": ErrorCode.TOPIC_AUTHORIZATION_FAILED})
+    later = []
+    while desk.settlement.see_off():
+        later += _records_in_line(desk, "secret")
+
+    assert all(delivery.done() for delivery in deliveries)
+    assert not any(delivery.done() for delivery in later)
+    assert desk.accumulator.line.topics() == ["secret"]
 
 
 def test_many_records_that_wait_for_a_topic_in_vain_fail_slice_by_slice(
@@ -907,14 +921,23 @@ def test_many_records_that_wait_for_a_topic_in_vain_fail_slice_by_slice(
     assert not desk.settlement.expire(desk.now)
     assert _ends(deliveries) == [*SLICES]
     assert type(deliveries[-1].exception()) is UnknownTopicError
-    later = desk.accumulator.append("nowhere", b"", None, None, None, None)
-    desk.wait(60.0)
-    desk.expire()
-    assert later.exception() is not deliveries[-1].exception()
-
     deliveries.clear()
     (told,) = _mentions(caplog)
     assert f"of {sum(SLICES)} records for nowhere-?" in told
+
+
+def test_what_is_said_of_a_full_slice_is_not_said_of_who_comes_later() -> None:
+    desk = Desk(buffer_memory=ROOM_FOR_ALL)
+    for _ in range(RECORDS_A_SLICE):
+        desk.accumulator.append(TOPIC, b"", None, PARTITIONS + 5, None, None)
+    desk.wait(60.0)
+    desk.expire()
+
+    desk.accumulator.set_partitions(TOPIC, PARTITIONS + 1, None)
+    (later,) = desk.send_some(1, partition=PARTITIONS + 5)
+    desk.wait(60.0)
+    desk.expire()
+    assert f"has {PARTITIONS + 1} partitions" in str(later.exception())
 
 
 def test_many_records_that_find_no_room_fail_slice_by_slice() -> None:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioproducer import AuthorizationError, CallTimeoutError, Delivery, DeliveryTimeoutError, ProducerError
+from aioproducer import (
+    AuthorizationError,
+    CallTimeoutError,
+    Delivery,
+    DeliveryTimeoutError,
+    ProducerClosedError,
+    ProducerError,
+)
+from aioproducer.core.settlement import RECORDS_A_SLICE
 from aioproducer.error_code import ErrorCode
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import drained, insides, quick, until
@@ -194,3 +202,42 @@ async def _failure_of(delivery: Delivery) -> ProducerError:
     with pytest.raises(ProducerError) as failure:
         await asyncio.wait_for(delivery.future(), SOON)
     return failure.value
+
+
+async def test_who_tries_a_refused_topic_again_at_once_keeps_nobody_waiting() -> None:
+    """Not even itself: the brokers are asked again, and have changed their mind."""
+    many = 3 * RECORDS_A_SLICE
+    async with (
+        FakeCluster(topics={"orders": 1, "secret": 1}) as cluster,
+        quick(cluster, max_block_ms=60_000) as producer,
+    ):
+        await producer.send("orders", b"first")
+        cluster.on(ApiKey.METADATA, topic="secret").answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+
+        async def insist() -> int:
+            refusals = 0
+            while True:
+                try:
+                    await producer.send("secret", b"x")
+                except AuthorizationError:
+                    refusals += 1
+                else:
+                    return refusals
+
+        refusals = await asyncio.wait_for(asyncio.gather(*[insist() for _ in range(many)]), SOON)
+        assert sum(refusals) == many
+        await producer.send("orders", b"last")
+    assert len(cluster.records("secret")) == many
+
+
+async def test_a_stop_tells_everybody_in_a_long_line() -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        producer = quick(cluster, max_block_ms=60_000)
+        await producer.start()
+        cluster.on(ApiKey.METADATA, times=None).hold()
+        deliveries = [producer.send("unknown", b"") for _ in range(3 * RECORDS_A_SLICE + 1)]
+        awaited = asyncio.gather(*[delivery.future() for delivery in deliveries], return_exceptions=True)
+        await producer.stop(timeout=0)
+        assert {type(error) for error in await awaited} == {ProducerClosedError}
+        assert len(insides(producer).accumulator.line) == 0
+        cluster.heal()
