@@ -50,8 +50,8 @@ class Line:
         self.bytes = 0
         self._for_room: deque[WaitingRecord] = deque()
         self._for_topic: dict[str, deque[WaitingRecord]] = {}
-        # The highest partition that was asked for in each topic's line.
-        self._highest: dict[str, int] = {}
+        # The lowest and the highest partition that are asked for in each topic's line.
+        self._asked: dict[str, tuple[int, int]] = {}
         self._leaving: deque[tuple[deque[WaitingRecord], Dismissal]] = deque()
 
     def __len__(self) -> int:
@@ -67,7 +67,9 @@ class Line:
         self.bytes += record.size
         topic = record.topic
         waiting = self._for_topic.setdefault(topic, deque())
-        self._highest[topic] = max(self._highest.get(topic, record.partition), record.partition)
+        lowest, highest = self._asked.get(topic, (record.partition, record.partition))
+        if not waiting or not lowest <= record.partition <= highest:
+            self._asked[topic] = (min(lowest, record.partition), max(highest, record.partition))
         position = len(waiting)
         while position and waiting[position - 1].deadline > record.deadline:
             position -= 1
@@ -122,7 +124,7 @@ class Line:
         for topic in list(self._for_topic):
             expired += self._expire(self._for_topic[topic], now, limit - len(expired))
             if not self._for_topic[topic]:
-                del self._for_topic[topic], self._highest[topic]
+                del self._for_topic[topic], self._asked[topic]
             if len(expired) == limit:
                 break
         return expired
@@ -131,7 +133,7 @@ class Line:
         """Have those leave who wait for a topic, which turned out to be of no use."""
         waiting = self._for_topic.pop(topic, None)
         if waiting is not None:
-            del self._highest[topic]
+            del self._asked[topic]
             self._leaving.append((waiting, why))
 
     def send_all_away(self, why: Dismissal) -> int:
@@ -141,7 +143,7 @@ class Line:
         self._leaving.extend((waiting, why) for waiting in self._for_topic.values())
         self._for_room = deque()
         self._for_topic.clear()
-        self._highest.clear()
+        self._asked.clear()
         return waited_for_room
 
     def see_off(self, limit: int = EVERYBODY) -> bool:
@@ -160,15 +162,17 @@ class Line:
         return chain.from_iterable(self._queues())
 
     def _take_line(self, topic: str, count: int) -> deque[WaitingRecord]:
-        waiting = self._for_topic.pop(topic, None)
-        if waiting is None:
+        lowest, highest = self._asked.get(topic, (count, count))
+        if lowest >= count:
             return deque()
-        if self._highest.pop(topic) < count:
+        waiting = self._for_topic.pop(topic)
+        del self._asked[topic]
+        if highest < count:
             return waiting
         left = deque(record for record in waiting if record.partition >= count)
         if left:
             self._for_topic[topic] = left
-            self._highest[topic] = max(record.partition for record in left)
+            self._asked[topic] = (min(record.partition for record in left), highest)
         return deque(record for record in waiting if record.partition < count)
 
     def _queues(self) -> Iterator[deque[WaitingRecord]]:

@@ -129,6 +129,22 @@ def test_a_partition_that_the_topic_has_not_yet_is_waited_for() -> None:
     assert all_for_room(line) == [chosen, third, ninth, second]
 
 
+@pytest.mark.parametrize("partition_of_the_early", [9, 0])
+def test_who_has_left_is_not_waited_for(partition_of_the_early: int) -> None:
+    """The lowest and the highest partition asked for may be those of records that expired."""
+    line = Line()
+    early = new_record("t", partition_of_the_early, deadline=10.0)
+    others = [new_record("t", partition, deadline=20.0) for partition in (1, 5)]
+    for record in (early, *others):
+        line.wait_for_topic(record)
+    assert line.expire_for_topics(10.0) == [early]
+
+    assert line.admit({"t": 1}) == 0
+    assert list(line.records()) == others
+    assert line.admit({"t": 6}) == 2
+    assert (all_for_room(line), line.topics()) == (others, [])
+
+
 def test_a_topic_that_nobody_waits_for_admits_nobody() -> None:
     line = Line()
     line.wait_for_topic(new_record("a"))
