@@ -1,0 +1,52 @@
+"""The checksum, and where it comes from."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import crc32c as package
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aioproducer.records import checksum
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_the_check_value_is_that_of_the_catalogue_of_checksums() -> None:
+    assert checksum.crc32c(b"123456789") == 0xE3069283
+
+
+@given(st.binary(max_size=300))
+def test_it_is_the_packages_own_of_any_buffer(data: bytes) -> None:
+    expected = package.crc32c(data)
+    assert checksum.crc32c(data) == checksum.crc32c(bytearray(data)) == expected
+    assert checksum.crc32c(memoryview(data)) == expected
+
+
+def test_where_the_extension_is_elsewhere_the_package_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_arguments: object) -> None:
+        return None
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(importlib.machinery.PathFinder, "find_spec", nothing)
+        assert checksum._find() is package.crc32c  # noqa: SLF001 - what the module does at import
+    with monkeypatch.context() as without_a_path:
+        without_a_path.setattr(checksum, "find_spec", nothing)
+        assert checksum._find() is package.crc32c  # noqa: SLF001 - likewise
+    assert importlib.util.find_spec("crc32c") is not None
+
+
+def test_importing_the_library_does_not_import_what_only_few_need() -> None:
+    """Neither the package around the checksum, which reads its own metadata, nor codecs."""
+    rare = ["crc32c", "lz4.frame", "zstandard", "cramjam", "aioproducer.testing"]
+    code = f"import sys, aioproducer; print([name for name in {rare} if name in sys.modules])"
+    done = subprocess.run(  # noqa: S603 - this very interpreter
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
