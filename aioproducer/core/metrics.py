@@ -36,7 +36,7 @@ Snapshot = TypedDict(
 """Names and values, the last two by topic ("orders") and by node ("node-1")."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _ProducerTally(Tally):
     requests: int = 0
     batches: int = 0
@@ -49,7 +49,7 @@ class _ProducerTally(Tally):
     exhausted: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _TopicTally(Tally):
     sent: int = 0
     sent_bytes: int = 0
@@ -58,7 +58,7 @@ class _TopicTally(Tally):
     failed: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _NodeTally(Tally):
     requests: int = 0
     request_bytes: int = 0

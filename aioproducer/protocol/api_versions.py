@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey, VersionRange
-from aioproducer.protocol.primitives import Writer
+from aioproducer.protocol.primitives import Fields, Writer
 
 if TYPE_CHECKING:
     from aioproducer.protocol.primitives import Reader
@@ -30,8 +30,8 @@ _SOFTWARE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 _NOT_IN_SOFTWARE_NAME = re.compile(r"[^a-zA-Z0-9\-.]+")
 
 
-@dataclass(frozen=True, slots=True)
-class ApiVersion:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ApiVersion(Fields):
     """The versions of one API; `api_key` may be one that we do not know."""
 
     api_key: int
@@ -51,8 +51,8 @@ class ApiVersion:
         return api
 
 
-@dataclass(frozen=True, slots=True)
-class SupportedFeatureKey:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class SupportedFeatureKey(Fields):
     """The levels of a feature that this broker could run."""
 
     name: str
@@ -73,8 +73,8 @@ class SupportedFeatureKey:
         return feature
 
 
-@dataclass(frozen=True, slots=True)
-class FinalizedFeatureKey:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FinalizedFeatureKey(Fields):
     """The levels of a feature that the cluster has agreed on; the maximum is the one in force."""
 
     name: str
@@ -95,8 +95,8 @@ class FinalizedFeatureKey:
         return feature
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiVersionsResponse:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ApiVersionsResponse(Fields):
     """The broker's versions, and from version 3 the cluster's features."""
 
     api_key: ClassVar[ApiKey] = ApiKey.API_VERSIONS
@@ -170,8 +170,8 @@ class ApiVersionsResponse:
         return response
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiVersionsRequest:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class ApiVersionsRequest(Fields):
     """Asks for the broker's versions and introduces the client (from version 3)."""
 
     api_key: ClassVar[ApiKey] = ApiKey.API_VERSIONS

@@ -14,6 +14,7 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
+from aioproducer.protocol.primitives import Fields
 
 if TYPE_CHECKING:
     from aioproducer.protocol.primitives import Reader, Writer
@@ -25,8 +26,8 @@ _PRODUCER = Layout(">qh")
 _RESPONSE = Layout(">ihqh")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitProducerIdResponse:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class InitProducerIdResponse(Fields):
     """The producer id and epoch to write with."""
 
     api_key: ClassVar[ApiKey] = ApiKey.INIT_PRODUCER_ID
@@ -57,8 +58,8 @@ class InitProducerIdResponse:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitProducerIdRequest:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class InitProducerIdRequest(Fields):
     """Asks for a producer id, or for the next epoch of the one in use."""
 
     api_key: ClassVar[ApiKey] = ApiKey.INIT_PRODUCER_ID

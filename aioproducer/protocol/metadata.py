@@ -13,7 +13,7 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
-from aioproducer.protocol.primitives import ZERO_UUID
+from aioproducer.protocol.primitives import ZERO_UUID, Fields
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,8 +28,8 @@ _PARTITION_V0 = Layout(">hii")
 _PARTITION_V7 = Layout(">hiii")
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataResponseBroker:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MetadataResponseBroker(Fields):
     """Where a broker listens for the clients of the listener that was asked."""
 
     node_id: int
@@ -60,8 +60,8 @@ class MetadataResponseBroker:
         return broker
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataResponsePartition:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MetadataResponsePartition(Fields):
     """A partition: its leader and its replicas, as node ids."""
 
     error_code: int
@@ -111,8 +111,8 @@ class MetadataResponsePartition:
         return partition
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataResponseTopic:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MetadataResponseTopic(Fields):
     """A topic and its partitions, or the `error_code` that says why there are none."""
 
     error_code: int
@@ -158,8 +158,8 @@ class MetadataResponseTopic:
         return topic
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataResponse:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class MetadataResponse(Fields):
     """The cluster as the answering broker sees it."""
 
     api_key: ClassVar[ApiKey] = ApiKey.METADATA
@@ -214,8 +214,8 @@ class MetadataResponse:
         return response
 
 
-@dataclass(frozen=True, slots=True)
-class MetadataRequestTopic:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class MetadataRequestTopic(Fields):
     """A topic to tell of: by name, or from version 12 by id with the name None."""
 
     name: str | None
@@ -243,8 +243,8 @@ class MetadataRequestTopic:
         return topic
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataRequest:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class MetadataRequest(Fields):
     """Asks for the brokers and for the partitions of topics."""
 
     api_key: ClassVar[ApiKey] = ApiKey.METADATA

@@ -15,7 +15,7 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
-from aioproducer.protocol.primitives import ZERO_UUID, Writer
+from aioproducer.protocol.primitives import ZERO_UUID, Fields, Writer
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -44,8 +44,8 @@ _NOTHING_WRONG_V8 = bytes.fromhex("00000000 ffff")
 _NOTHING_WRONG_V9 = bytes.fromhex("01 00 00")
 
 
-@dataclass(frozen=True, slots=True)
-class BatchIndexAndErrorMessage:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class BatchIndexAndErrorMessage(Fields):
     """Why one record made the broker refuse the batch."""
 
     batch_index: int
@@ -66,8 +66,8 @@ class BatchIndexAndErrorMessage:
         return error
 
 
-@dataclass(frozen=True, slots=True)
-class LeaderIdAndEpoch:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class LeaderIdAndEpoch(Fields):
     """Who leads the partition now (KIP-951), -1 if that is unknown."""
 
     leader_id: int = -1
@@ -93,8 +93,8 @@ def _read_topic(reader: Reader, version: int) -> tuple[str, UUID]:
     return (reader.string(), ZERO_UUID) if version < 13 else ("", reader.uuid())
 
 
-@dataclass(slots=True)
-class PartitionProduceResponse:
+@dataclass(slots=True, eq=False, repr=False)
+class PartitionProduceResponse(Fields):
     """What became of the batch for one partition."""
 
     index: int
@@ -156,8 +156,8 @@ class PartitionProduceResponse:
         )
 
 
-@dataclass(slots=True)
-class TopicProduceResponse:
+@dataclass(slots=True, eq=False, repr=False)
+class TopicProduceResponse(Fields):
     """The answers for the partitions of a topic: by `name` up to version 12, by `topic_id` from 13."""
 
     name: str = ""
@@ -186,8 +186,8 @@ class TopicProduceResponse:
         return topic
 
 
-@dataclass(frozen=True, slots=True)
-class NodeEndpoint:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class NodeEndpoint(Fields):
     """Where to find a broker that `current_leader` names."""
 
     node_id: int
@@ -211,8 +211,8 @@ class NodeEndpoint:
         return node
 
 
-@dataclass(slots=True, kw_only=True)
-class ProduceResponse:
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
+class ProduceResponse(Fields):
     """What became of every batch of a request; none is sent if its acks are 0."""
 
     api_key: ClassVar[ApiKey] = ApiKey.PRODUCE
@@ -261,8 +261,8 @@ class ProduceResponse:
         return cls(responses=responses, throttle_time_ms=throttle_time_ms, node_endpoints=nodes)
 
 
-@dataclass(slots=True)
-class PartitionProduceData:
+@dataclass(slots=True, eq=False, repr=False)
+class PartitionProduceData(Fields):
     """The batch for one partition; `records` read from a request is a view of the received bytes."""
 
     index: int
@@ -283,8 +283,8 @@ class PartitionProduceData:
         return partition
 
 
-@dataclass(slots=True)
-class TopicProduceData:
+@dataclass(slots=True, eq=False, repr=False)
+class TopicProduceData(Fields):
     """The batches for a topic: by `name` up to version 12, by `topic_id` from 13."""
 
     name: str = ""
@@ -308,8 +308,8 @@ class TopicProduceData:
         return topic
 
 
-@dataclass(slots=True, kw_only=True)
-class ProduceRequest:
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
+class ProduceRequest(Fields):
     """Record batches, at most one for each partition, to the broker that leads them."""
 
     api_key: ClassVar[ApiKey] = ApiKey.PRODUCE
