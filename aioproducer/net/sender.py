@@ -67,7 +67,7 @@ class Sender:
     """Sends what the partitions that one broker leads have to send.
 
     `released()` is called after batches were settled: there may be room in the buffer;
-    `held_back()` when something waits and cannot be sent yet; `crashed(error)` when something
+    `held_back()` when none of those that wait may be sent; `crashed(error)` when something
     fails that nobody foresaw.
     """
 
@@ -164,7 +164,6 @@ class Sender:
             return False
         if not broker.is_ready:
             broker.want()
-            self._held_back()
             return False
         return broker.can_write and now >= broker.throttled_until
 

@@ -1,8 +1,8 @@
 """CRC-32C, the checksum of a record batch: the C function of the crc32c package, found directly.
 
-Importing the package whole reads its metadata and defines its command line, which takes a
-fifth of the time in which this library is imported and started. The function itself stands in
-one extension module; where a future crc32c has it elsewhere, the package gives it.
+Importing the package whole reads its metadata and defines its command line, which would take a
+sixth of the time in which this library is imported. The function itself stands in one extension
+module; where a future crc32c has it elsewhere, the package gives it.
 """
 
 from __future__ import annotations

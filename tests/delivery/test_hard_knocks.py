@@ -230,6 +230,24 @@ async def test_who_tries_a_refused_topic_again_at_once_keeps_nobody_waiting() ->
     assert len(cluster.records("secret")) == many
 
 
+async def test_room_that_a_refused_topics_records_leave_is_told_of() -> None:
+    """Too little of it is free before the last slice, and nothing else goes on that would tell."""
+    async with (
+        FakeCluster(topics={"orders": 1, "secret": 1}) as cluster,
+        quick(cluster, buffer_memory=70_000, max_block_ms=60_000, delivery_timeout_ms=60_000) as producer,
+    ):
+        await producer.send("orders", b"first")
+        refused = cluster.on(ApiKey.METADATA, topic="secret").hold()
+        cluster.on(ApiKey.METADATA, topic="secret").answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
+        deliveries = [producer.send("secret", b"") for _ in range(3 * RECORDS_A_SLICE)]
+        room = asyncio.ensure_future(drained(producer))
+        await asyncio.wait_for(refused.hit(), SOON)
+        assert not room.done()
+        refused.release()
+        await asyncio.wait_for(room, SOON)
+        assert all(isinstance(delivery.exception(), AuthorizationError) for delivery in deliveries)
+
+
 async def test_a_stop_tells_everybody_in_a_long_line() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         producer = quick(cluster, max_block_ms=60_000)
@@ -237,7 +255,12 @@ async def test_a_stop_tells_everybody_in_a_long_line() -> None:
         cluster.on(ApiKey.METADATA, times=None).hold()
         deliveries = [producer.send("unknown", b"") for _ in range(3 * RECORDS_A_SLICE + 1)]
         awaited = asyncio.gather(*[delivery.future() for delivery in deliveries], return_exceptions=True)
-        await producer.stop(timeout=0)
+        stopping = asyncio.create_task(producer.stop(timeout=0))
+        told = set()
+        while not stopping.done():
+            told.add(sum(delivery.done() for delivery in deliveries))
+            await asyncio.sleep(0)
+        assert told & {RECORDS_A_SLICE, 2 * RECORDS_A_SLICE}, "the loop had no turn in between"
         assert {type(error) for error in await awaited} == {ProducerClosedError}
         assert len(insides(producer).accumulator.line) == 0
         cluster.heal()

@@ -203,6 +203,8 @@ def test_an_impossible_size_is_refused_at_once(size: int) -> None:
 
 def test_a_frame_of_just_the_limit_is_taken() -> None:
     assert FrameSplitter(100).feed(framed(bytes(100))) == [bytes(100)]
+    with pytest.raises(ProtocolError, match="101 bytes"):
+        FrameSplitter(100).feed(framed(bytes(101)))
 
 
 @pytest.mark.parametrize(
