@@ -203,11 +203,15 @@ class Settlement:
         if batch.result.done:
             self._let_go(batch, in_log=False)
             return
-        if batch.attempts >= self._retries or now - batch.created >= self._delivery_timeout:
+        if batch.attempts >= self._retries:
             self._failed(batch, error, now)
             return
         batch.attempts += 1
         batch.last_error = error
+        if now - batch.created >= self._delivery_timeout:
+            # The response may arrive just before `expire` runs. The error is the same either way.
+            self._failed(batch, self._timeout_error(batch, now, in_flight=False), now)
+            return
         self._metrics.batch_retried(batch.result.topic, batch.count, now)
         queue = batch.queue
         queue.last_error = error
@@ -299,7 +303,11 @@ class Settlement:
             self._schedule.enlist(queue)
 
     def _expired(self, batch: ProducerBatch, now: float) -> None:
-        is_in_doubt = batch.in_flight or batch.maybe_written
+        error = self._timeout_error(batch, now, in_flight=batch.in_flight)
+        self._give_up_batch(batch, error, now)
+
+    def _timeout_error(self, batch: ProducerBatch, now: float, *, in_flight: bool) -> DeliveryTimeoutError:
+        is_in_doubt = in_flight or batch.maybe_written
         age = now - batch.created
         words = (
             f"{batch.count} records for {_place(batch)} were not acknowledged within "
@@ -307,14 +315,14 @@ class Settlement:
         )
         if batch.last_error is not None:
             words = f"{words}; {batch.attempts} attempts failed, the last with: {batch.last_error}"
-        elif not batch.in_flight:
+        elif not in_flight:
             words = f"{words}; no attempt was made: {self._why_unsent(batch)}"
         error = DeliveryTimeoutError(
             words, topic=batch.result.topic, partition=batch.result.partition, may_be_written=is_in_doubt
         )
         never_tried = batch.attempts == 0 and not is_in_doubt
         error.__cause__ = batch.queue.last_error if never_tried else batch.last_error
-        self._give_up_batch(batch, error, now)
+        return error
 
     def _give_up_batch(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
         if batch.in_flight:

@@ -287,15 +287,34 @@ def test_the_delivery_timeout_runs_from_the_first_record_through_retries_and_spl
 
 
 @pytest.mark.scenario(21)
-def test_a_failure_past_the_delivery_timeout_is_the_last() -> None:
+@pytest.mark.parametrize(
+    ("code", "may_be_written"),
+    [
+        (ErrorCode.NOT_ENOUGH_REPLICAS, False),
+        (ErrorCode.UNKNOWN_TOPIC_ID, True),
+        (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, False),
+        (None, True),
+    ],
+)
+def test_failure_past_delivery_timeout(code: ErrorCode | None, *, may_be_written: bool) -> None:
+    """A batch that fails after its delivery timeout, before `expire` runs, fails with a timeout too."""
     desk = Desk()
     (delivery,) = desk.send_some(1)
     batch = desk.take_one()
     desk.wait(DELIVERY_TIMEOUT)
 
-    desk.answer(batch, ErrorCode.NOT_ENOUGH_REPLICAS)
+    if code is None:
+        desk.lose(batch)
+    else:
+        desk.answer(batch, code)
 
-    assert delivery.done()
+    error = delivery.exception()
+    assert isinstance(error, DeliveryTimeoutError)
+    assert "1 attempts failed, the last with: " in str(error)
+    assert isinstance(error.__cause__, BrokerConnectionError if code is None else BrokerError)
+    assert error.may_be_written is may_be_written
+    assert desk.figure("record-error-total") == 1
+    assert desk.figure("record-retry-total") == 0
     desk.assert_nothing_left()
 
 
