@@ -17,7 +17,7 @@ from aioproducer.testing import (
     FakeCluster,
 )
 from tests.delivery.stored import AMPLE, landed, values
-from tests.net.quick import PATIENCE, quick, turns
+from tests.net.quick import PATIENCE, quick, turns, until
 from tests.net.relay import Asked, Relay
 
 
@@ -160,6 +160,8 @@ async def test_in_a_mixed_cluster_every_broker_is_spoken_to_in_its_own_versions(
             await landed(await stream.flow(10))
             await turns()
         await stream.check()
+        # Metadata is asked of a broker chosen at random, so one of them may not have been asked yet.
+        await until(lambda: all(broker.asked(ApiKey.METADATA) for broker in (old, new)))
 
         assert {asked.version for asked in old.asked(ApiKey.PRODUCE)} == {7}
         # What an old broker tells of a topic is without its id.
