@@ -1,10 +1,11 @@
 """Fetches Apache Kafka, one folder a version, from the artifacts that it publishes on Maven Central.
 
 A broker is nothing but a class path: no tarball, no container. A version's folder is
-made under another name and renamed when it is whole, so that two runs at a time
-cannot trample on each other:
+made under another name and renamed when it is whole. Of several test runs that need
+the same version one fetches it, and the others wait for its lock:
 
     ~/.cache/aioproducer-kafka/           or where AIOPRODUCER_KAFKA_CACHE says
+        4.3.0.lock
         4.3.0/
             libs/*.jar
             logging.properties
@@ -13,15 +14,20 @@ cannot trample on each other:
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NEWEST = "4.3.1"
 
@@ -101,8 +107,9 @@ class Libraries:
             message = "no java on the path to run Apache Kafka with"
             raise KafkaMissingError(message)
         folder = _cache() / version
-        if not folder.is_dir():
-            _fetch_into(folder, version)
+        with _locked(folder.with_name(f"{version}.lock")):
+            if not folder.is_dir():
+                _fetch_into(folder, version)
         return cls(version, folder, Path(java))
 
     @property
@@ -141,6 +148,13 @@ def _cache() -> Path:
     return cache.resolve()
 
 
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _fetch_into(folder: Path, version: str) -> None:
     maven = shutil.which("mvn")
     if maven is None:
@@ -166,9 +180,4 @@ def _fetch_into(folder: Path, version: str) -> None:
         if fetched.returncode:
             message = f"mvn could not fetch Apache Kafka {version}: {fetched.stdout.strip()[-1000:]}"
             raise KafkaMissingError(message)
-        try:
-            made.rename(folder)
-        except OSError:
-            # Another run was quicker and its folder is as good.
-            if not folder.is_dir():
-                raise
+        made.rename(folder)
