@@ -6,16 +6,19 @@ all its tests with ``pytestmark``. `tests/SCENARIOS.md` is generated from these 
     pytest --collect-only -q --scenario-table tests/SCENARIOS.md
 
 and `tests/test_scenarios.py` fails where a scenario has no test or the file is not up to date.
+
+``--loop uvloop`` runs coroutine tests on uvloop instead of asyncio's own event loop.
 """
 
+import asyncio
+import importlib
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.scenarios import table_of
-
-TABLE = pytest.StashKey[Path]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,6 +28,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FILE",
         help="write the table of scenarios and the tests that show them to FILE",
     )
+    parser.addoption(
+        "--loop",
+        choices=("asyncio", "uvloop"),
+        default="asyncio",
+        help="the event loop that coroutine tests and fixtures run on",
+    )
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config,
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    name: str = config.getoption("--loop")
+    return {name: importlib.import_module(name).new_event_loop}
 
 
 def pytest_configure() -> None:

@@ -149,3 +149,10 @@ def test_a_producer_that_is_never_stopped_hinders_nobody(
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(forget_to_stop())
     gc.collect()
+
+
+async def test_loop_option(pytestconfig: pytest.Config) -> None:
+    """Coroutine tests run on the event loop that `--loop` names."""
+    is_uvloop = isinstance(asyncio.get_running_loop(), uvloop.Loop)
+
+    assert is_uvloop is (pytestconfig.getoption("--loop") == "uvloop")
