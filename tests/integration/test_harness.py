@@ -20,6 +20,9 @@ from tests.integration.sources import single_broker
 if TYPE_CHECKING:
     from pathlib import Path
 
+# No code of the package runs here.
+pytestmark = pytest.mark.slow
+
 
 def produce(bootstrap: str, topic: str, values: list[bytes], **config: object) -> None:
     failures: list[object] = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.integration.chaos.run import Report
     from tests.integration.kafka import KafkaCluster
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 SECONDS = float(os.environ.get("AIOPRODUCER_CHAOS_SECONDS", "30"))
 SEED = int(os.environ.get("AIOPRODUCER_CHAOS_SEED", "1"))
