@@ -21,7 +21,7 @@ def broker(request: pytest.FixtureRequest) -> Kafka:
     return kafka
 
 
-@pytest.fixture(params=["kafka_three", "kafka_361_three"])
+@pytest.fixture(params=["kafka_three", pytest.param("kafka_361_three", marks=pytest.mark.slow)])
 def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
     kafka = request.getfixturevalue(request.param)
     assert isinstance(kafka, KafkaCluster)

@@ -62,7 +62,7 @@ async def test_one_partition_holds_the_file(
     assert await asyncio.to_thread(broker.console_consumer, topic, max_messages=LINES) == lines
 
 
-@pytest.mark.parametrize("cluster", ["kafka_three", "kafka_361_three"])
+@pytest.mark.parametrize("cluster", ["kafka_three", pytest.param("kafka_361_three", marks=pytest.mark.slow)])
 async def test_several_partitions_hold_the_file_each_in_its_order(
     cluster: str, request: pytest.FixtureRequest, topic_name: str, lines: list[str], file: Path
 ) -> None:

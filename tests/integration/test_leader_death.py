@@ -14,7 +14,7 @@ RECORDS = 200_000
 PARTITIONS = 3
 
 
-@pytest.fixture(params=["kafka_three", "kafka_361_three"])
+@pytest.fixture(params=["kafka_three", pytest.param("kafka_361_three", marks=pytest.mark.slow)])
 def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
     kafka = request.getfixturevalue(request.param)
     assert isinstance(kafka, KafkaCluster)
