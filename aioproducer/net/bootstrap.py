@@ -16,6 +16,7 @@ import anyio
 
 from aioproducer.errors import BrokerConnectionError, ProducerError
 from aioproducer.net.transport import resolve
+from aioproducer.options import format_address
 from aioproducer.protocol.api import VersionRange
 from aioproducer.protocol.metadata import MetadataRequest
 
@@ -65,7 +66,7 @@ class Bootstrap:
         # What is known of an address stands until more is: the time may be up before.
         causes = {**self.causes, **away}
         self.causes = {address: causes[address] for address in _addresses(servers) & causes.keys()}
-        servers = [(host, port) for host, port in servers if f"{host}:{port}" not in away]
+        servers = [(host, port) for host, port in servers if format_address(host, port) not in away]
         self._untold = len(servers)
         answers: list[tuple[MetadataResponse, int]] = []
         async with anyio.create_task_group() as group:
@@ -142,4 +143,4 @@ class Bootstrap:
 
 
 def _addresses(servers: list[tuple[str, int]]) -> set[str]:
-    return {f"{host}:{port}" for host, port in servers}
+    return {format_address(host, port) for host, port in servers}

@@ -21,8 +21,10 @@ import anyio
 from aioproducer.core.connection import Connection
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, RequestTimeoutError
+from aioproducer.net.causes import cause_of
 from aioproducer.net.handshake import Handshake
 from aioproducer.net.transport import connect
+from aioproducer.options import format_address
 from aioproducer.protocol.api import ApiKey, Response, VersionRange, negotiate
 from aioproducer.protocol.frame import decode_response
 
@@ -101,7 +103,7 @@ class Broker:
     @property
     def address(self) -> str:
         """Where the broker listens, as host:port."""
-        return f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
     @property
     def is_ready(self) -> bool:
@@ -391,9 +393,8 @@ class Broker:
         self._tell()
 
     def _on_lost(self, cause: Exception | None) -> None:
-        error = BrokerConnectionError(
-            f"the connection to {self.address} was lost: {cause or 'the broker closed it'}"
-        )
+        why = "the broker closed it" if cause is None else cause_of(cause)
+        error = BrokerConnectionError(f"the connection to {self.address} was lost: {why}")
         error.__cause__ = cause
         self.drop(error)
 

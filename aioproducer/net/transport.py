@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 
 from aioproducer.errors import BrokerConnectionError
+from aioproducer.net.causes import cause_of
+from aioproducer.options import format_address, format_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,8 +108,8 @@ class Transport(asyncio.BufferedProtocol):
 async def resolve(host: str, port: int) -> list[AddressInfo]:
     """Return all addresses of a name, in the order in which they should be tried."""
     if not 0 < port <= LAST_PORT:
-        # Some resolvers would cut it down to 16 bits, and somebody else may listen there.
-        msg = f"{host}:{port} is no address: ports are from 1 to {LAST_PORT}"
+        # Some resolvers would cut it down to 16 bits, and something else may listen there.
+        msg = f"{format_address(host, port)} is no address: ports are from 1 to {LAST_PORT}"
         raise BrokerConnectionError(msg)
     address = _in_digits(host, port)
     if address is not None:
@@ -115,7 +117,7 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: it is no name at all
-        msg = f"the name {host!r} cannot be resolved: {error}"
+        msg = f"the name {host!r} cannot be resolved: {cause_of(error)}"
         raise BrokerConnectionError(msg) from error
     return cast("list[AddressInfo]", infos)
 
@@ -128,12 +130,12 @@ async def connect(
     Buffer sizes are in bytes, -1 leaves them to the operating system. Raises
     BrokerConnectionError that names each address and its cause.
     """
-    failures = []
+    causes: dict[Any, str] = {}
     for family, kind, proto, _, address in await resolve(host, port):
         try:
             sock = socket.socket(family, kind, proto)
         except OSError as error:  # no IPv6 here, or no file descriptor left
-            failures.append(f"{address[0]}: {error}")
+            causes[address[0]] = cause_of(error)
             continue
         try:
             _configure(sock, send_buffer, receive_buffer)
@@ -142,16 +144,19 @@ async def connect(
                 _, transport = await asyncio.get_running_loop().create_connection(Transport, sock=sock)
         except TimeoutError:
             sock.close()
-            failures.append(f"{address[0]}: no connection within {timeout:.1f} s")
+            causes[address[0]] = f"no connection within {timeout:.1f} s"
         except OSError as error:
             sock.close()
-            failures.append(f"{address[0]}: {error}")
+            causes[address[0]] = cause_of(error)
         except BaseException:
             sock.close()
             raise
         else:
             return transport
-    msg = f"cannot connect to {host}:{port} ({'; '.join(failures)})"
+    listed = [
+        cause if digits == host else f"{format_host(digits)}: {cause}" for digits, cause in causes.items()
+    ]
+    msg = f"cannot connect to {format_address(host, port)}: {'; '.join(listed)}"
     raise BrokerConnectionError(msg)
 
 
