@@ -300,8 +300,8 @@ class Broker:
             )
             self._connection = Connection(self._client_id)
             if config.acks == 0:
-                # Nobody will say that a record has arrived, so it counts when it is written.
-                self._transport.hold_nothing_back()
+                # No answer says that a record has arrived: it counts as stored when it is written.
+                self._transport.hold_nothing_back(config.request_timeout)
             self._transport.attach(self._on_data, self._on_writable, self._on_lost)
             self._last_used = now
             ask = partial(self._ask_for_versions, min(timeout, config.request_timeout))
