@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from aioproducer.config import ProducerConfig
     from aioproducer.net.broker import Broker
     from aioproducer.net.handshake import Handshake
+    from aioproducer.net.transport import Addresses
     from aioproducer.protocol.metadata import MetadataResponse
 
 logger = logging.getLogger("aioproducer.bootstrap")
@@ -45,6 +46,7 @@ class Bootstrap:
         self._make_broker = make_broker
         self.causes: dict[str, Exception] = {}
         self._handshakes: dict[str, Handshake] = {}
+        self._addresses: dict[str, Addresses] = {}
         self._untold = 0
         self._settled = asyncio.Event()
 
@@ -126,6 +128,7 @@ class Bootstrap:
         # Who cuts the connection off is asked in all forms at first, in one form a call from then on.
         is_first = broker.address not in self._handshakes
         broker.handshake = self._handshakes.setdefault(broker.address, broker.handshake)
+        broker.addresses = self._addresses.setdefault(broker.address, broker.addresses)
         while True:
             try:
                 response = await broker.request(

@@ -2,6 +2,9 @@
 
 An asyncio Protocol, not a stream: what arrives is dealt with in the same turn of the event
 loop, without a task being woken for it.
+
+    connect ──resolve──▶ addresses in order ──▶ one attempt after the other, HEAD_START apart
+                                                         first that connects ──▶ Transport
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from functools import partial
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -30,6 +34,9 @@ LAST_PORT = 2**16 - 1
 
 RECEIVED_AT_ONCE = 64 * 1024
 """The size in bytes of the buffer that a connection receives into."""
+
+HEAD_START = 0.25
+"""Seconds after which the next address is tried beside those that have not answered (RFC 8305)."""
 
 STALL_CHECKS = 4
 """How many checks in a row find that no byte was taken before a connection counts as stalled."""
@@ -185,8 +192,36 @@ class Transport(asyncio.BufferedProtocol):
         transport.abort()
 
 
+class Addresses:
+    """What is known of the addresses of one name: which one worked last, which ones failed since."""
+
+    def __init__(self) -> None:
+        self._ranks: dict[SocketAddress, int] = {}
+
+    def worked(self, address: SocketAddress) -> None:
+        """Try this address first from now on."""
+        self._ranks = {address: -1}
+
+    def failed(self, address: SocketAddress) -> None:
+        """Try this address last from now on: it takes connections, but no broker answers there."""
+        self._ranks[address] = 1 + max([0, *self._ranks.values()])
+
+    def order(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
+        """Return each address once, in the order in which to try them.
+
+        Families take turns, because often all addresses of a family are dead together.
+        """
+        families: dict[int, list[AddressInfo]] = {}
+        for info in dict.fromkeys(found):
+            families.setdefault(info[0], []).append(info)
+        turns = chain.from_iterable(zip_longest(*families.values()))
+        return sorted(
+            (info for info in turns if info is not None), key=lambda info: self._ranks.get(info[4], 0)
+        )
+
+
 async def resolve(host: str, port: int) -> list[AddressInfo]:
-    """Return all addresses of a name, in the order in which they should be tried."""
+    """Return all addresses of a name, in the system's order."""
     if not 0 < port <= LAST_PORT:
         # Some resolvers would cut it down to 16 bits, and something else may listen there.
         msg = f"{format_address(host, port)} is no address: ports are from 1 to {LAST_PORT}"
@@ -203,47 +238,118 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
 
 
 async def connect(
-    host: str, port: int, *, timeout: float, send_buffer: int, receive_buffer: int
+    host: str,
+    port: int,
+    *,
+    timeout: float,
+    send_buffer: int,
+    receive_buffer: int,
+    addresses: Addresses | None = None,
 ) -> Transport:
     """Connect to the first address of `host` that answers, each tried for `timeout` seconds.
 
-    Buffer sizes are in bytes, -1 leaves them to the operating system. Raises
-    BrokerConnectionError that names each address and its cause.
+    The addresses are tried beside each other, each HEAD_START after the one before, or at once
+    when one fails (RFC 8305); `addresses` says in which order. Buffer sizes are in bytes, -1
+    leaves them to the operating system. Raises BrokerConnectionError that names each address and
+    its cause.
     """
-    causes: dict[Any, str] = {}
-    for family, kind, proto, _, address in await resolve(host, port):
-        try:
-            sock = socket.socket(family, kind, proto)
-        except OSError as error:  # no IPv6 here, or no file descriptor left
-            causes[address[0]] = cause_of(error)
-            continue
-        try:
-            _configure(sock, send_buffer, receive_buffer)
-            with anyio.fail_after(timeout):
-                await asyncio.get_running_loop().sock_connect(sock, address)
-                _, transport = await asyncio.get_running_loop().create_connection(
-                    partial(Transport, address), sock=sock
-                )
-        except TimeoutError:
-            sock.close()
-            causes[address[0]] = f"no connection within {timeout:.1f} s"
-        except OSError as error:
-            sock.close()
-            causes[address[0]] = cause_of(error)
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return transport
-    listed = [
-        cause if digits == host else f"{format_host(digits)}: {cause}" for digits, cause in causes.items()
+    try:
+        with anyio.fail_after(timeout):
+            found = await resolve(host, port)
+    except TimeoutError:
+        msg = f"the name {host!r} cannot be resolved: no answer within {timeout:.1f} s"
+        raise BrokerConnectionError(msg) from None
+    attempts = _Attempts(timeout, send_buffer, receive_buffer)
+    try:
+        transport = await attempts.run((addresses or Addresses()).order(found))
+    except BaseException:
+        attempts.close()
+        raise
+    if transport is not None:
+        return transport
+    causes = [
+        cause if digits == host else f"{format_host(digits)}: {cause}"
+        for (digits, *_), cause in attempts.causes.items()
     ]
-    msg = f"cannot connect to {format_address(host, port)}: {'; '.join(listed)}"
+    msg = f"cannot connect to {format_address(host, port)}: {'; '.join(causes)}"
     raise BrokerConnectionError(msg)
 
 
+class _Attempts:
+    """Attempts to connect to several addresses beside each other, of which the first to succeed wins.
+
+    `causes` maps each address to the reason why it failed, in the order of the attempts.
+    """
+
+    def __init__(self, timeout: float, send_buffer: int, receive_buffer: int) -> None:
+        self.causes: dict[SocketAddress, str] = {}
+        self._timeout = timeout
+        self._send_buffer = send_buffer
+        self._receive_buffer = receive_buffer
+        self._winner: tuple[socket.socket, SocketAddress] | None = None
+        self._running = 0
+        self._ended = asyncio.Event()
+
+    async def run(self, infos: Sequence[AddressInfo]) -> Transport | None:
+        """Return the first connection that can be made, None if there is none."""
+        self.causes = {address: "" for *_, address in infos}
+        async with anyio.create_task_group() as group:
+            for info in infos:
+                self._running += 1
+                self._ended.clear()
+                group.start_soon(self._attempt, info, name=f"connect-{info[4][0]}")
+                with anyio.move_on_after(HEAD_START):
+                    await self._ended.wait()
+                if self._winner is not None:
+                    break
+            while self._winner is None and self._running:
+                self._ended.clear()
+                await self._ended.wait()
+            group.cancel_scope.cancel()
+        if self._winner is None:
+            return None
+        sock, address = self._winner
+        try:
+            with anyio.fail_after(self._timeout):
+                _, transport = await asyncio.get_running_loop().create_connection(
+                    partial(Transport, address), sock=sock
+                )
+        except OSError as error:
+            self.close()
+            self._fail(address, error)
+            return None
+        return transport
+
+    def close(self) -> None:
+        """Close the socket that won, if it belongs to no transport yet."""
+        if self._winner is not None:
+            self._winner[0].close()
+
+    async def _attempt(self, info: AddressInfo) -> None:
+        family, kind, proto, _, address = info
+        sock = None
+        try:
+            sock = socket.socket(family, kind, proto)
+            _configure(sock, self._send_buffer, self._receive_buffer)
+            with anyio.fail_after(self._timeout):
+                await asyncio.get_running_loop().sock_connect(sock, address)
+            if self._winner is None:
+                self._winner, sock = (sock, address), None
+        except OSError as error:  # among them: no IPv6 here, or no file descriptor left
+            self._fail(address, error)
+        finally:
+            if sock is not None:
+                sock.close()
+            self._running -= 1
+            self._ended.set()
+
+    def _fail(self, address: SocketAddress, error: OSError) -> None:
+        is_late = isinstance(error, TimeoutError) and error.errno is None
+        self.causes[address] = f"no connection within {self._timeout:.1f} s" if is_late else cause_of(error)
+
+
 def _in_digits(host: str, port: int) -> AddressInfo | None:
-    # Nobody need be asked about such an address, which otherwise takes a thread and the codec of names.
+    # Resolving such an address would take a thread and the codec of names.
     for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
         try:
             socket.inet_pton(family, host)
