@@ -13,7 +13,7 @@ import pytest
 from aioproducer import CallTimeoutError
 from aioproducer.net.transport import Transport, connect
 from aioproducer.testing import FakeCluster
-from tests.net.quick import drained, insides, quick, until
+from tests.net.quick import drained, insides, quick, turns, until
 from tests.net.relay import Relay
 from tests.net.traces import no_traces
 
@@ -175,6 +175,8 @@ async def _blocked_loop() -> None:
         with peer:
             await asyncio.sleep(0.05)
             time.sleep(1.0)  # noqa: ASYNC251 - this is what is tested
+            await turns()
+            assert not lost
             peer.setblocking(False)  # noqa: FBT003 - the standard library has it so
             while not transport.can_write:
                 with contextlib.suppress(BlockingIOError):
