@@ -271,6 +271,16 @@ def _address(entry: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def format_host(host: str) -> str:
+    """Return a host as it is written before a port: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def format_address(host: str, port: int) -> str:
+    """Return host:port, as the option `bootstrap_servers` takes it."""
+    return f"{format_host(host)}:{port}"
+
+
 SERVERS = Kind("'host:port', several of them with commas between, or a list of them", _take_servers)
 
 

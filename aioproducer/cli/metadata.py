@@ -17,6 +17,8 @@ from aioproducer.cli.tables import table
 from aioproducer.config import ProducerConfig
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError, BrokerError, ProducerError
+from aioproducer.net.causes import cause_of
+from aioproducer.options import format_address
 from aioproducer.protocol.api import ApiKey, Request, Response, VersionRange, negotiate
 from aioproducer.protocol.api_versions import ApiVersionsRequest
 from aioproducer.protocol.frame import FrameSplitter, decode_response, encode_request
@@ -63,14 +65,16 @@ async def run(arguments: argparse.Namespace) -> int:
 async def _ask_any(servers: tuple[tuple[str, int], ...], topics: list[str]) -> MetadataResponse:
     causes: dict[str, Exception] = {}
     for host, port in servers:
-        address = f"{host}:{port}"
+        address = format_address(host, port)
         try:
             async with asyncio.timeout(EXCHANGE_TIMEOUT):
                 return await _ask(host, port, topics)
         except TimeoutError:
             causes[address] = BrokerConnectionError(f"no answer within {EXCHANGE_TIMEOUT:g} s")
-        except (ProducerError, OSError) as error:
+        except ProducerError as error:
             causes[address] = error
+        except OSError as error:
+            causes[address] = BrokerConnectionError(cause_of(error))
     words = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
     message = f"no server could be asked: {words}"
     raise BootstrapError(message, causes=causes)
@@ -146,7 +150,7 @@ def _as_text(response: MetadataResponse) -> str:
     brokers = [
         (
             broker.node_id,
-            f"{broker.host}:{broker.port}",
+            format_address(broker.host, broker.port),
             broker.rack or "",
             "controller" if broker.node_id == response.controller_id else "",
         )

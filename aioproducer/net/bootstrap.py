@@ -16,6 +16,7 @@ import anyio
 
 from aioproducer.errors import BrokerConnectionError, ProducerError
 from aioproducer.net.transport import resolve
+from aioproducer.options import format_address
 from aioproducer.protocol.api import VersionRange
 from aioproducer.protocol.metadata import MetadataRequest
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from aioproducer.config import ProducerConfig
     from aioproducer.net.broker import Broker
     from aioproducer.net.handshake import Handshake
+    from aioproducer.net.transport import Addresses
     from aioproducer.protocol.metadata import MetadataResponse
 
 logger = logging.getLogger("aioproducer.bootstrap")
@@ -44,6 +46,7 @@ class Bootstrap:
         self._make_broker = make_broker
         self.causes: dict[str, Exception] = {}
         self._handshakes: dict[str, Handshake] = {}
+        self._addresses: dict[str, Addresses] = {}
         self._untold = 0
         self._settled = asyncio.Event()
 
@@ -65,7 +68,7 @@ class Bootstrap:
         # What is known of an address stands until more is: the time may be up before.
         causes = {**self.causes, **away}
         self.causes = {address: causes[address] for address in _addresses(servers) & causes.keys()}
-        servers = [(host, port) for host, port in servers if f"{host}:{port}" not in away]
+        servers = [(host, port) for host, port in servers if format_address(host, port) not in away]
         self._untold = len(servers)
         answers: list[tuple[MetadataResponse, int]] = []
         async with anyio.create_task_group() as group:
@@ -125,6 +128,7 @@ class Bootstrap:
         # Who cuts the connection off is asked in all forms at first, in one form a call from then on.
         is_first = broker.address not in self._handshakes
         broker.handshake = self._handshakes.setdefault(broker.address, broker.handshake)
+        broker.addresses = self._addresses.setdefault(broker.address, broker.addresses)
         while True:
             try:
                 response = await broker.request(
@@ -142,4 +146,4 @@ class Bootstrap:
 
 
 def _addresses(servers: list[tuple[str, int]]) -> set[str]:
-    return {f"{host}:{port}" for host, port in servers}
+    return {format_address(host, port) for host, port in servers}

@@ -21,8 +21,10 @@ import anyio
 from aioproducer.core.connection import Connection
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, RequestTimeoutError
+from aioproducer.net.causes import cause_of
 from aioproducer.net.handshake import Handshake
-from aioproducer.net.transport import connect
+from aioproducer.net.transport import Addresses, connect
+from aioproducer.options import format_address
 from aioproducer.protocol.api import ApiKey, Response, VersionRange, negotiate
 from aioproducer.protocol.frame import decode_response
 
@@ -71,6 +73,7 @@ class Broker:
         self.host = host
         self.port = port
         self.handshake = Handshake()
+        self.addresses = Addresses()
         self.is_closed = False
         self.throttled_until = 0.0
         self.backing_off_until = 0.0
@@ -101,7 +104,7 @@ class Broker:
     @property
     def address(self) -> str:
         """Where the broker listens, as host:port."""
-        return f"{self.host}:{self.port}"
+        return format_address(self.host, self.port)
 
     @property
     def is_ready(self) -> bool:
@@ -192,9 +195,10 @@ class Broker:
                 self.throttle(getattr(response, "throttle_time_ms", 0) / 1000)
             return response
 
+        # The time of the request starts with the connection: making one has timeouts of its own.
+        await self._connected()
         try:
             with anyio.fail_after(timeout):
-                await self._connected()
                 while (silence := self.throttled_until - self._clock()) > 0:
                     await anyio.sleep(silence)
                     await self._connected()
@@ -203,8 +207,7 @@ class Broker:
         except TimeoutError as error:
             if isinstance(error, ProducerError):
                 raise
-            asked = type(request).__name__ if self._is_ready else "the set-up of the connection"
-            msg = f"{self.address} did not answer {asked} within {timeout * 1000:.0f} ms"
+            msg = f"{self.address} did not answer {type(request).__name__} within {timeout * 1000:.0f} ms"
             raise RequestTimeoutError(msg) from None
 
     async def _exchange(
@@ -288,19 +291,21 @@ class Broker:
         now = self.last_attempt = self._clock()
         config = self._config
         timeout = self._setup_backoff.delay(self._failures)
+        transport = None
         try:
-            self._transport = await connect(
+            transport = self._transport = await connect(
                 self.host,
                 self.port,
                 timeout=timeout,
                 send_buffer=config.send_buffer_bytes,
                 receive_buffer=config.receive_buffer_bytes,
+                addresses=self.addresses,
             )
             self._connection = Connection(self._client_id)
             if config.acks == 0:
-                # Nobody will say that a record has arrived, so it counts when it is written.
-                self._transport.hold_nothing_back()
-            self._transport.attach(self._on_data, self._on_writable, self._on_lost)
+                # No answer says that a record has arrived: it counts as stored when it is written.
+                transport.hold_nothing_back(config.request_timeout)
+            transport.attach(self._on_data, self._on_writable, self._on_lost)
             self._last_used = now
             ask = partial(self._ask_for_versions, min(timeout, config.request_timeout))
             self._versions = await self.handshake.agree(ask)
@@ -312,6 +317,8 @@ class Broker:
             self.last_error = error
             if self.is_closed:
                 return False
+            if transport is not None:
+                self.addresses.failed(transport.address)
             self.on_lost()
             # Of the bootstrap servers whoever asks them tells.
             level = logging.WARNING if self._failures == 1 and self.node_id >= 0 else logging.INFO
@@ -320,6 +327,7 @@ class Broker:
                 self.node_id, self.address, self._failures, error,
             )  # fmt: skip
             return False
+        self.addresses.worked(transport.address)
         self._is_ready = True
         self._has_answered = False
         self.last_error = None
@@ -391,9 +399,8 @@ class Broker:
         self._tell()
 
     def _on_lost(self, cause: Exception | None) -> None:
-        error = BrokerConnectionError(
-            f"the connection to {self.address} was lost: {cause or 'the broker closed it'}"
-        )
+        why = "the broker closed it" if cause is None else cause_of(cause)
+        error = BrokerConnectionError(f"the connection to {self.address} was lost: {why}")
         error.__cause__ = cause
         self.drop(error)
 

@@ -18,6 +18,7 @@ from aioproducer.core.producer_batch import BLOCKED, NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
 from aioproducer.net.bootstrap import Bootstrap
+from aioproducer.options import format_address
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ class Cluster:
             else:
                 return
         causes = self._bootstrap.causes or {
-            f"{host}:{port}": BrokerConnectionError("no answer in time")
+            format_address(host, port): BrokerConnectionError("no answer in time")
             for host, port in self._config.bootstrap_servers
         }
         for host, port in self._config.bootstrap_servers:
-            causes.setdefault(f"{host}:{port}", BrokerConnectionError("no answer in time"))
+            causes.setdefault(format_address(host, port), BrokerConnectionError("no answer in time"))
         listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
         waited = self._clock() - started
         msg = f"none of the bootstrap servers could be used within {waited:.1f} s: {listed}"
@@ -265,7 +266,7 @@ class Cluster:
         for node_id in change.removed_nodes:
             self._remove_node(node_id, "it is not in the cluster any more")
         for node in change.nodes:
-            self._remove_node(node.id, f"it is at {node.host}:{node.port} now")
+            self._remove_node(node.id, f"it is at {format_address(node.host, node.port)} now")
             self._add_node(node)
         for topic in change.sizes:
             self._introduce(topic)

@@ -2,24 +2,32 @@
 
 An asyncio Protocol, not a stream: what arrives is dealt with in the same turn of the event
 loop, without a task being woken for it.
+
+    connect ──resolve──▶ addresses in order ──▶ one attempt after the other, HEAD_START apart
+                                                         first that connects ──▶ Transport
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
 from aioproducer.errors import BrokerConnectionError
+from aioproducer.net.causes import cause_of
+from aioproducer.options import format_address, format_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from aioproducer.protocol.primitives import Chunk
 
-    AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
+    SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+    AddressInfo = tuple[int, int, int, str, SocketAddress]
 
 
 LAST_PORT = 2**16 - 1
@@ -27,9 +35,15 @@ LAST_PORT = 2**16 - 1
 RECEIVED_AT_ONCE = 64 * 1024
 """The size in bytes of the buffer that a connection receives into."""
 
+HEAD_START = 0.25
+"""Seconds after which the next address is tried beside those that have not answered (RFC 8305)."""
+
+STALL_CHECKS = 4
+"""How many checks in a row find that no byte was taken before a connection counts as stalled."""
+
 
 class Transport(asyncio.BufferedProtocol):
-    """One open connection.
+    """One open connection, to `address`.
 
     It receives into a buffer of its own: for a plain Protocol asyncio allocates 256 KiB each time.
 
@@ -37,11 +51,18 @@ class Transport(asyncio.BufferedProtocol):
     loop; the last one once, after which nothing is called any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, address: SocketAddress) -> None:
+        self.address = address
         self.can_write = True
         self._buffer = bytearray(RECEIVED_AT_ONCE)
         self._transport: asyncio.Transport | None = None
-        # What happens before anybody is attached is kept for him.
+        self._gathers = False
+        self._is_lost = False
+        self._patience: float | None = None
+        self._unsent = 0
+        self._idle_checks = 0
+        self._timer: asyncio.TimerHandle | None = None
+        # Events before `attach` are kept.
         self._early: list[bytes] = []
         self._loss: list[Exception | None] = []
         self._on_data: Callable[[bytes], object] = self._early.append
@@ -64,15 +85,35 @@ class Transport(asyncio.BufferedProtocol):
             self._on_lost(cause)
 
     def write(self, chunks: Sequence[Chunk]) -> None:
-        """Send chunks, one after the other; never waits."""
-        cast("asyncio.Transport", self._transport).writelines(chunks)
+        """Send chunks, one after the other; never waits. A connection that ends takes nothing."""
+        transport = self._open_transport()
+        if transport.is_closing():
+            return
+        was_paused = not self.can_write
+        if self._gathers:
+            transport.writelines(chunks)
+        else:
+            transport.write(b"".join(chunks))
+        if was_paused:
+            self._unsent += sum(map(len, chunks))
+        if transport.is_closing():
+            # The write failed. `connection_lost` comes in a later turn: send nothing until then.
+            self.can_write = False
 
-    def hold_nothing_back(self) -> None:
-        """Have `can_write` say whether all that was written is with the operating system."""
-        cast("asyncio.Transport", self._transport).set_write_buffer_limits(0)
+    def hold_nothing_back(self, patience: float) -> None:
+        """Let `can_write` say whether the operating system has taken all that was written.
+
+        A connection of which it takes no byte for `patience` seconds is lost.
+        """
+        self._patience = patience
+        transport = self._open_transport()
+        if not transport.is_closing():
+            transport.set_write_buffer_limits(0)
 
     def abort(self) -> None:
         """Close the connection at once; nobody is told."""
+        self._is_lost = True
+        self._stop_watching()
         self._on_data = self._on_writable = self._on_lost = _ignore
         if self._transport is not None:
             self._transport.abort()
@@ -80,6 +121,10 @@ class Transport(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over from asyncio."""
         self._transport = cast("asyncio.Transport", transport)
+        # uvloop writes several chunks without a copy. In asyncio `writelines` copies as well (3.11),
+        # or writes to a socket that is closed and never pauses (3.12 and 3.13: cpython#136234,
+        # cpython#127655). `write` is right in all of them.
+        self._gathers = type(transport).__module__.startswith("uvloop.")
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - one size fits all
         """Say where to receive into."""
@@ -90,24 +135,96 @@ class Transport(asyncio.BufferedProtocol):
         self._on_data(bytes(memoryview(self._buffer)[:nbytes]))
 
     def pause_writing(self) -> None:
-        """Take note that the peer does not read as fast as we write."""
+        """Note that the peer does not read as fast as we write."""
         self.can_write = False
+        if self._patience is not None and not self._is_lost:
+            self._unsent = self._open_transport().get_write_buffer_size()
+            self._idle_checks = 0
+            self._watch(self._patience)
 
     def resume_writing(self) -> None:
-        """Take note that the peer has caught up."""
+        """Note that the peer has caught up."""
+        self._stop_watching()
+        if self._is_lost or self._open_transport().is_closing():
+            return
         self.can_write = True
         self._on_writable()
 
+    def eof_received(self) -> None:
+        """End the connection: a broker that sends no more reads no more."""
+        # asyncio would call `connection_lost` in a later turn, or when the buffer is written.
+        self._end(None)
+        self._open_transport().abort()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Hand on that the connection is gone."""
-        self._on_lost(exc)
+        self._end(exc)
+
+    def _open_transport(self) -> asyncio.Transport:
+        return cast("asyncio.Transport", self._transport)
+
+    def _end(self, cause: Exception | None) -> None:
+        self.can_write = False
+        self._stop_watching()
+        if not self._is_lost:
+            self._is_lost = True
+            self._on_lost(cause)
+
+    def _watch(self, patience: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(patience / STALL_CHECKS, self._check, patience)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self, patience: float) -> None:
+        # Count checks, not seconds: while something else holds the loop no byte can be written.
+        transport = self._open_transport()
+        unsent = transport.get_write_buffer_size()
+        self._idle_checks = 0 if unsent < self._unsent else self._idle_checks + 1
+        self._unsent = unsent
+        if self._idle_checks < STALL_CHECKS:
+            self._watch(patience)
+            return
+        self._end(TimeoutError(f"{unsent} bytes wait, and none was taken for {patience * 1000:.0f} ms"))
+        transport.abort()
+
+
+class Addresses:
+    """What is known of the addresses of one name: which one worked last, which ones failed since."""
+
+    def __init__(self) -> None:
+        self._ranks: dict[SocketAddress, int] = {}
+
+    def worked(self, address: SocketAddress) -> None:
+        """Try this address first from now on."""
+        self._ranks = {address: -1}
+
+    def failed(self, address: SocketAddress) -> None:
+        """Try this address last from now on: it takes connections, but no broker answers there."""
+        self._ranks[address] = 1 + max([0, *self._ranks.values()])
+
+    def order(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
+        """Return each address once, in the order in which to try them.
+
+        Families take turns, because often all addresses of a family are dead together.
+        """
+        families: dict[int, list[AddressInfo]] = {}
+        for info in dict.fromkeys(found):
+            families.setdefault(info[0], []).append(info)
+        turns = chain.from_iterable(zip_longest(*families.values()))
+        return sorted(
+            (info for info in turns if info is not None), key=lambda info: self._ranks.get(info[4], 0)
+        )
 
 
 async def resolve(host: str, port: int) -> list[AddressInfo]:
-    """Return all addresses of a name, in the order in which they should be tried."""
+    """Return all addresses of a name, in the system's order."""
     if not 0 < port <= LAST_PORT:
-        # Some resolvers would cut it down to 16 bits, and somebody else may listen there.
-        msg = f"{host}:{port} is no address: ports are from 1 to {LAST_PORT}"
+        # Some resolvers would cut it down to 16 bits, and something else may listen there.
+        msg = f"{format_address(host, port)} is no address: ports are from 1 to {LAST_PORT}"
         raise BrokerConnectionError(msg)
     address = _in_digits(host, port)
     if address is not None:
@@ -115,48 +232,124 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: it is no name at all
-        msg = f"the name {host!r} cannot be resolved: {error}"
+        msg = f"the name {host!r} cannot be resolved: {cause_of(error)}"
         raise BrokerConnectionError(msg) from error
     return cast("list[AddressInfo]", infos)
 
 
 async def connect(
-    host: str, port: int, *, timeout: float, send_buffer: int, receive_buffer: int
+    host: str,
+    port: int,
+    *,
+    timeout: float,
+    send_buffer: int,
+    receive_buffer: int,
+    addresses: Addresses | None = None,
 ) -> Transport:
     """Connect to the first address of `host` that answers, each tried for `timeout` seconds.
 
-    Buffer sizes are in bytes, -1 leaves them to the operating system. Raises
-    BrokerConnectionError that names each address and its cause.
+    The addresses are tried beside each other, each HEAD_START after the one before, or at once
+    when one fails (RFC 8305); `addresses` says in which order. Buffer sizes are in bytes, -1
+    leaves them to the operating system. Raises BrokerConnectionError that names each address and
+    its cause.
     """
-    failures = []
-    for family, kind, proto, _, address in await resolve(host, port):
-        try:
-            sock = socket.socket(family, kind, proto)
-        except OSError as error:  # no IPv6 here, or no file descriptor left
-            failures.append(f"{address[0]}: {error}")
-            continue
-        try:
-            _configure(sock, send_buffer, receive_buffer)
-            with anyio.fail_after(timeout):
-                await asyncio.get_running_loop().sock_connect(sock, address)
-                _, transport = await asyncio.get_running_loop().create_connection(Transport, sock=sock)
-        except TimeoutError:
-            sock.close()
-            failures.append(f"{address[0]}: no connection within {timeout:.1f} s")
-        except OSError as error:
-            sock.close()
-            failures.append(f"{address[0]}: {error}")
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return transport
-    msg = f"cannot connect to {host}:{port} ({'; '.join(failures)})"
+    try:
+        with anyio.fail_after(timeout):
+            found = await resolve(host, port)
+    except TimeoutError:
+        msg = f"the name {host!r} cannot be resolved: no answer within {timeout:.1f} s"
+        raise BrokerConnectionError(msg) from None
+    attempts = _Attempts(timeout, send_buffer, receive_buffer)
+    try:
+        transport = await attempts.run((addresses or Addresses()).order(found))
+    except BaseException:
+        attempts.close()
+        raise
+    if transport is not None:
+        return transport
+    causes = [
+        cause if digits == host else f"{format_host(digits)}: {cause}"
+        for (digits, *_), cause in attempts.causes.items()
+    ]
+    msg = f"cannot connect to {format_address(host, port)}: {'; '.join(causes)}"
     raise BrokerConnectionError(msg)
 
 
+class _Attempts:
+    """Attempts to connect to several addresses beside each other, of which the first to succeed wins.
+
+    `causes` maps each address to the reason why it failed, in the order of the attempts.
+    """
+
+    def __init__(self, timeout: float, send_buffer: int, receive_buffer: int) -> None:
+        self.causes: dict[SocketAddress, str] = {}
+        self._timeout = timeout
+        self._send_buffer = send_buffer
+        self._receive_buffer = receive_buffer
+        self._winner: tuple[socket.socket, SocketAddress] | None = None
+        self._running = 0
+        self._ended = asyncio.Event()
+
+    async def run(self, infos: Sequence[AddressInfo]) -> Transport | None:
+        """Return the first connection that can be made, None if there is none."""
+        self.causes = {address: "" for *_, address in infos}
+        async with anyio.create_task_group() as group:
+            for info in infos:
+                self._running += 1
+                self._ended.clear()
+                group.start_soon(self._attempt, info, name=f"connect-{info[4][0]}")
+                with anyio.move_on_after(HEAD_START):
+                    await self._ended.wait()
+                if self._winner is not None:
+                    break
+            while self._winner is None and self._running:
+                self._ended.clear()
+                await self._ended.wait()
+            group.cancel_scope.cancel()
+        if self._winner is None:
+            return None
+        sock, address = self._winner
+        try:
+            with anyio.fail_after(self._timeout):
+                _, transport = await asyncio.get_running_loop().create_connection(
+                    partial(Transport, address), sock=sock
+                )
+        except OSError as error:
+            self.close()
+            self._fail(address, error)
+            return None
+        return transport
+
+    def close(self) -> None:
+        """Close the socket that won, if it belongs to no transport yet."""
+        if self._winner is not None:
+            self._winner[0].close()
+
+    async def _attempt(self, info: AddressInfo) -> None:
+        family, kind, proto, _, address = info
+        sock = None
+        try:
+            sock = socket.socket(family, kind, proto)
+            _configure(sock, self._send_buffer, self._receive_buffer)
+            with anyio.fail_after(self._timeout):
+                await asyncio.get_running_loop().sock_connect(sock, address)
+            if self._winner is None:
+                self._winner, sock = (sock, address), None
+        except OSError as error:  # among them: no IPv6 here, or no file descriptor left
+            self._fail(address, error)
+        finally:
+            if sock is not None:
+                sock.close()
+            self._running -= 1
+            self._ended.set()
+
+    def _fail(self, address: SocketAddress, error: OSError) -> None:
+        is_late = isinstance(error, TimeoutError) and error.errno is None
+        self.causes[address] = f"no connection within {self._timeout:.1f} s" if is_late else cause_of(error)
+
+
 def _in_digits(host: str, port: int) -> AddressInfo | None:
-    # Nobody need be asked about such an address, which otherwise takes a thread and the codec of names.
+    # Resolving such an address would take a thread and the codec of names.
     for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
         try:
             socket.inet_pton(family, host)
@@ -177,4 +370,4 @@ def _configure(sock: socket.socket, send_buffer: int, receive_buffer: int) -> No
 
 
 def _ignore(*_arguments: object) -> None:
-    """Nobody is to be told."""
+    """Do nothing."""

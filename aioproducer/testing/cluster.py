@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
+from aioproducer.options import format_address
 from aioproducer.testing.broker import Broker
 from aioproducer.testing.call import Settings
 from aioproducer.testing.connection import Connection
@@ -96,7 +97,7 @@ class FakeCluster(Control):
         await self.stop()
 
     def __repr__(self) -> str:
-        nodes = [f"{n.node_id}={n.host}:{n.port}" for n in self.topology.live_nodes()]
+        nodes = [f"{n.node_id}={format_address(n.host, n.port)}" for n in self.topology.live_nodes()]
         return f"<FakeCluster {' '.join(nodes) or 'stopped'}, {len(self.topology.topics)} topics>"
 
     async def start(self) -> None:
@@ -117,11 +118,7 @@ class FakeCluster(Control):
     @property
     def bootstrap(self) -> str:
         """The addresses of all nodes, as the option `bootstrap_servers` takes them."""
-        hosts = (
-            (f"[{node.host}]" if ":" in node.host else node.host, node.port)
-            for node in self.topology.nodes.values()
-        )
-        return ",".join(f"{host}:{port}" for host, port in hosts)
+        return ",".join(format_address(node.host, node.port) for node in self.topology.nodes.values())
 
     def on(
         self,

@@ -48,12 +48,15 @@ class Relay:
     """Stands before one node of a cluster, whose address it takes.
 
     `on_request(asked)` returns whether the request goes on, False hangs up; `on_answer(asked,
-    frame)` returns the bytes to send on, frame by frame, None hangs up.
+    frame)` returns the bytes to send on, frame by frame, None hangs up. While `reads` is not set
+    no request is read.
     """
 
     def __init__(self, cluster: FakeCluster, node_id: int = 1) -> None:
         self.requests: list[Asked] = []
         self.connections = 0
+        self.reads = asyncio.Event()
+        self.reads.set()
         self.on_request: Callable[[Asked], bool] = lambda _asked: True
         self.on_answer: Callable[[Asked, bytes], list[bytes] | None] = lambda _asked, frame: [frame]
         self._node = cluster.topology.nodes[node_id]
@@ -87,6 +90,7 @@ class Relay:
         answers = asyncio.create_task(self._answers(there, writer, waiting))
         try:
             while True:
+                await self.reads.wait()
                 frame = await _frame(reader)
                 header, _ = decode_request_header(frame[SIZE:])
                 asked = Asked(header, frame, number, asyncio.get_running_loop().time())

@@ -119,7 +119,7 @@ async def test_names_that_nobody_knows_end_the_start_at_once(monkeypatch: pytest
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     servers = ["a.test:1", "b.test:1"]
-    with pytest.raises(BootstrapError, match="Name or service not known"):
+    with pytest.raises(BootstrapError, match="name not known"):
         await asyncio.wait_for(quick(servers, max_block_ms=60_000).start(), SOON)
     assert tries == 2
     started = time.monotonic()

@@ -222,7 +222,9 @@ async def test_a_connection_that_is_made_to_nobody_names_where_and_why() -> None
     async with await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
     async with _Running(port) as broker:
-        with pytest.raises(BrokerConnectionError, match=f"cannot connect to 127.0.0.1:{port} \\(127"):
+        with pytest.raises(
+            BrokerConnectionError, match=f"cannot connect to 127.0.0.1:{port}: connection refused"
+        ):
             await broker.request(ASK, timeout=SOON)
         assert broker.last_error is not None
 
