@@ -92,6 +92,7 @@ class Broker:
         self._failures = 0
         self._is_ready = False
         self._has_answered = False
+        self._ignores = False
         self._last_used = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = NEVER
@@ -378,6 +379,13 @@ class Broker:
             error.args = (f"{self.address} is no Kafka broker, or the connection is corrupt: {error}",)
             self.drop(error)
             return
+        if connection.ignored and not self._ignores:
+            self._ignores = True
+            logger.warning(
+                "broker %d at %s answers requests that expect no response (Produce with acks=0); "
+                "these responses are ignored",
+                self.node_id, self.address,
+            )  # fmt: skip
         if answers and self._is_ready:
             self._has_answered = True
             self._failures = 0

@@ -47,14 +47,16 @@ class Asked:
 class Relay:
     """Stands before one node of a cluster, whose address it takes.
 
-    `on_request(asked)` returns whether the request goes on, False hangs up; `on_answer(asked,
-    frame)` returns the bytes to send on, frame by frame, None hangs up.
+    `on_request(asked)` returns whether the request goes on, False hangs up; `rewrite(asked)`
+    returns the bytes of the request that goes on; `on_answer(asked, frame)` returns the bytes to
+    send on, frame by frame, None hangs up.
     """
 
     def __init__(self, cluster: FakeCluster, node_id: int = 1) -> None:
         self.requests: list[Asked] = []
         self.connections = 0
         self.on_request: Callable[[Asked], bool] = lambda _asked: True
+        self.rewrite: Callable[[Asked], bytes] = lambda asked: asked.frame
         self.on_answer: Callable[[Asked, bytes], list[bytes] | None] = lambda _asked, frame: [frame]
         self._node = cluster.topology.nodes[node_id]
         self._port = self._node.port
@@ -94,7 +96,7 @@ class Relay:
                 if not self.on_request(asked):
                     break
                 waiting.append(asked)
-                back.write(frame)
+                back.write(self.rewrite(asked))
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
