@@ -30,6 +30,7 @@ from aioproducer.errors import (
     WrongLoopError,
 )
 from aioproducer.net.engine import Engine
+from aioproducer.net.timer import late_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -313,7 +314,7 @@ class Producer(Generic[K, V]):
         self._check()
         metadata = self._engine.metadata
         try:
-            with anyio.fail_after(self.config.max_block):
+            with late_timeout(self.config.max_block):
                 while topic not in metadata.topics:
                     await self._engine.wait_for_topic(topic)
                     self._check()

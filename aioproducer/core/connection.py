@@ -121,10 +121,16 @@ class Connection:
         """Return when the oldest request should have been answered, NEVER if there is none."""
         return self.pending[0].deadline if self.pending else NEVER
 
-    def extend_deadlines(self, seconds: float) -> None:
-        """Give all requests under way more time: the broker throttles the connection."""
+    def extend_deadlines(self, seconds: float, limit: float) -> None:
+        """Give all pending requests more time: the broker throttles the connection.
+
+        An extended deadline is at most `limit` seconds after the last request was sent.
+        """
+        if not self.pending:
+            return
+        latest = self.pending[-1].sent_at + limit
         for pending in self.pending:
-            pending.deadline += seconds
+            pending.deadline = max(pending.deadline, min(pending.deadline + seconds, latest))
 
     def lose(self) -> list[PendingRequest]:
         """Return the requests that will get no answer, oldest first: the connection is gone."""

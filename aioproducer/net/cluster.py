@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,6 +19,7 @@ from aioproducer.core.producer_batch import BLOCKED, NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
 from aioproducer.net.bootstrap import Bootstrap
+from aioproducer.net.timer import late_timeout
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Cluster:
     async def find(self, timeout: float) -> None:
         """Ask the bootstrap servers until one answers; raises BootstrapError after `timeout` seconds."""
         started = self._clock()
-        with anyio.move_on_after(timeout):
+        with suppress(TimeoutError), late_timeout(timeout):
             while not await self._ask_bootstrap():
                 waited = self._clock() - started
                 if self._bootstrap.only_names_failed and waited >= self._config.bootstrap_resolve_timeout:

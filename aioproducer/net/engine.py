@@ -32,6 +32,7 @@ from aioproducer.net.compressor import Compressor
 from aioproducer.net.identity import Identity
 from aioproducer.net.lifecycle import Lifecycle
 from aioproducer.net.sender import Sender
+from aioproducer.net.timer import LateTimer
 from aioproducer.records.compression import Codec
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Engine:
         self._lifecycle: Lifecycle | None = None
         self._cluster: Cluster | None = None
         self._identity: Identity | None = None
-        self._timer: asyncio.Handle | None = None
+        self._timer: asyncio.Handle | LateTimer | None = None
         self._timer_due = NEVER
         self._is_serving = False
         self._roomy: list[asyncio.Future[None]] = []
@@ -330,15 +331,15 @@ class Engine:
         # What comes later may expire sooner, but not before the shorter of the two limits has passed.
         soonest = min(self.config.max_block, self.config.delivery_timeout)
         delay = max(SOONEST, min(soonest, due - self.clock()))
-        self._timer = self._loop.call_later(delay, self._expire)
+        self._timer = LateTimer(delay, self._expire, clock=self.clock)
 
-    def _expire(self) -> None:
+    def _expire(self, now: float) -> None:
         self._timer = None
         try:
-            more = self._settlement.expire(self.clock())
+            more = self._settlement.expire(now)
             self._released()
             if more:
-                self._timer = self._loop.call_soon(self._expire)
+                self._timer = self._loop.call_soon(self._expire, now)
             else:
                 self._watch()
         except Exception as error:  # noqa: BLE001 - the background never dies silently

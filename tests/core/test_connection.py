@@ -261,10 +261,20 @@ def test_time_in_which_the_broker_throttles_does_not_count() -> None:
     connection = Connection("client")
     pending = [send(connection, deadline) for deadline in (130.0, 131.0)]
 
-    connection.extend_deadlines(5.0)
+    connection.extend_deadlines(5.0, limit=60.0)
 
     assert [request.deadline for request in pending] == [135.0, 136.0]
     assert send(connection, 132.0).deadline == 132.0
+
+
+def test_throttling_extends_deadlines_up_to_a_limit() -> None:
+    connection = Connection("client")
+    connection.extend_deadlines(5.0, limit=60.0)
+    pending = [send(connection, deadline) for deadline in (130.0, 170.0)]
+
+    connection.extend_deadlines(1_000_000.0, limit=60.0)
+
+    assert [request.deadline for request in pending] == [NOW + 60.0, 170.0]
 
 
 def test_who_waits_when_the_connection_is_lost_is_told_oldest_first_and_once() -> None:
