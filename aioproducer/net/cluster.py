@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aioproducer.core.producer_batch import BLOCKED, NO_LEADER
+from aioproducer.core.producer_batch import BLOCKED, NEVER, NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
 from aioproducer.net.bootstrap import Bootstrap
@@ -81,12 +81,17 @@ class Cluster:
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     async def find(self, timeout: float) -> None:
-        """Ask the bootstrap servers until one answers; raises BootstrapError after `timeout` seconds."""
+        """Ask the bootstrap servers until one answers; raises BootstrapError after `timeout` seconds.
+
+        With a timeout of 0 each address is tried once, for as long as an attempt may take.
+        """
         started = self._clock()
-        with suppress(TimeoutError), late_timeout(timeout):
-            while not await self._ask_bootstrap():
+        limit = timeout or self._config.delivery_timeout
+        with suppress(TimeoutError), late_timeout(limit):
+            while not await self._ask_bootstrap(within=limit):
                 waited = self._clock() - started
-                if self._bootstrap.only_names_failed and waited >= self._config.bootstrap_resolve_timeout:
+                is_hopeless = self._bootstrap.only_names_failed
+                if not timeout or (is_hopeless and waited >= self._config.bootstrap_resolve_timeout):
                     break
                 await anyio.sleep(max(0.0, self.metadata.next_refresh(self._clock()) - self._clock()))
             else:
@@ -220,7 +225,7 @@ class Cluster:
         self.metadata.rebootstrapped(self._clock())
         await self._ask_bootstrap()
 
-    async def _ask_bootstrap(self) -> bool:
+    async def _ask_bootstrap(self, *, within: float = NEVER) -> bool:
         self.metadata.start_refresh(self._clock())
         now = self._clock()
         answer = await self._bootstrap.ask(
@@ -228,7 +233,8 @@ class Cluster:
                 broker.address: broker.last_error
                 for broker in self.brokers.values()
                 if broker.last_error is not None and now < broker.backing_off_until
-            }
+            },
+            within=within,
         )
         if answer is None:
             self.metadata.failed(self._clock())
