@@ -10,20 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from aioproducer.core.producer_batch import BLOCKED, NEVER, NO_LEADER
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
+from aioproducer.errors import BootstrapError, BrokerConnectionError
 from aioproducer.net.bootstrap import Bootstrap
+from aioproducer.net.race import Race
 from aioproducer.net.timer import late_timeout
+from aioproducer.protocol.api import Response
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from aioproducer.config import ProducerConfig
     from aioproducer.core.accumulator import Accumulator
@@ -31,13 +33,18 @@ if TYPE_CHECKING:
     from aioproducer.core.metadata_cache import MetadataChange, Node
     from aioproducer.core.producer_batch import NodeQueue
     from aioproducer.core.settlement import Settlement
+    from aioproducer.errors import ProducerError
     from aioproducer.net.broker import Broker
     from aioproducer.net.lifecycle import Lifecycle
+    from aioproducer.net.race import Outcome
     from aioproducer.net.sender import Sender
+    from aioproducer.protocol.api import Request
     from aioproducer.protocol.metadata import MetadataResponse
     from aioproducer.protocol.produce import NodeEndpoint
 
 logger = logging.getLogger("aioproducer.cluster")
+
+R = TypeVar("R", bound=Response)
 
 RELIABLE_EPOCHS_FROM = 9
 """The first version of Metadata whose leader epochs can be relied on (KAFKA-9212)."""
@@ -158,9 +165,13 @@ class Cluster:
             node.armed = BLOCKED
             self._due.set()
 
-    def least_loaded(self) -> Broker | None:
+    async def ask(self, request: Request[R]) -> Outcome[R] | None:
+        """Send a request that any broker can answer; None if there is no broker to ask."""
+        return await Race(request, self.least_loaded, timeout=self._config.request_timeout).run()
+
+    def least_loaded(self, besides: Collection[Broker] = ()) -> Broker | None:
         """Return the broker that a request of no particular address had best go to, None if there is none."""
-        brokers = list(self.brokers.values())
+        brokers = [broker for broker in self.brokers.values() if broker not in besides]
         if not brokers:
             return None
         start = int(self._random() * len(brokers))
@@ -196,23 +207,17 @@ class Cluster:
             await self._rebootstrap("no metadata for too long, or a broker asks for it")
             return
         asked = metadata.start_refresh(now)
-        broker = self.least_loaded()
-        if broker is None:
-            metadata.failed(now)
-            if self._config.metadata_recovery_strategy == "rebootstrap":
-                await self._rebootstrap("no known broker can be connected to")
-            return
         request = MetadataRequest(
             topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=True
         )
-        try:
-            response = await broker.request(request, timeout=self._config.request_timeout)
-        except ProducerError as error:
+        outcome = await self.ask(request)
+        if outcome is None or outcome.response is None:
             metadata.failed(self._clock())
-            logger.info("no metadata from %s: %s", broker.address, error)
+            if outcome is None and self._config.metadata_recovery_strategy == "rebootstrap":
+                await self._rebootstrap("no known broker can be connected to")
             return
-        version = broker.version(request.api_key, request.versions)
-        self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        version = outcome.broker.version(request.api_key, request.versions)
+        self._take(outcome.response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
 
     async def _see_off(self) -> None:
         # Beside the metadata task: those who come to the line meanwhile may need it.

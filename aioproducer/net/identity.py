@@ -77,24 +77,24 @@ class Identity:
                 attempts += 1
 
     async def _ask(self) -> ProducerError | None:
-        broker = self._cluster.least_loaded()
-        if broker is None:
-            return BrokerConnectionError("no broker can be connected to")
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=NO_TRANSACTION_TIMEOUT)
-        try:
-            answer = await broker.request(request, timeout=self._request_timeout)
-        except UnsupportedVersionError as error:
-            msg = f"{broker.address} knows no idempotence (Kafka before 0.11): set enable_idempotence=False"
+        outcome = await self._cluster.ask(request)
+        if outcome is None:
+            return BrokerConnectionError("no broker can be connected to")
+        address, answer, error = outcome.broker.address, outcome.response, outcome.error
+        if isinstance(error, UnsupportedVersionError):
+            msg = f"{address} knows no idempotence (Kafka before 0.11): set enable_idempotence=False"
             too_old = UnsupportedVersionError(msg)
             too_old.__cause__ = error
             return too_old
-        except ProducerError as error:
+        if answer is None:
             return error
         code = ErrorCode.of(answer.error_code)
         if code is not ErrorCode.NONE:
-            return BrokerError.of(code, "no producer id, which enable_idempotence needs")
+            subject = f"{address} gives no producer id, which enable_idempotence needs"
+            return BrokerError.of(code, subject)
         if answer.producer_id < 0 or answer.producer_epoch < 0:
-            return BrokerConnectionError(f"{broker.address} gave the producer id {answer.producer_id}")
+            return BrokerConnectionError(f"{address} gave the producer id {answer.producer_id}")
         self._sequencer.adopt(answer.producer_id, answer.producer_epoch)
         logger.info("producer id %d, epoch %d", answer.producer_id, answer.producer_epoch)
         return None
