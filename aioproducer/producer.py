@@ -26,7 +26,6 @@ from aioproducer.errors import (
     ProducerError,
     ProducerNotStartedError,
     SerializationError,
-    UnknownTopicError,
     WrongLoopError,
 )
 from aioproducer.net.engine import Engine
@@ -322,10 +321,7 @@ class Producer(Generic[K, V]):
         except TimeoutError as error:
             if isinstance(error, ProducerError):
                 raise
-            code = metadata.errors.get(topic)
-            why = "no broker could be asked" if code is None else f"the brokers answer {code.name}"
-            msg = f"topic {topic!r} did not become known within {self.config.max_block_ms} ms: {why}"
-            raise UnknownTopicError(msg, topic=topic) from None
+            raise self._engine.unknown_topic(topic) from None
         return metadata.topics[topic].partitions
 
     def metrics(self) -> Snapshot:

@@ -92,6 +92,7 @@ class Broker:
         self._connection: Connection | None = None
         self._failures = 0
         self._is_ready = False
+        self._is_connecting = False
         self._has_answered = False
         self._ignores = False
         self._arrivals = 0
@@ -121,6 +122,25 @@ class Broker:
     def in_flight(self) -> int:
         """How many requests are not answered yet."""
         return len(self._connection.pending) if self._connection is not None else 0
+
+    def outage(self) -> ProducerError | None:
+        """Return why nothing can be sent now, with the address; None if it can, or nothing is wrong."""
+        now = self._clock()
+        cause: ProducerError | None = None
+        if self._is_ready:
+            if now >= self.throttled_until:
+                return None
+            words = f"it throttles this client for {self.throttled_until - now:.1f} s more"
+        elif self.last_error is not None:
+            cause = self.last_error
+            words = str(cause)
+        elif self._is_connecting:
+            words = f"no connection for {now - self.last_attempt:.1f} s"
+        else:
+            return None
+        error = BrokerConnectionError(f"broker {self.node_id} at {self.address}: {words}")
+        error.__cause__ = cause
+        return error
 
     def want(self) -> None:
         """Have a connection made, unless there is one."""
@@ -231,6 +251,8 @@ class Broker:
         # What the answer says is heeded when it comes, not when whoever asked has his turn.
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         pending: PendingRequest | None = None
+        seen = self._arrivals
+        timer: LateTimer
 
         def on_answer(pending: PendingRequest, frame: memoryview | None, error: Exception | None) -> None:
             if answer.done():
@@ -257,7 +279,6 @@ class Broker:
                 msg = f"{self.address} did not answer {asked} within {timeout * 1000:.0f} ms"
                 answer.set_exception(RequestTimeoutError(msg))
 
-        seen = self._arrivals
         timer = LateTimer(timeout, expire, clock=self._clock)
         try:
             pending = self.send(request, version, on_answer, timeout=timeout)
@@ -317,6 +338,13 @@ class Broker:
         self._tell()
 
     async def _open(self) -> bool:
+        self._is_connecting = True
+        try:
+            return await self._connect()
+        finally:
+            self._is_connecting = False
+
+    async def _connect(self) -> bool:
         now = self.last_attempt = self._clock()
         config = self._config
         timeout = self._setup_backoff.delay(self._failures)
@@ -473,6 +501,7 @@ class Broker:
             self._disconnect(
                 BrokerConnectionError(f"the connection to {self.address} was not used for {idle:.0f} s")
             )
+            self.last_error = None
             return
         self._arm(deadline)
 

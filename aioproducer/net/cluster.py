@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aioproducer.errors import ProducerError
     from aioproducer.net.broker import Broker
     from aioproducer.net.lifecycle import Lifecycle
+    from aioproducer.net.outages import Outages
     from aioproducer.net.race import Outcome
     from aioproducer.net.sender import Sender
     from aioproducer.protocol.api import Request
@@ -68,6 +69,7 @@ class Cluster:
         random: Callable[[], float],
         make_broker: Callable[[int, str, int], Broker],
         make_sender: Callable[[Broker], Sender],
+        outages: Outages,
         released: Callable[[], object],
     ) -> None:
         self.metadata = metadata
@@ -81,6 +83,7 @@ class Cluster:
         self._random = random
         self._make_broker = make_broker
         self._make_sender = make_sender
+        self._outages = outages
         self._released = released
         self._bootstrap = Bootstrap(config, make_broker)
         self._is_lost = False
@@ -165,6 +168,10 @@ class Cluster:
             node.armed = BLOCKED
             self._due.set()
 
+    def is_idle(self) -> bool:
+        """Return whether no record is in a batch."""
+        return not self._accumulator.incomplete
+
     async def ask(self, request: Request[R]) -> Outcome[R] | None:
         """Send a request that any broker can answer; None if there is no broker to ask."""
         return await Race(request, self.least_loaded, timeout=self._config.request_timeout).run()
@@ -213,9 +220,12 @@ class Cluster:
         outcome = await self.ask(request)
         if outcome is None or outcome.response is None:
             metadata.failed(self._clock())
+            if outcome is not None and outcome.error is not None:
+                self._outages.metadata_failed(outcome.broker.outage() or outcome.error)
             if outcome is None and self._config.metadata_recovery_strategy == "rebootstrap":
                 await self._rebootstrap("no known broker can be connected to")
             return
+        self._outages.metadata_received()
         version = outcome.broker.version(request.api_key, request.versions)
         self._take(outcome.response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
 
@@ -243,12 +253,18 @@ class Cluster:
         )
         if answer is None:
             self.metadata.failed(self._clock())
-            # Once is news; it is said again, and again, to those who listen closely.
+            # The first failure is logged at WARNING, repetitions at INFO.
             level = logging.INFO if self._is_lost else logging.WARNING
             self._is_lost = True
-            logger.log(level, "no bootstrap server can be used: %s", self._bootstrap.summary())
+            summary = self._bootstrap.summary()
+            self._outages.metadata_failed(
+                BrokerConnectionError(f"no bootstrap server can be used: {summary}")
+            )
+            logger.log(level, "no bootstrap server can be used: %s", summary)
             return False
-        self._is_lost = False
+        if self._is_lost:
+            self._is_lost = False
+            logger.info("a bootstrap server answers again")
         response, version = answer
         self._take(response, (), reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
         return True
@@ -300,6 +316,7 @@ class Cluster:
         broker = self._make_broker(node.id, node.host, node.port)
         broker.on_lost = self.request_update
         self.brokers[node.id] = broker
+        self._outages.broker_added(broker)
         self.senders[node.id] = self._make_sender(broker)
         self._lifecycle.spawn(f"broker-{node.id}", broker.run)
         self.senders[node.id].pump()
@@ -307,6 +324,7 @@ class Cluster:
     def _remove_node(self, node_id: int, why: str) -> None:
         broker = self.brokers.pop(node_id, None)
         if broker is not None:
+            self._outages.broker_removed(node_id)
             self.senders.pop(node_id).close()
             broker.close(BrokerConnectionError(f"broker {node_id} at {broker.address} is let go: {why}"))
 

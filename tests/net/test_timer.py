@@ -159,7 +159,7 @@ def test_a_late_timer_can_be_cancelled(new_loop: Callable[[], asyncio.AbstractEv
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for turns in range(4):
-            timer = LateTimer(0.0, pytest.fail, clock=loop.time)
+            timer = LateTimer(0.0, lambda _now: pytest.fail("it was cancelled"), clock=loop.time)
             for _ in range(turns):
                 await asyncio.sleep(0)
             timer.cancel()
