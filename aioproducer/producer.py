@@ -26,10 +26,10 @@ from aioproducer.errors import (
     ProducerError,
     ProducerNotStartedError,
     SerializationError,
-    UnknownTopicError,
     WrongLoopError,
 )
 from aioproducer.net.engine import Engine
+from aioproducer.net.timer import late_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -313,7 +313,7 @@ class Producer(Generic[K, V]):
         self._check()
         metadata = self._engine.metadata
         try:
-            with anyio.fail_after(self.config.max_block):
+            with late_timeout(self.config.max_block):
                 while topic not in metadata.topics:
                     await self._engine.wait_for_topic(topic)
                     self._check()
@@ -321,10 +321,7 @@ class Producer(Generic[K, V]):
         except TimeoutError as error:
             if isinstance(error, ProducerError):
                 raise
-            code = metadata.errors.get(topic)
-            why = "no broker could be asked" if code is None else f"the brokers answer {code.name}"
-            msg = f"topic {topic!r} did not become known within {self.config.max_block_ms} ms: {why}"
-            raise UnknownTopicError(msg, topic=topic) from None
+            raise self._engine.unknown_topic(topic) from None
         return metadata.topics[topic].partitions
 
     def metrics(self) -> Snapshot:

@@ -63,7 +63,10 @@ class Connection:
         self._client_id = client_id
         self._splitter = FrameSplitter(MAX_RESPONSE)
         self._next_correlation_id = 0
+        self._next_answered = 0
         self.pending: deque[PendingRequest] = deque()
+        self.ignored = 0
+        """How many responses to requests that expect none have arrived."""
 
     def send(
         self,
@@ -78,7 +81,7 @@ class Connection:
         """Take a request on and return the chunks that have to be written for it."""
         correlation_id = self._next_correlation_id
         chunks = encode_request(request, version, correlation_id, self._client_id)
-        self._next_correlation_id = 0 if correlation_id == LAST_CORRELATION_ID else correlation_id + 1
+        self._next_correlation_id = _after(correlation_id)
         pending = PendingRequest(request.response, version, correlation_id, now, deadline, on_answer)
         pending.size = sum(map(len, chunks))
         if expect_answer:
@@ -88,32 +91,58 @@ class Connection:
     def receive(self, data: bytes) -> list[tuple[PendingRequest, memoryview]]:
         """Return the requests that `data` answers, oldest first, each with its frame.
 
-        Raises ProtocolError if the peer answers what it was not asked; the connection is of
-        no use from then on, and what this `data` would have answered counts as not answered.
+        A response to a request that expects none is ignored: some servers answer Produce with
+        acks=0. Raises ProtocolError on any other unexpected response. Then the connection is
+        useless, and the responses in this `data` count as not received.
         """
         frames = self._splitter.feed(data)
-        for position, frame in enumerate(frames):
+        answered = self._next_answered
+        answers: list[memoryview] = []
+        for frame in frames:
             correlation_id = read_correlation_id(frame)
-            if position == len(self.pending):
-                msg = f"an answer with correlation id {correlation_id} came to no request"
-                raise ProtocolError(msg)
-            expected = self.pending[position].correlation_id
-            if correlation_id != expected:
+            is_pending = len(answers) < len(self.pending)
+            expected = self.pending[len(answers)].correlation_id if is_pending else self._next_correlation_id
+            if is_pending and correlation_id == expected:
+                answers.append(frame)
+            # Responses come in the order of the requests. A sent id before the expected one
+            # that is not answered yet belongs to a request that expects no response.
+            elif _distance(answered, correlation_id) >= _distance(answered, expected):
+                if not is_pending:
+                    msg = f"an answer with correlation id {correlation_id} came to no request"
+                    raise ProtocolError(msg)
                 msg = f"an answer has correlation id {correlation_id}, the oldest request has {expected}"
                 raise ProtocolError(msg)
-        return [(self.pending.popleft(), frame) for frame in frames]
+            answered = _after(correlation_id)
+        self._next_answered = answered
+        self.ignored += len(frames) - len(answers)
+        return [(self.pending.popleft(), frame) for frame in answers]
 
     def next_deadline(self) -> float:
         """Return when the oldest request should have been answered, NEVER if there is none."""
         return self.pending[0].deadline if self.pending else NEVER
 
-    def extend_deadlines(self, seconds: float) -> None:
-        """Give all requests under way more time: the broker throttles the connection."""
+    def extend_deadlines(self, seconds: float, limit: float) -> None:
+        """Give all pending requests more time: the broker throttles the connection.
+
+        An extended deadline is at most `limit` seconds after the last request was sent.
+        """
+        if not self.pending:
+            return
+        latest = self.pending[-1].sent_at + limit
         for pending in self.pending:
-            pending.deadline += seconds
+            pending.deadline = max(pending.deadline, min(pending.deadline + seconds, latest))
 
     def lose(self) -> list[PendingRequest]:
         """Return the requests that will get no answer, oldest first: the connection is gone."""
         lost = list(self.pending)
         self.pending.clear()
         return lost
+
+
+def _after(correlation_id: int) -> int:
+    return 0 if correlation_id == LAST_CORRELATION_ID else correlation_id + 1
+
+
+def _distance(first: int, last: int) -> int:
+    """Return how many ids lie from `first` up to `last`; no request has a negative id."""
+    return LAST_CORRELATION_ID + 1 if last < 0 else (last - first) % (LAST_CORRELATION_ID + 1)

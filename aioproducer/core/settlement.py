@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from copy import copy
 from itertools import islice
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from aioproducer.core.line import Dismissal
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
@@ -51,6 +51,19 @@ RECORDS_A_SLICE = 250
 """How many records leave the line before the event loop gets its turn: each takes 1 to 8 µs."""
 
 
+class Outages(Protocol):
+    """What is wrong at present, as far as the shell knows; errors name it."""
+
+    def of_node(self, node_id: int) -> ProducerError | None:
+        """Return why a node cannot be sent to, None if it can or nothing is known."""
+
+    def of_cluster(self) -> ProducerError | None:
+        """Return why no broker can be asked, None if one can or nothing is known."""
+
+    def of_producer_id(self) -> ProducerError | None:
+        """Return why there is no producer id, None if nothing is known."""
+
+
 class Settlement:
     """Carries out what answers, losses and time mean for batches.
 
@@ -68,6 +81,7 @@ class Settlement:
         idempotent: bool,
         retries: int,
         delivery_timeout: float,
+        outages: Outages,
         refresh_metadata: Callable[[], object],
         fail_all: Callable[[ProducerError], object],
     ) -> None:
@@ -79,6 +93,7 @@ class Settlement:
         self._idempotent = idempotent
         self._retries = retries
         self._delivery_timeout = delivery_timeout
+        self._outages = outages
         self._refresh_metadata = refresh_metadata
         self._fail_all = fail_all
         self._topic_errors: dict[str, ErrorCode] = {}
@@ -313,15 +328,18 @@ class Settlement:
             f"{batch.count} records for {_place(batch)} were not acknowledged within "
             f"{age * 1000:.0f} ms (delivery_timeout_ms is {self._delivery_timeout * 1000:.0f})"
         )
+        outage = None if in_flight else self._outages.of_node(batch.queue.node.node_id)
         if batch.last_error is not None:
             words = f"{words}; {batch.attempts} attempts failed, the last with: {batch.last_error}"
+            if outage is not None and outage.__cause__ is not batch.last_error:
+                words = f"{words}; now the leader cannot be sent to: {outage}"
         elif not in_flight:
             words = f"{words}; no attempt was made: {self._why_unsent(batch)}"
         error = DeliveryTimeoutError(
             words, topic=batch.result.topic, partition=batch.result.partition, may_be_written=is_in_doubt
         )
         never_tried = batch.attempts == 0 and not is_in_doubt
-        error.__cause__ = batch.queue.last_error if never_tried else batch.last_error
+        error.__cause__ = outage or (batch.queue.last_error if never_tried else batch.last_error)
         return error
 
     def _give_up_batch(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
@@ -340,10 +358,15 @@ class Settlement:
         node = queue.node.node_id
         if node < 0:
             return "the partition has no leader"
+        outage = self._outages.of_node(node)
+        if outage is not None:
+            return str(outage)
         if queue.last_error is not None:
             return f"it waited for an earlier batch of the partition, which failed with: {queue.last_error}"
         if self._ordering.needs_producer_id:
-            return "the brokers have given no producer id (InitProducerId) yet"
+            words = "the brokers have given no producer id (InitProducerId) yet"
+            error = self._outages.of_producer_id()
+            return words if error is None else f"{words}: {error}"
         return f"broker {node}, which leads the partition, could not be sent to"
 
     def _expire_line(self, now: float) -> bool:
@@ -383,9 +406,19 @@ class Settlement:
             return UnknownPartitionError(
                 words, topic=topic, partition=record.partition, partitions=topic_queue.count
             )
+        return self.unknown_topic(topic)
+
+    def unknown_topic(self, topic: str) -> UnknownTopicError:
+        """Make the error for a topic that did not become known, with the present cause."""
+        within = f"within max_block_ms ({self._accumulator.max_block * 1000:.0f})"
+        outage = self._outages.of_cluster()
         code = self._topic_errors.get(topic)
         why = "no broker could be asked" if code is None else f"the brokers answer {code.name}"
-        return UnknownTopicError(f"topic {topic!r} did not become known {within}: {why}", topic=topic)
+        if outage is not None:
+            why = f"no broker could be asked: {outage}"
+        error = UnknownTopicError(f"topic {topic!r} did not become known {within}: {why}", topic=topic)
+        error.__cause__ = outage
+        return error
 
     def _subject(self, batch: ProducerBatch, number: int, code: ErrorCode) -> str:
         words = f"{batch.count} records for {_place(batch)}"

@@ -57,11 +57,14 @@ class Bootstrap:
             isinstance(cause.__cause__, (socket.gaierror, UnicodeError)) for cause in self.causes.values()
         )
 
-    async def ask(self, away: Mapping[str, Exception]) -> tuple[MetadataResponse, int] | None:
+    async def ask(
+        self, away: Mapping[str, Exception], *, within: float
+    ) -> tuple[MetadataResponse, int] | None:
         """Return what the first address that answers says of the nodes, and in which version.
 
         None if none does: see `causes`. `away` are addresses that others have tried just now, and
-        will try again, with what went wrong there: they are left out.
+        will try again, with what went wrong there: they are left out. All addresses are tried in
+        the first half of the `within` seconds that the caller waits.
         """
         servers = await self._servers()
         random.shuffle(servers)
@@ -70,12 +73,13 @@ class Bootstrap:
         self.causes = {address: causes[address] for address in _addresses(servers) & causes.keys()}
         servers = [(host, port) for host, port in servers if format_address(host, port) not in away]
         self._untold = len(servers)
+        head_start = min(HEAD_START, within / 2 / max(len(servers), 1))
         answers: list[tuple[MetadataResponse, int]] = []
         async with anyio.create_task_group() as group:
             for number, (host, port) in enumerate(servers):
                 self._settled.clear()
                 group.start_soon(self._try, -1 - number, host, port, answers)
-                with anyio.move_on_after(HEAD_START):
+                with anyio.move_on_after(head_start):
                     await self._settled.wait()
                 if answers:
                     break

@@ -23,6 +23,7 @@ from aioproducer.core.producer_batch import NEVER
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, RequestTimeoutError
 from aioproducer.net.causes import cause_of
 from aioproducer.net.handshake import Handshake
+from aioproducer.net.timer import LateTimer, late_timeout
 from aioproducer.net.transport import Addresses, connect
 from aioproducer.options import format_address
 from aioproducer.protocol.api import ApiKey, Response, VersionRange, negotiate
@@ -94,9 +95,13 @@ class Broker:
         self._connection: Connection | None = None
         self._failures = 0
         self._is_ready = False
+        self._is_connecting = False
         self._has_answered = False
+        self._ignores = False
+        self._arrivals = 0
+        self._arrivals_seen = 0
         self._last_used = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: LateTimer | None = None
         self._timer_due = NEVER
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()
@@ -120,6 +125,25 @@ class Broker:
     def in_flight(self) -> int:
         """How many requests are not answered yet."""
         return len(self._connection.pending) if self._connection is not None else 0
+
+    def outage(self) -> ProducerError | None:
+        """Return why nothing can be sent now, with the address; None if it can, or nothing is wrong."""
+        now = self._clock()
+        cause: ProducerError | None = None
+        if self._is_ready:
+            if now >= self.throttled_until:
+                return None
+            words = f"it throttles this client for {self.throttled_until - now:.1f} s more"
+        elif self.last_error is not None:
+            cause = self.last_error
+            words = str(cause)
+        elif self._is_connecting:
+            words = f"no connection for {now - self.last_attempt:.1f} s"
+        else:
+            return None
+        error = BrokerConnectionError(f"broker {self.node_id} at {self.address}: {words}")
+        error.__cause__ = cause
+        return error
 
     def want(self) -> None:
         """Have a connection made, unless there is one."""
@@ -162,8 +186,8 @@ class Broker:
         *,
         timeout: float | None = None,
         expect_answer: bool = True,
-    ) -> int:
-        """Write a request at once and return its size in bytes; `is_ready` must hold.
+    ) -> PendingRequest:
+        """Write a request at once and return it; `is_ready` must hold.
 
         `on_answer(pending, frame, error)` is called once unless no answer is expected.
         """
@@ -180,7 +204,7 @@ class Broker:
         transport.write(chunks)
         if self._timer is None or deadline < self._timer_due:
             self._arm(min(connection.next_deadline(), deadline))
-        return pending.size
+        return pending
 
     async def request(self, request: Request[R], *, timeout: float, client: VersionRange | None = None) -> R:
         """Send a request as soon as there is a connection and return the answer.
@@ -195,20 +219,29 @@ class Broker:
                 self.throttle(getattr(response, "throttle_time_ms", 0) / 1000)
             return response
 
-        # The time of the request starts with the connection: making one has timeouts of its own.
-        await self._connected()
+        limit = self._config.delivery_timeout
         try:
-            with anyio.fail_after(timeout):
-                while (silence := self.throttled_until - self._clock()) > 0:
-                    await anyio.sleep(silence)
-                    await self._connected()
-                version = self.version(request.api_key, client or request.versions)
-                return await self._exchange(request, version, read, timeout=timeout)
+            with late_timeout(limit):
+                await self._may_ask()
         except TimeoutError as error:
             if isinstance(error, ProducerError):
                 raise
-            msg = f"{self.address} did not answer {type(request).__name__} within {timeout * 1000:.0f} ms"
+            why = "it throttles this client" if self._is_ready else "no connection"
+            msg = f"{self.address} could not be asked within {limit * 1000:.0f} ms: {why}"
             raise RequestTimeoutError(msg) from None
+        version = self.version(request.api_key, client or request.versions)
+        return await self._exchange(request, version, read, timeout=timeout)
+
+    async def _may_ask(self) -> None:
+        """Wait for a connection and until the broker throttles it no more.
+
+        Neither is a part of a request's timeout: the attempts to connect have their own.
+        """
+        await self._connected()
+        while (silence := self.throttled_until - self._clock()) > 0:
+            with anyio.move_on_after(silence):
+                await self._until_lost()
+            await self._connected()
 
     async def _exchange(
         self,
@@ -220,6 +253,9 @@ class Broker:
     ) -> T:
         # What the answer says is heeded when it comes, not when whoever asked has his turn.
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        pending: PendingRequest | None = None
+        seen = self._arrivals
+        timer: LateTimer
 
         def on_answer(pending: PendingRequest, frame: memoryview | None, error: Exception | None) -> None:
             if answer.done():
@@ -233,10 +269,25 @@ class Broker:
                 answer.set_exception(malformed)
                 self.drop(malformed)
 
+        def expire(now: float) -> None:
+            nonlocal timer, seen
+            if pending is not None and pending.deadline > now:
+                # The broker has throttled the connection meanwhile.
+                timer = LateTimer(pending.deadline - now, expire, clock=self._clock)
+            elif self._arrivals != seen:
+                seen = self._arrivals
+                timer = LateTimer(0.0, expire, clock=self._clock)
+            elif not answer.done():
+                asked = type(request).__name__
+                msg = f"{self.address} did not answer {asked} within {timeout * 1000:.0f} ms"
+                answer.set_exception(RequestTimeoutError(msg))
+
+        timer = LateTimer(timeout, expire, clock=self._clock)
         try:
-            self.send(request, version, on_answer, timeout=timeout)
+            pending = self.send(request, version, on_answer, timeout=timeout)
             return await answer
         finally:
+            timer.cancel()
             if not answer.cancel() and not answer.cancelled():
                 answer.exception()  # looked at, in case that whoever asked was cancelled meanwhile
 
@@ -253,9 +304,11 @@ class Broker:
         silent_since = max(self.throttled_until, self._clock())
         self.throttled_until = max(self.throttled_until, self._clock() + seconds)
         if self._connection is not None:
-            # What is under way may take longer, but not for ever: its batches hold memory.
-            longer = min(self.throttled_until - silent_since, self._request_timeout)
-            self._connection.extend_deadlines(longer)
+            # The records of these requests expire after delivery_timeout_ms, however long the broker
+            # throttles. From then on the requests only hold memory.
+            longer = self.throttled_until - silent_since
+            limit = self._config.delivery_timeout + self._request_timeout
+            self._connection.extend_deadlines(longer, limit)
 
     def drop(self, error: ProducerError) -> None:
         """Give up the connection; every request under way fails with `error`."""
@@ -288,6 +341,13 @@ class Broker:
         self._tell()
 
     async def _open(self) -> bool:
+        self._is_connecting = True
+        try:
+            return await self._connect()
+        finally:
+            self._is_connecting = False
+
+    async def _connect(self) -> bool:
         now = self.last_attempt = self._clock()
         config = self._config
         timeout = self._setup_backoff.delay(self._failures)
@@ -379,6 +439,7 @@ class Broker:
         connection = self._connection
         if connection is None:
             return
+        self._arrivals += 1
         self._last_used = self._clock()
         try:
             answers = connection.receive(data)
@@ -386,6 +447,13 @@ class Broker:
             error.args = (f"{self.address} is no Kafka broker, or the connection is corrupt: {error}",)
             self.drop(error)
             return
+        if connection.ignored and not self._ignores:
+            self._ignores = True
+            logger.warning(
+                "broker %d at %s answers requests that expect no response (Produce with acks=0); "
+                "these responses are ignored",
+                self.node_id, self.address,
+            )  # fmt: skip
         if answers and self._is_ready:
             self._has_answered = True
             self._failures = 0
@@ -413,17 +481,20 @@ class Broker:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_due = due
-        delay = max(0.0, due - self._clock())
-        self._timer = asyncio.get_running_loop().call_later(delay, self._on_timer)
+        self._timer = LateTimer(due - self._clock(), self._on_timer, clock=self._clock)
 
-    def _on_timer(self) -> None:
+    def _on_timer(self, now: float) -> None:
         self._timer = None
         connection = self._connection
         if connection is None:
             return
-        now = self._clock()
         deadline = connection.next_deadline()
         if deadline <= now:
+            if self._arrivals != self._arrivals_seen:
+                # Perhaps a part of the response is read, and the rest lies in the socket.
+                self._arrivals_seen = self._arrivals
+                self._arm(now)
+                return
             waited = now - connection.pending[0].sent_at
             kind = connection.pending[0].kind.__name__
             self.drop(
@@ -437,6 +508,7 @@ class Broker:
             self._disconnect(
                 BrokerConnectionError(f"the connection to {self.address} was not used for {idle:.0f} s")
             )
+            self.last_error = None
             return
         self._arm(deadline)
 

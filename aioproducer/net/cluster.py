@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aioproducer.core.producer_batch import BLOCKED, NO_LEADER
+from aioproducer.core.producer_batch import BLOCKED, NEVER, NO_LEADER
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
+from aioproducer.errors import BootstrapError, BrokerConnectionError
 from aioproducer.net.bootstrap import Bootstrap
+from aioproducer.net.race import Race
+from aioproducer.net.timer import late_timeout
 from aioproducer.options import format_address
+from aioproducer.protocol.api import Response
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from aioproducer.config import ProducerConfig
     from aioproducer.core.accumulator import Accumulator
@@ -30,13 +34,19 @@ if TYPE_CHECKING:
     from aioproducer.core.metadata_cache import MetadataChange, Node
     from aioproducer.core.producer_batch import NodeQueue
     from aioproducer.core.settlement import Settlement
+    from aioproducer.errors import ProducerError
     from aioproducer.net.broker import Broker
     from aioproducer.net.lifecycle import Lifecycle
+    from aioproducer.net.outages import Outages
+    from aioproducer.net.race import Outcome
     from aioproducer.net.sender import Sender
+    from aioproducer.protocol.api import Request
     from aioproducer.protocol.metadata import MetadataResponse
     from aioproducer.protocol.produce import NodeEndpoint
 
 logger = logging.getLogger("aioproducer.cluster")
+
+R = TypeVar("R", bound=Response)
 
 RELIABLE_EPOCHS_FROM = 9
 """The first version of Metadata whose leader epochs can be relied on (KAFKA-9212)."""
@@ -60,6 +70,7 @@ class Cluster:
         random: Callable[[], float],
         make_broker: Callable[[int, str, int], Broker],
         make_sender: Callable[[Broker], Sender],
+        outages: Outages,
         released: Callable[[], object],
     ) -> None:
         self.metadata = metadata
@@ -73,6 +84,7 @@ class Cluster:
         self._random = random
         self._make_broker = make_broker
         self._make_sender = make_sender
+        self._outages = outages
         self._released = released
         self._bootstrap = Bootstrap(config, make_broker)
         self._is_lost = False
@@ -80,12 +92,17 @@ class Cluster:
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
     async def find(self, timeout: float) -> None:
-        """Ask the bootstrap servers until one answers; raises BootstrapError after `timeout` seconds."""
+        """Ask the bootstrap servers until one answers; raises BootstrapError after `timeout` seconds.
+
+        With a timeout of 0 each address is tried once, for as long as an attempt may take.
+        """
         started = self._clock()
-        with anyio.move_on_after(timeout):
-            while not await self._ask_bootstrap():
+        limit = timeout or self._config.delivery_timeout
+        with suppress(TimeoutError), late_timeout(limit):
+            while not await self._ask_bootstrap(within=limit):
                 waited = self._clock() - started
-                if self._bootstrap.only_names_failed and waited >= self._config.bootstrap_resolve_timeout:
+                is_hopeless = self._bootstrap.only_names_failed
+                if not timeout or (is_hopeless and waited >= self._config.bootstrap_resolve_timeout):
                     break
                 await anyio.sleep(max(0.0, self.metadata.next_refresh(self._clock()) - self._clock()))
             else:
@@ -152,9 +169,17 @@ class Cluster:
             node.armed = BLOCKED
             self._due.set()
 
-    def least_loaded(self) -> Broker | None:
+    def is_idle(self) -> bool:
+        """Return whether no record is in a batch."""
+        return not self._accumulator.incomplete
+
+    async def ask(self, request: Request[R]) -> Outcome[R] | None:
+        """Send a request that any broker can answer; None if there is no broker to ask."""
+        return await Race(request, self.least_loaded, timeout=self._config.request_timeout).run()
+
+    def least_loaded(self, besides: Collection[Broker] = ()) -> Broker | None:
         """Return the broker that a request of no particular address had best go to, None if there is none."""
-        brokers = list(self.brokers.values())
+        brokers = [broker for broker in self.brokers.values() if broker not in besides]
         if not brokers:
             return None
         start = int(self._random() * len(brokers))
@@ -190,23 +215,20 @@ class Cluster:
             await self._rebootstrap("no metadata for too long, or a broker asks for it")
             return
         asked = metadata.start_refresh(now)
-        broker = self.least_loaded()
-        if broker is None:
-            metadata.failed(now)
-            if self._config.metadata_recovery_strategy == "rebootstrap":
-                await self._rebootstrap("no known broker can be connected to")
-            return
         request = MetadataRequest(
             topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=True
         )
-        try:
-            response = await broker.request(request, timeout=self._config.request_timeout)
-        except ProducerError as error:
+        outcome = await self.ask(request)
+        if outcome is None or outcome.response is None:
             metadata.failed(self._clock())
-            logger.info("no metadata from %s: %s", broker.address, error)
+            if outcome is not None and outcome.error is not None:
+                self._outages.metadata_failed(outcome.broker.outage() or outcome.error)
+            if outcome is None and self._config.metadata_recovery_strategy == "rebootstrap":
+                await self._rebootstrap("no known broker can be connected to")
             return
-        version = broker.version(request.api_key, request.versions)
-        self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        self._outages.metadata_received()
+        version = outcome.broker.version(request.api_key, request.versions)
+        self._take(outcome.response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
 
     async def _see_off(self) -> None:
         # Beside the metadata task: those who come to the line meanwhile may need it.
@@ -219,7 +241,7 @@ class Cluster:
         self.metadata.rebootstrapped(self._clock())
         await self._ask_bootstrap()
 
-    async def _ask_bootstrap(self) -> bool:
+    async def _ask_bootstrap(self, *, within: float = NEVER) -> bool:
         self.metadata.start_refresh(self._clock())
         now = self._clock()
         answer = await self._bootstrap.ask(
@@ -227,16 +249,23 @@ class Cluster:
                 broker.address: broker.last_error
                 for broker in self.brokers.values()
                 if broker.last_error is not None and now < broker.backing_off_until
-            }
+            },
+            within=within,
         )
         if answer is None:
             self.metadata.failed(self._clock())
-            # Once is news; it is said again, and again, to those who listen closely.
+            # The first failure is logged at WARNING, repetitions at INFO.
             level = logging.INFO if self._is_lost else logging.WARNING
             self._is_lost = True
-            logger.log(level, "no bootstrap server can be used: %s", self._bootstrap.summary())
+            summary = self._bootstrap.summary()
+            self._outages.metadata_failed(
+                BrokerConnectionError(f"no bootstrap server can be used: {summary}")
+            )
+            logger.log(level, "no bootstrap server can be used: %s", summary)
             return False
-        self._is_lost = False
+        if self._is_lost:
+            self._is_lost = False
+            logger.info("a bootstrap server answers again")
         response, version = answer
         self._take(response, (), reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
         return True
@@ -288,6 +317,7 @@ class Cluster:
         broker = self._make_broker(node.id, node.host, node.port)
         broker.on_lost = self.request_update
         self.brokers[node.id] = broker
+        self._outages.broker_added(broker)
         self.senders[node.id] = self._make_sender(broker)
         self._lifecycle.spawn(f"broker-{node.id}", broker.run)
         self.senders[node.id].pump()
@@ -295,6 +325,7 @@ class Cluster:
     def _remove_node(self, node_id: int, why: str) -> None:
         broker = self.brokers.pop(node_id, None)
         if broker is not None:
+            self._outages.broker_removed(node_id)
             self.senders.pop(node_id).close()
             broker.close(BrokerConnectionError(f"broker {node_id} at {broker.address} is let go: {why}"))
 

@@ -31,7 +31,10 @@ from aioproducer.net.cluster import Cluster
 from aioproducer.net.compressor import Compressor
 from aioproducer.net.identity import Identity
 from aioproducer.net.lifecycle import Lifecycle
+from aioproducer.net.outages import Outages
+from aioproducer.net.retry_log import RetryLog
 from aioproducer.net.sender import Sender
+from aioproducer.net.timer import WAKES, LateTimer
 from aioproducer.records.compression import Codec
 
 if TYPE_CHECKING:
@@ -85,6 +88,8 @@ class Engine:
                 config.rebootstrap_trigger if config.metadata_recovery_strategy == "rebootstrap" else None
             ),
         )
+        self._outages = Outages()
+        self._retry_log = RetryLog(clock)
         self._sequencer = Sequencer() if config.enable_idempotence else None
         self._ordering = self._sequencer or Unnumbered(config.max_in_flight_requests_per_connection)
         self._settlement = Settlement(
@@ -95,6 +100,7 @@ class Engine:
             idempotent=config.enable_idempotence,
             retries=config.retries,
             delivery_timeout=config.delivery_timeout,
+            outages=self._outages,
             refresh_metadata=self._refresh_metadata,
             fail_all=self._fail,
         )
@@ -104,7 +110,7 @@ class Engine:
         self._lifecycle: Lifecycle | None = None
         self._cluster: Cluster | None = None
         self._identity: Identity | None = None
-        self._timer: asyncio.Handle | None = None
+        self._timer: asyncio.Handle | LateTimer | None = None
         self._timer_due = NEVER
         self._is_serving = False
         self._roomy: list[asyncio.Future[None]] = []
@@ -126,6 +132,7 @@ class Engine:
             random=random.random,
             make_broker=self._make_broker,
             make_sender=self._make_sender,
+            outages=self._outages,
             released=self._released,
         )
         accumulator.schedule.wake = self._cluster.wake
@@ -139,7 +146,7 @@ class Engine:
                 self._sequencer,
                 self._cluster,
                 self._retry_backoff,
-                request_timeout=config.request_timeout,
+                outages=self._outages,
                 found=accumulator.schedule.wake_all,
                 refused=self._refused,
             )
@@ -206,6 +213,10 @@ class Engine:
         assert self._cluster is not None  # noqa: S101 - there is one while started
         await self._cluster.wait_for_topic(topic)
 
+    def unknown_topic(self, topic: str) -> ProducerError:
+        """Make the error for a topic that did not become known within `max_block_ms`."""
+        return self._settlement.unknown_topic(topic)
+
     def raise_for_topic(self, topic: str) -> None:
         """Raise if the brokers said that the topic can never be used."""
         code = self.metadata.errors.get(topic)
@@ -269,6 +280,7 @@ class Engine:
             ordering=self._ordering,
             metrics=self.metrics,
             compressor=self._compressor,
+            retry_log=self._retry_log,
             clock=self.clock,
             leader_hint=self._cluster.take_hint,
             released=self._released,
@@ -330,15 +342,15 @@ class Engine:
         # What comes later may expire sooner, but not before the shorter of the two limits has passed.
         soonest = min(self.config.max_block, self.config.delivery_timeout)
         delay = max(SOONEST, min(soonest, due - self.clock()))
-        self._timer = self._loop.call_later(delay, self._expire)
+        self._timer = LateTimer(delay, self._expire, clock=self.clock, turns=WAKES)
 
-    def _expire(self) -> None:
+    def _expire(self, now: float) -> None:
         self._timer = None
         try:
-            more = self._settlement.expire(self.clock())
+            more = self._settlement.expire(now)
             self._released()
             if more:
-                self._timer = self._loop.call_soon(self._expire)
+                self._timer = self._loop.call_soon(self._expire, now)
             else:
                 self._watch()
         except Exception as error:  # noqa: BLE001 - the background never dies silently

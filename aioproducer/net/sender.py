@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
     from aioproducer.net.compressor import Compressor
+    from aioproducer.net.retry_log import RetryLog
     from aioproducer.protocol.produce import NodeEndpoint, PartitionProduceResponse
 
     Asked: TypeAlias = dict[str | UUID, dict[int, ProducerBatch]]
@@ -82,6 +83,7 @@ class Sender:
         ordering: Ordering,
         metrics: ProducerMetrics,
         compressor: Compressor,
+        retry_log: RetryLog,
         clock: Callable[[], float],
         leader_hint: LeaderHint,
         released: Callable[[], object],
@@ -100,6 +102,7 @@ class Sender:
         self._ordering = ordering
         self._metrics = metrics
         self._compressor = compressor
+        self._retry_log = retry_log
         self._clock = clock
         self._leader_hint = leader_hint
         self._released = released
@@ -332,11 +335,20 @@ class Sender:
                         "%r answered for a partition it was not asked for: %r", self.broker, answer
                     )
                     continue
-                self._settlement.answered(batch, answer, now)
+                self._settle(batch, answer, now)
                 self._heed(batch, answer, response.node_endpoints)
         for partitions in asked.values():
             for batch in partitions.values():
-                self._settlement.lost(batch, no_answer(batch, node_id), now)
+                self._lost(batch, no_answer(batch, node_id), now)
+        self._retry_log.tell()
+
+    def _settle(self, batch: ProducerBatch, answer: PartitionProduceResponse, now: float) -> None:
+        attempts = batch.attempts
+        self._settlement.answered(batch, answer, now)
+        if batch.attempts != attempts:
+            self._retry_log.retried(batch)
+        elif self._retry_log.troubled and batch.queue.last_error is None:
+            self._retry_log.stored(batch.queue)
 
     def _heed(
         self, batch: ProducerBatch, answer: PartitionProduceResponse, endpoints: tuple[NodeEndpoint, ...]
@@ -352,7 +364,14 @@ class Sender:
             error = BrokerConnectionError(f"{self.broker.address} gave no answer: {cause}")
         for partitions in asked.values():
             for batch in partitions.values():
-                self._settlement.lost(batch, error, now)
+                self._lost(batch, error, now)
+        self._retry_log.tell()
+
+    def _lost(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
+        attempts = batch.attempts
+        self._settlement.lost(batch, error, now)
+        if batch.attempts != attempts:
+            self._retry_log.retried(batch)
 
 
 def _stamped(batch: ProducerBatch) -> bytearray:

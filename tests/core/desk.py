@@ -37,6 +37,24 @@ ONE_RECORD = 1
 """The `batch_size` at which every record is a batch of its own."""
 
 
+class KnownOutages:
+    """What is wrong at present, as a test says."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[int, ProducerError] = {}
+        self.cluster: ProducerError | None = None
+        self.producer_id: ProducerError | None = None
+
+    def of_node(self, node_id: int) -> ProducerError | None:
+        return self.nodes.get(node_id)
+
+    def of_cluster(self) -> ProducerError | None:
+        return self.cluster
+
+    def of_producer_id(self) -> ProducerError | None:
+        return self.producer_id
+
+
 class Desk:
     """Everything between `send` and the wire, at a time that only the tests move on."""
 
@@ -68,6 +86,7 @@ class Desk:
         self.sequencer.adopt(PRODUCER_ID, 0)
         self.ordering: Ordering = self.sequencer if idempotent else Unnumbered(in_flight)
         self.metrics = ProducerMetrics(self.now)
+        self.outages = KnownOutages()
         self.settlement = Settlement(
             self.accumulator,
             self.ordering,
@@ -76,6 +95,7 @@ class Desk:
             idempotent=idempotent,
             retries=retries,
             delivery_timeout=DELIVERY_TIMEOUT,
+            outages=self.outages,
             refresh_metadata=self._refresh_metadata,
             fail_all=self._fail_all,
         )

@@ -16,6 +16,7 @@ from aioproducer.core.settlement import Settlement
 from aioproducer.delivery import BatchResult
 from aioproducer.errors import BufferExhaustedError, ProducerClosedError
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
+from tests.core.desk import KnownOutages
 from tests.core.model_broker import PartitionLog, Producer
 from tests.core.model_shell import Dice, ModelSender, Timers
 
@@ -124,6 +125,7 @@ class Simulation:
             idempotent=options.idempotent,
             retries=options.retries,
             delivery_timeout=options.delivery_timeout,
+            outages=KnownOutages(),
             refresh_metadata=self._refresh_metadata,
             fail_all=self._fail_all,
         )

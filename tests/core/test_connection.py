@@ -168,6 +168,61 @@ def test_what_expects_no_answer_is_not_waited_for() -> None:
     assert connection.receive(answer(asked.correlation_id))[0][0] is asked
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_unexpected_responses_are_ignored(*, whole: bool) -> None:
+    """Some servers answer Produce with acks=0; other requests of the connection get their responses."""
+    connection = Connection("client")
+    expects = [False, False, True, False, True, False]
+    pending = [send(connection, expect_answer=expected) for expected in expects]
+    # The server may leave some of these responses out.
+    frames = [answer(request.correlation_id) for request in pending if request is not pending[1]]
+
+    chunks = [b"".join(frames)] if whole else frames
+    answers = [request for chunk in chunks for request, _ in connection.receive(chunk)]
+
+    assert answers == [pending[2], pending[4]]
+    assert connection.ignored == 3
+
+
+def test_an_ignored_response_comes_once() -> None:
+    connection = Connection("client")
+    unanswered = send(connection, expect_answer=False)
+    connection.receive(answer(unanswered.correlation_id))
+
+    with pytest.raises(ProtocolError, match="came to no request"):
+        connection.receive(answer(unanswered.correlation_id))
+
+
+@pytest.mark.parametrize("correlation_id", [3, -1, LAST_CORRELATION_ID])
+def test_a_response_to_no_request_is_not_ignored(correlation_id: int) -> None:
+    connection = Connection("client")
+    for _ in range(3):
+        send(connection, expect_answer=False)
+
+    with pytest.raises(ProtocolError, match="came to no request"):
+        connection.receive(answer(correlation_id))
+
+
+def test_a_response_out_of_order_is_not_ignored() -> None:
+    connection = Connection("client")
+    asked = send(connection)
+    later = send(connection, expect_answer=False)
+
+    with pytest.raises(ProtocolError, match="the oldest request has 0"):
+        connection.receive(answer(later.correlation_id))
+    assert connection.lose() == [asked]
+
+
+def test_ignored_responses_pass_the_largest_correlation_id() -> None:
+    connection = Connection("client")
+    connection._next_correlation_id = connection._next_answered = LAST_CORRELATION_ID  # noqa: SLF001 - two billion requests are too many
+
+    for _ in range(2):
+        unanswered = send(connection, expect_answer=False)
+        assert connection.receive(answer(unanswered.correlation_id)) == []
+    assert connection.ignored == 2
+
+
 def test_a_request_that_cannot_be_written_leaves_no_trace() -> None:
     connection = Connection("client")
     with pytest.raises(UnsupportedVersionError):
@@ -206,10 +261,20 @@ def test_time_in_which_the_broker_throttles_does_not_count() -> None:
     connection = Connection("client")
     pending = [send(connection, deadline) for deadline in (130.0, 131.0)]
 
-    connection.extend_deadlines(5.0)
+    connection.extend_deadlines(5.0, limit=60.0)
 
     assert [request.deadline for request in pending] == [135.0, 136.0]
     assert send(connection, 132.0).deadline == 132.0
+
+
+def test_throttling_extends_deadlines_up_to_a_limit() -> None:
+    connection = Connection("client")
+    connection.extend_deadlines(5.0, limit=60.0)
+    pending = [send(connection, deadline) for deadline in (130.0, 170.0)]
+
+    connection.extend_deadlines(1_000_000.0, limit=60.0)
+
+    assert [request.deadline for request in pending] == [NOW + 60.0, 170.0]
 
 
 def test_who_waits_when_the_connection_is_lost_is_told_oldest_first_and_once() -> None:

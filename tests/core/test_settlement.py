@@ -148,6 +148,53 @@ def test_a_batch_that_cannot_be_sent_expires_and_says_why() -> None:
 
 
 @pytest.mark.scenario(18)
+def test_an_expired_batch_names_the_present_outage() -> None:
+    """Before anything that failed earlier; also where there was an attempt."""
+    desk = Desk()
+    tried, behind = desk.send_some(2)
+    desk.answer(desk.take()[0], ErrorCode.NOT_ENOUGH_REPLICAS)
+    outage = desk.outages.nodes[1] = BrokerConnectionError("broker 1 at a:1: cannot connect to a:1")
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    error = tried.exception()
+    assert "1 attempts failed" in str(error)
+    assert "NOT_ENOUGH_REPLICAS" in str(error)
+    assert f"now the leader cannot be sent to: {outage}" in str(error)
+    assert str(behind.exception()).endswith(f"no attempt was made: {outage}")
+    for delivery in (tried, behind):
+        failed = delivery.exception()
+        assert failed is not None
+        assert failed.__cause__ is outage
+
+
+def test_an_unknown_topic_names_the_outage() -> None:
+    desk = Desk()
+    assert str(desk.settlement.unknown_topic("nowhere")).endswith("no broker could be asked")
+    desk.settlement.topic_errors({"nowhere": ErrorCode.UNKNOWN_TOPIC_OR_PARTITION})
+    assert str(desk.settlement.unknown_topic("nowhere")).endswith(
+        "the brokers answer UNKNOWN_TOPIC_OR_PARTITION"
+    )
+
+    outage = desk.outages.cluster = BrokerConnectionError("broker 1 at a:1: cannot connect to a:1")
+
+    error = desk.settlement.unknown_topic("nowhere")
+    assert str(error).endswith(f"no broker could be asked: {outage}")
+    assert error.__cause__ is outage
+
+
+def test_a_missing_producer_id_names_its_cause() -> None:
+    desk = Desk()
+    desk.ordering.needs_producer_id = True
+    desk.outages.producer_id = BrokerConnectionError("a:1 gives none")
+    (delivery,) = desk.send_some(1)
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    assert str(delivery.exception()).endswith("(InitProducerId) yet: a:1 gives none")
+
+
+@pytest.mark.scenario(18)
 def test_a_batch_without_a_leader_expires_in_the_queue_and_others_do_not() -> None:
     desk = Desk()
     desk.lead(NO_LEADER, 2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from aioproducer import DeliveryTimeoutError
 from aioproducer.net.transport import connect
 from aioproducer.protocol.metadata import MetadataResponse
 from aioproducer.protocol.primitives import ZERO_UUID
@@ -17,7 +18,7 @@ from aioproducer.testing import (
     FakeCluster,
 )
 from tests.delivery.stored import AMPLE, Answers, figure, in_flight, landed, send, values
-from tests.net.quick import quick, until
+from tests.net.quick import PATIENCE, quick, until
 from tests.net.relay import Relay
 
 HOST = "kafka.test"
@@ -223,6 +224,42 @@ async def test_while_a_broker_throttles_nothing_is_sent_to_it_and_nothing_times_
         assert third.at - silent_from > 1.3
         assert figure(producer, "record-retry-total") == 0
         assert relay.connections == 2
+
+
+@pytest.mark.scenario(60)
+async def test_a_long_throttle_keeps_the_connection(cluster: FakeCluster) -> None:
+    """The broker reads nothing for several times request_timeout_ms, with requests in flight."""
+    async with (
+        Relay(cluster) as relay,
+        quick(cluster, batch_size=1, request_timeout_ms=300, delivery_timeout_ms=AMPLE) as producer,
+    ):
+        await landed(send(producer, 1))
+        connections = relay.connections
+        cluster.on(ApiKey.PRODUCE, times=2).throttle(1_500, mutes=True)
+        deliveries = send(producer, 4, first=1)
+        assert await landed(deliveries[:1]) == [1]
+        # Metadata is asked for after the throttle, which is no part of its timeout either.
+        known = asyncio.create_task(producer.partitions_for("new"))
+
+        assert await landed(deliveries) == [1, 2, 3, 4]
+
+        assert len(await known) == 1
+        assert figure(producer, "record-retry-total") == 0
+        assert relay.connections == connections
+
+
+@pytest.mark.scenario(60)
+async def test_a_throttle_gives_records_no_more_time(cluster: FakeCluster) -> None:
+    async with quick(
+        cluster, batch_size=1, request_timeout_ms=300, delivery_timeout_ms=AMPLE // 10
+    ) as producer:
+        await landed(send(producer, 1))
+        cluster.on(ApiKey.PRODUCE).throttle(10 * AMPLE, mutes=True)
+        deliveries = send(producer, 3, first=1)
+        assert await landed(deliveries[:1]) == [1]
+        for delivery in deliveries[1:]:
+            with pytest.raises(DeliveryTimeoutError):
+                await asyncio.wait_for(delivery, PATIENCE)
 
 
 # Versions.

@@ -47,9 +47,9 @@ class Asked:
 class Relay:
     """Stands before one node of a cluster, whose address it takes.
 
-    `on_request(asked)` returns whether the request goes on, False hangs up; `on_answer(asked,
-    frame)` returns the bytes to send on, frame by frame, None hangs up. While `reads` is not set
-    no request is read.
+    `on_request(asked)` returns whether the request goes on, False hangs up; `rewrite(asked)`
+    returns the bytes of the request that goes on; `on_answer(asked, frame)` returns the bytes to
+    send on, frame by frame, None hangs up. While `reads` is not set no request is read.
     """
 
     def __init__(self, cluster: FakeCluster, node_id: int = 1) -> None:
@@ -58,6 +58,7 @@ class Relay:
         self.reads = asyncio.Event()
         self.reads.set()
         self.on_request: Callable[[Asked], bool] = lambda _asked: True
+        self.rewrite: Callable[[Asked], bytes] = lambda asked: asked.frame
         self.on_answer: Callable[[Asked, bytes], list[bytes] | None] = lambda _asked, frame: [frame]
         self._node = cluster.topology.nodes[node_id]
         self._port = self._node.port
@@ -98,7 +99,7 @@ class Relay:
                 if not self.on_request(asked):
                     break
                 waiting.append(asked)
-                back.write(frame)
+                back.write(self.rewrite(asked))
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:

@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -68,6 +69,32 @@ async def test_an_error_names_every_address_and_its_cause() -> None:
         assert "did not" in str(causes[silent])
         for address, cause in causes.items():
             assert f"{address}: {cause}" in str(raised.value)
+
+
+async def test_without_time_each_address_is_tried_once() -> None:
+    """`max_block_ms=0` lets no record wait; the attempts to connect have limits of their own."""
+    made = partial(quick, max_block_ms=0, socket_connection_setup_timeout_ms=300)
+    async with FakeCluster(topics={"orders": 1}) as cluster, _server(b"") as silent:
+        cluster.on(ApiKey.METADATA).delay(0.1)
+        async with no_traces(), made([_dead(), silent, cluster.bootstrap]) as producer:
+            assert "running" in repr(producer)
+        dead, other = _dead(), _dead()
+        async with no_traces():
+            with pytest.raises(BootstrapError) as raised:
+                await asyncio.wait_for(made([dead, silent, other]).start(), SOON)
+        causes = raised.value.causes
+        assert set(causes) == {dead, silent, other}
+        assert all("cannot connect" in str(causes[address]) for address in (dead, other))
+        assert "did not" in str(causes[silent])
+
+
+@pytest.mark.parametrize("attempt", range(4))
+async def test_in_little_time_every_address_is_tried(attempt: int) -> None:
+    """However the addresses are shuffled: the silent ones leave time for the last."""
+    async with FakeCluster() as cluster, _server(b"") as silent, _server(b"") as mute, _server(b"") as still:
+        servers = [silent, mute, still, cluster.bootstrap]
+        async with quick(servers, max_block_ms=700, request_timeout_ms=5_000) as producer:
+            assert "running" in repr(producer), attempt
 
 
 async def test_an_address_that_is_given_twice_counts_once() -> None:

@@ -155,6 +155,35 @@ async def test_answers_for_other_partitions_are_ignored(
     assert "answered for a partition it was not asked for" in caplog.text
 
 
+@pytest.mark.scenario(26)
+async def test_responses_to_acks_0_are_ignored(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The relay asks for acks=1, so that the node answers as some servers do."""
+
+    def with_acks_1(asked: Asked) -> bytes:
+        if asked.api is not ApiKey.PRODUCE:
+            return asked.frame
+        # Size, key, version and correlation id, the client's id, tags, the transactional id.
+        acks = 4 + 8 + 2 + len(asked.header.client_id or "") + 1 + 1
+        assert asked.frame[acks : acks + 2] == b"\x00\x00"
+        return asked.frame[:acks] + b"\x00\x01" + asked.frame[acks + 2 :]
+
+    async with Relay(cluster) as relay:
+        relay.rewrite = with_acks_1
+        async with quick(cluster, acks=0, enable_idempotence=False) as producer:
+            for number in range(RECORDS):
+                assert (await asyncio.wait_for(producer.send("orders", b"1", partition=0), SOON)).offset == -1
+                while len(cluster.records("orders", 0)) <= number:  # noqa: ASYNC110 - it knows no events
+                    await asyncio.sleep(0.001)
+            # A request that expects a response gets it on the same connection.
+            await producer.partitions_for("orders")
+            assert len(await producer.partitions_for("new")) == 1
+        assert relay.connections == 2
+    told = [record for record in caplog.records if "expect no response" in record.getMessage()]
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("shift", [1, -1, 1000])
 async def test_a_wrong_correlation_id_closes_the_connection(cluster: FakeCluster, shift: int) -> None:
     async with Relay(cluster) as relay:

@@ -1,0 +1,104 @@
+"""The log of retries: one WARNING for each partition and cause, one INFO when it is over.
+
+A broker that is lost concerns many partitions at once, so batches of one response share a line.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, TypeAlias
+
+from aioproducer.errors import BrokerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
+
+    Cause: TypeAlias = object
+    Place: TypeAlias = tuple[str, int]
+
+logger = logging.getLogger("aioproducer.sender")
+
+MOST_NAMED = 10
+"""How many partitions a line names."""
+
+
+class _Trouble:
+    """The retries of one partition since a batch of it was last stored."""
+
+    __slots__ = ("causes", "retries", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.retries = 0
+        self.causes: set[Cause] = set()
+
+
+class RetryLog:
+    """The partitions whose batches are sent again. `tell` logs what `retried` and `stored` noted."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.troubled: dict[Place, _Trouble] = {}
+        self._clock = clock
+        self._retried: dict[Cause, list[ProducerBatch]] = {}
+        self._stored: dict[Place, _Trouble] = {}
+
+    def retried(self, batch: ProducerBatch) -> None:
+        """Note that a batch will be sent again, because of its `last_error`."""
+        queue = batch.queue
+        trouble = self.troubled.setdefault((queue.topic, queue.partition), _Trouble(self._clock()))
+        trouble.retries += 1
+        cause = _kind(batch.last_error)
+        if cause in trouble.causes:
+            logger.debug("sending again: %s", batch.last_error)
+            return
+        trouble.causes.add(cause)
+        self._retried.setdefault(cause, []).append(batch)
+
+    def stored(self, queue: PartitionQueue) -> None:
+        """Note that a batch of a partition was stored."""
+        place = queue.topic, queue.partition
+        trouble = self.troubled.pop(place, None)
+        if trouble is not None:
+            self._stored[place] = trouble
+
+    def tell(self) -> None:
+        """Log what is new."""
+        if self._retried:
+            retried, self._retried = self._retried, {}
+            for batches in retried.values():
+                places = [(batch.queue.topic, batch.queue.partition) for batch in batches]
+                count = sum(batch.count for batch in batches)
+                first = batches[0]
+                logger.warning(
+                    "sending %d %s for %s again (attempt %d failed): %s",
+                    count, "record" if count == 1 else "records", _names(places), first.attempts,
+                    _words(first.last_error),
+                )  # fmt: skip
+        if self._stored:
+            stored, self._stored = self._stored, {}
+            longest = self._clock() - min(trouble.since for trouble in stored.values())
+            retries = sum(trouble.retries for trouble in stored.values())
+            logger.info(
+                "records for %s are stored again after %.1f s and %d %s",
+                _names(stored), longest, retries, "retry" if retries == 1 else "retries",
+            )  # fmt: skip
+
+
+def _kind(error: Exception | None) -> Cause:
+    # The text of one cause differs: it holds times and counts.
+    return error.code if isinstance(error, BrokerError) else type(error)
+
+
+def _words(error: Exception | None) -> str:
+    if not isinstance(error, BrokerError):
+        return str(error)
+    reason = f": {error.reason}" if error.reason else ""
+    return f"the broker answered {error.code.name} ({int(error.code)}){reason}"
+
+
+def _names(places: Iterable[Place]) -> str:
+    names = [f"{topic}-{partition}" for topic, partition in places]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"{', '.join(names[:MOST_NAMED])}{more}"
