@@ -50,6 +50,12 @@ BATCHES_A_SLICE = 100
 RECORDS_A_SLICE = 250
 """How many records leave the line before the event loop gets its turn: each takes 1 to 8 µs."""
 
+_LIMITS = {
+    ErrorCode.MESSAGE_TOO_LARGE: "max.message.bytes",
+    ErrorCode.RECORD_LIST_TOO_LARGE: "segment.bytes",
+}
+"""The topic's limit that a batch exceeds, by the error code that refuses it."""
+
 
 class Settlement:
     """Carries out what answers, losses and time mean for batches.
@@ -234,8 +240,9 @@ class Settlement:
         if batch.count == 1:
             size = len(batch.builder.buffer)
             subject = f"a record of {size} bytes (with its batch's header) for {_place(batch)}"
+            limit = _LIMITS[error.code]
             too_large = RecordTooLargeError(
-                f"{subject} is larger than the topic's max.message.bytes", topic=batch.result.topic, size=size
+                f"{subject} is larger than the topic's {limit}", topic=batch.result.topic, size=size
             )
             too_large.__cause__ = error
             self._failed(batch, too_large, now)

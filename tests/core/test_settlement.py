@@ -316,6 +316,24 @@ def test_a_batch_that_is_too_large_is_split_and_each_record_gets_its_offset() ->
     desk.assert_nothing_left()
 
 
+def test_batch_larger_than_segment_is_split() -> None:
+    """Java fails such a batch; the leader refuses it by size, as with MESSAGE_TOO_LARGE."""
+    desk = Desk(batch_size=200)
+    first, second = desk.send(b"x" * 60, b"x" * 60)
+    desk.answer(desk.take_one(), ErrorCode.RECORD_LIST_TOO_LARGE)
+
+    desk.answer(desk.take_one(), offset=40)
+    desk.answer(desk.take_one(), ErrorCode.RECORD_LIST_TOO_LARGE)
+
+    assert first.result().offset == 40
+    error = second.exception()
+    assert isinstance(error, RecordTooLargeError)
+    assert "the topic's segment.bytes" in str(error)
+    assert isinstance(error.__cause__, BrokerError)
+    assert error.__cause__.code is ErrorCode.RECORD_LIST_TOO_LARGE
+    desk.assert_nothing_left()
+
+
 @pytest.mark.scenario(22)
 def test_a_batch_that_came_back_before_goes_before_the_pieces() -> None:
     desk = Desk(batch_size=150)
@@ -511,7 +529,7 @@ def test_the_brokers_own_words_are_kept() -> None:
         (ErrorCode.TOPIC_AUTHORIZATION_FAILED, AuthorizationError),
         (ErrorCode.INVALID_TOPIC_EXCEPTION, InvalidTopicError),
         (ErrorCode.INVALID_RECORD, InvalidRecordError),
-        (ErrorCode.RECORD_LIST_TOO_LARGE, BrokerError),
+        (ErrorCode.RECORD_LIST_TOO_LARGE, RecordTooLargeError),
     ],
 )
 def test_a_refusal_is_an_error_of_its_own_kind(code: ErrorCode, kind: type[ProducerError]) -> None:
