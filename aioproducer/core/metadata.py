@@ -221,6 +221,10 @@ class Metadata:
             self._refreshed_at = now
         return change
 
+    def differs(self, response: MetadataResponse) -> bool:
+        """Return whether an answer is of another cluster, or tells of another topic by a known name."""
+        return self._cache.differs(response)
+
     def failed(self, now: float) -> None:
         """Note that a refresh came to nothing: no node to ask, no answer, or a useless one."""
         self._not_before = now + max(self._backoff.delay(self._failures), LEAST_BACKOFF)

@@ -90,13 +90,15 @@ class MetadataChange:
     error: ErrorCode = ErrorCode.NONE
     """Why the whole answer was refused; then nothing else is set."""
     sizes: Mapping[str, int] = field(default_factory=dict)
-    """The number of partitions of each topic that is new or has got another number."""
+    """The number of partitions of each topic that is new, or has got another number or another id."""
     recreated: frozenset[str] = frozenset()
     """Topics that were deleted and made anew: another topic id under the same name."""
+    is_other_cluster: bool = False
+    """Whether the answer has another cluster id: nothing that was known is true of this cluster."""
     leaders: tuple[PartitionLeader, ...] = ()
     """Every partition with another leader or another epoch than before."""
     nodes: tuple[Node, ...] = ()
-    """Brokers that are new or at another address."""
+    """Brokers that are new or at another address; all, if it is another cluster."""
     removed_nodes: tuple[int, ...] = ()
     """Brokers that are gone."""
     errors: Mapping[str, ErrorCode] = field(default_factory=dict)
@@ -106,13 +108,20 @@ class MetadataChange:
     @property
     def is_news(self) -> bool:
         """Whether anything is different now."""
-        return bool(self.sizes or self.recreated or self.leaders or self.nodes or self.removed_nodes)
+        return bool(
+            self.sizes
+            or self.recreated
+            or self.leaders
+            or self.nodes
+            or self.removed_nodes
+            or self.is_other_cluster
+        )
 
 
 class MetadataCache:
     """Brokers by id and topics by name, as far as known. Read the attributes, never write them."""
 
-    __slots__ = ("_deleted", "cluster_id", "controller_id", "leaderless", "nodes", "topics")
+    __slots__ = ("_deleted", "_forgotten", "cluster_id", "controller_id", "leaderless", "nodes", "topics")
 
     def __init__(self) -> None:
         self.cluster_id: str | None = None
@@ -122,6 +131,20 @@ class MetadataCache:
         self.leaderless: set[str] = set()
         """The topics in which some partition has no leader."""
         self._deleted: set[str] = set()
+        # The ids of forgotten topics: sequences outlive what else is known of a topic.
+        self._forgotten: dict[str, UUID] = {}
+
+    def differs(self, response: MetadataResponse) -> bool:
+        """Return whether an answer has another cluster id, or another id of a topic, than is known."""
+        if self._is_other_cluster(response):
+            return True
+        for answer in response.topics:
+            known = None if answer.name is None else self.topics.get(answer.name)
+            if known is not None and ZERO_UUID not in {known.topic_id, answer.topic_id}:
+                is_sound = ErrorCode.of(answer.error_code) is ErrorCode.NONE
+                if is_sound and known.topic_id != answer.topic_id:
+                    return True
+        return False
 
     def merge(
         self,
@@ -141,9 +164,7 @@ class MetadataCache:
         if error or not alive:
             return MetadataChange(error=error or ErrorCode.BROKER_NOT_AVAILABLE)
 
-        # Epochs and topic ids of one cluster mean nothing in another.
-        is_other_cluster = None not in {self.cluster_id, response.cluster_id}
-        is_other_cluster = is_other_cluster and self.cluster_id != response.cluster_id
+        is_other_cluster = self._is_other_cluster(response)
         found = _Findings(alive, reliable_epochs=reliable_epochs, is_other_cluster=is_other_cluster)
         answered: set[str] = set()
         for answer in response.topics:
@@ -155,7 +176,9 @@ class MetadataCache:
             if topic not in answered and topic in wanted:
                 found.errors[topic] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
-        moved = _moved(self.nodes, alive.values())
+        if is_other_cluster:
+            self._forget_cluster(answered - found.errors.keys(), found)
+        moved = tuple(alive.values()) if is_other_cluster else _moved(self.nodes, alive.values())
         removed = tuple(node_id for node_id in self.nodes if node_id not in alive)
         if removed:
             self._depose(frozenset(removed), found)
@@ -167,6 +190,7 @@ class MetadataCache:
         return MetadataChange(
             sizes=found.sizes,
             recreated=frozenset(found.recreated),
+            is_other_cluster=is_other_cluster,
             leaders=tuple(found.leaders),
             nodes=moved,
             removed_nodes=removed,
@@ -204,8 +228,10 @@ class MetadataCache:
         return MetadataChange(leaders=(leader,), nodes=moved)
 
     def forget(self, topic: str) -> None:
-        """Drop what is known of a topic."""
-        self.topics.pop(topic, None)
+        """Drop what is known of a topic, but for its id."""
+        known = self.topics.pop(topic, None)
+        if known is not None and known.topic_id != ZERO_UUID:
+            self._forgotten[topic] = known.topic_id
         self.leaderless.discard(topic)
         self._deleted.discard(topic)
 
@@ -227,14 +253,35 @@ class MetadataCache:
             return
         before = () if known is None or is_another else known.partitions
         partitions = found.partitions(name, ordered, before)
+        topic_id = answer.topic_id
+        if topic_id == ZERO_UUID and known is not None and not is_another:
+            # A broker too old for ids does not take back what others told.
+            topic_id = known.topic_id
         if known is not None and known.topic_id == answer.topic_id != ZERO_UUID:
             # A topic never loses partitions: this broker has not heard of the last ones yet.
             partitions += before[len(partitions) :]
-        if known is None or len(partitions) != len(known.partitions):
+        if known is None or known.topic_id != topic_id or len(partitions) != len(known.partitions):
             found.sizes[name] = len(partitions)
-        if known is not None and ZERO_UUID not in {known.topic_id, answer.topic_id} and is_another:
+        id_before = self._forgotten.pop(name, ZERO_UUID) if known is None else known.topic_id
+        if ZERO_UUID not in {id_before, topic_id} and id_before != topic_id:
             found.recreated.add(name)
-        self._store(TopicMetadata(name, answer.topic_id, tuple(partitions), answer.is_internal))
+        self._store(TopicMetadata(name, topic_id, tuple(partitions), answer.is_internal))
+
+    def _is_other_cluster(self, response: MetadataResponse) -> bool:
+        if None in {self.cluster_id, response.cluster_id}:
+            return False
+        return self.cluster_id != response.cluster_id
+
+    def _forget_cluster(self, answered: Container[str], found: _Findings) -> None:
+        """Drop ids, epochs and leaders of the topics that the other cluster has not told of yet."""
+        self._forgotten.clear()
+        for topic in [topic for name, topic in self.topics.items() if name not in answered]:
+            self._deleted.add(topic.name)
+            indexes = range(len(topic.partitions))
+            found.sizes[topic.name] = len(indexes)
+            found.leaders += [PartitionLeader(topic.name, index, NO_LEADER, -1) for index in indexes]
+            partitions = tuple([PartitionMetadata(index, NO_LEADER) for index in indexes])
+            self._store(topic._replace(topic_id=ZERO_UUID, partitions=partitions))
 
     def _is_another(self, known: TopicMetadata, answer: MetadataResponseTopic, found: _Findings) -> bool:
         """Whether the topic is not the one we knew by that name, so that its epochs begin anew."""

@@ -167,6 +167,19 @@ class Settlement:
             if code in FINAL_TOPIC_ERRORS:
                 self._accumulator.line.send_away(topic, Dismissal(_unusable(code)))
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether a producer id was ever used: it is valid in the cluster that gave it, and in no other."""
+        return self._ordering.is_bound
+
+    def logs_replaced(self, topics: frozenset[str] | None = None) -> None:
+        """Get another producer id, and number anew what goes to these topics, or to all.
+
+        Records that were sent may be in the old log; they are sent again, and a later error says so.
+        """
+        self._ordering.drop_sequences(topics)
+        self._schedule.wake_all()
+
     def see_off(self) -> bool:
         """Fail records that were sent away from the line; return whether there are more: call again soon."""
         return self._accumulator.line.see_off(RECORDS_A_SLICE)

@@ -17,8 +17,10 @@ from anyio.lowlevel import checkpoint
 from aioproducer.core.producer_batch import BLOCKED, NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
-from aioproducer.net.bootstrap import Bootstrap
+from aioproducer.net.bootstrap import METADATA_VERSIONS, Bootstrap
+from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
+from aioproducer.protocol.produce import ProduceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,6 +41,9 @@ logger = logging.getLogger("aioproducer.cluster")
 
 RELIABLE_EPOCHS_FROM = 9
 """The first version of Metadata whose leader epochs can be relied on (KAFKA-9212)."""
+
+TOPIC_IDS_FROM = {ApiKey.METADATA: 10, ApiKey.PRODUCE: 13}
+"""The first version of each API that identifies topics by id."""
 
 
 class Cluster:
@@ -207,6 +212,33 @@ class Cluster:
         version = broker.version(request.api_key, request.versions)
         self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
 
+    async def _verify(self, broker: Broker) -> None:
+        """Check that a new connection leads to the cluster that gave the producer id.
+
+        Another cluster may listen at the address by now, and would take batches under a foreign
+        producer id for duplicates. A cluster restored from a backup has the same id but other topic
+        ids; Produce requests that name topics by id are refused there, older ones need this check.
+        """
+        if not self._settlement.is_bound:
+            return
+        version = broker.version(ApiKey.METADATA, METADATA_VERSIONS)
+        produces_by_id = (
+            broker.version(ApiKey.PRODUCE, ProduceRequest.versions) >= TOPIC_IDS_FROM[ApiKey.PRODUCE]
+        )
+        has_ids = version >= TOPIC_IDS_FROM[ApiKey.METADATA]
+        asked = tuple(self.metadata.topics) if has_ids and not produces_by_id else ()
+        request = MetadataRequest(
+            topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=False
+        )
+        response = await broker.request_in_setup(request, version)
+        if not self.metadata.differs(response):
+            return
+        self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        self.request_update()
+        if self.metadata.differs(response):
+            msg = f"{broker.address} is of another cluster, and cannot tell its brokers yet"
+            raise BrokerConnectionError(msg)
+
     async def _see_off(self) -> None:
         # Beside the metadata task: those who come to the line meanwhile may need it.
         while self._settlement.see_off():
@@ -262,15 +294,21 @@ class Cluster:
         self._released()
 
     def _apply(self, change: MetadataChange) -> None:
+        if change.is_other_cluster:
+            logger.warning("another cluster answers, its id is %s", self.metadata.cluster_id)
+            self._settlement.logs_replaced()
+        elif change.recreated:
+            for topic in sorted(change.recreated):
+                logger.warning("topic %r was deleted and created anew", topic)
+            self._settlement.logs_replaced(change.recreated)
         for node_id in change.removed_nodes:
             self._remove_node(node_id, "it is not in the cluster any more")
         for node in change.nodes:
-            self._remove_node(node.id, f"it is at {node.host}:{node.port} now")
+            # The connections to another cluster are new, so that each is verified.
+            where = "of another cluster" if change.is_other_cluster else f"at {node.host}:{node.port}"
+            self._remove_node(node.id, f"it is {where} now")
             self._add_node(node)
         for topic in change.sizes:
-            self._introduce(topic)
-        for topic in change.recreated:
-            logger.warning("topic %r was deleted and created anew", topic)
             self._introduce(topic)
         for topic, partition, leader_id, leader_epoch in change.leaders:
             if topic in self._accumulator.topics:
@@ -286,6 +324,7 @@ class Cluster:
     def _add_node(self, node: Node) -> None:
         broker = self._make_broker(node.id, node.host, node.port)
         broker.on_lost = self.request_update
+        broker.on_open = self._verify
         self.brokers[node.id] = broker
         self.senders[node.id] = self._make_sender(broker)
         self._lifecycle.spawn(f"broker-{node.id}", broker.run)

@@ -76,10 +76,11 @@ class Identity:
                 await anyio.sleep(self._backoff.delay(attempts))
                 attempts += 1
 
-    async def _ask(self) -> ProducerError | None:
+    async def _ask(self) -> ProducerError | None:  # noqa: PLR0911 - one an outcome
         broker = self._cluster.least_loaded()
         if broker is None:
             return BrokerConnectionError("no broker can be connected to")
+        generation = self._sequencer.generation
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=NO_TRANSACTION_TIMEOUT)
         try:
             answer = await broker.request(request, timeout=self._request_timeout)
@@ -95,6 +96,7 @@ class Identity:
             return BrokerError.of(code, "no producer id, which enable_idempotence needs")
         if answer.producer_id < 0 or answer.producer_epoch < 0:
             return BrokerConnectionError(f"{broker.address} gave the producer id {answer.producer_id}")
-        self._sequencer.adopt(answer.producer_id, answer.producer_epoch)
+        if not self._sequencer.adopt(answer.producer_id, answer.producer_epoch, generation):
+            return BrokerConnectionError(f"{broker.address} answered for a cluster that was replaced")
         logger.info("producer id %d, epoch %d", answer.producer_id, answer.producer_epoch)
         return None

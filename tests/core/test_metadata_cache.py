@@ -154,12 +154,13 @@ def test_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
 @pytest.mark.scenario(54)
 @pytest.mark.parametrize(("before", "after"), [(NO_ID, FIRST_ID), (FIRST_ID, NO_ID)])
 def test_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after: UUID) -> None:
+    """An id that appears is told with the size; one that is left out stays known."""
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=before))
 
     change = merge(cache, answer(led_by("orders", 2, epoch=4, topic_id=after)))
 
-    assert change == MetadataChange()
-    assert cache.topics["orders"].topic_id == after
+    assert change == MetadataChange(sizes={"orders": 1} if before == NO_ID else {})
+    assert cache.topics["orders"].topic_id == FIRST_ID
     assert leaders(cache) == [1]
 
 
@@ -185,6 +186,64 @@ def test_epochs_of_another_cluster_are_not_compared() -> None:
 
     assert leaders(cache) == [2]
     assert cache.cluster_id == "another"
+
+
+def test_other_cluster_drops_what_it_does_not_tell() -> None:
+    """Leaders, epochs and ids of the old cluster are not true of the new one."""
+    cache = knowing(led_by("orders", 1, 2, epoch=5), led_by("audit", 1, epoch=5))
+
+    told = answer(topic("orders", error=UNKNOWN), led_by("audit", 1, epoch=0), cluster_id="another")
+    change = merge(cache, told, "orders", "audit")
+
+    assert change.is_other_cluster
+    assert {node.id for node in change.nodes} == set(cache.nodes)
+    assert leaders(cache, "orders") == [NO_LEADER, NO_LEADER]
+    assert cache.topics["orders"].topic_id == NO_ID
+    assert cache.leaderless == {"orders"}
+
+    change = merge(cache, answer(led_by("orders", 2, epoch=0), cluster_id="another"))
+
+    assert not change.is_other_cluster
+    assert change.recreated == frozenset()
+    assert change.sizes == {"orders": 1}
+    assert change.leaders == (PartitionLeader("orders", 0, 2, 0),)
+
+
+def test_missing_cluster_id_is_no_other_cluster() -> None:
+    cache = knowing(led_by("orders", 1))
+
+    assert not merge(cache, answer(led_by("orders", 1), cluster_id=None)).is_other_cluster
+    assert cache.cluster_id == "cluster"
+    assert merge(cache, answer(led_by("orders", 1), cluster_id="another")).is_other_cluster
+
+
+def test_forgotten_topic_with_another_id_was_recreated() -> None:
+    """Sequences of a forgotten topic are kept, so its id is too."""
+    cache = knowing(led_by("orders", 1), led_by("audit", 1))
+    cache.forget("orders")
+    cache.forget("audit")
+
+    change = merge(
+        cache, answer(led_by("orders", 1, topic_id=SECOND_ID), led_by("audit", 1)), "orders", "audit"
+    )
+
+    assert change.recreated == {"orders"}
+
+
+@pytest.mark.parametrize(
+    ("response", "differs"),
+    [
+        (answer(led_by("orders", 1)), False),
+        (answer(led_by("orders", 1), cluster_id=None), False),
+        (answer(led_by("orders", 1, topic_id=NO_ID)), False),
+        (answer(topic("orders", topic_id=SECOND_ID, error=UNKNOWN)), False),
+        (answer(led_by("other", 1, topic_id=SECOND_ID)), False),
+        (answer(led_by("orders", 1, topic_id=SECOND_ID)), True),
+        (answer(cluster_id="another"), True),
+    ],
+)
+def test_answer_differs_by_cluster_or_topic_id(response: MetadataResponse, *, differs: bool) -> None:
+    assert knowing(led_by("orders", 1)).differs(response) is differs
 
 
 @pytest.mark.scenario(54)
@@ -595,6 +654,7 @@ def test_nobody_has_the_same_number_in_the_metadata_and_in_the_queues() -> None:
         MetadataChange(leaders=(PartitionLeader("orders", 0, 1, 1),)),
         MetadataChange(nodes=(Node(1, "host", 9092),)),
         MetadataChange(removed_nodes=(1,)),
+        MetadataChange(is_other_cluster=True),
     ],
 )
 def test_every_kind_of_change_is_news(change: MetadataChange) -> None:
