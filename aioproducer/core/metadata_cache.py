@@ -14,6 +14,8 @@ One thing always holds: a partition's leader is a node that is known, or NO_LEAD
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +47,17 @@ _MAX_PORT = 65535
 _LEADER_IS_SOUND = frozenset({ErrorCode.NONE, ErrorCode.REPLICA_NOT_AVAILABLE})
 
 _partition_index = attrgetter("partition_index")
+
+
+class ClusterCheck(Enum):
+    """What an answer tells of the cluster that a new connection leads to."""
+
+    SAME = auto()
+    """Nothing speaks against its being the cluster that is known."""
+    OTHER = auto()
+    """Its id is another one, or that of a topic."""
+    EMPTY = auto()
+    """It has none of the topics: perhaps it is a restored one, which gets them later."""
 
 
 class Node(NamedTuple):
@@ -92,7 +105,8 @@ class MetadataChange:
     sizes: Mapping[str, int] = field(default_factory=dict)
     """The number of partitions of each topic that is new, or has got another number or another id."""
     recreated: frozenset[str] = frozenset()
-    """Topics that were deleted and made anew: another topic id under the same name."""
+    """Topics that were deleted and made anew: another topic id under the same name. Perhaps of a
+    topic that was forgotten, and is in no other part of the change."""
     is_other_cluster: bool = False
     """Whether the answer has another cluster id: nothing that was known is true of this cluster."""
     leaders: tuple[PartitionLeader, ...] = ()
@@ -134,17 +148,32 @@ class MetadataCache:
         # The ids of forgotten topics: sequences outlive what else is known of a topic.
         self._forgotten: dict[str, UUID] = {}
 
-    def differs(self, response: MetadataResponse) -> bool:
-        """Return whether an answer has another cluster id, or another id of a topic, than is known."""
+    def sample(self, limit: int) -> tuple[str, ...]:
+        """Return up to `limit` topics whose ids are known, forgotten ones too, to ask about for `verify`."""
+        known = (name for name, topic in self.topics.items() if topic.topic_id != ZERO_UUID)
+        return tuple(islice(chain(known, self._forgotten), limit))
+
+    def verify(self, response: MetadataResponse) -> ClusterCheck:
+        """Compare the cluster id and the topic ids of an answer with those that are known."""
         if self._is_other_cluster(response):
-            return True
-        for answer in response.topics:
-            known = None if answer.name is None else self.topics.get(answer.name)
-            if known is not None and ZERO_UUID not in {known.topic_id, answer.topic_id}:
-                is_sound = ErrorCode.of(answer.error_code) is ErrorCode.NONE
-                if is_sound and known.topic_id != answer.topic_id:
-                    return True
-        return False
+            return ClusterCheck.OTHER
+        outcomes = {self._verify_topic(answer) for answer in response.topics}
+        for outcome in (ClusterCheck.OTHER, ClusterCheck.SAME, ClusterCheck.EMPTY):
+            if outcome in outcomes:
+                return outcome
+        return ClusterCheck.SAME
+
+    def _verify_topic(self, answer: MetadataResponseTopic) -> ClusterCheck | None:
+        if answer.name is None:
+            return None
+        error = ErrorCode.of(answer.error_code)
+        if error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+            return ClusterCheck.EMPTY
+        known = self.topics.get(answer.name)
+        topic_id = self._forgotten.get(answer.name, ZERO_UUID) if known is None else known.topic_id
+        if error or ZERO_UUID in {topic_id, answer.topic_id}:
+            return None
+        return ClusterCheck.SAME if topic_id == answer.topic_id else ClusterCheck.OTHER
 
     def merge(
         self,
@@ -172,6 +201,9 @@ class MetadataCache:
             if name is not None and name in wanted and name not in answered:
                 answered.add(name)
                 self._merge_topic(name, answer, found)
+            elif name in self._forgotten and self._verify_topic(answer) is ClusterCheck.OTHER:
+                self._forgotten[name] = answer.topic_id
+                found.recreated.add(name)
         for topic in asked:
             if topic not in answered and topic in wanted:
                 found.errors[topic] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION

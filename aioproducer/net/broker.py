@@ -216,7 +216,8 @@ class Broker:
             return decode_response(request.response, frame, pending.version)[1]
 
         self._check_open()
-        return await self._exchange(request, version, read, timeout=self._request_timeout)
+        timeout = min(self._config.connection_setup_timeout, self._request_timeout)
+        return await self._exchange(request, version, read, timeout=timeout)
 
     async def _exchange(
         self,

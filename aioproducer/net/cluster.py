@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
+from aioproducer.core.metadata_cache import ClusterCheck
 from aioproducer.core.producer_batch import BLOCKED, NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
 from aioproducer.net.bootstrap import METADATA_VERSIONS, Bootstrap
 from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
-from aioproducer.protocol.produce import ProduceRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -42,8 +42,11 @@ logger = logging.getLogger("aioproducer.cluster")
 RELIABLE_EPOCHS_FROM = 9
 """The first version of Metadata whose leader epochs can be relied on (KAFKA-9212)."""
 
-TOPIC_IDS_FROM = {ApiKey.METADATA: 10, ApiKey.PRODUCE: 13}
-"""The first version of each API that identifies topics by id."""
+TOPIC_IDS_FROM = 10
+"""The first version of Metadata that tells topic ids."""
+
+TOPICS_TO_VERIFY = 100
+"""How many topics are asked about on a new connection at most."""
 
 
 class Cluster:
@@ -215,29 +218,28 @@ class Cluster:
     async def _verify(self, broker: Broker) -> None:
         """Check that a new connection leads to the cluster that gave the producer id.
 
-        Another cluster may listen at the address by now, and would take batches under a foreign
-        producer id for duplicates. A cluster restored from a backup has the same id but other topic
-        ids; Produce requests that name topics by id are refused there, older ones need this check.
+        Another cluster may listen at the address by now. It takes batches under a foreign producer id
+        for duplicates of its own producer's. A cluster that was restored from a backup may have the
+        same id, but has other topic ids, or no topics yet.
         """
         if not self._settlement.is_bound:
             return
         version = broker.version(ApiKey.METADATA, METADATA_VERSIONS)
-        produces_by_id = (
-            broker.version(ApiKey.PRODUCE, ProduceRequest.versions) >= TOPIC_IDS_FROM[ApiKey.PRODUCE]
-        )
-        has_ids = version >= TOPIC_IDS_FROM[ApiKey.METADATA]
-        asked = tuple(self.metadata.topics) if has_ids and not produces_by_id else ()
+        asked = self.metadata.sample(TOPICS_TO_VERIFY) if version >= TOPIC_IDS_FROM else ()
         request = MetadataRequest(
             topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=False
         )
         response = await broker.request_in_setup(request, version)
-        if not self.metadata.differs(response):
-            return
-        self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
-        self.request_update()
-        if self.metadata.differs(response):
-            msg = f"{broker.address} is of another cluster, and cannot tell its brokers yet"
+        if not response.brokers:
+            msg = f"{broker.address} knows no brokers yet"
             raise BrokerConnectionError(msg)
+        check = self.metadata.verify(response)
+        if check is ClusterCheck.OTHER:
+            self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+            self.request_update()
+        elif check is ClusterCheck.EMPTY:
+            logger.warning("%s has none of the topics that were produced to", broker.address)
+            self._settlement.logs_replaced(frozenset(asked))
 
     async def _see_off(self) -> None:
         # Beside the metadata task: those who come to the line meanwhile may need it.

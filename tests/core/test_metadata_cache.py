@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aioproducer.core import producer_batch
 from aioproducer.core.metadata_cache import (
     NO_LEADER,
+    ClusterCheck,
     MetadataCache,
     MetadataChange,
     Node,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 UNKNOWN = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+FORBIDDEN = ErrorCode.TOPIC_AUTHORIZATION_FAILED
 
 
 def merge(
@@ -230,20 +232,49 @@ def test_forgotten_topic_with_another_id_was_recreated() -> None:
     assert change.recreated == {"orders"}
 
 
+def test_forgotten_topic_may_be_told_of_before_it_is_wanted() -> None:
+    cache = knowing(led_by("orders", 1))
+    cache.forget("orders")
+
+    change = merge(cache, answer(led_by("orders", 1, topic_id=SECOND_ID)), "audit")
+    assert change == MetadataChange(recreated=frozenset({"orders"}), errors={"audit": UNKNOWN})
+    assert not cache.topics
+
+    assert merge(cache, answer(led_by("orders", 1, topic_id=SECOND_ID))).recreated == frozenset()
+
+
 @pytest.mark.parametrize(
-    ("response", "differs"),
+    ("response", "check"),
     [
-        (answer(led_by("orders", 1)), False),
-        (answer(led_by("orders", 1), cluster_id=None), False),
-        (answer(led_by("orders", 1, topic_id=NO_ID)), False),
-        (answer(topic("orders", topic_id=SECOND_ID, error=UNKNOWN)), False),
-        (answer(led_by("other", 1, topic_id=SECOND_ID)), False),
-        (answer(led_by("orders", 1, topic_id=SECOND_ID)), True),
-        (answer(cluster_id="another"), True),
+        (answer(led_by("orders", 1)), ClusterCheck.SAME),
+        (answer(led_by("orders", 1), cluster_id=None), ClusterCheck.SAME),
+        (answer(led_by("orders", 1, topic_id=NO_ID)), ClusterCheck.SAME),
+        (answer(led_by("other", 1, topic_id=SECOND_ID)), ClusterCheck.SAME),
+        (answer(topic(None, topic_id=SECOND_ID)), ClusterCheck.SAME),
+        (answer(topic("orders", topic_id=SECOND_ID, error=FORBIDDEN)), ClusterCheck.SAME),
+        (answer(), ClusterCheck.SAME),
+        (answer(topic("orders", error=UNKNOWN), led_by("audit", 1)), ClusterCheck.SAME),
+        (answer(topic("orders", error=UNKNOWN)), ClusterCheck.EMPTY),
+        (answer(topic("orders", error=UNKNOWN), cluster_id="another"), ClusterCheck.OTHER),
+        (answer(led_by("orders", 1, topic_id=SECOND_ID)), ClusterCheck.OTHER),
+        (answer(led_by("orders", 1, topic_id=SECOND_ID), led_by("audit", 1)), ClusterCheck.OTHER),
+        (answer(led_by("audit", 1, topic_id=SECOND_ID)), ClusterCheck.OTHER),
+        (answer(cluster_id="another"), ClusterCheck.OTHER),
     ],
 )
-def test_answer_differs_by_cluster_or_topic_id(response: MetadataResponse, *, differs: bool) -> None:
-    assert knowing(led_by("orders", 1)).differs(response) is differs
+def test_cluster_is_known_by_its_ids(response: MetadataResponse, check: ClusterCheck) -> None:
+    cache = knowing(led_by("orders", 1), led_by("audit", 1))
+    cache.forget("audit")
+
+    assert cache.verify(response) is check
+
+
+def test_sample_holds_topics_with_ids() -> None:
+    cache = knowing(led_by("orders", 1), led_by("audit", 1), led_by("old", 1, topic_id=NO_ID))
+    cache.forget("orders")
+
+    assert cache.sample(10) == ("audit", "orders")
+    assert cache.sample(1) == ("audit",)
 
 
 @pytest.mark.scenario(54)

@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from aioproducer.core.idempotence import NO_PRODUCER_ID
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4
 from tests.net.quick import insides, quick, until
@@ -73,7 +74,7 @@ async def settled(deliveries: Iterable[Delivery]) -> list[BaseException | None]:
 async def test_acknowledged_records_are_in_new_log(version: BrokerVersion, cluster_id: str) -> None:
     if version is KAFKA_2_1 and cluster_id == OLD:
         pytest.skip("without topic ids a restored cluster cannot be told from the old one")
-    options = {"topics": {"orders": 1}, "versions": version}
+    options: Any = {"topics": {"orders": 1}, "versions": version}
     async with FakeCluster(cluster_id=OLD, **options) as old, quick(old) as producer:
         await send_singly(producer, "before")
         async with at_the_addresses_of(old, cluster_id=cluster_id, **options) as new, quick(new) as other:
@@ -91,7 +92,7 @@ async def test_batches_on_the_wire_go_to_new_log(
     version: BrokerVersion, cluster_id: str, *, after_storing: bool
 ) -> None:
     """They get sequences of the new producer id, in the order of `send`."""
-    options = {"topics": {"orders": 1}, "versions": version}
+    options: Any = {"topics": {"orders": 1}, "versions": version}
     async with FakeCluster(cluster_id=OLD, **options) as old, quick(old, batch_size=1) as producer:
         await send_singly(producer, "before")
         held = old.on(ApiKey.PRODUCE).hold(after_storing=after_storing)
@@ -127,7 +128,7 @@ async def test_restored_cluster_without_cluster_id() -> None:
     def without_id(response: MetadataResponse) -> MetadataResponse:
         return replace(response, cluster_id=None)
 
-    options = {"topics": {"orders": 1}, "versions": KAFKA_3_6}
+    options: Any = {"topics": {"orders": 1}, "versions": KAFKA_3_6}
     async with FakeCluster(**options) as old:
         old.on(ApiKey.METADATA, times=None).rewrite(without_id)
         async with quick(old) as producer:
@@ -144,7 +145,7 @@ async def test_restored_cluster_without_cluster_id() -> None:
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
 async def test_forgotten_topic_of_restored_cluster(version: BrokerVersion) -> None:
     """Sequences outlive what is known of a topic; so does the topic id that they are valid for."""
-    options = {"topics": {"orders": 1}, "versions": version}
+    options: Any = {"topics": {"orders": 1}, "versions": version}
     async with FakeCluster(**options) as old, quick(old, metadata_max_age_ms=50) as producer:
         await send_singly(producer, "before")
         engine = insides(producer)
@@ -158,10 +159,51 @@ async def test_forgotten_topic_of_restored_cluster(version: BrokerVersion) -> No
     assert set(values(new)) == expected("other", count=2 * SENT) | expected("after")
 
 
+@pytest.mark.parametrize("is_forgotten", [False, True])
+@pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
+async def test_first_records_for_topic_of_restored_cluster(
+    version: BrokerVersion, *, is_forgotten: bool
+) -> None:
+    """Only the topics used before tell that the cluster was restored."""
+    options: Any = {"topics": {"orders": 1, "audit": 1}, "versions": version}
+    async with FakeCluster(**options) as old, quick(old, metadata_max_age_ms=50) as producer:
+        await send_singly(producer, "before")
+        if is_forgotten:
+            engine = insides(producer)
+            engine.accumulator.topics["orders"].last_used -= 1e6
+            engine.metadata._used["orders"] -= 1e6  # noqa: SLF001 - rather than to wait five minutes
+            await until(lambda: "orders" not in engine.metadata.topics)
+        async with at_the_addresses_of(old, **options) as new, quick(new) as other:
+            await send_singly(other, "other", SENT, "audit")
+            await send_singly(producer, "after", SENT, "audit")
+
+    assert set(values(new, "audit")) == expected("other", "after")
+
+
+@pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
+async def test_restored_cluster_gets_its_topics_later(version: BrokerVersion) -> None:
+    """As long as it has none of the topics, it may be another one: the old producer id is not used."""
+    options: Any = {"versions": version, "auto_create_topics": False}
+    async with FakeCluster(topics={"orders": 1}, **options) as old, quick(old) as producer:
+        await send_singly(producer, "before")
+        async with at_the_addresses_of(old, topics={"audit": 1}, **options) as new, quick(new) as other:
+            await other.send("audit", b"other")
+            deliveries = [producer.send("orders", b"after 0")]
+            sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
+            assert sequencer is not None
+            await until(lambda: sequencer.producer_id not in {1000, NO_PRODUCER_ID})
+            new.create_topic("orders")
+            await send_singly(other, "other", 2 * SENT)
+            deliveries += [producer.send("orders", b"after %d" % number) for number in range(1, SENT)]
+            assert await settled(deliveries) == [None] * SENT
+
+    assert set(values(new)) == expected("other", count=2 * SENT) | expected("after")
+
+
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
 async def test_brokers_replaced_one_by_one(version: BrokerVersion) -> None:
     """One node is of the new cluster already, while the other still answers for the old one."""
-    options = {"topics": {"orders": 2}, "versions": version, "replication_factor": 1}
+    options: Any = {"topics": {"orders": 2}, "versions": version, "replication_factor": 1}
     async with (
         FakeCluster(2, cluster_id=OLD, **options) as old,
         FakeCluster(2, cluster_id=NEW, **options) as new,
@@ -202,7 +244,7 @@ async def test_producer_id_of_old_cluster_is_not_adopted() -> None:
 
 async def test_several_producers_survive_replacement() -> None:
     """All have the same producer ids in both clusters, in another order."""
-    options = {"topics": {"orders": 3, "audit": 2}}
+    options: Any = {"topics": {"orders": 3, "audit": 2}}
     async with FakeCluster(cluster_id=OLD, **options) as old:
         producers = [quick(old, batch_size=200) for _ in range(4)]
         for producer in producers:
@@ -229,7 +271,7 @@ async def test_several_producers_survive_replacement() -> None:
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
 async def test_other_topics_of_recreated_topic_are_stored_once(version: BrokerVersion) -> None:
     """Their sequences stay valid until their batches are settled, then the new id is used."""
-    options = {"topics": {"orders": 1, "audit": 1}, "versions": version}
+    options: Any = {"topics": {"orders": 1, "audit": 1}, "versions": version}
     async with FakeCluster(**options) as cluster, quick(cluster, batch_size=1) as producer:
         await send_singly(producer, "first", topic="audit")
         await send_singly(producer, "first")
