@@ -14,7 +14,6 @@ drained comes back exactly once, through `answered`, `lost` or `unsent`.
 from __future__ import annotations
 
 from copy import copy
-from itertools import islice
 from typing import TYPE_CHECKING, assert_never
 
 from aioproducer.core.line import Dismissal
@@ -150,12 +149,7 @@ class Settlement:
 
         Returns whether there are more than the event loop can wait for: call again soon.
         """
-        born_before = now - self._delivery_timeout
-        expired = []
-        for batch in islice(self._accumulator.incomplete, BATCHES_A_SLICE):
-            if batch.created > born_before:
-                break
-            expired.append(batch)
+        expired = self._accumulator.expired(now - self._delivery_timeout, BATCHES_A_SLICE)
         for batch in expired:
             self._expired(batch, now)
         return len(expired) == BATCHES_A_SLICE or self._expire_line(now)
@@ -222,7 +216,7 @@ class Settlement:
         if batch.result.done:
             self._let_go(batch, in_log=False)
             return
-        if batch.attempts >= self._retries or now - batch.created >= self._delivery_timeout:
+        if batch.attempts >= self._retries or now - batch.oldest_send >= self._delivery_timeout:
             self._failed(batch, error, now)
             return
         batch.attempts += 1
@@ -320,7 +314,7 @@ class Settlement:
 
     def _expired(self, batch: ProducerBatch, now: float) -> None:
         is_in_doubt = batch.in_flight or batch.maybe_written
-        age = now - batch.created
+        age = now - batch.oldest_send
         words = (
             f"{batch.count} records for {_place(batch)} were not acknowledged within "
             f"{age * 1000:.0f} ms (delivery_timeout_ms is {self._delivery_timeout * 1000:.0f})"
@@ -376,16 +370,16 @@ class Settlement:
     def _no_room(self, record: WaitingRecord) -> ProducerError:
         accumulator = self._accumulator
         words = (
-            f"no room for a record for topic {record.topic!r} within max_block_ms "
-            f"({accumulator.max_block * 1000:.0f}): {accumulator.used} of {accumulator.buffer_memory} bytes "
-            "(buffer_memory) are in use; produce slower, or await drain() between sends"
+            f"no room for a record for topic {record.topic!r} within {self._max_wait()}: {accumulator.used} "
+            f"of {accumulator.buffer_memory} bytes (buffer_memory) are in use; produce slower, or await "
+            "drain() between sends"
         )
         return BufferExhaustedError(words)
 
     def _unknown(self, record: WaitingRecord) -> ProducerError:
         accumulator = self._accumulator
         topic = record.topic
-        within = f"within max_block_ms ({accumulator.max_block * 1000:.0f})"
+        within = f"within {self._max_wait()}"
         topic_queue = accumulator.topics.get(topic)
         if topic_queue is not None:
             words = (
@@ -398,6 +392,11 @@ class Settlement:
         code = self._topic_errors.get(topic)
         why = "no broker could be asked" if code is None else f"the brokers answer {code.name}"
         return UnknownTopicError(f"topic {topic!r} did not become known {within}: {why}", topic=topic)
+
+    def _max_wait(self) -> str:
+        limit = self._accumulator.max_wait
+        option = "max_block_ms" if limit == self._accumulator.max_block else "delivery_timeout_ms"
+        return f"{option} ({limit * 1000:.0f})"
 
     def _subject(self, batch: ProducerBatch, number: int, code: ErrorCode) -> str:
         words = f"{batch.count} records for {_place(batch)}"
