@@ -16,6 +16,7 @@ cdef class Accumulator:
     cdef public Py_ssize_t batch_size
     cdef public Py_ssize_t buffer_memory
     cdef public double max_block
+    cdef public double max_wait
     cdef public Py_ssize_t max_request_size
     cdef public Py_ssize_t max_record
     cdef public Partitioner partitioner
@@ -27,6 +28,7 @@ cdef class Accumulator:
     cdef public object loop
     cdef public dict topics
     cdef public object incomplete
+    cdef public object aged
     cdef public object line
     cdef public Schedule schedule
     cdef public Py_ssize_t waiting

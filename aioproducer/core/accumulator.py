@@ -14,12 +14,14 @@ Every cost is constant a record, or a batch; none grows with topics or partition
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from aioproducer.core.aged import AgedBatches
 from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic
 from aioproducer.core.line import Line, WaitingRecord
 from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner, TopicQueue
-from aioproducer.core.producer_batch import NO_LEADER, PartitionQueue, ProducerBatch
+from aioproducer.core.producer_batch import NEVER, NO_LEADER, PartitionQueue, ProducerBatch
 from aioproducer.core.schedule import Schedule
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
 from aioproducer.errors import BufferExhaustedError, PartitionerError, ProducerError, RecordTooLargeError
@@ -55,6 +57,7 @@ class Accumulator:
     """
 
     __slots__ = (
+        "aged",
         "batch_size",
         "buffer_memory",
         "by_murmur2",
@@ -66,6 +69,7 @@ class Accumulator:
         "max_block",
         "max_record",
         "max_request_size",
+        "max_wait",
         "partitioner",
         "random",
         "schedule",
@@ -94,10 +98,12 @@ class Accumulator:
         random: Random,
         adaptive: bool = True,
         availability_timeout: float = 0.0,
+        delivery_timeout: float = NEVER,
     ) -> None:
         self.batch_size = batch_size
         self.buffer_memory = buffer_memory
         self.max_block = max_block
+        self.max_wait = min(max_block, delivery_timeout)
         self.max_request_size = max_request_size
         self.max_record = min(max_request_size, buffer_memory)
         self.partitioner = partitioner
@@ -109,6 +115,7 @@ class Accumulator:
         self.loop: object = None
         self.topics: dict[str, TopicQueue] = {}
         self.incomplete: OrderedDict[ProducerBatch, None] = OrderedDict()
+        self.aged = AgedBatches()
         self.line = Line()
         self.schedule = Schedule(linger)
         self.waiting = 0
@@ -266,7 +273,7 @@ class Accumulator:
         self.guard()
         result = BatchResult(topic, index, self.loop)
         delivery = new_delivery(result, 0, timestamp)
-        deadline = self.clock() + self.max_block
+        deadline = self.clock() + self.max_wait
         record = WaitingRecord(delivery, topic, index, timestamp, key, value, section, size, deadline)
         topic_queue = self.topics.get(topic)
         if topic_queue is None or index >= topic_queue.count:
@@ -332,10 +339,22 @@ class Accumulator:
             self.line.pop_for_room()
             self.left_line(1)
             raise
+        # The record waited since `send`, which was max_wait before its deadline.
+        self._age(queue, placed.result_of_batch, record.deadline - self.max_wait)
         # Whoever waits on the delivery so far now waits on the batch it is in.
         record.delivery.result_of_batch = placed.result_of_batch
         record.delivery.index = placed.index
         waiting.split([(-placed.index, placed.result_of_batch)])
+
+    def _age(self, queue: PartitionQueue, result: BatchResult, sent_at: float) -> None:
+        """Let the batch with this result expire by the `send` of a record that was put into it."""
+        batch = queue.open
+        if (batch is None or batch.result is not result) and queue.closed:
+            # Compiled code has no negative indexes here.
+            batch = queue.closed[len(queue.closed) - 1]
+        if batch is not None and batch.result is result and sent_at < batch.oldest_send:
+            batch.oldest_send = sent_at
+            self.aged.add(batch)
 
     def _too_large(self, topic: str, size: int) -> RecordTooLargeError:
         option = "max_request_size" if self.max_request_size <= self.buffer_memory else "buffer_memory"
@@ -352,15 +371,20 @@ class Accumulator:
         self.used -= batch.charged
         batch.charged = 0
         self.incomplete.pop(batch, None)
+        if batch.oldest_send < batch.created:
+            self.aged.discard(batch)
 
     def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:
         """Put the pieces that a batch was split into where it would have gone; they are as old as it is."""
         self.used -= batch.charged
         batch.charged = 0
         del self.incomplete[batch]
+        self.aged.discard(batch)
         for piece in pieces:
             self.used += piece.charged
             self.incomplete[piece] = None
+            if piece.oldest_send < piece.created:
+                self.aged.add(piece)
             batch.queue.put_back(piece)
         in_order = sorted(self.incomplete, key=_created)
         self.incomplete = OrderedDict.fromkeys(in_order)
@@ -429,10 +453,25 @@ class Accumulator:
 
     def next_deadline(self, delivery_timeout: float) -> float:
         """Return when the next batch or waiting record expires, NEVER if there is none."""
-        deadline = self.line.next_deadline()
+        oldest_send = self.aged.oldest_send()
         for batch in self.incomplete:
-            return min(deadline, batch.created + delivery_timeout)
-        return deadline
+            oldest_send = min(oldest_send, batch.created)
+            break
+        return min(self.line.next_deadline(), oldest_send + delivery_timeout)
+
+    def expired(self, sent_until: float, limit: int) -> list[ProducerBatch]:
+        """Return up to `limit` batches whose oldest record was sent by then; they are to be failed."""
+        expired: dict[ProducerBatch, None] = {}
+        while len(expired) < limit and self.aged.oldest_send() <= sent_until:
+            batch = self.aged.pop()
+            # What is on the wire may have failed already, and waits for its answer.
+            if batch in self.incomplete:
+                expired[batch] = None
+        for batch in islice(self.incomplete, limit):
+            if batch.created > sent_until or len(expired) == limit:
+                break
+            expired[batch] = None
+        return sorted(expired, key=_serial)
 
     def outstanding(self) -> list[BatchResult]:
         """Return the results of all that is accepted and not done."""
@@ -451,6 +490,10 @@ def _unplaceable(record: WaitingRecord, error: Exception) -> ProducerError:
 
 def _created(batch: ProducerBatch) -> float:
     return batch.created
+
+
+def _serial(batch: ProducerBatch) -> int:
+    return batch.serial
 
 
 def _nobody(*_arguments: object) -> None:

@@ -25,6 +25,14 @@ with `may_be_written`. This and three more things differ from Java's producer:
   any number (older ones: any 0), so a second batch could get in before the first.
 - Nothing new follows a batch that is being sent again, so that no duplicate ever leaves the
   broker's memory of five.
+
+A producer id is valid in one cluster only. Another cluster, or the same one restored from a
+backup, gives the same ids to other producers, and takes a batch under a foreign id for that
+producer's duplicate: it acknowledges the batch and does not store it. So when the cluster id
+changes or a topic has another topic id, `drop_sequences` drops the producer id and the sequences:
+
+    before  id 1000  batches 10..14 15..19 unanswered   next 20
+    after   no id    batches        without sequences   next 0    ──InitProducerId──▶ id 1003
 """
 
 from __future__ import annotations
@@ -34,6 +42,8 @@ from typing import TYPE_CHECKING, Protocol
 from aioproducer.core.producer_batch import NO_SEQUENCE
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
 
 MAX_BATCHES_ON_WIRE = 5
@@ -51,11 +61,18 @@ class Ordering(Protocol):
 
     needs_producer_id: bool
 
+    @property
+    def is_bound(self) -> bool:
+        """Whether a producer id was ever used: it is valid in the cluster that gave it, and in no other."""
+
     def may_send(self, queue: PartitionQueue, batch: ProducerBatch) -> bool:
         """Return whether `batch`, the first of its queue, may go now."""
 
-    def assign(self, batch: ProducerBatch) -> None:
-        """Give a number to a batch that is about to be written; a retry keeps its own."""
+    def assign(self, batch: ProducerBatch) -> bool:
+        """Give a number to a batch that is about to be written; a retry keeps its own.
+
+        Return False if the batch cannot get one now: it has to go back to its queue.
+        """
 
     def settle(self, batch: ProducerBatch, *, in_log: bool) -> None:
         """Take note that a batch is answered for good, or given up."""
@@ -69,11 +86,15 @@ class Ordering(Protocol):
     def out_of_order(self, batch: ProducerBatch) -> bool:
         """Take note that the broker has not what comes before a batch; return whether to send it again."""
 
+    def drop_sequences(self, topics: Container[str] | None = None) -> None:
+        """Drop the producer id, and the sequences of some topics, or of all: their logs were replaced."""
+
 
 class Unnumbered:
     """The order without idempotence: kept only while one request at a time is on the wire."""
 
     needs_producer_id = False
+    is_bound = False
 
     def __init__(self, max_in_flight: int) -> None:
         self._one_at_a_time = max_in_flight == 1
@@ -82,8 +103,9 @@ class Unnumbered:
         """Return whether nothing that the batch must not overtake is on the wire."""
         return not (self._one_at_a_time and queue.on_wire)
 
-    def assign(self, batch: ProducerBatch) -> None:
+    def assign(self, batch: ProducerBatch) -> bool:  # noqa: ARG002 - Ordering
         """Leave the batch without a number."""
+        return True
 
     def settle(self, batch: ProducerBatch, *, in_log: bool) -> None:
         """Nothing is kept."""
@@ -98,28 +120,64 @@ class Unnumbered:
         """Return False: nobody asked for an order."""
         return False
 
+    def drop_sequences(self, topics: Container[str] | None = None) -> None:
+        """Nothing is kept."""
+
 
 class Sequencer:
     """The producer id and epoch of an idempotent producer, and the numbers in each partition.
 
     While `needs_producer_id`, nothing new may be sent: InitProducerId has not been answered yet,
     or all epochs of the id are used up. A batch is void if it has a number but is not among the
-    `unsettled` of its queue.
+    `unsettled` of its queue. `generation` counts how often the producer id was dropped: an id that
+    was requested in an earlier generation is not valid any more.
     """
 
     def __init__(self) -> None:
         self.producer_id = NO_PRODUCER_ID
         self.producer_epoch = -1
         self.needs_producer_id = True
+        self.generation = 0
         self._queues: dict[tuple[str, int], PartitionQueue] = {}
         # What may be in the log, or get there yet, without the broker telling that of a retry.
         self._at_large: set[ProducerBatch] = set()
+        # What may be in a log that was replaced since. New sequences do not tell.
+        self._in_old_log: set[ProducerBatch] = set()
 
-    def adopt(self, producer_id: int, producer_epoch: int) -> None:
-        """Use what InitProducerId gave."""
+    @property
+    def is_bound(self) -> bool:
+        """Whether a producer id was ever used: it is valid in the cluster that gave it, and in no other."""
+        return self.producer_id != NO_PRODUCER_ID or self.generation > 0
+
+    def adopt(self, producer_id: int, producer_epoch: int, generation: int | None = None) -> bool:
+        """Use what InitProducerId gave; return False if the request is of an earlier generation."""
+        if generation is not None and generation != self.generation:
+            return False
         self.producer_id = producer_id
         self.producer_epoch = producer_epoch
         self.needs_producer_id = False
+        return True
+
+    def drop_sequences(self, topics: Container[str] | None = None) -> None:
+        """Drop the producer id, and the sequences of some topics, or of all: their logs were replaced.
+
+        Batches of other topics keep their sequences under the old id until they are settled. What
+        is on the wire keeps its place: nothing of its partition gets a sequence before its answer.
+        """
+        self.generation += 1
+        self.producer_id = NO_PRODUCER_ID
+        self.producer_epoch = -1
+        self.needs_producer_id = True
+        for place in [place for place in self._queues if topics is None or place[0] in topics]:
+            queue = self._queues.pop(place)
+            for batch in queue.unsettled:
+                self._at_large.discard(batch)
+                batch.sequence = NO_SEQUENCE
+            queue.unsettled.clear()
+            queue.producer_id = NO_PRODUCER_ID
+            queue.producer_epoch = -1
+            queue.next_sequence = 0
+            queue.bump_wanted = False
 
     def may_send(self, queue: PartitionQueue, batch: ProducerBatch) -> bool:
         """Return whether `batch`, the first of its queue, may go now."""
@@ -141,16 +199,27 @@ class Sequencer:
             return False
         return not self.needs_producer_id
 
-    def assign(self, batch: ProducerBatch) -> None:
-        """Give a number to a batch that is about to be written; a retry keeps its own."""
+    def assign(self, batch: ProducerBatch) -> bool:
+        """Give a number to a batch that is about to be written; a retry keeps its own.
+
+        Return False if the producer id was dropped while the batch was being compressed, and there
+        is no new one yet, or an earlier batch of the partition is still on the wire.
+        """
         queue = batch.queue
-        if batch.sequence != NO_SEQUENCE:
-            if batch in queue.unsettled:
-                return
-            # It was void, so it is not in the log, whatever was lost of its answers.
-            batch.maybe_written = False
+        is_void = batch.sequence != NO_SEQUENCE
+        if is_void and batch in queue.unsettled:
+            return True
+        starts_anew = not queue.unsettled and not queue.bump_wanted and not self._is_current(queue)
+        if starts_anew and (self.producer_id == NO_PRODUCER_ID or queue.on_wire > 1):
+            return False
+        if is_void:
+            # It was void, so it is not in this log, whatever was lost of its answers.
+            batch.maybe_written = batch in self._in_old_log
             self._at_large.discard(batch)
-        if not queue.unsettled and not queue.bump_wanted and not self._is_current(queue):
+        elif batch.maybe_written:
+            self._in_old_log.add(batch)
+            self._at_large.discard(batch)
+        if starts_anew:
             queue.producer_id = self.producer_id
             queue.producer_epoch = self.producer_epoch
             queue.next_sequence = 0
@@ -159,10 +228,12 @@ class Sequencer:
         # A gap that came about while the batch was being compressed makes it void at once.
         if not queue.bump_wanted:
             queue.unsettled.append(batch)
+        return True
 
     def settle(self, batch: ProducerBatch, *, in_log: bool) -> None:
         """Take note that a batch is answered for good (`in_log` or refused), or given up."""
         self._at_large.discard(batch)
+        self._in_old_log.discard(batch)
         queue = batch.queue
         unsettled = queue.unsettled
         if batch.sequence == NO_SEQUENCE or batch not in unsettled:
@@ -185,7 +256,11 @@ class Sequencer:
     def replace(self, batch: ProducerBatch, pieces: list[ProducerBatch]) -> None:
         """Give a refused batch's numbers to the pieces it was split into."""
         unsettled = batch.queue.unsettled
+        if batch in self._in_old_log:
+            self._in_old_log.discard(batch)
+            self._in_old_log.update(pieces)
         if batch.sequence == NO_SEQUENCE or batch not in unsettled:
+            self._at_large.discard(batch)
             return
         position = unsettled.index(batch)
         sequence = batch.sequence
@@ -222,6 +297,8 @@ class Sequencer:
         return True
 
     def _is_current(self, queue: PartitionQueue) -> bool:
+        if self.producer_id == NO_PRODUCER_ID:
+            return False
         return queue.producer_id == self.producer_id and queue.producer_epoch == self.producer_epoch
 
     def _begin_anew(self, queue: PartitionQueue) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from aioproducer.core.backoff import Backoff
-    from aioproducer.core.metadata_cache import MetadataChange, Node, TopicMetadata
+    from aioproducer.core.metadata_cache import ClusterCheck, MetadataChange, Node, TopicMetadata
     from aioproducer.protocol.metadata import MetadataResponse
     from aioproducer.protocol.produce import NodeEndpoint
 
@@ -220,6 +220,14 @@ class Metadata:
         elif self._is_full:
             self._refreshed_at = now
         return change
+
+    def sample(self, limit: int) -> tuple[str, ...]:
+        """Return up to `limit` topics to ask about with `verify`."""
+        return self._cache.sample(limit)
+
+    def verify(self, response: MetadataResponse) -> ClusterCheck:
+        """Compare an answer about a `sample` with what is known; it changes nothing."""
+        return self._cache.verify(response)
 
     def failed(self, now: float) -> None:
         """Note that a refresh came to nothing: no node to ask, no answer, or a useless one."""

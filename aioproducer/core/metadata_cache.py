@@ -14,6 +14,8 @@ One thing always holds: a partition's leader is a node that is known, or NO_LEAD
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +47,17 @@ _MAX_PORT = 65535
 _LEADER_IS_SOUND = frozenset({ErrorCode.NONE, ErrorCode.REPLICA_NOT_AVAILABLE})
 
 _partition_index = attrgetter("partition_index")
+
+
+class ClusterCheck(Enum):
+    """What an answer tells of the cluster that a new connection leads to."""
+
+    SAME = auto()
+    """Nothing speaks against its being the cluster that is known."""
+    OTHER = auto()
+    """Its id is another one, or that of a topic."""
+    EMPTY = auto()
+    """It has none of the topics: perhaps it is a restored one, which gets them later."""
 
 
 class Node(NamedTuple):
@@ -90,13 +103,16 @@ class MetadataChange:
     error: ErrorCode = ErrorCode.NONE
     """Why the whole answer was refused; then nothing else is set."""
     sizes: Mapping[str, int] = field(default_factory=dict)
-    """The number of partitions of each topic that is new or has got another number."""
+    """The number of partitions of each topic that is new, or has got another number or another id."""
     recreated: frozenset[str] = frozenset()
-    """Topics that were deleted and made anew: another topic id under the same name."""
+    """Topics that were deleted and made anew: another topic id under the same name. Perhaps of a
+    topic that was forgotten, and is in no other part of the change."""
+    is_other_cluster: bool = False
+    """Whether the answer has another cluster id: nothing that was known is true of this cluster."""
     leaders: tuple[PartitionLeader, ...] = ()
     """Every partition with another leader or another epoch than before."""
     nodes: tuple[Node, ...] = ()
-    """Brokers that are new or at another address."""
+    """Brokers that are new or at another address; all, if it is another cluster."""
     removed_nodes: tuple[int, ...] = ()
     """Brokers that are gone."""
     errors: Mapping[str, ErrorCode] = field(default_factory=dict)
@@ -106,13 +122,20 @@ class MetadataChange:
     @property
     def is_news(self) -> bool:
         """Whether anything is different now."""
-        return bool(self.sizes or self.recreated or self.leaders or self.nodes or self.removed_nodes)
+        return bool(
+            self.sizes
+            or self.recreated
+            or self.leaders
+            or self.nodes
+            or self.removed_nodes
+            or self.is_other_cluster
+        )
 
 
 class MetadataCache:
     """Brokers by id and topics by name, as far as known. Read the attributes, never write them."""
 
-    __slots__ = ("_deleted", "cluster_id", "controller_id", "leaderless", "nodes", "topics")
+    __slots__ = ("_deleted", "_forgotten", "cluster_id", "controller_id", "leaderless", "nodes", "topics")
 
     def __init__(self) -> None:
         self.cluster_id: str | None = None
@@ -122,6 +145,35 @@ class MetadataCache:
         self.leaderless: set[str] = set()
         """The topics in which some partition has no leader."""
         self._deleted: set[str] = set()
+        # The ids of forgotten topics: sequences outlive what else is known of a topic.
+        self._forgotten: dict[str, UUID] = {}
+
+    def sample(self, limit: int) -> tuple[str, ...]:
+        """Return up to `limit` topics whose ids are known, forgotten ones too, to ask about for `verify`."""
+        known = (name for name, topic in self.topics.items() if topic.topic_id != ZERO_UUID)
+        return tuple(islice(chain(known, self._forgotten), limit))
+
+    def verify(self, response: MetadataResponse) -> ClusterCheck:
+        """Compare the cluster id and the topic ids of an answer with those that are known."""
+        if self._is_other_cluster(response):
+            return ClusterCheck.OTHER
+        outcomes = {self._verify_topic(answer) for answer in response.topics}
+        for outcome in (ClusterCheck.OTHER, ClusterCheck.SAME, ClusterCheck.EMPTY):
+            if outcome in outcomes:
+                return outcome
+        return ClusterCheck.SAME
+
+    def _verify_topic(self, answer: MetadataResponseTopic) -> ClusterCheck | None:
+        if answer.name is None:
+            return None
+        error = ErrorCode.of(answer.error_code)
+        if error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+            return ClusterCheck.EMPTY
+        known = self.topics.get(answer.name)
+        topic_id = self._forgotten.get(answer.name, ZERO_UUID) if known is None else known.topic_id
+        if error or ZERO_UUID in {topic_id, answer.topic_id}:
+            return None
+        return ClusterCheck.SAME if topic_id == answer.topic_id else ClusterCheck.OTHER
 
     def merge(
         self,
@@ -141,9 +193,7 @@ class MetadataCache:
         if error or not alive:
             return MetadataChange(error=error or ErrorCode.BROKER_NOT_AVAILABLE)
 
-        # Epochs and topic ids of one cluster mean nothing in another.
-        is_other_cluster = None not in {self.cluster_id, response.cluster_id}
-        is_other_cluster = is_other_cluster and self.cluster_id != response.cluster_id
+        is_other_cluster = self._is_other_cluster(response)
         found = _Findings(alive, reliable_epochs=reliable_epochs, is_other_cluster=is_other_cluster)
         answered: set[str] = set()
         for answer in response.topics:
@@ -151,11 +201,16 @@ class MetadataCache:
             if name is not None and name in wanted and name not in answered:
                 answered.add(name)
                 self._merge_topic(name, answer, found)
+            elif name in self._forgotten and self._verify_topic(answer) is ClusterCheck.OTHER:
+                self._forgotten[name] = answer.topic_id
+                found.recreated.add(name)
         for topic in asked:
             if topic not in answered and topic in wanted:
                 found.errors[topic] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
-        moved = _moved(self.nodes, alive.values())
+        if is_other_cluster:
+            self._forget_cluster(answered - found.errors.keys(), found)
+        moved = tuple(alive.values()) if is_other_cluster else _moved(self.nodes, alive.values())
         removed = tuple(node_id for node_id in self.nodes if node_id not in alive)
         if removed:
             self._depose(frozenset(removed), found)
@@ -167,6 +222,7 @@ class MetadataCache:
         return MetadataChange(
             sizes=found.sizes,
             recreated=frozenset(found.recreated),
+            is_other_cluster=is_other_cluster,
             leaders=tuple(found.leaders),
             nodes=moved,
             removed_nodes=removed,
@@ -204,8 +260,10 @@ class MetadataCache:
         return MetadataChange(leaders=(leader,), nodes=moved)
 
     def forget(self, topic: str) -> None:
-        """Drop what is known of a topic."""
-        self.topics.pop(topic, None)
+        """Drop what is known of a topic, but for its id."""
+        known = self.topics.pop(topic, None)
+        if known is not None and known.topic_id != ZERO_UUID:
+            self._forgotten[topic] = known.topic_id
         self.leaderless.discard(topic)
         self._deleted.discard(topic)
 
@@ -227,14 +285,35 @@ class MetadataCache:
             return
         before = () if known is None or is_another else known.partitions
         partitions = found.partitions(name, ordered, before)
+        topic_id = answer.topic_id
+        if topic_id == ZERO_UUID and known is not None and not is_another:
+            # A broker too old for ids does not take back what others told.
+            topic_id = known.topic_id
         if known is not None and known.topic_id == answer.topic_id != ZERO_UUID:
             # A topic never loses partitions: this broker has not heard of the last ones yet.
             partitions += before[len(partitions) :]
-        if known is None or len(partitions) != len(known.partitions):
+        if known is None or known.topic_id != topic_id or len(partitions) != len(known.partitions):
             found.sizes[name] = len(partitions)
-        if known is not None and ZERO_UUID not in {known.topic_id, answer.topic_id} and is_another:
+        id_before = self._forgotten.pop(name, ZERO_UUID) if known is None else known.topic_id
+        if ZERO_UUID not in {id_before, topic_id} and id_before != topic_id:
             found.recreated.add(name)
-        self._store(TopicMetadata(name, answer.topic_id, tuple(partitions), answer.is_internal))
+        self._store(TopicMetadata(name, topic_id, tuple(partitions), answer.is_internal))
+
+    def _is_other_cluster(self, response: MetadataResponse) -> bool:
+        if None in {self.cluster_id, response.cluster_id}:
+            return False
+        return self.cluster_id != response.cluster_id
+
+    def _forget_cluster(self, answered: Container[str], found: _Findings) -> None:
+        """Drop ids, epochs and leaders of the topics that the other cluster has not told of yet."""
+        self._forgotten.clear()
+        for topic in [topic for name, topic in self.topics.items() if name not in answered]:
+            self._deleted.add(topic.name)
+            indexes = range(len(topic.partitions))
+            found.sizes[topic.name] = len(indexes)
+            found.leaders += [PartitionLeader(topic.name, index, NO_LEADER, -1) for index in indexes]
+            partitions = tuple([PartitionMetadata(index, NO_LEADER) for index in indexes])
+            self._store(topic._replace(topic_id=ZERO_UUID, partitions=partitions))
 
     def _is_another(self, known: TopicMetadata, answer: MetadataResponseTopic, found: _Findings) -> bool:
         """Whether the topic is not the one we knew by that name, so that its epochs begin anew."""

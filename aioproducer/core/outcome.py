@@ -77,7 +77,7 @@ def verdict_of(code: ErrorCode, *, idempotent: bool) -> Verdict:  # noqa: PLR091
             return Verdict.RETRY
         case ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER | ErrorCode.UNKNOWN_PRODUCER_ID:
             return Verdict.RETRY_IN_ORDER if idempotent else Verdict.REFUSED
-        case ErrorCode.MESSAGE_TOO_LARGE:
+        case ErrorCode.MESSAGE_TOO_LARGE | ErrorCode.RECORD_LIST_TOO_LARGE:
             return Verdict.SPLIT
         case ErrorCode.INVALID_PRODUCER_EPOCH:
             return Verdict.REFUSED_EPOCH if idempotent else Verdict.REFUSED
@@ -97,7 +97,6 @@ def verdict_of(code: ErrorCode, *, idempotent: bool) -> Verdict:  # noqa: PLR091
             | ErrorCode.STALE_CONTROLLER_EPOCH
             | ErrorCode.OFFSET_METADATA_TOO_LARGE
             | ErrorCode.INVALID_TOPIC_EXCEPTION
-            | ErrorCode.RECORD_LIST_TOO_LARGE
             | ErrorCode.INVALID_REQUIRED_ACKS
             | ErrorCode.ILLEGAL_GENERATION
             | ErrorCode.INCONSISTENT_GROUP_PROTOCOL

@@ -20,6 +20,7 @@ cdef class ProducerBatch:
     cdef public RecordBatchBuilder builder
     cdef public BatchResult result
     cdef public double created
+    cdef public double oldest_send
     cdef public long long serial
     cdef public Py_ssize_t charged
     cdef public long long attempts

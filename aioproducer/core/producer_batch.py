@@ -64,11 +64,12 @@ class NodeQueue:
 class ProducerBatch:
     """One batch from its first record to its acknowledgement.
 
-    `created` is the time of the first record: the delivery timeout runs from it, over all
-    retries and splits. `sequence` is given when the batch is first written, and stays.
-    `charged` is what it holds of `buffer_memory`, in bytes. `maybe_written` says that an attempt
-    ended without an answer that rules out that it is in the log. `split_of` is the size of the
-    batch it was split from, 0 if it was not.
+    `oldest_send` is the time of the earliest `send` of its records: the delivery timeout counts
+    from it, over all retries and splits. `created` is when the batch was made, which is later if
+    the record waited for its topic or for room; linger counts from it. `sequence` is given when
+    the batch is first written, and stays. `charged` is what it holds of `buffer_memory`, in bytes.
+    `maybe_written` says that an attempt ended without an answer that rules out that it is in the
+    log. `split_of` is the size of the batch it was split from, 0 if it was not.
     """
 
     __slots__ = (
@@ -79,6 +80,7 @@ class ProducerBatch:
         "in_flight",
         "last_error",
         "maybe_written",
+        "oldest_send",
         "producer_epoch",
         "producer_id",
         "queue",
@@ -101,6 +103,7 @@ class ProducerBatch:
         self.builder = builder
         self.result = result
         self.created = created
+        self.oldest_send = created
         self.serial = serial
         self.charged = builder.raw_size
         self.attempts = 0

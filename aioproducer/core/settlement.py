@@ -14,7 +14,6 @@ drained comes back exactly once, through `answered`, `lost` or `unsent`.
 from __future__ import annotations
 
 from copy import copy
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from aioproducer.core.line import Dismissal
@@ -49,6 +48,12 @@ BATCHES_A_SLICE = 100
 
 RECORDS_A_SLICE = 250
 """How many records leave the line before the event loop gets its turn: each takes 1 to 8 µs."""
+
+_LIMITS = {
+    ErrorCode.MESSAGE_TOO_LARGE: "max.message.bytes",
+    ErrorCode.RECORD_LIST_TOO_LARGE: "segment.bytes",
+}
+"""The topic's limit that a batch exceeds, by the error code that refuses it."""
 
 
 class Outages(Protocol):
@@ -159,12 +164,7 @@ class Settlement:
 
         Returns whether there are more than the event loop can wait for: call again soon.
         """
-        born_before = now - self._delivery_timeout
-        expired = []
-        for batch in islice(self._accumulator.incomplete, BATCHES_A_SLICE):
-            if batch.created > born_before:
-                break
-            expired.append(batch)
+        expired = self._accumulator.expired(now - self._delivery_timeout, BATCHES_A_SLICE)
         for batch in expired:
             self._expired(batch, now)
         return len(expired) == BATCHES_A_SLICE or self._expire_line(now)
@@ -175,6 +175,19 @@ class Settlement:
             self._topic_errors[topic] = code
             if code in FINAL_TOPIC_ERRORS:
                 self._accumulator.line.send_away(topic, Dismissal(_unusable(code)))
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a producer id was ever used: it is valid in the cluster that gave it, and in no other."""
+        return self._ordering.is_bound
+
+    def logs_replaced(self, topics: frozenset[str] | None = None) -> None:
+        """Get another producer id, and number anew what goes to these topics, or to all.
+
+        Records that were sent may be in the old log; they are sent again, and a later error says so.
+        """
+        self._ordering.drop_sequences(topics)
+        self._schedule.wake_all()
 
     def see_off(self) -> bool:
         """Fail records that were sent away from the line; return whether there are more: call again soon."""
@@ -223,7 +236,7 @@ class Settlement:
             return
         batch.attempts += 1
         batch.last_error = error
-        if now - batch.created >= self._delivery_timeout:
+        if now - batch.oldest_send >= self._delivery_timeout:
             # The response may arrive just before `expire` runs. The error is the same either way.
             self._failed(batch, self._timeout_error(batch, now, in_flight=False), now)
             return
@@ -253,8 +266,9 @@ class Settlement:
         if batch.count == 1:
             size = len(batch.builder.buffer)
             subject = f"a record of {size} bytes (with its batch's header) for {_place(batch)}"
+            limit = _LIMITS[error.code]
             too_large = RecordTooLargeError(
-                f"{subject} is larger than the topic's max.message.bytes", topic=batch.result.topic, size=size
+                f"{subject} is larger than the topic's {limit}", topic=batch.result.topic, size=size
             )
             too_large.__cause__ = error
             self._failed(batch, too_large, now)
@@ -323,7 +337,7 @@ class Settlement:
 
     def _timeout_error(self, batch: ProducerBatch, now: float, *, in_flight: bool) -> DeliveryTimeoutError:
         is_in_doubt = in_flight or batch.maybe_written
-        age = now - batch.created
+        age = now - batch.oldest_send
         words = (
             f"{batch.count} records for {_place(batch)} were not acknowledged within "
             f"{age * 1000:.0f} ms (delivery_timeout_ms is {self._delivery_timeout * 1000:.0f})"
@@ -387,16 +401,16 @@ class Settlement:
     def _no_room(self, record: WaitingRecord) -> ProducerError:
         accumulator = self._accumulator
         words = (
-            f"no room for a record for topic {record.topic!r} within max_block_ms "
-            f"({accumulator.max_block * 1000:.0f}): {accumulator.used} of {accumulator.buffer_memory} bytes "
-            "(buffer_memory) are in use; produce slower, or await drain() between sends"
+            f"no room for a record for topic {record.topic!r} within {self._max_wait()}: {accumulator.used} "
+            f"of {accumulator.buffer_memory} bytes (buffer_memory) are in use; produce slower, or await "
+            "drain() between sends"
         )
         return BufferExhaustedError(words)
 
     def _unknown(self, record: WaitingRecord) -> ProducerError:
         accumulator = self._accumulator
         topic = record.topic
-        within = f"within max_block_ms ({accumulator.max_block * 1000:.0f})"
+        within = f"within {self._max_wait()}"
         topic_queue = accumulator.topics.get(topic)
         if topic_queue is not None:
             words = (
@@ -406,11 +420,11 @@ class Settlement:
             return UnknownPartitionError(
                 words, topic=topic, partition=record.partition, partitions=topic_queue.count
             )
-        return self.unknown_topic(topic)
+        return self.unknown_topic(topic, within)
 
-    def unknown_topic(self, topic: str) -> UnknownTopicError:
+    def unknown_topic(self, topic: str, within: str = "") -> UnknownTopicError:
         """Make the error for a topic that did not become known, with the present cause."""
-        within = f"within max_block_ms ({self._accumulator.max_block * 1000:.0f})"
+        within = within or f"within max_block_ms ({self._accumulator.max_block * 1000:.0f})"
         outage = self._outages.of_cluster()
         code = self._topic_errors.get(topic)
         why = "no broker could be asked" if code is None else f"the brokers answer {code.name}"
@@ -419,6 +433,11 @@ class Settlement:
         error = UnknownTopicError(f"topic {topic!r} did not become known {within}: {why}", topic=topic)
         error.__cause__ = outage
         return error
+
+    def _max_wait(self) -> str:
+        limit = self._accumulator.max_wait
+        option = "max_block_ms" if limit == self._accumulator.max_block else "delivery_timeout_ms"
+        return f"{option} ({limit * 1000:.0f})"
 
     def _subject(self, batch: ProducerBatch, number: int, code: ErrorCode) -> str:
         words = f"{batch.count} records for {_place(batch)}"

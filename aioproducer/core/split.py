@@ -34,6 +34,7 @@ def split_batch(batch: ProducerBatch, batch_size: int) -> list[ProducerBatch]:
         _append(builder, record)
         result = BatchResult(parent.topic, parent.partition, parent.loop)
         piece = ProducerBatch(batch.queue, builder, result, batch.created, batch.serial + index)
+        piece.oldest_send = batch.oldest_send
         piece.attempts = batch.attempts
         piece.maybe_written = batch.maybe_written
         piece.split_of = raw_size

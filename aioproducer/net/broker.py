@@ -5,7 +5,8 @@
                        └──┘ backoff
 
 A dead connection is a state that everybody who waits is told of: each pending request gets
-its error, and the sender hears `on_change`. Whoever knows who leads what hears `on_lost` when
+its error, and the sender hears `on_change`. `on_open` runs before a connection is ready, and may
+refuse it by raising. Whoever knows who leads what hears `on_lost` when
 the broker cannot be reached: others may lead by now.
 """
 
@@ -30,7 +31,7 @@ from aioproducer.protocol.api import ApiKey, Response, VersionRange, negotiate
 from aioproducer.protocol.frame import decode_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aioproducer.config import ProducerConfig
     from aioproducer.core.backoff import Backoff
@@ -82,6 +83,7 @@ class Broker:
         self.last_error: ProducerError | None = None
         self.on_change: Callable[[], object] = _ignore
         self.on_lost: Callable[[], object] = _ignore
+        self.on_open: Callable[[Broker], Awaitable[None]] | None = None
         self._config = config
         self._request_timeout = config.request_timeout
         self._client_id = client_id
@@ -243,6 +245,16 @@ class Broker:
                 await self._until_lost()
             await self._connected()
 
+    async def request_in_setup(self, request: Request[R], version: int) -> R:
+        """Send a request before the connection is ready, and return the answer: for `on_open`."""
+
+        def read(pending: PendingRequest, frame: memoryview) -> R:
+            return decode_response(request.response, frame, pending.version)[1]
+
+        self._check_open()
+        timeout = min(self._config.connection_setup_timeout, self._request_timeout)
+        return await self._exchange(request, version, read, timeout=timeout)
+
     async def _exchange(
         self,
         request: Request[Any],
@@ -371,6 +383,9 @@ class Broker:
             self._versions = await self.handshake.agree(ask)
             self._agreed.clear()
             self._check_open()
+            if self.on_open is not None:
+                await self.on_open(self)
+                self._check_open()
         except ProducerError as error:
             self.drop(error)
             self._failures += 1

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
+from aioproducer.core.metadata_cache import ClusterCheck
 from aioproducer.core.producer_batch import BLOCKED, NEVER, NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError
-from aioproducer.net.bootstrap import Bootstrap
+from aioproducer.net.bootstrap import METADATA_VERSIONS, Bootstrap
 from aioproducer.net.race import Race
 from aioproducer.net.timer import late_timeout
 from aioproducer.options import format_address
-from aioproducer.protocol.api import Response
+from aioproducer.protocol.api import ApiKey, Response
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
 
 if TYPE_CHECKING:
@@ -50,6 +51,12 @@ R = TypeVar("R", bound=Response)
 
 RELIABLE_EPOCHS_FROM = 9
 """The first version of Metadata whose leader epochs can be relied on (KAFKA-9212)."""
+
+TOPIC_IDS_FROM = 10
+"""The first version of Metadata that tells topic ids."""
+
+TOPICS_TO_VERIFY = 100
+"""How many topics are asked about on a new connection at most."""
 
 
 class Cluster:
@@ -230,6 +237,32 @@ class Cluster:
         version = outcome.broker.version(request.api_key, request.versions)
         self._take(outcome.response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
 
+    async def _verify(self, broker: Broker) -> None:
+        """Check that a new connection leads to the cluster that gave the producer id.
+
+        Another cluster may listen at the address by now. It takes batches under a foreign producer id
+        for duplicates of its own producer's. A cluster that was restored from a backup may have the
+        same id, but has other topic ids, or no topics yet.
+        """
+        if not self._settlement.is_bound:
+            return
+        version = broker.version(ApiKey.METADATA, METADATA_VERSIONS)
+        asked = self.metadata.sample(TOPICS_TO_VERIFY) if version >= TOPIC_IDS_FROM else ()
+        request = MetadataRequest(
+            topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=False
+        )
+        response = await broker.request_in_setup(request, version)
+        if not response.brokers:
+            msg = f"{broker.address} knows no brokers yet"
+            raise BrokerConnectionError(msg)
+        check = self.metadata.verify(response)
+        if check is ClusterCheck.OTHER:
+            self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+            self.request_update()
+        elif check is ClusterCheck.EMPTY:
+            logger.warning("%s has none of the topics that were produced to", broker.address)
+            self._settlement.logs_replaced(frozenset(asked))
+
     async def _see_off(self) -> None:
         # Beside the metadata task: those who come to the line meanwhile may need it.
         while self._settlement.see_off():
@@ -292,15 +325,22 @@ class Cluster:
         self._released()
 
     def _apply(self, change: MetadataChange) -> None:
+        if change.is_other_cluster:
+            logger.warning("another cluster answers, its id is %s", self.metadata.cluster_id)
+            self._settlement.logs_replaced()
+        elif change.recreated:
+            for topic in sorted(change.recreated):
+                logger.warning("topic %r was deleted and created anew", topic)
+            self._settlement.logs_replaced(change.recreated)
         for node_id in change.removed_nodes:
             self._remove_node(node_id, "it is not in the cluster any more")
         for node in change.nodes:
-            self._remove_node(node.id, f"it is at {format_address(node.host, node.port)} now")
+            # The connections to another cluster are new, so that each is verified.
+            address = format_address(node.host, node.port)
+            where = "of another cluster" if change.is_other_cluster else f"at {address}"
+            self._remove_node(node.id, f"it is {where} now")
             self._add_node(node)
         for topic in change.sizes:
-            self._introduce(topic)
-        for topic in change.recreated:
-            logger.warning("topic %r was deleted and created anew", topic)
             self._introduce(topic)
         for topic, partition, leader_id, leader_epoch in change.leaders:
             if topic in self._accumulator.topics:
@@ -316,6 +356,7 @@ class Cluster:
     def _add_node(self, node: Node) -> None:
         broker = self._make_broker(node.id, node.host, node.port)
         broker.on_lost = self.request_update
+        broker.on_open = self._verify
         self.brokers[node.id] = broker
         self._outages.broker_added(broker)
         self.senders[node.id] = self._make_sender(broker)

@@ -78,6 +78,7 @@ class Engine:
             random=random.random,
             adaptive=config.partitioner_adaptive_partitioning_enable,
             availability_timeout=config.availability_timeout,
+            delivery_timeout=config.delivery_timeout,
         )
         self._retry_backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
         self.metadata = Metadata(

@@ -89,7 +89,8 @@ class Identity:
                 if attempts >= IDLE_ATTEMPTS and self._cluster.is_idle():
                     break
 
-    async def _ask(self) -> ProducerError | None:
+    async def _ask(self) -> ProducerError | None:  # noqa: PLR0911 - one an outcome
+        generation = self._sequencer.generation
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=NO_TRANSACTION_TIMEOUT)
         outcome = await self._cluster.ask(request)
         if outcome is None:
@@ -108,6 +109,7 @@ class Identity:
             return BrokerError.of(code, subject)
         if answer.producer_id < 0 or answer.producer_epoch < 0:
             return BrokerConnectionError(f"{address} gave the producer id {answer.producer_id}")
-        self._sequencer.adopt(answer.producer_id, answer.producer_epoch)
+        if not self._sequencer.adopt(answer.producer_id, answer.producer_epoch, generation):
+            return BrokerConnectionError(f"{address} answered for a cluster that was replaced")
         logger.info("producer id %d, epoch %d", answer.producer_id, answer.producer_epoch)
         return None

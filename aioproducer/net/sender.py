@@ -219,10 +219,9 @@ class Sender:
     def _write(self, batches: list[ProducerBatch], now: float) -> None:
         going = []
         for batch in batches:
-            if batch.result.done:
+            if batch.result.done or not self._ordering.assign(batch):
                 self._settlement.unsent(batch, None, now)
             else:
-                self._ordering.assign(batch)
                 going.append(batch)
         if not going:
             self._released()

@@ -66,6 +66,7 @@ class Desk:
         retries: int = FOR_EVER,
         batch_size: int = ONE_RECORD,
         buffer_memory: int = 100_000,
+        max_block: float = 60.0,
     ) -> None:
         self.now = 100.0
         self.refreshes = 0
@@ -74,12 +75,13 @@ class Desk:
             batch_size=batch_size,
             linger=0.0,
             buffer_memory=buffer_memory,
-            max_block=60.0,
+            max_block=max_block,
             max_request_size=MAX_REQUEST,
             partitioner=Partitioner(),
             clock=lambda: self.now,
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
             random=lambda: 0.5,
+            delivery_timeout=DELIVERY_TIMEOUT,
         )
         self.schedule = self.accumulator.schedule
         self.sequencer = Sequencer()

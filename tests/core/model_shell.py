@@ -325,10 +325,9 @@ class ModelSender:
         now = simulation.timers.now
         asked: dict[Place, ProducerBatch] = {}
         for batch in batches:
-            if batch.result.done:
+            if batch.result.done or not simulation.ordering.assign(batch):
                 simulation.settlement.unsent(batch, None, now)
             else:
-                simulation.ordering.assign(batch)
                 asked[batch.queue.topic, batch.queue.partition] = batch
         if not asked:
             return

@@ -111,6 +111,7 @@ class Simulation:
             clock=lambda: self.timers.now,
             wall_clock_ns=lambda: int(self.timers.now * 1e9),
             random=random.random,
+            delivery_timeout=options.delivery_timeout,
         )
         self.schedule = self.accumulator.schedule
         self._is_flushing = False
@@ -401,7 +402,9 @@ class Simulation:
     def _check_nothing_left(self) -> None:
         assert self.accumulator.used == 0
         assert not self.accumulator.incomplete
+        assert not len(self.accumulator.aged)
         assert not self.sequencer._at_large  # noqa: SLF001 - who keeps batches keeps their bytes
+        assert not self.sequencer._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
         assert len(self.accumulator.line) == self.accumulator.waiting == self.accumulator.line.bytes == 0
         for place in self.logs:
             queue = self._queue(place)

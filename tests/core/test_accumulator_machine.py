@@ -221,6 +221,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         pieces = split_batch(batch, batch_size)
         self.accumulator.replace(batch, pieces)
         assert [piece.created for piece in pieces] == [batch.created] * len(pieces)
+        assert [piece.oldest_send for piece in pieces] == [batch.oldest_send] * len(pieces)
         self.split_overhead += HEADER_SIZE * len(pieces)
 
     @rule(topic=topics, pick=picks, leader=st.sampled_from([NO_LEADER, *NODES]), epoch=st.integers(0, 3))
@@ -263,6 +264,20 @@ class AccumulatorMachine(RuleBasedStateMachine):
         self.give_up(batch)
         if queue.first() is not None:
             self.accumulator.schedule.enlist(queue)
+
+    @rule(pick=picks, limit=st.sampled_from([1, 2, 100]))
+    def find_the_expired(self, pick: int, limit: int) -> None:
+        """Whatever was sent by some time is found, the earliest first as far as the limit goes."""
+        sends = sorted(batch.oldest_send for batch in self.accumulator.incomplete)
+        until = sends[pick % len(sends)] if sends else self.shell.now
+        old = [batch for batch in self.accumulator.incomplete if batch.oldest_send <= until]
+        expired = self.accumulator.expired(until, limit)
+        assert len(expired) == min(limit, len(old))
+        assert set(expired) <= set(old)
+        for batch in expired:
+            # Nothing fails here, so what was taken out goes back.
+            if batch.oldest_send < batch.created:
+                self.accumulator.aged.add(batch)
 
     def queued(self) -> list[ProducerBatch]:
         return [batch for batch in self.accumulator.incomplete if not batch.in_flight]
@@ -402,7 +417,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_next_deadline_is_that_of_the_oldest(self) -> None:
-        dates = [batch.created + 120.0 for batch in self.accumulator.incomplete]
+        dates = [batch.oldest_send + 120.0 for batch in self.accumulator.incomplete]
         dates += [record.deadline for record in self.accumulator.line.records()]
         if dates:
             assert self.accumulator.next_deadline(120.0) == min(dates)
@@ -426,6 +441,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         assert all(delivery.done() for delivery in self.sent.values())
         assert (self.accumulator.used, self.accumulator.line.bytes, self.accumulator.waiting) == (0, 0, 0)
         assert not self.accumulator.incomplete
+        assert not len(self.accumulator.aged)
         assert not self.accumulator.outstanding()
         results: list[BatchResult] = [delivery.follow() for delivery in self.sent.values()]
         assert all(result.done for result in results)

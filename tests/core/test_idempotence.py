@@ -656,3 +656,215 @@ def test_without_numbers_no_producer_id_is_waited_for(in_flight: int) -> None:
 
 def desk_error() -> UnsupportedVersionError:
     return UnsupportedVersionError("the broker is too old")
+
+
+def test_dropped_sequences_begin_anew_with_new_producer_id() -> None:
+    desk = Desk()
+    desk.deliver(3)
+    desk.sequencer.drop_sequences()
+    desk.send_some(1)
+    assert desk.take() == []
+
+    assert desk.sequencer.adopt(PRODUCER_ID, 0)
+    desk.schedule.wake_all()
+
+    # Another cluster may give the same producer id as the one before.
+    assert numbers(desk.take()) == [(0, 0)]
+
+
+def test_batches_to_be_sent_again_get_new_sequences() -> None:
+    """They wait in their queue with sequences of the old producer id, and stay in doubt."""
+    desk = Desk()
+    desk.deliver()
+    deliveries = desk.send_some(3)
+    for batch in desk.take():
+        desk.lose(batch)
+    desk.wait()
+    desk.sequencer.drop_sequences()
+    assert desk.take() == []
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.schedule.wake_all()
+
+    first = desk.take_one()
+    assert (first.producer_id, first.sequence) == (PRODUCER_ID + 1, 0)
+    assert first.maybe_written
+    desk.answer(first, offset=0)
+    second = desk.take_one()
+    assert numbers([second]) == [(0, 1)]
+    desk.answer(second, ErrorCode.INVALID_RECORD)
+    third = desk.take_one()
+    assert third.maybe_written
+    desk.answer(third, offset=1)
+
+    error = deliveries[1].exception()
+    assert error is not None
+    assert error.may_be_written
+    assert deliveries[0].result().offset == 0
+    desk.assert_nothing_left()
+
+
+def test_doubt_about_old_log_outlives_a_gap() -> None:
+    """A void batch is not in the new log, and may be in the old one all the same."""
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(2)
+    for batch in desk.take():
+        desk.lose(batch)
+    desk.wait()
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.schedule.wake_all()
+    desk.answer(desk.take_one(), offset=0)
+    second = desk.take_one()
+    desk.answer(second, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
+    desk.wait()
+
+    assert desk.take_one() is second
+    assert numbers([second]) == [(1, 0)]
+    assert second.maybe_written
+
+
+def test_batch_on_the_wire_is_not_overtaken_after_drop() -> None:
+    """Its old sequence means nothing any more, its place does."""
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(2)
+    first, second = desk.take()
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.send_some(1)
+    desk.schedule.wake_all()
+    assert desk.take() == []
+
+    desk.answer(first, ErrorCode.UNKNOWN_TOPIC_ID)
+    desk.answer(second, ErrorCode.UNKNOWN_TOPIC_ID)
+    desk.wait()
+
+    assert desk.take_one() is first
+    desk.answer(first, offset=0)
+    assert desk.take_one() is second
+    assert second.sequence == 1
+
+
+@pytest.mark.parametrize("has_new_id", [False, True])
+def test_compressed_batch_goes_back_after_drop(*, has_new_id: bool) -> None:
+    """Without an id, or behind a batch that is on the wire, it cannot get a sequence."""
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(2)
+    (on_wire,) = desk.drain()
+    desk.write(on_wire)
+    (compressed,) = desk.drain()
+    desk.sequencer.drop_sequences()
+    if has_new_id:
+        desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    else:
+        desk.answer(on_wire, offset=1)
+
+    assert not desk.sequencer.assign(compressed)
+    desk.settlement.unsent(compressed, None, desk.now)
+
+    if has_new_id:
+        desk.answer(on_wire, offset=1)
+    else:
+        desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+        desk.schedule.wake_all()
+    assert desk.take_one() is compressed
+    assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)
+
+
+def test_lone_compressed_batch_gets_new_producer_id() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    (compressed,) = desk.drain()
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+
+    assert desk.sequencer.assign(compressed)
+    assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)
+
+
+def test_other_topics_settle_under_old_producer_id() -> None:
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(2)
+    first, second = desk.take()
+    desk.lose(first)
+    desk.lose(second)
+    desk.wait()
+    desk.sequencer.drop_sequences({"audit"})
+    desk.send_some(1)
+
+    for batch, sequence in ((first, 1), (second, 2)):
+        assert desk.take_one() is batch
+        assert (batch.producer_id, batch.sequence) == (PRODUCER_ID, sequence)
+        desk.answer(batch, offset=sequence)
+    assert desk.take() == []
+
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.schedule.wake_all()
+    third = desk.take_one()
+    assert (third.producer_id, third.sequence) == (PRODUCER_ID + 1, 0)
+
+
+def test_forgotten_topic_does_not_recall_dropped_sequences() -> None:
+    desk = Desk()
+    desk.deliver(3)
+    desk.accumulator.forget_topic(TOPIC)
+    desk.sequencer.drop_sequences({TOPIC})
+    desk.sequencer.adopt(PRODUCER_ID, 0)
+    desk.accumulator.set_partitions(TOPIC, 1, None)
+    desk.lead(LEADER, 1)
+    desk.send_some(1)
+
+    assert numbers(desk.take()) == [(0, 0)]
+
+
+def test_producer_id_of_earlier_generation_is_refused() -> None:
+    sequencer = Sequencer()
+    generation = sequencer.generation
+    assert not sequencer.is_bound
+    sequencer.drop_sequences()
+
+    assert not sequencer.adopt(1, 0, generation)
+    assert sequencer.needs_producer_id
+    assert sequencer.adopt(2, 0, sequencer.generation)
+    assert (sequencer.producer_id, sequencer.is_bound) == (2, True)
+
+
+@pytest.mark.parametrize("is_dropped_first", [False, True])
+def test_pieces_of_batch_from_old_log_stay_in_doubt(*, is_dropped_first: bool) -> None:
+    desk = Desk(batch_size=200)
+    desk.deliver()
+    deliveries = desk.send(*(b"x" * 60 for _ in range(2)))
+    batch = desk.take_one()
+    if is_dropped_first:
+        desk.lose(batch)
+        desk.wait()
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.schedule.wake_all()
+    if is_dropped_first:
+        assert desk.take_one() is batch
+    desk.answer(batch, ErrorCode.MESSAGE_TOO_LARGE)
+
+    first = desk.take_one()
+    assert (first.producer_id, first.sequence) == (PRODUCER_ID + 1, 0)
+    assert first.maybe_written is is_dropped_first
+    desk.answer(first, offset=0)
+    desk.answer(desk.take_one(), offset=1)
+
+    assert [delivery.result().offset for delivery in deliveries] == [0, 1]
+    assert not desk.sequencer._at_large  # noqa: SLF001 - who keeps batches keeps their bytes
+    assert not desk.sequencer._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
+    desk.assert_nothing_left()
+
+
+def test_unnumbered_has_no_sequences_to_drop() -> None:
+    desk = Desk(idempotent=False)
+    desk.ordering.drop_sequences()
+    desk.send_some(1)
+
+    assert desk.ordering.is_bound is False
+    assert desk.take_one().sequence == NO_SEQUENCE

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aioproducer.core import producer_batch
 from aioproducer.core.metadata_cache import (
     NO_LEADER,
+    ClusterCheck,
     MetadataCache,
     MetadataChange,
     Node,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 UNKNOWN = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+FORBIDDEN = ErrorCode.TOPIC_AUTHORIZATION_FAILED
 
 
 def merge(
@@ -154,12 +156,13 @@ def test_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
 @pytest.mark.scenario(54)
 @pytest.mark.parametrize(("before", "after"), [(NO_ID, FIRST_ID), (FIRST_ID, NO_ID)])
 def test_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after: UUID) -> None:
+    """An id that appears is told with the size; one that is left out stays known."""
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=before))
 
     change = merge(cache, answer(led_by("orders", 2, epoch=4, topic_id=after)))
 
-    assert change == MetadataChange()
-    assert cache.topics["orders"].topic_id == after
+    assert change == MetadataChange(sizes={"orders": 1} if before == NO_ID else {})
+    assert cache.topics["orders"].topic_id == FIRST_ID
     assert leaders(cache) == [1]
 
 
@@ -185,6 +188,93 @@ def test_epochs_of_another_cluster_are_not_compared() -> None:
 
     assert leaders(cache) == [2]
     assert cache.cluster_id == "another"
+
+
+def test_other_cluster_drops_what_it_does_not_tell() -> None:
+    """Leaders, epochs and ids of the old cluster are not true of the new one."""
+    cache = knowing(led_by("orders", 1, 2, epoch=5), led_by("audit", 1, epoch=5))
+
+    told = answer(topic("orders", error=UNKNOWN), led_by("audit", 1, epoch=0), cluster_id="another")
+    change = merge(cache, told, "orders", "audit")
+
+    assert change.is_other_cluster
+    assert {node.id for node in change.nodes} == set(cache.nodes)
+    assert leaders(cache, "orders") == [NO_LEADER, NO_LEADER]
+    assert cache.topics["orders"].topic_id == NO_ID
+    assert cache.leaderless == {"orders"}
+
+    change = merge(cache, answer(led_by("orders", 2, epoch=0), cluster_id="another"))
+
+    assert not change.is_other_cluster
+    assert change.recreated == frozenset()
+    assert change.sizes == {"orders": 1}
+    assert change.leaders == (PartitionLeader("orders", 0, 2, 0),)
+
+
+def test_missing_cluster_id_is_no_other_cluster() -> None:
+    cache = knowing(led_by("orders", 1))
+
+    assert not merge(cache, answer(led_by("orders", 1), cluster_id=None)).is_other_cluster
+    assert cache.cluster_id == "cluster"
+    assert merge(cache, answer(led_by("orders", 1), cluster_id="another")).is_other_cluster
+
+
+def test_forgotten_topic_with_another_id_was_recreated() -> None:
+    """Sequences of a forgotten topic are kept, so its id is too."""
+    cache = knowing(led_by("orders", 1), led_by("audit", 1))
+    cache.forget("orders")
+    cache.forget("audit")
+
+    change = merge(
+        cache, answer(led_by("orders", 1, topic_id=SECOND_ID), led_by("audit", 1)), "orders", "audit"
+    )
+
+    assert change.recreated == {"orders"}
+
+
+def test_forgotten_topic_may_be_told_of_before_it_is_wanted() -> None:
+    cache = knowing(led_by("orders", 1))
+    cache.forget("orders")
+
+    change = merge(cache, answer(led_by("orders", 1, topic_id=SECOND_ID)), "audit")
+    assert change == MetadataChange(recreated=frozenset({"orders"}), errors={"audit": UNKNOWN})
+    assert not cache.topics
+
+    assert merge(cache, answer(led_by("orders", 1, topic_id=SECOND_ID))).recreated == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("response", "check"),
+    [
+        (answer(led_by("orders", 1)), ClusterCheck.SAME),
+        (answer(led_by("orders", 1), cluster_id=None), ClusterCheck.SAME),
+        (answer(led_by("orders", 1, topic_id=NO_ID)), ClusterCheck.SAME),
+        (answer(led_by("other", 1, topic_id=SECOND_ID)), ClusterCheck.SAME),
+        (answer(topic(None, topic_id=SECOND_ID)), ClusterCheck.SAME),
+        (answer(topic("orders", topic_id=SECOND_ID, error=FORBIDDEN)), ClusterCheck.SAME),
+        (answer(), ClusterCheck.SAME),
+        (answer(topic("orders", error=UNKNOWN), led_by("audit", 1)), ClusterCheck.SAME),
+        (answer(topic("orders", error=UNKNOWN)), ClusterCheck.EMPTY),
+        (answer(topic("orders", error=UNKNOWN), cluster_id="another"), ClusterCheck.OTHER),
+        (answer(led_by("orders", 1, topic_id=SECOND_ID)), ClusterCheck.OTHER),
+        (answer(led_by("orders", 1, topic_id=SECOND_ID), led_by("audit", 1)), ClusterCheck.OTHER),
+        (answer(led_by("audit", 1, topic_id=SECOND_ID)), ClusterCheck.OTHER),
+        (answer(cluster_id="another"), ClusterCheck.OTHER),
+    ],
+)
+def test_cluster_is_known_by_its_ids(response: MetadataResponse, check: ClusterCheck) -> None:
+    cache = knowing(led_by("orders", 1), led_by("audit", 1))
+    cache.forget("audit")
+
+    assert cache.verify(response) is check
+
+
+def test_sample_holds_topics_with_ids() -> None:
+    cache = knowing(led_by("orders", 1), led_by("audit", 1), led_by("old", 1, topic_id=NO_ID))
+    cache.forget("orders")
+
+    assert cache.sample(10) == ("audit", "orders")
+    assert cache.sample(1) == ("audit",)
 
 
 @pytest.mark.scenario(54)
@@ -595,6 +685,7 @@ def test_nobody_has_the_same_number_in_the_metadata_and_in_the_queues() -> None:
         MetadataChange(leaders=(PartitionLeader("orders", 0, 1, 1),)),
         MetadataChange(nodes=(Node(1, "host", 9092),)),
         MetadataChange(removed_nodes=(1,)),
+        MetadataChange(is_other_cluster=True),
     ],
 )
 def test_every_kind_of_change_is_news(change: MetadataChange) -> None:

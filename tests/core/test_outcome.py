@@ -41,7 +41,6 @@ FOR_GOOD = frozenset(
     {
         ErrorCode.UNKNOWN_SERVER_ERROR,
         ErrorCode.INVALID_TOPIC_EXCEPTION,
-        ErrorCode.RECORD_LIST_TOO_LARGE,
         ErrorCode.INVALID_REQUIRED_ACKS,
         ErrorCode.TOPIC_AUTHORIZATION_FAILED,
         ErrorCode.INVALID_TIMESTAMP,
@@ -182,4 +181,5 @@ def test_nothing_but_these_is_a_success_or_has_a_batch_split(*, idempotent: bool
     assert {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG} == {ErrorCode.NONE}
     somewhere = {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG_SOMEWHERE}
     assert somewhere == {ErrorCode.DUPLICATE_SEQUENCE_NUMBER}
-    assert {code for code in ErrorCode if verdicts[code] is Verdict.SPLIT} == {ErrorCode.MESSAGE_TOO_LARGE}
+    split = {code for code in ErrorCode if verdicts[code] is Verdict.SPLIT}
+    assert split == {ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE}

@@ -28,7 +28,7 @@ from aioproducer.errors import (
     UnknownTopicError,
     UnsupportedVersionError,
 )
-from tests.core.desk import BACKOFF, DELIVERY_TIMEOUT, OTHER, PARTITIONS, TOPIC, Desk, numbers
+from tests.core.desk import BACKOFF, DELIVERY_TIMEOUT, LEADER, OTHER, PARTITIONS, TOPIC, Desk, numbers
 from tests.core.test_outcome import PASSING, STALE_LEADER
 
 if TYPE_CHECKING:
@@ -313,6 +313,124 @@ def test_many_batches_expire_a_slice_at_a_time() -> None:
     desk.assert_nothing_left()
 
 
+def test_delivery_timeout_ends_waiting_for_topic() -> None:
+    """It is shorter than max_block_ms here, and the error names it."""
+    desk = Desk()
+    delivery = desk.accumulator.append("unknown", b"", None, None, None, None)
+    desk.wait(DELIVERY_TIMEOUT - 0.1)
+    desk.expire()
+    assert not delivery.done()
+
+    desk.wait(0.1)
+    desk.expire()
+
+    assert isinstance(delivery.exception(), UnknownTopicError)
+    assert "within delivery_timeout_ms (30000)" in str(delivery.exception())
+
+
+def test_delivery_timeout_ends_waiting_for_room() -> None:
+    desk = Desk()
+    desk.send(b"x" * 99_900)
+    desk.wait(10.0)
+    (delivery,) = desk.send(b"y" * 1000)
+    desk.wait(DELIVERY_TIMEOUT)
+    desk.expire()
+
+    assert isinstance(delivery.exception(), BufferExhaustedError)
+    assert "within delivery_timeout_ms (30000)" in str(delivery.exception())
+
+
+@pytest.mark.parametrize("waits_for", ["topic", "room"])
+def test_waiting_counts_for_delivery_timeout(waits_for: str) -> None:
+    """A record that is put into a batch late expires with those that were sent when it was."""
+    desk = Desk(max_block=20.0)
+    if waits_for == "room":
+        desk.send(b"x" * 99_900)
+        (first,) = desk.take()
+        (late,) = desk.send(b"y" * 1000)
+    else:
+        late = desk.accumulator.append("unknown", b"", None, 0, None, None)
+    desk.wait(15.0)
+    if waits_for == "room":
+        desk.answer(first, offset=0)
+        desk.accumulator.serve_line(1)
+    else:
+        (direct,) = desk.send_some(1)
+        desk.accumulator.set_partitions("unknown", 1, None)
+        desk.accumulator.set_leader("unknown", 0, LEADER, 1)
+        desk.accumulator.admit(["unknown"])
+        desk.accumulator.serve_line(1)
+    assert desk.accumulator.next_deadline(DELIVERY_TIMEOUT) == desk.now + 15.0
+
+    desk.wait(14.9)
+    desk.expire()
+    assert not late.done()
+    desk.wait(0.1)
+    desk.expire()
+
+    assert isinstance(late.exception(), DeliveryTimeoutError)
+    assert "within 30000 ms" in str(late.exception())
+    if waits_for == "topic":
+        assert not direct.done()
+        desk.answer(desk.take_one(), offset=0)
+    desk.assert_nothing_left()
+
+
+def test_batch_is_as_old_as_its_oldest_record() -> None:
+    """A record that waited for its partition is put into a batch behind one that did not."""
+    desk = Desk(max_block=20.0, batch_size=1000)
+    late = desk.accumulator.append(TOPIC, b"", None, PARTITIONS, None, None)
+    desk.wait(5.0)
+    desk.accumulator.set_partitions(TOPIC, PARTITIONS + 1, None)
+    desk.lead(LEADER, 1, PARTITIONS)
+    (direct,) = desk.send_some(1, partition=PARTITIONS)
+    desk.accumulator.admit([TOPIC])
+    desk.accumulator.serve_line(1)
+    (batch,) = desk.take()
+
+    assert batch.count == 2
+    assert desk.now - batch.oldest_send == 5.0
+    desk.lose(batch)
+    desk.wait(25.0)
+    desk.expire()
+    for delivery in (late, direct):
+        error = delivery.exception()
+        assert isinstance(error, DeliveryTimeoutError)
+        assert error.may_be_written
+
+
+def test_retry_ends_by_age_of_oldest_record() -> None:
+    desk = Desk(max_block=20.0)
+    late = desk.accumulator.append(TOPIC, b"", None, PARTITIONS, None, None)
+    desk.wait(15.0)
+    desk.accumulator.set_partitions(TOPIC, PARTITIONS + 1, None)
+    desk.lead(LEADER, 1, PARTITIONS)
+    desk.accumulator.admit([TOPIC])
+    desk.accumulator.serve_line(1)
+    batch = desk.take_one()
+    desk.wait(15.0)
+
+    desk.answer(batch, ErrorCode.NOT_ENOUGH_REPLICAS)
+
+    assert late.done()
+
+
+def test_pieces_are_as_old_as_their_oldest_record() -> None:
+    desk = Desk(max_block=20.0, batch_size=1000)
+    late = [desk.accumulator.append(TOPIC, b"", None, PARTITIONS, None, None) for _ in range(2)]
+    desk.wait(15.0)
+    desk.accumulator.set_partitions(TOPIC, PARTITIONS + 1, None)
+    desk.lead(LEADER, 1, PARTITIONS)
+    desk.accumulator.admit([TOPIC])
+    desk.accumulator.serve_line(2)
+    desk.answer(desk.take_one(), ErrorCode.MESSAGE_TOO_LARGE)
+    desk.wait(15.0)
+
+    desk.expire()
+
+    assert all(delivery.done() for delivery in late)
+
+
 @pytest.mark.scenario(21)
 def test_the_delivery_timeout_runs_from_the_first_record_through_retries_and_splits() -> None:
     desk = Desk(batch_size=ROOMY)
@@ -379,6 +497,24 @@ def test_a_batch_that_is_too_large_is_split_and_each_record_gets_its_offset() ->
         desk.answer(piece, offset=offset)
 
     assert [delivery.result().offset for delivery in deliveries] == [40, 41]
+    desk.assert_nothing_left()
+
+
+def test_batch_larger_than_segment_is_split() -> None:
+    """Java fails such a batch; the leader refuses it by size, as with MESSAGE_TOO_LARGE."""
+    desk = Desk(batch_size=200)
+    first, second = desk.send(b"x" * 60, b"x" * 60)
+    desk.answer(desk.take_one(), ErrorCode.RECORD_LIST_TOO_LARGE)
+
+    desk.answer(desk.take_one(), offset=40)
+    desk.answer(desk.take_one(), ErrorCode.RECORD_LIST_TOO_LARGE)
+
+    assert first.result().offset == 40
+    error = second.exception()
+    assert isinstance(error, RecordTooLargeError)
+    assert "the topic's segment.bytes" in str(error)
+    assert isinstance(error.__cause__, BrokerError)
+    assert error.__cause__.code is ErrorCode.RECORD_LIST_TOO_LARGE
     desk.assert_nothing_left()
 
 
@@ -577,7 +713,7 @@ def test_the_brokers_own_words_are_kept() -> None:
         (ErrorCode.TOPIC_AUTHORIZATION_FAILED, AuthorizationError),
         (ErrorCode.INVALID_TOPIC_EXCEPTION, InvalidTopicError),
         (ErrorCode.INVALID_RECORD, InvalidRecordError),
-        (ErrorCode.RECORD_LIST_TOO_LARGE, BrokerError),
+        (ErrorCode.RECORD_LIST_TOO_LARGE, RecordTooLargeError),
     ],
 )
 def test_a_refusal_is_an_error_of_its_own_kind(code: ErrorCode, kind: type[ProducerError]) -> None:
@@ -1027,7 +1163,7 @@ def test_many_records_that_find_no_room_fail_slice_by_slice() -> None:
 
 @pytest.mark.scenario(52)
 def test_a_topic_that_does_not_appear_fails_its_records_with_what_the_brokers_said() -> None:
-    desk = Desk()
+    desk = Desk(max_block=20.0)
     asked, found, forgotten = (
         desk.accumulator.append(topic, b"", None, None, None, None) for topic in ("a", "b", "c")
     )
@@ -1036,11 +1172,11 @@ def test_a_topic_that_does_not_appear_fails_its_records_with_what_the_brokers_sa
     desk.settlement.topic_forgotten("c")
     assert not asked.done()
 
-    desk.wait(60.0)
+    desk.wait(20.0)
     desk.expire()
 
     assert all(isinstance(delivery.exception(), UnknownTopicError) for delivery in (asked, found, forgotten))
-    assert "within max_block_ms (60000): the brokers answer UNKNOWN_TOPIC" in str(asked.exception())
+    assert "within max_block_ms (20000): the brokers answer UNKNOWN_TOPIC" in str(asked.exception())
     assert "no broker could be asked" in str(found.exception())
     assert "no broker could be asked" in str(forgotten.exception())
     desk.assert_nothing_left()
@@ -1250,16 +1386,16 @@ def test_a_topic_that_is_forgotten_has_no_metrics_and_one_never_missed_is_found_
 
 @pytest.mark.scenario(6, 51)
 def test_who_waited_in_line_too_long_says_for_what_and_how_long() -> None:
-    desk = Desk()
+    desk = Desk(max_block=20.0)
     desk.send(b"x" * 99_900)
     (for_room,) = desk.send(b"y" * 1000)
     (for_partition,) = desk.send_some(1, partition=PARTITIONS)
-    desk.wait(60.0)
+    desk.wait(20.0)
     desk.expire()
 
-    words = "no room for a record for topic 'orders' within max_block_ms (60000): "
+    words = "no room for a record for topic 'orders' within max_block_ms (20000): "
     assert str(for_room.exception()).startswith(words)
-    words = "topic 'orders' has 3 partitions and got no partition 3 within max_block_ms (60000)"
+    words = "topic 'orders' has 3 partitions and got no partition 3 within max_block_ms (20000)"
     assert str(for_partition.exception()) == words
 
 

@@ -99,6 +99,7 @@ def grow_old(producer: Producer[Any, Any], count: int | None = None) -> None:
     """Let the delivery timeout of the oldest batches be over, or of all, rather than wait for it."""
     for batch in list(insides(producer).accumulator.incomplete)[:count]:
         batch.created -= producer.config.delivery_timeout
+        batch.oldest_send = batch.created
 
 
 async def expire_the_oldest(producer: Producer[Any, Any], delivery: Delivery) -> None:

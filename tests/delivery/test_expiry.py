@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aioproducer import Delivery, DeliveryTimeoutError
+from aioproducer import Delivery, DeliveryTimeoutError, UnknownTopicError
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.delivery.ending import (
     SOON,
@@ -212,3 +212,34 @@ async def test_neither_a_retry_nor_a_split_gives_a_record_more_time() -> None:
             await until(lambda: len(ended) == 3, SOON)
             cluster.heal()
     assert ended == ["a", "b", "young"]
+
+
+async def test_delivery_timeout_ends_waiting_for_topic() -> None:
+    async with (
+        FakeCluster(auto_create_topics=False) as cluster,
+        quick(cluster, delivery_timeout_ms=400, max_block_ms=60_000) as producer,
+    ):
+        error = await failure(producer.send("nowhere", b"1"))
+
+    assert isinstance(error, UnknownTopicError)
+    assert "within delivery_timeout_ms (400)" in str(error)
+
+
+async def test_wait_for_topic_counts_for_delivery_timeout() -> None:
+    async with (
+        FakeCluster(auto_create_topics=False) as cluster,
+        patient(cluster, max_block_ms=60_000) as producer,
+    ):
+        accumulator = insides(producer).accumulator
+        silent = cluster.on(ApiKey.PRODUCE, topic="late", times=None).fall_silent()
+        delivery = producer.send("late", b"1")
+        await asyncio.sleep(0.3)
+        cluster.create_topic("late")
+        await silent.hit()
+        (batch,) = accumulator.incomplete
+
+        assert batch.created - batch.oldest_send >= 0.29
+        timeout = producer.config.delivery_timeout
+        assert accumulator.next_deadline(timeout) == batch.oldest_send + timeout
+        let_time_run_out(producer)
+        assert isinstance(await failure(delivery), DeliveryTimeoutError)

@@ -50,6 +50,22 @@ async def test_a_batch_too_large_for_the_broker_is_split_in_order(codec: str, *,
     assert max(batch.size for batch in batches(cluster)) <= 700
 
 
+async def test_batches_larger_than_segment_are_split() -> None:
+    sent = [b"%03d" % number + NOISE.randbytes(50) for number in range(100)]
+    async with (
+        FakeCluster(topics={TOPIC: 1}, topic_config=TopicConfig(segment_bytes=700)) as cluster,
+        patient(cluster, batch_size=1_700) as producer,
+    ):
+        metadata = await all_stored([producer.send(TOPIC, value) for value in sent])
+        large = await failure(producer.send(TOPIC, NOISE.randbytes(800)))
+        await buffer_is_whole(producer)
+
+    assert values(cluster) == sent
+    assert [each.offset for each in metadata] == list(range(100))
+    assert isinstance(large, RecordTooLargeError)
+    assert "segment.bytes" in str(large)
+
+
 @pytest.mark.scenario(23)
 @pytest.mark.parametrize("batch_size", [120, 1_000, 16_384])
 async def test_splitting_ends_however_much_larger_batches_are_than_the_broker_takes(batch_size: int) -> None:

@@ -103,6 +103,7 @@ class KafkaCluster(Kafka):
         self._jvm_options = tuple(jvm_options)
         self._nodes: dict[int, Node] = {}
         self._folder: Path | None = None
+        self._cluster_id = _new_cluster_id()
 
     def __repr__(self) -> str:
         return f"<KafkaCluster {self.version} {list(self._nodes.values())}>"
@@ -126,6 +127,17 @@ class KafkaCluster(Kafka):
         self._kill_all()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def replace(self, *, keeps_id: bool = False) -> None:
+        """Put another, empty cluster in the place of this one, at the same addresses.
+
+        It has another id, or (in KRaft mode) keeps it as a cluster that is restored from a backup does.
+        """
+        self.stop()
+        self._nodes.clear()
+        if not keeps_id:
+            self._cluster_id = _new_cluster_id()
+        self.start()
 
     @property
     def node_ids(self) -> list[int]:
@@ -265,9 +277,7 @@ class KafkaCluster(Kafka):
         node.start()
 
     def _format(self) -> None:
-        # Kafka's tools would take an id that begins with a dash for an option.
-        cluster_id = "k" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
-        formatting = {node: node.format(cluster_id) for node in self._nodes.values()}
+        formatting = {node: node.format(self._cluster_id) for node in self._nodes.values()}
         for node, process in formatting.items():
             if process.wait():
                 message = f"node {node.id} could not be formatted: {node.log_tail()}"
@@ -276,6 +286,11 @@ class KafkaCluster(Kafka):
     def _kill_all(self) -> None:
         for node in self._nodes.values():
             node.destroy()
+
+
+def _new_cluster_id() -> str:
+    # Kafka's tools would take an id that begins with a dash for an option.
+    return "k" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
 
 
 def _prepared(version: str) -> Libraries:
