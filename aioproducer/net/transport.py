@@ -107,8 +107,11 @@ class Transport(asyncio.BufferedProtocol):
         """
         self._patience = patience
         transport = self._open_transport()
-        if not transport.is_closing():
-            transport.set_write_buffer_limits(0)
+        if transport.is_closing():
+            return
+        transport.set_write_buffer_limits(0)
+        if not self.can_write:
+            self._start_watching()
 
     def abort(self) -> None:
         """Close the connection at once; nobody is told."""
@@ -137,10 +140,7 @@ class Transport(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """Note that the peer does not read as fast as we write."""
         self.can_write = False
-        if self._patience is not None and not self._is_lost:
-            self._unsent = self._open_transport().get_write_buffer_size()
-            self._idle_checks = 0
-            self._watch(self._patience)
+        self._start_watching()
 
     def resume_writing(self) -> None:
         """Note that the peer has caught up."""
@@ -169,6 +169,13 @@ class Transport(asyncio.BufferedProtocol):
         if not self._is_lost:
             self._is_lost = True
             self._on_lost(cause)
+
+    def _start_watching(self) -> None:
+        self._stop_watching()
+        if self._patience is not None and not self._is_lost:
+            self._unsent = self._open_transport().get_write_buffer_size()
+            self._idle_checks = 0
+            self._watch(self._patience)
 
     def _watch(self, patience: float) -> None:
         loop = asyncio.get_running_loop()
