@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import os
 import sys
+import weakref
 from asyncio import _get_running_loop
 from threading import get_ident
 from time import monotonic
@@ -58,21 +60,43 @@ LONGEST_TURN = 0.003
 """Seconds after which it gives way even where everything else took longer."""
 
 _NOWHERE = object()
-"""The place of a producer that cannot be sent to."""
+"""The place of a producer that cannot be sent to without a closer look."""
 
 _ELSEWHERE = (
     "the producer was called from another event loop or thread than the one it was started in: "
     "use loop.call_soon_threadsafe, or anyio.from_thread"
 )
 
-if sys.version_info >= (3, 12):
-    _place = _get_running_loop
-else:
-    # Asking for the running loop is a system call there (getpid), which costs as much as all
-    # else that a record needs; so each record asks for the thread, and each batch for the loop.
-    _place = get_ident
+_asks_for_loop = sys.version_info >= (3, 12) or sys.implementation.name != "cpython"
+
+# On CPython 3.11 `get_running_loop` makes a system call (getpid), which costs as much as the
+# rest of `send`. There each record compares the thread only, and the producer forgets its
+# thread when the loop stops running (see `_end_of_run`).
+_place: Callable[[], object] = _get_running_loop if _asks_for_loop else get_ident
 
 _numbers = itertools.count(1)
+
+_sendable: weakref.WeakSet[Producer[Any, Any]] = weakref.WeakSet()
+"""The producers that keep a place: a forked process has their thread, but not their loop."""
+
+
+def _after_fork() -> None:
+    for producer in list(_sendable):
+        producer._forget_place()  # noqa: SLF001 - its own module
+
+
+if not _asks_for_loop and hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _end_of_run(loop: object, ended: Callable[[object], object]) -> weakref.ref[Any] | None:
+    """Call `ended` when `loop`, which is running, stops running; return None if that cannot be told.
+
+    A running loop has its hooks for asynchronous generators installed: bound methods that
+    nothing else refers to. They are made when the loop begins to run and die when it stops.
+    """
+    hook = sys.get_asyncgen_hooks().firstiter
+    return weakref.ref(hook, ended) if getattr(hook, "__self__", None) is loop else None
 
 
 class _Nothing:
@@ -137,6 +161,8 @@ class Producer(Generic[K, V]):
         self._half = config.buffer_memory // 2
         self._turn_ends = 0.0
         self._place: object = _NOWHERE
+        self._run: weakref.ref[Any] | None = None
+        self._is_open = False
         self._home: asyncio.AbstractEventLoop | None = None
         self._start_scope: anyio.CancelScope | None = None
         self._stop_task: asyncio.Task[None] | None = None
@@ -179,7 +205,8 @@ class Producer(Generic[K, V]):
             raise self._engine.failed_error()
         self._want_topic = self._accumulator.want_topic
         self._accumulator.want_topic = self._topic_unknown
-        self._place = _place()
+        self._is_open = True
+        self._take_place()
 
     async def stop(self, timeout: float | None = None) -> None:
         """Send what is accepted, for `timeout` seconds at most, then fail the rest and close.
@@ -187,18 +214,14 @@ class Producer(Generic[K, V]):
         None is as long as it takes, which is `delivery_timeout_ms` at most. May be called
         any number of times, by any task of the producer's loop, started or not.
         """
-        if self._home is None:
-            self._is_stopped = True
-            return
-        if self._home.is_closed():
-            # Nothing of the producer is left that could be stopped.
-            self._is_stopped = True
+        if self._home is None or self._home.is_closed():
+            # Nothing of the producer is running.
+            self._close()
             return
         if asyncio.get_running_loop() is not self._home:
             raise WrongLoopError(_ELSEWHERE)
         deadline = math.inf if timeout is None else anyio.current_time() + timeout
-        self._is_stopped = True
-        self._place = _NOWHERE
+        self._close()
         if self._stop_task is None:
             self._hurry = anyio.CancelScope()
             self._stop_task = self._home.create_task(
@@ -258,7 +281,7 @@ class Producer(Generic[K, V]):
         line before it are full. What happens later comes through the Delivery.
         """
         if _place() != self._place:
-            raise self._refusal()
+            self._look_closer()
         if self._is_plain:
             return self._append(topic, value, key, partition, timestamp_ms, headers)  # type: ignore[arg-type] # without serializers they are buffers
         return self._append(
@@ -333,8 +356,31 @@ class Producer(Generic[K, V]):
 
     def _check(self) -> None:
         if _place() != self._place:
-            raise self._refusal()
+            self._look_closer()
         self._check_loop()
+
+    def _look_closer(self) -> None:
+        """Raise why a call is refused, or take the place that the last run of the loop ended."""
+        if not self._is_open or _get_running_loop() is not self._home:
+            raise self._refusal()
+        self._take_place()
+
+    def _take_place(self) -> None:
+        if _asks_for_loop:
+            self._place = _place()
+            return
+        # Where the end of the run cannot be told, each call takes the closer look.
+        self._run = _end_of_run(self._home, self._forget_place)
+        self._place = _NOWHERE if self._run is None else _place()
+        _sendable.add(self)
+
+    def _forget_place(self, _hook: object = None) -> None:
+        self._place = _NOWHERE
+
+    def _close(self) -> None:
+        self._is_stopped = True
+        self._is_open = False
+        self._place = _NOWHERE
 
     def _check_loop(self) -> None:
         # Without a look at the state: what was accepted before `stop` is still put into batches.
@@ -346,13 +392,16 @@ class Producer(Generic[K, V]):
             return self._engine.failed_error()
         if self._is_stopped:
             return ProducerClosedError("the producer was stopped")
-        if self._place is _NOWHERE:
+        if not self._is_open:
             return ProducerNotStartedError(
                 "the producer is not started: use `async with`, or `await start()` first"
             )
+        if self._home is not None and self._home.is_closed():
+            return WrongLoopError("the event loop that the producer was started in is closed")
         return WrongLoopError(_ELSEWHERE)
 
     def _on_failure(self) -> None:
+        self._is_open = False
         self._place = _NOWHERE
 
     def _topic_unknown(self, topic: str) -> None:
@@ -383,5 +432,5 @@ class Producer(Generic[K, V]):
         elif self._is_stopped:
             state = "stopped"
         else:
-            state = "not started" if self._place is _NOWHERE else "running"
+            state = "running" if self._is_open else "not started"
         return f"<{type(self).__name__} {self.client_id!r} {state} {self._engine!r}>"
