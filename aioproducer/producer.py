@@ -148,6 +148,10 @@ class Producer(Generic[K, V]):
         producer._set_up(config)  # noqa: SLF001 - its own
         return producer
 
+    # `drain` measures how long the event loop is held: in real time, whatever clock the loop has.
+    # A class attribute, unlike a module's, keeps its value where the time is frozen for a test.
+    _real_time = staticmethod(monotonic)
+
     def _set_up(self, config: ProducerConfig) -> None:
         self.config = config
         client_id = config.client_id
@@ -300,18 +304,18 @@ class Producer(Generic[K, V]):
         milliseconds: call it in a loop of sends that awaits nothing else.
         """
         accumulator = self._accumulator
-        if accumulator.used < self._half and not accumulator.waiting and monotonic() < self._turn_ends:
+        if accumulator.used < self._half and not accumulator.waiting and self._real_time() < self._turn_ends:
             return _NOTHING
         return self._drain()
 
     async def _drain(self) -> None:
         self._check()
-        given_way = monotonic()
+        given_way = self._real_time()
         await asyncio.sleep(0)
         while not self._engine.has_room():
             await self._engine.room()
             self._check()
-        now = monotonic()
+        now = self._real_time()
         # A turn as long as the others': batches that are sent off sooner than records come are crumbs.
         turn = min(max(now - given_way, SHORTEST_TURN), LONGEST_TURN)
         # What is in line is not looked at in passing.

@@ -54,11 +54,12 @@ class Engine:
     """All of a producer but its public face."""
 
     def __init__(self, config: ProducerConfig, client_id: str, on_failure: Callable[[], object]) -> None:
+        # Until `start` there is no event loop whose clock could be asked.
         clock = time.monotonic
         self._on_failure = on_failure
         self.config = config
         self.client_id = client_id
-        self.clock = clock
+        self.clock: Callable[[], float] = clock
         self.failure: ProducerError | None = None
         self.metrics = ProducerMetrics(
             clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
@@ -112,9 +113,8 @@ class Engine:
     async def start(self) -> None:
         """Find the cluster; raises BootstrapError when that is not done within `max_block_ms`."""
         config = self.config
-        self._loop = asyncio.get_running_loop()
         accumulator = self.accumulator
-        accumulator.loop = self._loop
+        self._join_loop()
         self._lifecycle = Lifecycle(f"aioproducer-{self.client_id}", self._crash)
         self._cluster = Cluster(
             config=config,
@@ -144,6 +144,17 @@ class Engine:
                 refused=self._refused,
             )
             self._lifecycle.spawn("identity", self._identity.run)
+
+    def _join_loop(self) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+
+        def clock() -> float:
+            # The method is looked up at each call: what freezes the time may replace it.
+            return loop.time()
+
+        self.clock = self.accumulator.clock = clock
+        self.accumulator.loop = loop
+        self.metrics.begin(clock())
 
     async def stop(self) -> None:
         """Fail what is not done yet, close every connection and end every task."""

@@ -10,7 +10,6 @@ go to a broker waits in a queue until the test says what becomes of it.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -79,6 +78,7 @@ class MockProducer(Producer[K, V]):
     Topics have as many partitions as `topics` says, others `default_partitions`. The four
     exceptions, where set, are raised by `start`, `send`, `flush` and `partitions_for`.
 
+    >>> import asyncio
     >>> async def test_order_is_announced() -> None:
     ...     async with MockProducer() as producer:
     ...         await producer.send("orders", b"tea", key=b"42")
@@ -215,8 +215,7 @@ class _MockEngine(Engine):
         """Belong to the running loop, or fail to."""
         if self.start_exception is not None:
             raise self.start_exception
-        self._loop = asyncio.get_running_loop()
-        self.accumulator.loop = self._loop
+        self._join_loop()
         self.accumulator.want_topic = self._introduce
 
     async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
