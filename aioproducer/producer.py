@@ -59,6 +59,9 @@ SHORTEST_TURN = 0.001
 LONGEST_TURN = 0.003
 """Seconds after which it gives way even where everything else took longer."""
 
+LEAVE_TIMEOUT = 5.0
+"""Seconds that `async with`, left by an exception or cancellation, waits for accepted records."""
+
 _NOWHERE = object()
 """The place of a producer that cannot be sent to without a closer look."""
 
@@ -215,8 +218,15 @@ class Producer(Generic[K, V]):
     async def stop(self, timeout: float | None = None) -> None:
         """Send what is accepted, for `timeout` seconds at most, then fail the rest and close.
 
-        None is as long as it takes, which is `delivery_timeout_ms` at most. May be called
-        any number of times, by any task of the producer's loop, started or not.
+        None waits as long as it takes, `delivery_timeout_ms` at most. Records that fail because
+        the time is up raise ProducerClosedError from their deliveries. If the call is cancelled,
+        the rest fails at once. May be called any number of times, by any task of the producer's
+        loop, started or not.
+
+        `async with` calls it at its end: without a timeout if the body ends, with one of 5
+        seconds if an exception or a cancellation leaves it, so that neither waits minutes for
+        brokers that are gone. Where that is too short or too long, call `stop(timeout)` in the
+        body's own `finally`.
         """
         if self._home is None or self._home.is_closed():
             # Nothing of the producer is running.
@@ -262,7 +272,8 @@ class Producer(Generic[K, V]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        """Stop: wait as long as `stop()` does if the body ends, 5 seconds at most if it raises."""
+        await self.stop(None if kind is None else LEAVE_TIMEOUT)
 
     def send(
         self,
