@@ -179,12 +179,17 @@ class Producer(Generic[K, V]):
     def _make_engine(self, config: ProducerConfig) -> Engine:
         return Engine(config, self.client_id, self._on_failure)
 
-    async def start(self) -> None:
+    async def start(self, *, wait: bool = True) -> None:
         """Connect to the cluster.
 
         Raises BootstrapError, which names each address and what went wrong with it, when no
         bootstrap server can be used within `max_block_ms`, and IllegalStateError when the
-        producer was started before.
+        producer was started before. Cancellation ends it at once.
+
+        With `wait=False` it returns at once, so that a service can start while Kafka is down.
+        The producer looks for the cluster in the background, with backoff, until it is stopped.
+        Records sent meanwhile wait for their topic, `max_block_ms` at most. See `is_ready` and
+        `ready`.
         """
         if self._is_stopped:
             msg = "the producer was stopped; make a new one"
@@ -196,7 +201,7 @@ class Producer(Generic[K, V]):
         with anyio.CancelScope() as scope:
             self._start_scope = scope
             try:
-                await self._engine.start()
+                await self._engine.start(wait=wait)
             except BaseException:
                 self._is_stopped = True
                 with anyio.CancelScope(shield=True):
@@ -214,6 +219,30 @@ class Producer(Generic[K, V]):
         self._accumulator.want_topic = self._topic_unknown
         self._is_open = True
         self._take_place()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the producer is running and has found the cluster.
+
+        It costs nothing: a service's readiness check can ask it. It stays true when brokers go
+        away later: the producer keeps records and retries then.
+        """
+        return self._is_open and self._engine.is_found
+
+    async def ready(self, timeout: float | None = None) -> None:
+        """Wait until `is_ready`, for `timeout` seconds at most; None for `max_block_ms`.
+
+        Raises BootstrapError when the cluster is not found in time (the producer goes on looking
+        for it), and what `flush` raises for a producer that is not started, stopped or failed.
+        """
+        self._check()
+        limit = self.config.max_block if timeout is None else timeout
+        with anyio.move_on_after(limit):
+            while not self.is_ready:
+                await self._engine.wait_until_found()
+                self._check()
+            return
+        raise self._engine.bootstrap_error(limit)
 
     async def stop(self, timeout: float | None = None) -> None:
         """Send what is accepted, for `timeout` seconds at most, then fail the rest and close.

@@ -118,10 +118,10 @@ class MockProducer(Producer[K, V]):
         self._mock = _MockEngine(config, self.client_id, self._on_failure)
         return self._mock
 
-    async def start(self) -> None:
-        """Begin to take records, or raise `start_exception`."""
+    async def start(self, *, wait: bool = True) -> None:
+        """Begin to take records, or raise `start_exception`; there is nothing to wait for."""
         self._mock.start_exception = self.start_exception
-        await super().start()
+        await super().start(wait=wait)
 
     def send(
         self,
@@ -211,12 +211,17 @@ class _MockEngine(Engine):
         self._pending: deque[ProducerBatch] = deque()
         self._offsets: Counter[tuple[str, int]] = Counter()
 
-    async def start(self) -> None:
+    async def start(self, *, wait: bool = True) -> None:  # noqa: ARG002 - nothing to wait for
         """Belong to the running loop, or fail to."""
         if self.start_exception is not None:
             raise self.start_exception
         self._join_loop()
         self.accumulator.want_topic = self._introduce
+
+    @property
+    def is_found(self) -> bool:
+        """Whether there is a cluster: always."""
+        return True
 
     async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
         """Complete everything, unless the caller has no time at all."""

@@ -70,8 +70,10 @@ def test_its_methods_are_those_of_the_producer_and_a_few_of_its_own() -> None:
     real, mock = public(Producer), public(MockProducer)
 
     assert set(mock) - set(real) == OWN
-    assert {name: inspect.signature(member) for name, member in real.items()} == {
-        name: inspect.signature(member) for name, member in mock.items() if name not in OWN
+    assert {name: inspect.signature(member) for name, member in real.items() if callable(member)} == {
+        name: inspect.signature(member)
+        for name, member in mock.items()
+        if callable(member) and name not in OWN
     }
     for name, member in real.items():
         assert inspect.iscoroutinefunction(member) == inspect.iscoroutinefunction(mock[name]), name
