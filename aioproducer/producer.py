@@ -8,6 +8,7 @@ the delivery that it returns.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import math
 import os
@@ -16,11 +17,11 @@ import weakref
 from asyncio import _get_running_loop
 from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, overload
 
 import anyio
 
-from aioproducer.config import ProducerConfig
+from aioproducer.config import OPTIONS, ProducerConfig
 from aioproducer.core.checks import checked_topic
 from aioproducer.errors import (
     IllegalStateError,
@@ -45,13 +46,17 @@ if TYPE_CHECKING:
     from aioproducer.delivery import Delivery
     from aioproducer.record import Buffer, Headers
 
-    K = TypeVar("K", default=Buffer)
-    V = TypeVar("V", default=Buffer)
+    K = TypeVar("K", default=Buffer, contravariant=True)  # noqa: PLC0105 - readers of `help` see it
+    V = TypeVar("V", default=Buffer, contravariant=True)  # noqa: PLC0105 - likewise
+
+    # A serializer without annotations, such as a lambda, takes anything.
+    KeyT = TypeVar("KeyT", default=Any)
+    ValueT = TypeVar("ValueT", default=Any)
 else:
     from typing import TypeVar
 
-    K = TypeVar("K")
-    V = TypeVar("V")
+    K = TypeVar("K", contravariant=True)  # noqa: PLC0105 - likewise
+    V = TypeVar("V", contravariant=True)  # noqa: PLC0105 - likewise
 
 SHORTEST_TURN = 0.001
 """Seconds after which `drain` gives way to the event loop at the earliest, where there is room."""
@@ -120,6 +125,8 @@ class Producer(Generic[K, V]):
     `bootstrap_servers` is "host:port,host:port" or a list of such; the options have Kafka's
     names with underscores, milliseconds and Kafka's defaults (see `ProducerConfig`).
     Serializers are callables that give bytes or None; without them keys and values are bytes.
+    The types of the producer are the types that its serializers take: K of keys, V of values.
+    A producer of wider types goes where one of narrower types is asked for.
     Raises ConfigurationError. It may be made without a running event loop, and belongs to the
     loop that it is started in.
 
@@ -127,12 +134,48 @@ class Producer(Generic[K, V]):
             metadata = await producer.send("orders", b"value", key=b"42")
     """
 
+    @overload
+    def __init__(
+        self: Producer[KeyT, Buffer],
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: Callable[[KeyT], bytes | None],
+        value_serializer: None = None,
+        **options: Unpack[ProducerOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Producer[Buffer, ValueT],
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: None = None,
+        value_serializer: Callable[[ValueT], bytes | None],
+        **options: Unpack[ProducerOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Producer[KeyT, ValueT],
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: Callable[[KeyT], bytes | None],
+        value_serializer: Callable[[ValueT], bytes | None],
+        **options: Unpack[ProducerOptions],
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         bootstrap_servers: str | Sequence[str],
         *,
         key_serializer: Callable[[K], bytes | None] | None = None,
         value_serializer: Callable[[V], bytes | None] | None = None,
+        **options: Unpack[ProducerOptions],
+    ) -> None: ...
+    def __init__(
+        self,
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: Callable[[Any], bytes | None] | None = None,
+        value_serializer: Callable[[Any], bytes | None] | None = None,
         **options: Unpack[ProducerOptions],
     ) -> None:
         self._set_up(
@@ -478,3 +521,17 @@ class Producer(Generic[K, V]):
         else:
             state = "running" if self._is_open else "not started"
         return f"<{type(self).__name__} {self.client_id!r} {state} {self._engine!r}>"
+
+
+def _options_doc() -> str:
+    return "".join(
+        f"{name}={option.default!r}: {option.doc}\n"
+        for name, option in OPTIONS.items()
+        if name != "bootstrap_servers"
+    )
+
+
+if Producer.__doc__ is not None:
+    Producer.__doc__ = (
+        f"{inspect.cleandoc(Producer.__doc__)}\n\nThe options, with their defaults:\n\n{_options_doc()}"
+    )

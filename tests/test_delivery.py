@@ -282,8 +282,9 @@ async def test_an_exception_goes_through_it() -> None:
     assert not delivery.done()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
 async def test_an_eager_task_of_what_is_done_is_done() -> None:
+    if sys.version_info < (3, 12):
+        pytest.skip("eager tasks came with Python 3.12")
     result, (delivery,) = new_batch(1)
     loop = asyncio.get_running_loop()
     loop.set_task_factory(asyncio.eager_task_factory)

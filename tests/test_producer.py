@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pydoc
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ from aioproducer import (
     SerializationError,
     WrongLoopError,
 )
+from aioproducer.config import OPTIONS
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import quick, turns, until
 
@@ -58,6 +60,14 @@ def test_it_is_made_without_a_running_loop() -> None:
     assert repr(producer).startswith("<Producer 'producer-")
     assert "not started" in repr(producer)
     assert Producer.from_config(ProducerConfig(bootstrap_servers="a:1", client_id="me")).client_id == "me"
+
+
+def test_help_names_every_option() -> None:
+    shown = pydoc.plain(pydoc.render_doc(Producer))
+    for name, option in OPTIONS.items():
+        assert name in shown
+        if name != "bootstrap_servers":
+            assert f"{name}={option.default!r}: {option.doc}\n" in shown
 
 
 async def test_it_is_started_in_one_task_and_stopped_in_another(cluster: FakeCluster) -> None:

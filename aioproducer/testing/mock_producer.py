@@ -22,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from aioproducer.core.line import Dismissal
 from aioproducer.errors import ProducerError, UnknownPartitionError
 from aioproducer.net.engine import Engine
-from aioproducer.producer import K, Producer, V
+from aioproducer.producer import Producer
 from aioproducer.protocol.metadata import (
     MetadataResponse,
     MetadataResponseBroker,
@@ -37,12 +37,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Unpack
 
+    from typing_extensions import TypeVar
+
     from aioproducer.config import ProducerConfig, ProducerOptions
     from aioproducer.core.line import WaitingRecord
     from aioproducer.core.metadata_cache import PartitionMetadata
     from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
     from aioproducer.delivery import BatchResult, Delivery
-    from aioproducer.record import Header, Headers
+    from aioproducer.record import Buffer, Header, Headers
+
+    K = TypeVar("K", default=Buffer)
+    V = TypeVar("V", default=Buffer)
+else:
+    from typing import TypeVar
+
+    K = TypeVar("K")
+    V = TypeVar("V")
 
 _NODE_ID = 1
 _EVERY_RECORD_ALONE = 1
