@@ -28,6 +28,9 @@ else:
         import cython
     except ImportError:
         from aioproducer import plain as cython
+    if not cython.compiled:
+        # Cython's own stand-in has no `object`.
+        from aioproducer import plain as cython
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -313,7 +316,7 @@ class _Ready:
 @cython.no_gc
 @cython.freelist(1024)
 @cython.cclass
-class Delivery:
+class Delivery(cython.object):
     """What happens to one record: `await` it for `RecordMetadata`, or to have the error raised.
 
     Any number of tasks may await it, or nobody. Cancelling an awaiter neither withdraws nor

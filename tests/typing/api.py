@@ -150,6 +150,9 @@ async def deliveries(producer: Producer[bytes, bytes]) -> None:
     # A delivery is awaitable, so what takes any awaitable takes it; `wait` wants futures.
     assert_type(await asyncio.gather(delivery, delivery), tuple[RecordMetadata, RecordMetadata])
     assert_type(await asyncio.wait_for(delivery, timeout=1.0), RecordMetadata)
+    assert_type(await asyncio.create_task(delivery), RecordMetadata)
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(producer.send("orders", b"value")), asyncio.Task[RecordMetadata])
     await asyncio.wait([delivery.future()])
     waiting: Awaitable[RecordMetadata] = delivery
     await waiting
