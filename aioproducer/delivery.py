@@ -28,6 +28,9 @@ else:
         import cython
     except ImportError:
         from aioproducer import plain as cython
+    if not cython.compiled:
+        # Cython's own stand-in has no `object`.
+        from aioproducer import plain as cython
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -313,11 +316,14 @@ class _Ready:
 @cython.no_gc
 @cython.freelist(1024)
 @cython.cclass
-class Delivery:
+class Delivery(cython.object):
     """What happens to one record: `await` it for `RecordMetadata`, or to have the error raised.
 
     Any number of tasks may await it, or nobody. Cancelling an awaiter neither withdraws nor
     reorders nor loses the record. `index` is the record's place in its batch.
+
+    `asyncio.create_task`, `TaskGroup.create_task`, `gather`, `wait_for` and `shield` take it as
+    they take a coroutine; `asyncio.wait` takes its `future()`.
     """
 
     __slots__ = ("index", "result_of_batch", "timestamp_ms")
@@ -400,6 +406,30 @@ class Delivery:
         if result.error is not None:
             raise cast("ProducerError", result.error_of(self.index))
         return _Ready(result.metadata_of(self.index, self.timestamp_ms))  # type: ignore[return-value] # as good as a generator to `await`
+
+    # A task drives a coroutine by these three calls, so a task can be made of a delivery
+    # (`collections.abc.Coroutine` recognizes their names). They keep no state: each step asks
+    # anew whether the record is done, so any number of tasks may share one delivery.
+
+    def send(self, _value: object, /) -> Future[RecordMetadata]:
+        """Take one step as a coroutine: give a future to wait for, or end with the result."""
+        result = self.result_of_batch
+        if result.pieces is not None:
+            result = self.follow()
+        if not result.done:
+            return next(self.future().__await__())
+        if result.error is not None:
+            raise cast("ProducerError", result.error_of(self.index))
+        raise StopIteration(result.metadata_of(self.index, self.timestamp_ms))
+
+    def throw(self, kind: Any, value: Any = None, trace: Any = None, /) -> Future[RecordMetadata]:  # noqa: ANN401 - a class or an instance
+        """End as a coroutine with an exception, which changes nothing for the record."""
+        if value is None:
+            value = kind() if isinstance(kind, type) else kind
+        raise value if trace is None else value.with_traceback(trace)
+
+    def close(self) -> None:
+        """End as a coroutine, which changes nothing for the record."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         msg = "a Delivery cannot be copied or pickled: await it, and keep its RecordMetadata"

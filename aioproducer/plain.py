@@ -6,10 +6,18 @@ which the compiler itself understands and which need not be installed to run the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+
+    from aioproducer.delivery import RecordMetadata
+
+    object: TypeAlias = Coroutine[Any, Any, RecordMetadata]  # noqa: A001, PYI042 - the compiler's name
+else:
+    object = object  # noqa: A001, PLW0127 - likewise
+
+compiled = False
 
 T = TypeVar("T")
 

@@ -8,17 +8,20 @@ the delivery that it returns.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import math
+import os
 import sys
+import weakref
 from asyncio import _get_running_loop
 from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Self, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, overload
 
 import anyio
 
-from aioproducer.config import ProducerConfig
+from aioproducer.config import OPTIONS, ProducerConfig
 from aioproducer.core.checks import checked_topic
 from aioproducer.errors import (
     IllegalStateError,
@@ -43,13 +46,17 @@ if TYPE_CHECKING:
     from aioproducer.delivery import Delivery
     from aioproducer.record import Buffer, Headers
 
-    K = TypeVar("K", default=Buffer)
-    V = TypeVar("V", default=Buffer)
+    K = TypeVar("K", default=Buffer, contravariant=True)  # noqa: PLC0105 - readers of `help` see it
+    V = TypeVar("V", default=Buffer, contravariant=True)  # noqa: PLC0105 - likewise
+
+    # A serializer without annotations, such as a lambda, takes anything.
+    KeyT = TypeVar("KeyT", default=Any)
+    ValueT = TypeVar("ValueT", default=Any)
 else:
     from typing import TypeVar
 
-    K = TypeVar("K")
-    V = TypeVar("V")
+    K = TypeVar("K", contravariant=True)  # noqa: PLC0105 - likewise
+    V = TypeVar("V", contravariant=True)  # noqa: PLC0105 - likewise
 
 SHORTEST_TURN = 0.001
 """Seconds after which `drain` gives way to the event loop at the earliest, where there is room."""
@@ -57,22 +64,47 @@ SHORTEST_TURN = 0.001
 LONGEST_TURN = 0.003
 """Seconds after which it gives way even where everything else took longer."""
 
+LEAVE_TIMEOUT = 5.0
+"""Seconds that `async with`, left by an exception or cancellation, waits for accepted records."""
+
 _NOWHERE = object()
-"""The place of a producer that cannot be sent to."""
+"""The place of a producer that cannot be sent to without a closer look."""
 
 _ELSEWHERE = (
     "the producer was called from another event loop or thread than the one it was started in: "
     "use loop.call_soon_threadsafe, or anyio.from_thread"
 )
 
-if sys.version_info >= (3, 12):
-    _place = _get_running_loop
-else:
-    # Asking for the running loop is a system call there (getpid), which costs as much as all
-    # else that a record needs; so each record asks for the thread, and each batch for the loop.
-    _place = get_ident
+_asks_for_loop = sys.version_info >= (3, 12) or sys.implementation.name != "cpython"
+
+# On CPython 3.11 `get_running_loop` makes a system call (getpid), which costs as much as the
+# rest of `send`. There each record compares the thread only, and the producer forgets its
+# thread when the loop stops running (see `_end_of_run`).
+_place: Callable[[], object] = _get_running_loop if _asks_for_loop else get_ident
 
 _numbers = itertools.count(1)
+
+_sendable: weakref.WeakSet[Producer[Any, Any]] = weakref.WeakSet()
+"""The producers that keep a place: a forked process has their thread, but not their loop."""
+
+
+def _after_fork() -> None:
+    for producer in list(_sendable):
+        producer._forget_place()  # noqa: SLF001 - its own module
+
+
+if not _asks_for_loop and hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _end_of_run(loop: object, ended: Callable[[object], object]) -> weakref.ref[Any] | None:
+    """Call `ended` when `loop`, which is running, stops running; return None if that cannot be told.
+
+    A running loop has its hooks for asynchronous generators installed: bound methods that
+    nothing else refers to. They are made when the loop begins to run and die when it stops.
+    """
+    hook = sys.get_asyncgen_hooks().firstiter
+    return weakref.ref(hook, ended) if getattr(hook, "__self__", None) is loop else None
 
 
 class _Nothing:
@@ -93,6 +125,8 @@ class Producer(Generic[K, V]):
     `bootstrap_servers` is "host:port,host:port" or a list of such; the options have Kafka's
     names with underscores, milliseconds and Kafka's defaults (see `ProducerConfig`).
     Serializers are callables that give bytes or None; without them keys and values are bytes.
+    The types of the producer are the types that its serializers take: K of keys, V of values.
+    A producer of wider types goes where one of narrower types is asked for.
     Raises ConfigurationError. It may be made without a running event loop, and belongs to the
     loop that it is started in.
 
@@ -100,12 +134,48 @@ class Producer(Generic[K, V]):
             metadata = await producer.send("orders", b"value", key=b"42")
     """
 
+    @overload
+    def __init__(
+        self: Producer[KeyT, Buffer],
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: Callable[[KeyT], bytes | None],
+        value_serializer: None = None,
+        **options: Unpack[ProducerOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Producer[Buffer, ValueT],
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: None = None,
+        value_serializer: Callable[[ValueT], bytes | None],
+        **options: Unpack[ProducerOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Producer[KeyT, ValueT],
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: Callable[[KeyT], bytes | None],
+        value_serializer: Callable[[ValueT], bytes | None],
+        **options: Unpack[ProducerOptions],
+    ) -> None: ...
+    @overload
     def __init__(
         self,
         bootstrap_servers: str | Sequence[str],
         *,
         key_serializer: Callable[[K], bytes | None] | None = None,
         value_serializer: Callable[[V], bytes | None] | None = None,
+        **options: Unpack[ProducerOptions],
+    ) -> None: ...
+    def __init__(
+        self,
+        bootstrap_servers: str | Sequence[str],
+        *,
+        key_serializer: Callable[[Any], bytes | None] | None = None,
+        value_serializer: Callable[[Any], bytes | None] | None = None,
         **options: Unpack[ProducerOptions],
     ) -> None:
         self._set_up(
@@ -124,6 +194,10 @@ class Producer(Generic[K, V]):
         producer._set_up(config)  # noqa: SLF001 - its own
         return producer
 
+    # `drain` measures how long the event loop is held: in real time, whatever clock the loop has.
+    # A class attribute, unlike a module's, keeps its value where the time is frozen for a test.
+    _real_time = staticmethod(monotonic)
+
     def _set_up(self, config: ProducerConfig) -> None:
         self.config = config
         client_id = config.client_id
@@ -137,6 +211,8 @@ class Producer(Generic[K, V]):
         self._half = config.buffer_memory // 2
         self._turn_ends = 0.0
         self._place: object = _NOWHERE
+        self._run: weakref.ref[Any] | None = None
+        self._is_open = False
         self._home: asyncio.AbstractEventLoop | None = None
         self._start_scope: anyio.CancelScope | None = None
         self._stop_task: asyncio.Task[None] | None = None
@@ -146,12 +222,17 @@ class Producer(Generic[K, V]):
     def _make_engine(self, config: ProducerConfig) -> Engine:
         return Engine(config, self.client_id, self._on_failure)
 
-    async def start(self) -> None:
+    async def start(self, *, wait: bool = True) -> None:
         """Connect to the cluster.
 
         Raises BootstrapError, which names each address and what went wrong with it, when no
         bootstrap server can be used within `max_block_ms`, and IllegalStateError when the
-        producer was started before.
+        producer was started before. Cancellation ends it at once.
+
+        With `wait=False` it returns at once, so that a service can start while Kafka is down.
+        The producer looks for the cluster in the background, with backoff, until it is stopped.
+        Records sent meanwhile wait for their topic, `max_block_ms` at most. See `is_ready` and
+        `ready`.
         """
         if self._is_stopped:
             msg = "the producer was stopped; make a new one"
@@ -163,7 +244,7 @@ class Producer(Generic[K, V]):
         with anyio.CancelScope() as scope:
             self._start_scope = scope
             try:
-                await self._engine.start()
+                await self._engine.start(wait=wait)
             except BaseException:
                 self._is_stopped = True
                 with anyio.CancelScope(shield=True):
@@ -179,26 +260,54 @@ class Producer(Generic[K, V]):
             raise self._engine.failed_error()
         self._want_topic = self._accumulator.want_topic
         self._accumulator.want_topic = self._topic_unknown
-        self._place = _place()
+        self._is_open = True
+        self._take_place()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the producer is running and has found the cluster.
+
+        It costs nothing: a service's readiness check can ask it. It stays true when brokers go
+        away later: the producer keeps records and retries then.
+        """
+        return self._is_open and self._engine.is_found
+
+    async def ready(self, timeout: float | None = None) -> None:
+        """Wait until `is_ready`, for `timeout` seconds at most; None for `max_block_ms`.
+
+        Raises BootstrapError when the cluster is not found in time (the producer goes on looking
+        for it), and what `flush` raises for a producer that is not started, stopped or failed.
+        """
+        self._check()
+        limit = self.config.max_block if timeout is None else timeout
+        with anyio.move_on_after(limit):
+            while not self.is_ready:
+                await self._engine.wait_until_found()
+                self._check()
+            return
+        raise self._engine.bootstrap_error(limit)
 
     async def stop(self, timeout: float | None = None) -> None:
         """Send what is accepted, for `timeout` seconds at most, then fail the rest and close.
 
-        None is as long as it takes, which is `delivery_timeout_ms` at most. May be called
-        any number of times, by any task of the producer's loop, started or not.
+        None waits as long as it takes, `delivery_timeout_ms` at most. Records that fail because
+        the time is up raise ProducerClosedError from their deliveries. If the call is cancelled,
+        the rest fails at once. May be called any number of times, by any task of the producer's
+        loop, started or not.
+
+        `async with` calls it at its end: without a timeout if the body ends, with one of 5
+        seconds if an exception or a cancellation leaves it, so that neither waits minutes for
+        brokers that are gone. Where that is too short or too long, call `stop(timeout)` in the
+        body's own `finally`.
         """
-        if self._home is None:
-            self._is_stopped = True
-            return
-        if self._home.is_closed():
-            # Nothing of the producer is left that could be stopped.
-            self._is_stopped = True
+        if self._home is None or self._home.is_closed():
+            # Nothing of the producer is running.
+            self._close()
             return
         if asyncio.get_running_loop() is not self._home:
             raise WrongLoopError(_ELSEWHERE)
         deadline = math.inf if timeout is None else anyio.current_time() + timeout
-        self._is_stopped = True
-        self._place = _NOWHERE
+        self._close()
         if self._stop_task is None:
             self._hurry = anyio.CancelScope()
             self._stop_task = self._home.create_task(
@@ -235,7 +344,8 @@ class Producer(Generic[K, V]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.stop()
+        """Stop: wait as long as `stop()` does if the body ends, 5 seconds at most if it raises."""
+        await self.stop(None if kind is None else LEAVE_TIMEOUT)
 
     def send(
         self,
@@ -258,7 +368,7 @@ class Producer(Generic[K, V]):
         line before it are full. What happens later comes through the Delivery.
         """
         if _place() != self._place:
-            raise self._refusal()
+            self._look_closer()
         if self._is_plain:
             return self._append(topic, value, key, partition, timestamp_ms, headers)  # type: ignore[arg-type] # without serializers they are buffers
         return self._append(
@@ -277,18 +387,18 @@ class Producer(Generic[K, V]):
         milliseconds: call it in a loop of sends that awaits nothing else.
         """
         accumulator = self._accumulator
-        if accumulator.used < self._half and not accumulator.waiting and monotonic() < self._turn_ends:
+        if accumulator.used < self._half and not accumulator.waiting and self._real_time() < self._turn_ends:
             return _NOTHING
         return self._drain()
 
     async def _drain(self) -> None:
         self._check()
-        given_way = monotonic()
+        given_way = self._real_time()
         await asyncio.sleep(0)
         while not self._engine.has_room():
             await self._engine.room()
             self._check()
-        now = monotonic()
+        now = self._real_time()
         # A turn as long as the others': batches that are sent off sooner than records come are crumbs.
         turn = min(max(now - given_way, SHORTEST_TURN), LONGEST_TURN)
         # What is in line is not looked at in passing.
@@ -330,8 +440,31 @@ class Producer(Generic[K, V]):
 
     def _check(self) -> None:
         if _place() != self._place:
-            raise self._refusal()
+            self._look_closer()
         self._check_loop()
+
+    def _look_closer(self) -> None:
+        """Raise why a call is refused, or take the place that the last run of the loop ended."""
+        if not self._is_open or _get_running_loop() is not self._home:
+            raise self._refusal()
+        self._take_place()
+
+    def _take_place(self) -> None:
+        if _asks_for_loop:
+            self._place = _place()
+            return
+        # Where the end of the run cannot be told, each call takes the closer look.
+        self._run = _end_of_run(self._home, self._forget_place)
+        self._place = _NOWHERE if self._run is None else _place()
+        _sendable.add(self)
+
+    def _forget_place(self, _hook: object = None) -> None:
+        self._place = _NOWHERE
+
+    def _close(self) -> None:
+        self._is_stopped = True
+        self._is_open = False
+        self._place = _NOWHERE
 
     def _check_loop(self) -> None:
         # Without a look at the state: what was accepted before `stop` is still put into batches.
@@ -343,13 +476,16 @@ class Producer(Generic[K, V]):
             return self._engine.failed_error()
         if self._is_stopped:
             return ProducerClosedError("the producer was stopped")
-        if self._place is _NOWHERE:
+        if not self._is_open:
             return ProducerNotStartedError(
                 "the producer is not started: use `async with`, or `await start()` first"
             )
+        if self._home is not None and self._home.is_closed():
+            return WrongLoopError("the event loop that the producer was started in is closed")
         return WrongLoopError(_ELSEWHERE)
 
     def _on_failure(self) -> None:
+        self._is_open = False
         self._place = _NOWHERE
 
     def _topic_unknown(self, topic: str) -> None:
@@ -380,5 +516,19 @@ class Producer(Generic[K, V]):
         elif self._is_stopped:
             state = "stopped"
         else:
-            state = "not started" if self._place is _NOWHERE else "running"
+            state = "running" if self._is_open else "not started"
         return f"<{type(self).__name__} {self.client_id!r} {state} {self._engine!r}>"
+
+
+def _options_doc() -> str:
+    return "".join(
+        f"{name}={option.default!r}: {option.doc}\n"
+        for name, option in OPTIONS.items()
+        if name != "bootstrap_servers"
+    )
+
+
+if Producer.__doc__ is not None:
+    Producer.__doc__ = (
+        f"{inspect.cleandoc(Producer.__doc__)}\n\nThe options, with their defaults:\n\n{_options_doc()}"
+    )

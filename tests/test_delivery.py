@@ -6,6 +6,8 @@ import asyncio
 import gc
 import logging
 import pickle
+import sys
+import warnings
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING
 
@@ -178,6 +180,121 @@ async def test_deliveries_themselves_may_be_gathered() -> None:
         gathered = await asyncio.gather(*deliveries)
 
     assert [metadata.offset for metadata in gathered] == [10, 11, 12]
+
+
+# As a coroutine.
+
+
+async def test_a_task_can_be_made_of_a_delivery() -> None:
+    result, deliveries = new_batch(4)
+    tasks = [asyncio.create_task(delivery) for delivery in deliveries[:2]]
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        tasks += [group.create_task(delivery) for delivery in deliveries[1:3]]
+        await turn()
+        result.resolve(4, 10, -1)
+        tasks.append(group.create_task(deliveries[3]))
+    assert [(await task).offset for task in tasks] == [10, 11, 11, 12, 13]
+    assert [delivery.result().offset for delivery in deliveries] == [10, 11, 12, 13]
+
+
+async def test_each_function_that_takes_coroutines_takes_it() -> None:
+    result, (delivery,) = new_batch(1)
+    assert asyncio.iscoroutine(delivery)
+    asyncio.get_running_loop().call_soon(result.resolve, 1, 7, -1)
+    async with asyncio.timeout(PATIENCE):
+        for waiting in (
+            asyncio.ensure_future(delivery),
+            asyncio.shield(delivery),
+            asyncio.wait_for(delivery, PATIENCE),
+            asyncio.gather(delivery, delivery),
+            next(iter(asyncio.as_completed([delivery]))),
+            asyncio.to_thread(asyncio.run_coroutine_threadsafe, delivery, asyncio.get_running_loop()),
+        ):
+            await waiting
+    with pytest.raises(TypeError, match="coroutines is forbidden"):
+        await asyncio.wait([delivery])  # type: ignore[type-var]
+
+
+async def test_a_failure_ends_each_task_with_its_own_error() -> None:
+    result, (delivery,) = new_batch(1)
+    before = [asyncio.create_task(delivery) for _ in range(2)]
+    await turn()
+    result.fail(1, refusal())
+    after = asyncio.create_task(delivery)
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.wait([*before, after])
+    errors = [task.exception() for task in (*before, after)]
+    assert [type(error) for error in errors] == [type(refusal())] * 3
+    assert len({id(error) for error in errors}) == 3
+
+
+async def test_a_cancelled_task_leaves_the_record_alone() -> None:
+    result, (delivery,) = new_batch(1)
+    tasks = [asyncio.create_task(delivery) for _ in range(3)]
+    tasks[0].cancel()  # before its first step
+    await turn()
+    tasks[1].cancel()
+    await turn()
+    assert [task.cancelled() for task in tasks] == [True, True, False]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(delivery, 0.001)
+
+    result.resolve(1, 7, -1)
+
+    assert (await asyncio.wait_for(tasks[2], PATIENCE)).offset == 7
+
+
+async def test_a_task_follows_a_batch_that_is_split() -> None:
+    result, (first, second) = new_batch(2)
+    tasks = [asyncio.create_task(delivery) for delivery in (first, second)]
+    await turn()
+    pieces = [new_result(), new_result()]
+    result.split([(0, pieces[0]), (1, pieces[1])])
+    await turn()
+    pieces[1].resolve(1, 7, -1)
+    assert (await asyncio.wait_for(tasks[1], PATIENCE)).offset == 7
+    assert not tasks[0].done()
+    pieces[0].resolve(1, 3, -1)
+    assert (await asyncio.wait_for(tasks[0], PATIENCE)).offset == 3
+
+
+async def test_a_delivery_that_is_never_awaited_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, (delivery,) = new_batch(1)
+        delivery.close()
+        assert not delivery.done()
+        del delivery
+        gc.collect()
+
+
+async def test_an_exception_goes_through_it() -> None:
+    _, (delivery,) = new_batch(1)
+    error = ZeroDivisionError()
+    for arguments in (
+        (error,),
+        (ZeroDivisionError,),
+        (ZeroDivisionError, error),
+        (ZeroDivisionError, None, None),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            delivery.throw(*arguments)
+    assert not delivery.done()
+
+
+async def test_an_eager_task_of_what_is_done_is_done() -> None:
+    if sys.version_info < (3, 12):
+        pytest.skip("eager tasks came with Python 3.12")
+    result, (delivery,) = new_batch(1)
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    try:
+        waiting = asyncio.create_task(delivery)
+        result.resolve(1, 7, -1)
+        assert asyncio.create_task(delivery).result().offset == 7
+        assert (await asyncio.wait_for(waiting, PATIENCE)).offset == 7
+    finally:
+        loop.set_task_factory(None)
 
 
 async def test_a_future_of_what_is_done_is_done() -> None:

@@ -1,8 +1,13 @@
 """What `send`, `flush` and `drain` promise, seen from outside."""
 
 import asyncio
+import os
+import pydoc
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +25,7 @@ from aioproducer import (
     SerializationError,
     WrongLoopError,
 )
+from aioproducer.config import OPTIONS
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import quick, turns, until
 
@@ -27,6 +33,11 @@ if TYPE_CHECKING:
     from aioproducer.options import AllOptions
 
 SOON = 5
+PATIENCE = 60
+ROOT = Path(__file__).parent.parent
+
+MakeLoop = Callable[[], asyncio.AbstractEventLoop]
+LOOPS: list[MakeLoop] = [asyncio.new_event_loop, pytest.importorskip("uvloop").new_event_loop]
 
 
 @pytest.fixture
@@ -49,6 +60,14 @@ def test_it_is_made_without_a_running_loop() -> None:
     assert repr(producer).startswith("<Producer 'producer-")
     assert "not started" in repr(producer)
     assert Producer.from_config(ProducerConfig(bootstrap_servers="a:1", client_id="me")).client_id == "me"
+
+
+def test_help_names_every_option() -> None:
+    shown = pydoc.plain(pydoc.render_doc(Producer))
+    for name, option in OPTIONS.items():
+        assert name in shown
+        if name != "bootstrap_servers":
+            assert f"{name}={option.default!r}: {option.doc}\n" in shown
 
 
 async def test_it_is_started_in_one_task_and_stopped_in_another(cluster: FakeCluster) -> None:
@@ -240,6 +259,136 @@ def test_another_loop_of_the_same_thread_is_refused() -> None:
         own.run(producer.stop())
         own.run(cluster.stop())
     assert [record.value for record in cluster.records("orders")] == [b"1"]
+
+
+async def _sent_with_an_open_batch() -> tuple[FakeCluster, Producer[Any, Any]]:
+    """Start a producer whose open batch takes more records without a look at the loop."""
+    cluster = FakeCluster(topics={"orders": 1})
+    await cluster.start()
+    producer = quick(cluster, linger_ms=60_000, delivery_timeout_ms=120_000)
+    await producer.start()
+    await producer.partitions_for("orders")
+    producer.send("orders", b"1")
+    return cluster, producer
+
+
+@pytest.mark.parametrize("make_loop", LOOPS)
+def test_send_is_refused_while_its_loop_does_not_run(make_loop: MakeLoop) -> None:
+    refused: list[bool] = []
+
+    def send(producer: Producer[Any, Any]) -> None:
+        try:
+            producer.send("orders", b"1")
+        except WrongLoopError:
+            refused.append(True)
+        else:
+            refused.append(False)
+
+    async def send_twice(producer: Producer[Any, Any]) -> None:
+        send(producer)
+        send(producer)
+
+    with asyncio.Runner(loop_factory=make_loop) as own:
+        cluster, producer = own.run(_sent_with_an_open_batch())
+        for _ in range(2):
+            send(producer)
+            with asyncio.Runner(loop_factory=make_loop) as other:
+                other.run(send_twice(producer))
+            own.run(send_twice(producer))
+        own.run(producer.stop())
+        own.run(cluster.stop())
+    assert refused == [True, True, True, False, False] * 2
+    assert len(cluster.records("orders")) == 5
+
+
+def _run(script: str, *arguments: str) -> str:
+    command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
+    ran = subprocess.run(  # noqa: S603 - our own words
+        command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, timeout=PATIENCE
+    )
+    return ran.stdout
+
+
+CLOSED = """
+import asyncio, importlib, os, sys
+from aioproducer import ProducerClosedError, WrongLoopError
+from tests.test_producer import _sent_with_an_open_batch
+
+def send(producer, kind):
+    try:
+        producer.send("orders", b"lost")
+    except kind as error:
+        print(error, flush=True)
+
+async def send_and_stop(producer):
+    send(producer, WrongLoopError)
+    await producer.stop()
+    send(producer, ProducerClosedError)
+
+loop = importlib.import_module(sys.argv[1]).new_event_loop()
+cluster, producer = loop.run_until_complete(_sent_with_an_open_batch())
+loop.close()
+send(producer, WrongLoopError)
+asyncio.run(send_and_stop(producer))
+send(producer, ProducerClosedError)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("module", ["asyncio", "uvloop"])
+def test_send_is_refused_once_its_loop_is_closed(module: str) -> None:
+    """The loop is closed without the end of its tasks: the producer is told nothing."""
+    lines = _run(CLOSED, module).splitlines()
+    assert ["is closed" in line for line in lines] == [True, True, False, False]
+    assert ["was stopped" in line for line in lines] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("make_loop", LOOPS)
+async def test_send_works_though_something_else_hooks_async_generators(make_loop: MakeLoop) -> None:
+    async def work() -> None:
+        cluster, producer = await _sent_with_an_open_batch()
+        own = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=lambda _generator: None)
+        for _ in range(3):
+            producer.send("orders", b"1")
+        sys.set_asyncgen_hooks(*own)
+        producer.send("orders", b"1")
+        await producer.stop()
+        await cluster.stop()
+        assert len(cluster.records("orders")) == 5
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(work())
+
+    await asyncio.to_thread(run)
+
+
+FORK = """
+import asyncio, os, sys
+from aioproducer import WrongLoopError
+from tests.test_producer import _sent_with_an_open_batch
+
+async def main():
+    cluster, producer = await _sent_with_an_open_batch()
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        await producer.stop()
+        await cluster.stop()
+        return
+    try:
+        producer.send("orders", b"lost")
+    except WrongLoopError:
+        os._exit(42)
+    os._exit(1)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_send_is_refused_in_a_forked_process() -> None:
+    assert _run(FORK).split() == ["42"]
 
 
 async def test_serializers_make_bytes(cluster: FakeCluster) -> None:

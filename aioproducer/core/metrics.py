@@ -17,7 +17,7 @@ a health page that shows these figures as JSON has to stay JSON.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from aioproducer.core.windows import Period, Tally, TallyT, Windows
@@ -96,6 +96,12 @@ class ProducerMetrics:
         self._flush_time = 0.0
         self._metadata_wait = 0.0
         self._buffer_wait = 0.0
+
+    def begin(self, now: float) -> None:
+        """Measure from `now` on, on the event loop's clock; call it before anything is counted."""
+        self._period = replace(self._period, start=now)
+        self._producer = Windows(_ProducerTally, self._period, now)
+        self._forgotten = Windows(_TopicTally, self._period, now)
 
     def batches_drained(  # one call a request, in the order of the sums
         self,

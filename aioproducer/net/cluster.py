@@ -95,6 +95,8 @@ class Cluster:
         self._released = released
         self._bootstrap = Bootstrap(config, make_broker)
         self._is_lost = False
+        self.is_found = False
+        self._finders: list[asyncio.Future[None]] = []
         self._due = asyncio.Event()
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -114,6 +116,17 @@ class Cluster:
                 await anyio.sleep(max(0.0, self.metadata.next_refresh(self._clock()) - self._clock()))
             else:
                 return
+        raise self.bootstrap_error(self._clock() - started)
+
+    async def wait_until_found(self) -> None:
+        """Return when the cluster is found, or when waiters have to look at the producer's state."""
+        if not self.is_found:
+            finder: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._finders.append(finder)
+            await finder
+
+    def bootstrap_error(self, waited: float) -> BootstrapError:
+        """Make the error of a search that has taken `waited` seconds, with the cause at each address."""
         causes = self._bootstrap.causes or {
             format_address(host, port): BrokerConnectionError("no answer in time")
             for host, port in self._config.bootstrap_servers
@@ -121,12 +134,14 @@ class Cluster:
         for host, port in self._config.bootstrap_servers:
             causes.setdefault(format_address(host, port), BrokerConnectionError("no answer in time"))
         listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
-        waited = self._clock() - started
         msg = f"none of the bootstrap servers could be used within {waited:.1f} s: {listed}"
-        raise BootstrapError(msg, causes=causes)
+        return BootstrapError(msg, causes=causes)
 
     async def run(self) -> None:
-        """Keep the metadata fresh, until cancelled."""
+        """Find the cluster, unless it is found, and keep the metadata fresh, until cancelled."""
+        while not self.is_found and not await self._ask_bootstrap():
+            now = self._clock()
+            await anyio.sleep(max(0.0, self.metadata.next_refresh(now) - now))
         while True:
             now = self._clock()
             when = self.metadata.next_refresh(now)
@@ -207,9 +222,16 @@ class Cluster:
         self.wake_waiters()
 
     def wake_waiters(self) -> None:
-        """Let those who wait for a topic look again."""
+        """Let those who wait for a topic, or for the cluster, look again."""
         for topic in list(self._waiters):
             self._tell_waiters(topic)
+        self._tell_finders()
+
+    def _tell_finders(self) -> None:
+        finders, self._finders = self._finders, []
+        for finder in finders:
+            if not finder.done():
+                finder.set_result(None)
 
     def _tell_waiters(self, topic: str) -> None:
         for waiter in self._waiters.pop(topic, ()):
@@ -301,6 +323,8 @@ class Cluster:
             logger.info("a bootstrap server answers again")
         response, version = answer
         self._take(response, (), reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        self.is_found = True
+        self._tell_finders()
         return True
 
     def _take(self, response: MetadataResponse, asked: tuple[str, ...], *, reliable_epochs: bool) -> None:

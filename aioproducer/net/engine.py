@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from aioproducer.config import ProducerConfig
     from aioproducer.delivery import BatchResult
-    from aioproducer.errors import ProducerError
+    from aioproducer.errors import BootstrapError, ProducerError
 
 logger = logging.getLogger("aioproducer.engine")
 
@@ -57,11 +57,12 @@ class Engine:
     """All of a producer but its public face."""
 
     def __init__(self, config: ProducerConfig, client_id: str, on_failure: Callable[[], object]) -> None:
+        # Until `start` there is no event loop whose clock could be asked.
         clock = time.monotonic
         self._on_failure = on_failure
         self.config = config
         self.client_id = client_id
-        self.clock = clock
+        self.clock: Callable[[], float] = clock
         self.failure: ProducerError | None = None
         self.metrics = ProducerMetrics(
             clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
@@ -116,12 +117,14 @@ class Engine:
         self._is_serving = False
         self._roomy: list[asyncio.Future[None]] = []
 
-    async def start(self) -> None:
-        """Find the cluster; raises BootstrapError when that is not done within `max_block_ms`."""
+    async def start(self, *, wait: bool = True) -> None:
+        """Find the cluster; raises BootstrapError when that is not done within `max_block_ms`.
+
+        Without `wait` the search goes on in the background, for as long as it takes.
+        """
         config = self.config
-        self._loop = asyncio.get_running_loop()
         accumulator = self.accumulator
-        accumulator.loop = self._loop
+        self._join_loop()
         self._lifecycle = Lifecycle(f"aioproducer-{self.client_id}", self._crash)
         self._cluster = Cluster(
             config=config,
@@ -140,7 +143,8 @@ class Engine:
         accumulator.want_topic = self._cluster.want_topic
         accumulator.watch = self._watch
         await self._lifecycle.start()
-        await self._cluster.find(config.max_block)
+        if wait:
+            await self._cluster.find(config.max_block)
         self._lifecycle.spawn("metadata", self._cluster.run)
         if self._sequencer is not None:
             self._identity = Identity(
@@ -151,7 +155,38 @@ class Engine:
                 found=accumulator.schedule.wake_all,
                 refused=self._refused,
             )
-            self._lifecycle.spawn("identity", self._identity.run)
+            self._lifecycle.spawn("identity", self._identify, self._identity)
+
+    async def _identify(self, identity: Identity) -> None:
+        while not self.is_found:
+            await self.wait_until_found()
+        await identity.run()
+
+    @property
+    def is_found(self) -> bool:
+        """Whether a bootstrap server has answered since the start."""
+        return self._cluster is not None and self._cluster.is_found
+
+    async def wait_until_found(self) -> None:
+        """Return when the cluster is found, or the producer's state has changed."""
+        assert self._cluster is not None  # noqa: S101 - there is one while started
+        await self._cluster.wait_until_found()
+
+    def bootstrap_error(self, waited: float) -> BootstrapError:
+        """Make the error of a cluster that was not found within `waited` seconds."""
+        assert self._cluster is not None  # noqa: S101 - there is one while started
+        return self._cluster.bootstrap_error(waited)
+
+    def _join_loop(self) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+
+        def clock() -> float:
+            # The method is looked up at each call: what freezes the time may replace it.
+            return loop.time()
+
+        self.clock = self.accumulator.clock = clock
+        self.accumulator.loop = loop
+        self.metrics.begin(clock())
 
     async def stop(self) -> None:
         """Fail what is not done yet, close every connection and end every task."""

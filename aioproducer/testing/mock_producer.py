@@ -10,7 +10,6 @@ go to a broker waits in a queue until the test says what becomes of it.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from anyio.lowlevel import checkpoint
 from aioproducer.core.line import Dismissal
 from aioproducer.errors import ProducerError, UnknownPartitionError
 from aioproducer.net.engine import Engine
-from aioproducer.producer import K, Producer, V
+from aioproducer.producer import Producer
 from aioproducer.protocol.metadata import (
     MetadataResponse,
     MetadataResponseBroker,
@@ -38,12 +37,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Unpack
 
+    from typing_extensions import TypeVar
+
     from aioproducer.config import ProducerConfig, ProducerOptions
     from aioproducer.core.line import WaitingRecord
     from aioproducer.core.metadata_cache import PartitionMetadata
     from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
     from aioproducer.delivery import BatchResult, Delivery
-    from aioproducer.record import Header, Headers
+    from aioproducer.record import Buffer, Header, Headers
+
+    K = TypeVar("K", default=Buffer)
+    V = TypeVar("V", default=Buffer)
+else:
+    from typing import TypeVar
+
+    K = TypeVar("K")
+    V = TypeVar("V")
 
 _NODE_ID = 1
 _EVERY_RECORD_ALONE = 1
@@ -79,6 +88,7 @@ class MockProducer(Producer[K, V]):
     Topics have as many partitions as `topics` says, others `default_partitions`. The four
     exceptions, where set, are raised by `start`, `send`, `flush` and `partitions_for`.
 
+    >>> import asyncio
     >>> async def test_order_is_announced() -> None:
     ...     async with MockProducer() as producer:
     ...         await producer.send("orders", b"tea", key=b"42")
@@ -118,10 +128,10 @@ class MockProducer(Producer[K, V]):
         self._mock = _MockEngine(config, self.client_id, self._on_failure)
         return self._mock
 
-    async def start(self) -> None:
-        """Begin to take records, or raise `start_exception`."""
+    async def start(self, *, wait: bool = True) -> None:
+        """Begin to take records, or raise `start_exception`; there is nothing to wait for."""
         self._mock.start_exception = self.start_exception
-        await super().start()
+        await super().start(wait=wait)
 
     def send(
         self,
@@ -211,13 +221,17 @@ class _MockEngine(Engine):
         self._pending: deque[ProducerBatch] = deque()
         self._offsets: Counter[tuple[str, int]] = Counter()
 
-    async def start(self) -> None:
+    async def start(self, *, wait: bool = True) -> None:  # noqa: ARG002 - nothing to wait for
         """Belong to the running loop, or fail to."""
         if self.start_exception is not None:
             raise self.start_exception
-        self._loop = asyncio.get_running_loop()
-        self.accumulator.loop = self._loop
+        self._join_loop()
         self.accumulator.want_topic = self._introduce
+
+    @property
+    def is_found(self) -> bool:
+        """Whether there is a cluster: always."""
+        return True
 
     async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
         """Complete everything, unless the caller has no time at all."""

@@ -304,7 +304,7 @@ async def test_another_loop_is_refused(broker: Kafka, topic_name: str) -> None:
 )
 def test_what_is_not_there_yet_is_refused(options: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="not implemented yet"):
-        Producer(**{"bootstrap_servers": "localhost:9092", **options})  # type: ignore[arg-type] # mixed options
+        Producer(**{"bootstrap_servers": "localhost:9092", **options})  # type: ignore[call-overload] # mixed options
 
 
 @pytest.mark.scenario(28, 62)

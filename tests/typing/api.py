@@ -77,9 +77,51 @@ async def serializers_say_what_is_sent() -> None:
     texts.send("texts", "value", key="key")
     texts.send("texts", "value", key=b"key")  # type: ignore[arg-type]
 
+    keyed = Producer("localhost:9092", key_serializer=str.encode)
+    assert_type(keyed, Producer[str, Bytes])
+
     Producer("localhost:9092", value_serializer=len)  # type: ignore[arg-type]
     anything = Producer[bytes, object]("localhost:9092", value_serializer=lambda value: repr(value).encode())
     anything.send("anything", {1, 2, 3})
+
+
+async def a_lambda_takes_anything() -> None:
+    anything = Producer("localhost:9092", value_serializer=lambda value: json.dumps(value).encode())
+    await anything.send("orders", {"number": 1}, key=b"42")
+    await anything.send("orders", ["tea"])
+
+    keys = Producer("localhost:9092", key_serializer=lambda key: str(key).encode())
+    keys.send("orders", b"value", key=42)
+
+    both = Producer(
+        "localhost:9092",
+        key_serializer=lambda key: str(key).encode(),
+        value_serializer=lambda value: json.dumps(value).encode(),
+    )
+    both.send("orders", {"number": 1}, key=42)
+
+
+class OrderProducer(Producer[Bytes, Order]):
+    """A subclass for one type."""
+
+
+async def wider_goes_where_narrower_is_asked_for() -> None:
+    async def of_bytes(producer: Producer[bytes, bytes]) -> None:
+        await producer.send("orders", b"value", key=b"key")
+
+    async def of_orders(producer: Producer[bytes, Order]) -> None:
+        await producer.send("orders", {"number": 1, "item": "tea"}, key=b"key")
+
+    await of_bytes(Producer("localhost:9092"))
+    await of_bytes(
+        Producer[Bytes, object]("localhost:9092", value_serializer=lambda value: bytes(str(value), "ascii"))
+    )
+    await of_orders(Producer("localhost:9092", value_serializer=as_json))
+    await of_orders(Producer("localhost:9092", value_serializer=lambda order: json.dumps(order).encode()))
+    await of_orders(OrderProducer("localhost:9092", value_serializer=as_json))
+    narrow: Producer[bytes, bytes] = Producer("localhost:9092")
+    wide: Producer[Bytes, Bytes] = narrow  # type: ignore[assignment]
+    await wide.stop()
 
 
 async def headers(producer: Producer) -> None:
@@ -108,6 +150,9 @@ async def deliveries(producer: Producer[bytes, bytes]) -> None:
     # A delivery is awaitable, so what takes any awaitable takes it; `wait` wants futures.
     assert_type(await asyncio.gather(delivery, delivery), tuple[RecordMetadata, RecordMetadata])
     assert_type(await asyncio.wait_for(delivery, timeout=1.0), RecordMetadata)
+    assert_type(await asyncio.create_task(delivery), RecordMetadata)
+    async with asyncio.TaskGroup() as group:
+        assert_type(group.create_task(producer.send("orders", b"value")), asyncio.Task[RecordMetadata])
     await asyncio.wait([delivery.future()])
     waiting: Awaitable[RecordMetadata] = delivery
     await waiting
@@ -135,11 +180,11 @@ def configuration(properties: Mapping[str, object]) -> None:
     Producer(["a:9092", "b:9092"], linger_ms=0.5, acks="all", compression_type="zstd")
     Producer(("a:9092", "b:9092"), partitioner=by_length)
     Producer("a:9092", partitioner="crc32", enable_idempotence=False)
-    Producer("a:9092", linger="5")  # type: ignore[call-arg]
-    Producer("a:9092", linger_ms="5")  # type: ignore[arg-type]
-    Producer("a:9092", partitioner="murmur3")  # type: ignore[arg-type]
-    Producer("a:9092", value_serializer="json")  # type: ignore[arg-type]
-    Producer()  # type: ignore[call-arg]
+    Producer("a:9092", linger="5")  # type: ignore[call-overload]
+    Producer("a:9092", linger_ms="5")  # type: ignore[call-overload]
+    Producer("a:9092", partitioner="murmur3")  # type: ignore[call-overload]
+    Producer("a:9092", value_serializer="json")  # type: ignore[call-overload]
+    Producer()  # type: ignore[call-overload]
 
     config = ProducerConfig.from_properties(properties, linger_ms=5)
     assert_type(config, ProducerConfig)

@@ -1,0 +1,38 @@
+"""An event loop whose time is simulated: instead of waiting for a timer it moves its clock on."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from selectors import SelectorKey
+
+REAL_WAIT = 0.002
+"""Seconds that sockets and threads really get before the clock moves on."""
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """A loop for real sockets of this process; `now` is its time, which begins at 0."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        super().__init__(_Selector(self))
+
+    def time(self) -> float:
+        return self.now
+
+
+class _Selector(selectors.DefaultSelector):
+    def __init__(self, loop: SimulatedLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        if timeout is None or timeout <= 0:
+            return super().select(timeout)
+        ready = super().select(REAL_WAIT)
+        if not ready:
+            self._loop.now += timeout
+        return ready

@@ -1,0 +1,179 @@
+"""A producer that is started while Kafka is down."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aioproducer import (
+    BootstrapError,
+    IllegalStateError,
+    Producer,
+    ProducerClosedError,
+    ProducerNotStartedError,
+    UnknownTopicError,
+)
+from aioproducer.testing import FakeCluster, MockProducer
+from tests.net.quick import insides, quick, turns, until
+from tests.net.simulated import SimulatedLoop
+from tests.net.traces import blows, no_traces
+
+SOON = 10
+
+
+async def _down() -> FakeCluster:
+    """Make a cluster that is down, but whose address is known."""
+    cluster = FakeCluster(topics={"orders": 1})
+    await cluster.start()
+    await cluster.stop_node(1)
+    return cluster
+
+
+@pytest.mark.parametrize("enable_idempotence", [True, False])
+async def test_records_wait_for_the_cluster(*, enable_idempotence: bool) -> None:
+    cluster = await _down()
+    async with no_traces():
+        producer = quick(cluster, enable_idempotence=enable_idempotence)
+        await producer.start(wait=False)
+        deliveries = [producer.send("orders", b"%d" % number) for number in range(10)]
+        asking = asyncio.create_task(producer.partitions_for("orders"))
+        waiting = asyncio.create_task(producer.ready())
+        await until(lambda: insides(producer).metadata.next_refresh(0) > 0)
+        assert not producer.is_ready
+
+        await cluster.start_node(1)
+
+        async with asyncio.timeout(SOON):
+            await waiting
+            assert producer.is_ready
+            assert [(await delivery).offset for delivery in deliveries] == list(range(10))
+            assert len(await asking) == 1
+            await producer.ready(0)
+            await producer.stop()
+        assert not producer.is_ready
+        await cluster.stop()
+
+
+async def test_max_block_bounds_the_wait() -> None:
+    cluster = await _down()
+    producer = quick(cluster, max_block_ms=100)
+    await producer.start(wait=False)
+    delivery = producer.send("orders", b"1")
+
+    async with asyncio.timeout(SOON):
+        with pytest.raises(UnknownTopicError):
+            await delivery
+        with pytest.raises(BootstrapError, match=r"within 0\.1 s.*127\.0\.0\.1") as raised:
+            await producer.ready()
+        assert list(raised.value.causes) == [cluster.bootstrap]
+        with pytest.raises(BootstrapError):
+            await producer.ready(0)
+        await cluster.start_node(1)
+        await producer.ready(SOON)
+        assert (await producer.send("orders", b"2")).offset == 0
+        await producer.stop()
+    await cluster.stop()
+
+
+async def test_the_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    cluster = await _down()
+    producer = quick(cluster)
+    with caplog.at_level(logging.INFO, logger="aioproducer"):
+        await producer.start(wait=False)
+        await until(lambda: sum("no bootstrap server" in line for line in caplog.messages) > 3)
+        await producer.stop()
+    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
+    await cluster.stop()
+
+
+async def test_the_producer_is_stopped_meanwhile() -> None:
+    cluster = await _down()
+    async with no_traces():
+        producer = quick(cluster)
+        await producer.start(wait=False)
+        with pytest.raises(IllegalStateError):
+            await producer.start()
+        delivery = producer.send("orders", b"1")
+        waiting = asyncio.create_task(producer.ready())
+        await turns()
+        async with asyncio.timeout(SOON):
+            await producer.stop(0)
+            with pytest.raises(ProducerClosedError):
+                await waiting
+        assert isinstance(delivery.exception(), ProducerClosedError)
+    await cluster.stop()
+
+
+async def test_stop_can_be_cut_short_anywhere_meanwhile() -> None:
+    cluster = await _down()
+    for blow in blows(30, again=1):
+        async with no_traces():
+            producer = quick(cluster)
+            await producer.start(wait=False)
+            delivery = producer.send("orders", b"1")
+            await blow.run(producer.stop())
+            await producer.stop()
+            assert delivery.exception() is not None
+        if blow.at == 20:
+            # It waits for the record by now.
+            break
+    await cluster.stop()
+
+
+async def test_only_a_started_producer_can_be_ready() -> None:
+    producer = Producer("localhost:1")
+    assert not producer.is_ready
+    with pytest.raises(ProducerNotStartedError):
+        await producer.ready()
+
+
+async def test_start_leaves_a_ready_producer() -> None:
+    async with FakeCluster() as cluster, quick(cluster) as producer:
+        assert producer.is_ready
+        await producer.ready(0)
+
+
+async def test_mock_producer_is_ready_at_once() -> None:
+    producer: MockProducer[Any, Any] = MockProducer()
+    assert not producer.is_ready
+    with pytest.raises(ProducerNotStartedError):
+        await producer.ready()
+    await producer.start(wait=False)
+    assert producer.is_ready
+    await producer.ready()
+    await producer.stop()
+    assert not producer.is_ready
+
+
+# Cancellation of a start that waits.
+
+
+def _refuses() -> socket.socket:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def _says_nothing() -> socket.socket:
+    sock = _refuses()
+    sock.listen()
+    return sock
+
+
+@pytest.mark.parametrize("server", [_refuses, _says_nothing])
+def test_cancellation_ends_the_start_at_once(server: Callable[[], socket.socket]) -> None:
+    loop = SimulatedLoop()
+
+    async def use(address: str) -> None:
+        starting = asyncio.create_task(Producer(address).start())
+        await asyncio.sleep(1.5)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    with server() as sock, asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(use(f"127.0.0.1:{sock.getsockname()[1]}"))
+        assert loop.time() < 2
