@@ -21,8 +21,8 @@ from aioproducer.core.producer_batch import BLOCKED, NEVER
 from aioproducer.core.settlement import no_answer
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, UnsupportedVersionError
 from aioproducer.protocol.api import ApiKey
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.frame import decode_response
-from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.protocol.produce import (
     PartitionProduceData,
     ProduceRequest,

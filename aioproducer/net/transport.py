@@ -17,7 +17,7 @@ from aioproducer.errors import BrokerConnectionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aioproducer.protocol.primitives import Chunk
+    from aioproducer.protocol.fields import Chunk
 
     AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int]]
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import ClassVar, Protocol, TypeVar
 
 from aioproducer.errors import UnsupportedVersionError
-from aioproducer.protocol.primitives import Struct
+from aioproducer.protocol.fields import Struct
 
 
 class ApiKey(IntEnum):

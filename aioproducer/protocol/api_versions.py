@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey, VersionRange
-from aioproducer.protocol.primitives import Fields, Writer
+from aioproducer.protocol.fields import Fields
+from aioproducer.protocol.writer import Writer
 
 if TYPE_CHECKING:
-    from aioproducer.protocol.primitives import Reader
+    from aioproducer.protocol.reader import Reader
 
 _VERSIONS = VersionRange(0, 4)
 _FLEXIBLE_FROM = 3

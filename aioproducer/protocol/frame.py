@@ -13,11 +13,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 from struct import Struct as Layout
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aioproducer.errors import ProtocolError
 from aioproducer.protocol.api import ApiKey, Message, R, Request, Response, check_version
-from aioproducer.protocol.primitives import Chunk, Reader, Writer
+from aioproducer.protocol.reader import Reader
+from aioproducer.protocol.writer import Writer
+
+if TYPE_CHECKING:
+    from aioproducer.protocol.fields import Chunk
 
 _SIZE = Layout(">i")
 _REQUEST = Layout(">hhi")

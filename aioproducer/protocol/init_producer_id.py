@@ -14,10 +14,11 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
-from aioproducer.protocol.primitives import Fields
+from aioproducer.protocol.fields import Fields
 
 if TYPE_CHECKING:
-    from aioproducer.protocol.primitives import Reader, Writer
+    from aioproducer.protocol.reader import Reader
+    from aioproducer.protocol.writer import Writer
 
 _VERSIONS = VersionRange(0, 5)
 _FLEXIBLE_FROM = 2

@@ -13,12 +13,13 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
-from aioproducer.protocol.primitives import ZERO_UUID, Fields
+from aioproducer.protocol.fields import ZERO_UUID, Fields
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from aioproducer.protocol.primitives import Reader, Writer
+    from aioproducer.protocol.reader import Reader
+    from aioproducer.protocol.writer import Writer
 
 _VERSIONS = VersionRange(0, 13)
 _FLEXIBLE_FROM = 9

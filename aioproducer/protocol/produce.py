@@ -15,12 +15,14 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
-from aioproducer.protocol.primitives import ZERO_UUID, Fields, Writer
+from aioproducer.protocol.fields import ZERO_UUID, Fields
+from aioproducer.protocol.writer import Writer
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from aioproducer.protocol.primitives import Chunk, Reader
+    from aioproducer.protocol.fields import Chunk
+    from aioproducer.protocol.reader import Reader
 
 _VERSIONS = VersionRange(3, 13)
 _FLEXIBLE_FROM = 9

@@ -13,7 +13,7 @@ from aioproducer.records.compression import Codec
 from aioproducer.testing.refusal import Refused
 
 if TYPE_CHECKING:
-    from aioproducer.protocol.primitives import Chunk
+    from aioproducer.protocol.fields import Chunk
 
 FIRST_VERSION_WITH_ZSTD = 7
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from aioproducer.net.transport import connect
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.metadata import MetadataResponse
-from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.testing import (
     ApiKey,
     ErrorCode,

@@ -22,8 +22,8 @@ from aioproducer.protocol.api_versions import ApiVersionsRequest, ApiVersionsRes
 from aioproducer.protocol.frame import decode_request, decode_request_header, decode_response
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
-from aioproducer.protocol.primitives import Reader
 from aioproducer.protocol.produce import ProduceRequest, ProduceResponse
+from aioproducer.protocol.reader import Reader
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
 from aioproducer.records.reader import RecordBatch, _Cursor, read_batches
@@ -55,6 +55,7 @@ PLAIN_LIMIT = 64 * 1024
 MERGED_VERSION = 12
 PIECE = 7
 
+_BYTE = Struct(">b")
 _CRC = Struct(">I")
 _CRC_AT = 17
 _CRC_END = 21
@@ -162,15 +163,14 @@ def _read_primitives(data: bytes) -> object:
     """Read as many values as there are, each of the type that a byte before it names."""
     reader = Reader(data[1:], flexible=data[:1] == b"\x01")
     reads: tuple[Callable[[], object], ...] = (
-        reader.int8, reader.int16, reader.int32, reader.int64, reader.boolean, reader.uuid,
-        reader.unsigned_varint, reader.string, reader.nullable_string, reader.bytes_,
-        reader.nullable_bytes, reader.records, reader.int32_array, reader.string_array,
-        reader.tagged_fields, reader.nullable_array_size,
+        reader.int16, reader.int32, reader.int64, reader.boolean, reader.uuid, reader.unsigned_varint,
+        reader.string, reader.nullable_string, reader.records, reader.int32_array, reader.tagged_fields,
+        reader.array_size,
     )  # fmt: skip
     values = []
     while reader.remaining:
-        kind = reader.int8() % len(reads)
-        values.append(reads[kind]())
+        (kind,) = reader.unpack(_BYTE)
+        values.append(reads[kind % len(reads)]())
     return values
 
 

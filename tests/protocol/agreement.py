@@ -15,7 +15,9 @@ from kio.schema.errors import ErrorCode as KioErrorCode
 from kio.serial import entity_reader, entity_writer
 
 from aioproducer.errors import ProtocolError
-from aioproducer.protocol.primitives import ZERO_UUID, Reader, Writer
+from aioproducer.protocol.fields import ZERO_UUID
+from aioproducer.protocol.reader import Reader
+from aioproducer.protocol.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
 from typing import assert_type
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from aioproducer.errors import UnsupportedVersionError
 from aioproducer.protocol.api import ApiKey, R, Request, VersionRange, check_version, lacks, negotiate
 from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
-from aioproducer.protocol.produce import NodeEndpoint, ProduceRequest, ProduceResponse
+from aioproducer.protocol.produce import ProduceRequest, ProduceResponse
 
 
 def test_the_highest_version_of_both_is_chosen() -> None:
@@ -73,16 +72,3 @@ def test_a_request_tells_the_type_checker_what_answers_it() -> None:
 
     assert assert_type(produce, type[ProduceResponse]) is ProduceResponse
     assert assert_type(metadata, type[MetadataResponse]) is MetadataResponse
-
-
-def test_structs_are_what_their_fields_are() -> None:
-    one, same, other = (NodeEndpoint(node, "kafka", 9092) for node in (1, 1, 2))
-
-    assert one == same
-    assert hash(one) == hash(same)
-    assert one != other
-    assert one != (1, "kafka", 9092, None)
-    assert len({one, same, other}) == 2
-    assert repr(one) == "NodeEndpoint(node_id=1, host='kafka', port=9092, rack=None)"
-    with pytest.raises(FrozenInstanceError):
-        one.port = 1  # type: ignore[misc] # that is what is tested

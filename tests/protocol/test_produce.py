@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioproducer.errors import ProtocolError, UnsupportedVersionError
-from aioproducer.protocol.primitives import Reader
 from aioproducer.protocol.produce import (
     BatchIndexAndErrorMessage,
     LeaderIdAndEpoch,
@@ -20,6 +19,7 @@ from aioproducer.protocol.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
+from aioproducer.protocol.reader import Reader
 from tests.protocol.agreement import (
     assert_encoded,
     assert_fails_cleanly,

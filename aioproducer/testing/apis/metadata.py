@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.metadata import (
     MetadataRequest,
     MetadataRequestTopic,
@@ -15,7 +16,6 @@ from aioproducer.protocol.metadata import (
     MetadataResponsePartition,
     MetadataResponseTopic,
 )
-from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.testing.faults import AnswerError, LeaveOut
 from aioproducer.testing.refusal import Refused
 from aioproducer.testing.topology import INTERNAL_TOPICS, NO_NODE, check_name

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.protocol.primitives import ZERO_UUID
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.produce import (
     NodeEndpoint,
     PartitionProduceData,
