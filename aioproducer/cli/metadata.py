@@ -88,9 +88,7 @@ async def _ask(host: str, port: int, topics: list[str]) -> MetadataResponse:
             topics=tuple([MetadataRequestTopic(name) for name in topics]) or None,
             allow_auto_topic_creation=False,
         )
-        # Before version 4 a broker could not be told to create nothing.
-        span = VersionRange(4, MetadataRequest.versions.max)
-        version = negotiate(ApiKey.METADATA, span, spans.get(ApiKey.METADATA))
+        version = negotiate(ApiKey.METADATA, request.without_topic_creation, spans.get(ApiKey.METADATA))
         return await _exchange(reader, writer, request, version)
     finally:
         writer.close()

@@ -44,9 +44,6 @@ logger = logging.getLogger("aioproducer.broker")
 R = TypeVar("R", bound=Response)
 T = TypeVar("T")
 
-SILENT_FROM = {ApiKey.METADATA: 6, ApiKey.INIT_PRODUCER_ID: 1}
-"""The versions from which an answer's throttle time is for the client to keep (KIP-219)."""
-
 
 class Broker:
     """The connection to one broker, made when it is wanted and made again when it is lost.
@@ -184,11 +181,10 @@ class Broker:
 
         Raises BrokerConnectionError, RequestTimeoutError, ProtocolError, UnsupportedVersionError.
         """
-        silent_from = SILENT_FROM.get(request.api_key, NEVER)
 
         def read(pending: PendingRequest, frame: memoryview) -> R:
             response = decode_response(request.response, frame, pending.version)[1]
-            if pending.version >= silent_from:
+            if pending.version >= response.client_throttled_from:
                 self.throttle(getattr(response, "throttle_time_ms", 0) / 1000)
             return response
 

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioproducer.cluster")
 
-RELIABLE_EPOCHS_FROM = 9
-"""The first version of Metadata whose leader epochs can be relied on (KAFKA-9212)."""
-
 
 class Cluster:
     """The nodes of the cluster, and the task that keeps the metadata fresh.
@@ -205,7 +202,7 @@ class Cluster:
             logger.info("no metadata from %s: %s", broker.address, error)
             return
         version = broker.version(request.api_key, request.versions)
-        self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        self._take(response, asked, reliable_epochs=version >= response.reliable_epochs_from)
 
     async def _see_off(self) -> None:
         # Beside the metadata task: those who come to the line meanwhile may need it.
@@ -237,7 +234,7 @@ class Cluster:
             return False
         self._is_lost = False
         response, version = answer
-        self._take(response, (), reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        self._take(response, (), reliable_epochs=version >= response.reliable_epochs_from)
         return True
 
     def _take(self, response: MetadataResponse, asked: tuple[str, ...], *, reliable_epochs: bool) -> None:

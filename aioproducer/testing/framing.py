@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.produce import ProduceRequest
 from aioproducer.records.compression import Codec
 from aioproducer.testing.refusal import Refused
 
 if TYPE_CHECKING:
     from aioproducer.protocol.fields import Chunk
-
-FIRST_VERSION_WITH_ZSTD = 7
 
 _LENGTH_AT = 8
 _LENGTH_END = 12
@@ -43,8 +42,8 @@ def one_batch(data: Chunk | None, version: int) -> memoryview:
         raise Refused(
             ErrorCode.INVALID_RECORD, f"Produce takes batches of magic {_NEWEST_MAGIC}, not {magic}"
         )
-    if version < FIRST_VERSION_WITH_ZSTD and codec_of(whole) == Codec.ZSTD:
-        reason = f"zstd needs Produce version {FIRST_VERSION_WITH_ZSTD}, not {version}"
+    if version < ProduceRequest.zstd_from and codec_of(whole) == Codec.ZSTD:
+        reason = f"zstd needs Produce version {ProduceRequest.zstd_from}, not {version}"
         raise Refused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, reason)
     if size == len(whole):
         return whole

@@ -56,7 +56,7 @@ def sample(version: int) -> MetadataResponse:
     )
 
 
-def test_a_request_in_the_classic_form() -> None:
+def test_classic_request() -> None:
     assert_encoded(MetadataRequest(topics=None), 1, "ffffffff")
     assert_encoded(MetadataRequest(topics=()), 1, "00000000")
     logs = (MetadataRequestTopic("logs"),)
@@ -71,7 +71,7 @@ def test_a_request_in_the_classic_form() -> None:
     )
 
 
-def test_a_request_in_the_flexible_form() -> None:
+def test_flexible_request() -> None:
     logs = (MetadataRequestTopic("logs"),)
     assert_encoded(MetadataRequest(topics=logs), 9, "02 05 6c6f6773 00 01 00 00 00")
     assert_encoded(MetadataRequest(topics=None), 12, "00 01 00 00")
@@ -86,7 +86,7 @@ def test_a_request_in_the_flexible_form() -> None:
     )
 
 
-def test_a_response_in_the_classic_form() -> None:
+def test_classic_response() -> None:
     assert_encoded(
         sample(1),
         1,
@@ -97,7 +97,7 @@ def test_a_response_in_the_classic_form() -> None:
     )
 
 
-def test_a_response_in_the_flexible_form() -> None:
+def test_flexible_response() -> None:
     assert_encoded(
         sample(13),
         13,
@@ -134,9 +134,7 @@ def test_a_response_in_the_flexible_form() -> None:
         (9, MetadataRequest(topics=(MetadataRequestTopic(None, TOPIC_ID),)), "name"),
     ],
 )
-def test_what_a_request_cannot_say_in_a_version_is_refused(
-    version: int, request_: MetadataRequest, field: str
-) -> None:
+def test_request_refuses_unsupported_field(version: int, request_: MetadataRequest, field: str) -> None:
     with pytest.raises(UnsupportedVersionError, match=rf"version {version} cannot carry {field}="):
         encode(request_, version)
 
@@ -164,14 +162,12 @@ def test_what_a_request_cannot_say_in_a_version_is_refused(
         ),
     ],
 )
-def test_what_a_response_cannot_say_in_a_version_is_refused(
-    version: int, response: MetadataResponse, field: str
-) -> None:
+def test_response_refuses_unsupported_field(version: int, response: MetadataResponse, field: str) -> None:
     with pytest.raises(UnsupportedVersionError, match=rf"version {version} cannot carry {field}="):
         encode(response, version)
 
 
-def test_what_may_be_ignored_is_dropped_in_a_version_that_lacks_it() -> None:
+def test_older_versions_drop_ignorable_fields() -> None:
     response = MetadataResponse(
         throttle_time_ms=5,
         brokers=(MetadataResponseBroker(1, "h", 9092, rack="r"),),
@@ -189,7 +185,7 @@ def test_what_may_be_ignored_is_dropped_in_a_version_that_lacks_it() -> None:
     )
 
 
-def test_null_topics_are_refused_in_a_request_of_version_0() -> None:
+def test_version_0_refuses_null_topics() -> None:
     with pytest.raises(ProtocolError, match="null"):
         decode(MetadataRequest, b"\xff\xff\xff\xff", 0)
 
@@ -197,7 +193,7 @@ def test_null_topics_are_refused_in_a_request_of_version_0() -> None:
 @pytest.mark.parametrize("version", versions_of(MetadataRequest))
 @few_examples
 @given(data=st.data())
-def test_requests_survive(version: int, data: st.DataObject) -> None:
+def test_requests_survive_round_trip(version: int, data: st.DataObject) -> None:
     topic = st.builds(
         MetadataRequestTopic,
         name=nullable_texts if version >= 10 else texts,
@@ -238,7 +234,7 @@ def topics_of(version: int) -> SearchStrategy[MetadataResponseTopic]:
 @pytest.mark.parametrize("version", versions_of(MetadataResponse))
 @few_examples
 @given(data=st.data())
-def test_responses_survive(version: int, data: st.DataObject) -> None:
+def test_responses_survive_round_trip(version: int, data: st.DataObject) -> None:
     broker = st.builds(
         MetadataResponseBroker,
         node_id=int32,

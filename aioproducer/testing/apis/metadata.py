@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 REQUEST = MetadataRequest
 
-FIRST_VERSION_WITH_IDS = 12
-
 # The bits of all that can be done with a topic or a cluster (AclOperation), as nobody is forbidden anything.
 _EVERYTHING_WITH_A_TOPIC = 0b1101_1111_1000
 _EVERYTHING_WITH_THE_CLUSTER = 0b1_1111_1010_0000
@@ -88,7 +86,7 @@ def add_unasked(call: Call, response: MetadataResponse, unasked: AddUnasked) -> 
 def _illegal(asked: list[MetadataRequestTopic], version: int) -> ErrorCode:
     """Return the error of a request that is refused as a whole."""
     for topic in asked:
-        if version < FIRST_VERSION_WITH_IDS and (topic.name is None or topic.topic_id != ZERO_UUID):
+        if version < MetadataRequest.topic_ids_from and (topic.name is None or topic.topic_id != ZERO_UUID):
             return ErrorCode.INVALID_REQUEST
         if topic.name is None and topic.topic_id == ZERO_UUID:
             return ErrorCode.UNKNOWN_SERVER_ERROR

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 REQUEST = ProduceRequest
 
-FIRST_VERSION_WITH_IDS = 13
-
 
 def targets(request: ProduceRequest, topology: Topology) -> Iterator[Target]:
     """Name the partitions that are written to."""
@@ -91,7 +89,7 @@ def acknowledge(call: Call, response: ProduceResponse) -> ProduceResponse:
 def add_unasked(call: Call, response: ProduceResponse, unasked: AddUnasked) -> ProduceResponse:
     """Acknowledge a batch that nobody sent."""
     name, topic_id = unasked.topic, _id_of(call.topology, unasked.topic)
-    if call.version >= FIRST_VERSION_WITH_IDS:
+    if call.version >= ProduceRequest.topic_ids_from:
         name = ""
     else:
         topic_id = ZERO_UUID
