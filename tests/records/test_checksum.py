@@ -18,18 +18,20 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_the_check_value_is_that_of_the_catalogue_of_checksums() -> None:
+def test_check_value_matches_catalogue() -> None:
     assert checksum.crc32c(b"123456789") == 0xE3069283
 
 
 @given(st.binary(max_size=300))
-def test_it_is_the_packages_own_of_any_buffer(data: bytes) -> None:
+def test_checksum_matches_crc32c_package(data: bytes) -> None:
     expected = package.crc32c(data)
     assert checksum.crc32c(data) == checksum.crc32c(bytearray(data)) == expected
     assert checksum.crc32c(memoryview(data)) == expected
 
 
-def test_where_the_extension_is_elsewhere_the_package_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_is_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import the package if the extension module has another name."""
+
     def nothing(*_arguments: object) -> None:
         return None
 
@@ -42,7 +44,7 @@ def test_where_the_extension_is_elsewhere_the_package_gives_it(monkeypatch: pyte
     assert importlib.util.find_spec("crc32c") is not None
 
 
-def test_importing_the_library_does_not_import_what_only_few_need() -> None:
+def test_import_skips_optional_modules() -> None:
     """Neither the package around the checksum, which reads its own metadata, nor codecs."""
     rare = ["crc32c", "lz4.frame", "zstandard", "cramjam", "aioproducer.testing"]
     code = f"import sys, aioproducer; print([name for name in {rare} if name in sys.modules])"

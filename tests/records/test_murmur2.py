@@ -34,24 +34,24 @@ def signed(hashed: int) -> int:
 
 
 @pytest.mark.parametrize(("key", "expected"), SIGNED)
-def test_the_hash_is_that_of_java(key: bytes, expected: int) -> None:
+def test_hash_matches_java(key: bytes, expected: int) -> None:
     assert signed(murmur2(key)) == expected
 
 
 @pytest.mark.parametrize(("key", "of_10", "of_100"), PARTITIONS)
-def test_a_key_has_the_partition_that_java_chooses(key: bytes, of_10: int, of_100: int) -> None:
+def test_partition_matches_java(key: bytes, of_10: int, of_100: int) -> None:
     assert partition_of_key(key, 10) == of_10
     assert partition_of_key(key, 100) == of_100
 
 
 @given(st.binary(max_size=70))
 @example(b"\x80\x80\x80\x80\xff")
-def test_any_key_has_the_hash_that_another_client_computes(key: bytes) -> None:
+def test_hash_matches_other_client(key: bytes) -> None:
     assert murmur2(key) == murmur2_of_aiokafka(key) & 0xFFFFFFFF
 
 
 @given(st.binary(max_size=20), st.integers(1, 2**31 - 1))
-def test_the_partition_is_one_of_the_topic_and_always_the_same(key: bytes, partitions: int) -> None:
+def test_partition_is_valid_and_stable(key: bytes, partitions: int) -> None:
     partition = partition_of_key(key, partitions)
 
     assert partition == (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -108,7 +108,7 @@ def words_alone(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def test_the_golden_batch_is_read() -> None:
+def test_golden_batch_is_read() -> None:
     batch = RecordBatch.parse(GOLDEN)
     assert batch == RecordBatch(
         base_offset=0,
@@ -132,21 +132,21 @@ def test_the_golden_batch_is_read() -> None:
     assert batch.records() == GOLDEN_RECORDS
 
 
-def test_the_golden_transactional_batch_is_read() -> None:
+def test_golden_transactional_batch_is_read() -> None:
     batch = RecordBatch.parse(GOLDEN_TRANSACTIONAL)
     assert batch.is_transactional
     assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (4000, 3, 7)
     assert batch.records() == GOLDEN_RECORDS
 
 
-def test_the_assembly_of_these_tests_agrees_with_the_golden_batch() -> None:
+def test_assembled_batch_matches_golden_batch() -> None:
     headers = zigzag(2) + field(b"h1") + field(b"x") + field(b"h2") + field(None)
     second = record(1, 5, rest=field(None) + field(b"hello") + headers)
     assert assemble(record(), second, max_timestamp=NOW + 5) == GOLDEN
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_any_buffer_is_read_and_let_go(kind: type[bytes | bytearray | memoryview]) -> None:
+def test_every_buffer_type_is_released(kind: type[bytes | bytearray | memoryview]) -> None:
     buffer = kind(GOLDEN)
     batch = RecordBatch.parse(buffer)
     if isinstance(buffer, bytearray):
@@ -154,25 +154,25 @@ def test_any_buffer_is_read_and_let_go(kind: type[bytes | bytearray | memoryview
     assert batch.records() == GOLDEN_RECORDS
 
 
-def test_a_batch_does_not_print_its_payload() -> None:
+def test_repr_omits_payload() -> None:
     assert "payload" not in repr(RecordBatch.parse(GOLDEN))
 
 
-def test_batches_one_behind_the_other_are_read_in_order() -> None:
+def test_several_batches_keep_order() -> None:
     batches = read_batches(GOLDEN + GOLDEN_TRANSACTIONAL + assemble(record()))
     assert [batch.producer_id for batch in batches] == [-1, 4000, -1]
     assert [batch.record_count for batch in batches] == [2, 2, 1]
 
 
-def test_no_bytes_are_no_batches() -> None:
+def test_empty_data_has_no_batches() -> None:
     assert read_batches(b"") == []
 
 
-def test_control_batches_are_told() -> None:
+def test_control_batch_is_recognized() -> None:
     assert RecordBatch.parse(assemble(record(), attributes=0x20)).is_control
 
 
-def test_with_log_append_time_each_record_has_the_time_of_the_batch() -> None:
+def test_log_append_time_applies_to_records() -> None:
     batch = RecordBatch.parse(assemble(record(), record(1, 7), attributes=0x08, max_timestamp=NOW + 99))
     assert batch.timestamp_type is TimestampType.LOG_APPEND
     assert [decoded.timestamp_ms for decoded in batch.records()] == [NOW + 99, NOW + 99]
@@ -200,7 +200,7 @@ def test_with_log_append_time_each_record_has_the_time_of_the_batch() -> None:
     ],
     ids=words_alone,
 )
-def test_each_fault_of_the_header_has_its_words(data: bytes, words: str) -> None:
+def test_invalid_header_is_explained(data: bytes, words: str) -> None:
     with pytest.raises(ProtocolError, match=words):
         RecordBatch.parse(data)
 
@@ -251,24 +251,24 @@ def test_each_fault_of_the_header_has_its_words(data: bytes, words: str) -> None
     ],
     ids=words_alone,
 )
-def test_each_fault_of_a_record_has_its_words(data: bytes, words: str) -> None:
+def test_invalid_record_is_explained(data: bytes, words: str) -> None:
     batch = RecordBatch.parse(data)
     with pytest.raises(ProtocolError, match=words):
         batch.records()
 
 
-def test_a_record_that_ends_with_its_length_is_refused() -> None:
+def test_record_without_fields_is_refused() -> None:
     batch = RecordBatch.parse(assemble(record(rest=b"\1\1\0"), zigzag(0), count=1))
     with pytest.raises(ProtocolError, match="followed by 1 bytes"):
         batch.records()
 
 
-def test_a_varint_longer_than_needed_is_read() -> None:
+def test_overlong_varint_is_read() -> None:
     batch = RecordBatch.parse(assemble(record(rest=b"\x82\x80\x80\x80\0k\2v\0")))
     assert batch.records() == GOLDEN_RECORDS[:1]
 
 
-def test_the_widest_timestamps_are_read() -> None:
+def test_widest_timestamps_are_read() -> None:
     deltas = [0, -NOW, 2**62 - NOW]
     batch = RecordBatch.parse(
         assemble(*(record(index, delta) for index, delta in enumerate(deltas)), max_timestamp=2**62)
@@ -276,7 +276,7 @@ def test_the_widest_timestamps_are_read() -> None:
     assert [decoded.timestamp_ms for decoded in batch.records()] == [NOW, 0, 2**62]
 
 
-def test_the_crc_may_be_left_unchecked() -> None:
+def test_crc_check_is_optional() -> None:
     wrong = assemble(record(), crc=1)
     assert RecordBatch.parse(wrong, check_crc=False).records() == GOLDEN_RECORDS[:1]
     assert read_batches(wrong, check_crc=False)[0].crc == 1
@@ -285,7 +285,7 @@ def test_the_crc_may_be_left_unchecked() -> None:
 
 
 @pytest.mark.parametrize("codec", [codec for codec in Codec if codec is not Codec.NONE])
-def test_records_grow_no_larger_than_allowed(codec: Codec) -> None:
+def test_decompressed_size_is_limited(codec: Codec) -> None:
     plain = record(rest=b"\1" + field(bytes(100_000)) + b"\0")
     batch = RecordBatch.parse(assemble(compressor(codec)(plain), attributes=codec))
     assert batch.records(len(plain))[0].value == bytes(100_000)
@@ -294,7 +294,7 @@ def test_records_grow_no_larger_than_allowed(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize("codec", Codec)
-def test_batches_built_by_aiokafka_are_read(codec: Codec) -> None:
+def test_aiokafka_batches_are_read(codec: Codec) -> None:
     rows: list[Row] = [
         (NOW, b"key", b"value", []),
         (NOW + 1000, None, None, []),
@@ -323,7 +323,7 @@ rows_of_any_kind = st.lists(
 
 @settings(deadline=None)
 @given(codec=st.sampled_from(Codec), rows=rows_of_any_kind)
-def test_whatever_aiokafka_writes_is_read_as_it_was(codec: Codec, rows: list[Row]) -> None:
+def test_any_aiokafka_batch_is_read(codec: Codec, rows: list[Row]) -> None:
     assert RecordBatch.parse(built_by_aiokafka(codec, rows)).records() == expected(rows)
 
 
@@ -337,7 +337,7 @@ def aiokafka_reads(data: bytes) -> list[DecodedRecord]:
 
 
 @pytest.mark.parametrize("codec", Codec)
-def test_aiokafka_reads_the_same_out_of_what_our_codecs_compressed(codec: Codec) -> None:
+def test_aiokafka_reads_compressed_batches(codec: Codec) -> None:
     plain = [
         record(index, index % 3, rest=field(b"k%d" % index) + field(b"value" * index) + b"\0")
         for index in range(50)
@@ -348,7 +348,7 @@ def test_aiokafka_reads_the_same_out_of_what_our_codecs_compressed(codec: Codec)
     assert RecordBatch.parse(data).records() == aiokafka_reads(data)
 
 
-def test_kio_reads_the_same() -> None:
+def test_kio_reads_batches() -> None:
     # It knows no compression, and no timestamps finer than seconds.
     batch, size = read_batch(GOLDEN_TRANSACTIONAL, 0)
     ours = RecordBatch.parse(GOLDEN_TRANSACTIONAL)
@@ -389,7 +389,7 @@ SOUND = {
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4),
     cut=st.integers(0, 3),
 )
-def test_changed_bytes_raise_nothing_but_protocol_errors(
+def test_changed_bytes_raise_only_protocol_errors(
     codec: Codec, changes: list[tuple[int, int]], cut: int
 ) -> None:
     data = bytearray(SOUND[codec])
@@ -402,7 +402,7 @@ def test_changed_bytes_raise_nothing_but_protocol_errors(
 
 @settings(deadline=None)
 @given(codec=st.sampled_from(Codec), position=st.integers(12, 10_000), bit=st.integers(0, 7))
-def test_a_single_bit_changed_never_passes(codec: Codec, position: int, bit: int) -> None:
+def test_single_changed_bit_is_refused(codec: Codec, position: int, bit: int) -> None:
     data = bytearray(SOUND[codec])
     # The leader epoch, at 12 to 15, is not covered: brokers overwrite it.
     position = max(position % len(data), 16)
@@ -413,7 +413,7 @@ def test_a_single_bit_changed_never_passes(codec: Codec, position: int, bit: int
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
-def test_any_bytes_raise_nothing_but_protocol_errors(data: bytes) -> None:
+def test_any_bytes_raise_only_protocol_errors(data: bytes) -> None:
     batch = assemble(data, count=max(1, len(data) // 7))
     with pytest.raises(ProtocolError):
         RecordBatch.parse(batch).records()
