@@ -194,8 +194,8 @@ def _body(kind: type[M], reader: Reader, version: int) -> M:
         message = kind.read(reader, version)
         reader.expect_end()
     except ProtocolError as error:
-        message = f"malformed {kind.__name__} version {version}: {error}"
-        raise ProtocolError(message) from None
+        reason = f"malformed {kind.__name__} version {version}: {error}"
+        raise ProtocolError(reason) from None
     return message
 
 

@@ -26,6 +26,7 @@ from aioproducer.protocol.produce import ProduceRequest, ProduceResponse
 from aioproducer.protocol.reader import Reader
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
+from aioproducer.records.layout import CRC, CRC_AT, CRC_END, HEADER_SIZE
 from aioproducer.records.reader import RecordBatch, _Cursor, read_batches
 from aioproducer.testing.cluster import FakeCluster
 from aioproducer.testing.refusal import HungUp
@@ -56,10 +57,6 @@ MERGED_VERSION = 12
 PIECE = 7
 
 _BYTE = Struct(">b")
-_CRC = Struct(">I")
-_CRC_AT = 17
-_CRC_END = 21
-_HEADER_SIZE = 61
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +133,8 @@ def _read_batches(data: bytes) -> object:
 
 def _read_batch_with_its_crc(data: bytes) -> object:
     whole = bytearray(data)
-    if len(whole) >= _HEADER_SIZE:
-        _CRC.pack_into(whole, _CRC_AT, crc32c(whole[_CRC_END:]))
+    if len(whole) >= HEADER_SIZE:
+        CRC.pack_into(whole, CRC_AT, crc32c(whole[CRC_END:]))
     return RecordBatch.parse(whole).records(PLAIN_LIMIT)
 
 

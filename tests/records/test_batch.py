@@ -236,7 +236,8 @@ def test_limit_is_exact() -> None:
     tight = built([first], limit - 1)
     before = bytes(tight.buffer)
 
-    assert exact.is_full()
+    assert exact.raw_size == limit
+    assert exact.append(NOW, None, None, None) == -1
     assert tight.append(NOW + 1_000, b"k", b"value", None) == -1
     assert (bytes(tight.buffer), tight.count, tight.raw_size, tight.max_timestamp) == (
         before,
@@ -244,7 +245,6 @@ def test_limit_is_exact() -> None:
         len(before),
         NOW,
     )
-    assert not tight.is_full()
 
 
 def test_smaller_record_fits_after_larger() -> None:
@@ -261,7 +261,6 @@ def test_first_record_ignores_limit() -> None:
     builder = RecordBatchBuilder(HEADER_SIZE, NOW)
 
     assert builder.append(NOW, None, b"v" * 5000, None) > 5000
-    assert builder.is_full()
     assert builder.append(NOW, None, b"", None) == -1
 
 
@@ -320,13 +319,13 @@ def test_large_header_counts_need_two_bytes() -> None:
         (["ab"], "pair, not 'ab'"),
         ([b"ab"], "pair, not b'ab'"),
         ([None], "pair, not None"),
-        ("ab", "mapping of them, not str"),
+        ("ab", "mapping, not str"),
         (5, "int"),
     ],
 )
 def test_invalid_header_is_refused(headers: object, words: str) -> None:
     with pytest.raises(TypeError, match=words):
-        encode_headers(headers)  # type: ignore[arg-type] # it is wrong
+        encode_headers(headers)  # type: ignore[arg-type] # the test is about wrong types
 
 
 def test_header_name_outside_utf_8() -> None:

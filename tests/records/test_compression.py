@@ -165,7 +165,7 @@ def test_zstd_context_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_snappy_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, cramjam.__name__, None)
-    with pytest.raises(ConfigurationError, match=r"pip install aioproducer\[snappy\]"):
+    with pytest.raises(ConfigurationError, match=r"pip install 'aioproducer\[snappy\]'"):
         compressor(Codec.SNAPPY)
 
 

@@ -59,7 +59,7 @@ def test_data_of_other_libraries(name: str, data: bytes) -> None:
 @pytest.mark.parametrize("codec", Codec)
 def test_max_size_is_exact(codec: Codec) -> None:
     assert decompress(codec, COMPRESSED[codec], len(TEXT)) == TEXT
-    with pytest.raises(ProtocolError, match=rf"grows to .*{len(TEXT) - 1}"):
+    with pytest.raises(ProtocolError, match=rf"expands to .*{len(TEXT) - 1}"):
         decompress(codec, COMPRESSED[codec], len(TEXT) - 1)
 
 
@@ -69,7 +69,7 @@ def test_bomb_is_refused_without_allocation(name: str) -> None:
     bomb = compress(bytes(20_000_000))
     tracemalloc.start()
     try:
-        with pytest.raises(ProtocolError, match="grows to"):
+        with pytest.raises(ProtocolError, match="expands to"):
             decompress(codec, bomb, 100_000)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
@@ -78,7 +78,7 @@ def test_bomb_is_refused_without_allocation(name: str) -> None:
 
 def test_zstd_with_huge_size_is_refused() -> None:
     claim = b"\x28\xb5\x2f\xfd" + b"\xe0" + (1 << 40).to_bytes(8, "little") + b"\x01\x00\x00"
-    with pytest.raises(ProtocolError, match="grows to 1099511627776 bytes, 1000 are allowed"):
+    with pytest.raises(ProtocolError, match="expands to 1099511627776 bytes; the limit is 1000"):
         decompress(Codec.ZSTD, claim, 1000)
 
 
@@ -92,12 +92,12 @@ def test_truncated_stream_is_refused(codec: Codec) -> None:
 
 @pytest.mark.parametrize("codec", STREAMS)
 def test_leftover_bytes_are_refused(codec: Codec) -> None:
-    with pytest.raises(ProtocolError, match="3 bytes"):
+    with pytest.raises(ProtocolError, match=r"3 (extra )?bytes"):
         decompress(codec, COMPRESSED[codec] + b"abc", 10_000)
 
 
 def test_second_gzip_member_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="followed by"):
+    with pytest.raises(ProtocolError, match="extra bytes after its end"):
         decompress(Codec.GZIP, COMPRESSED[Codec.GZIP] * 2, 10_000)
 
 

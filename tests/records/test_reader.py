@@ -58,7 +58,7 @@ def record(
 
 
 def assemble(*records: bytes, **changes: int) -> bytes:
-    """Put together a batch of records, whose header differs from a sound one by the changes."""
+    """Build a batch with a valid header; `changes` replace fields of the header."""
     payload = b"".join(records)
     count = changes.get("count", len(records))
     covered = (
@@ -83,7 +83,7 @@ def assemble(*records: bytes, **changes: int) -> bytes:
 Row = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 
 
-def built_by_aiokafka(codec: Codec, rows: list[Row], **changes: int) -> bytes:
+def aiokafka_batch(codec: Codec, rows: list[Row], **changes: int) -> bytes:
     options: dict[str, int] = {
         "is_transactional": 0,
         "producer_id": -1,
@@ -104,7 +104,7 @@ def expected(rows: list[Row]) -> list[DecodedRecord]:
     ]
 
 
-def words_alone(value: object) -> str:
+def ids_of_words(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
@@ -181,24 +181,24 @@ def test_log_append_time_applies_to_records() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (GOLDEN[:60], "takes 61 bytes at least, 60 are left"),
-        (GOLDEN[:-1], "says that it has 91 bytes, 90 are left"),
-        (assemble(record(), length=48), "says that it has 60 bytes"),
-        (assemble(record(), length=-1), "says that it has 11 bytes"),
-        (assemble(record(), length=2**31 - 1), "says that it has 2147483659 bytes"),
-        (GOLDEN + b"\0", "a batch of 91 bytes is followed by 1 more"),
-        (assemble(record(), magic=1), "magic is 1, not 2"),
-        (assemble(record(), magic=-1), "magic is -1, not 2"),
-        (assemble(record(), crc=1), r"CRC-32C is 0x\w{8}, its header says 0x00000001"),
-        (assemble(record(), attributes=0x40), "attributes 0x0040 have bits that no producer sets"),
-        (assemble(record(), attributes=-0x8000), "attributes 0x8000 have bits"),
-        (assemble(record(), attributes=5), "codec is 5, known are 0 to 4"),
-        (assemble(record(), attributes=7), "codec is 7, known are 0 to 4"),
-        (assemble(count=0), "says that it has 0 records"),
-        (assemble(record(), count=-1), "says that it has -1 records"),
-        (assemble(record(), last_offset_delta=1), "last offset delta is 1 with 1 records"),
+        (GOLDEN[:60], "at least 61 bytes, but 60 are left"),
+        (GOLDEN[:-1], "claims 91 bytes, but 90 are left"),
+        (assemble(record(), length=48), "claims 60 bytes"),
+        (assemble(record(), length=-1), "claims 11 bytes"),
+        (assemble(record(), length=2**31 - 1), "claims 2147483659 bytes"),
+        (GOLDEN + b"\0", "a batch of 91 bytes is followed by 1 extra bytes"),
+        (assemble(record(), magic=1), "magic 1, not 2"),
+        (assemble(record(), magic=-1), "magic -1, not 2"),
+        (assemble(record(), crc=1), r"CRC-32C of the batch is 0x\w{8}, its header has 0x00000001"),
+        (assemble(record(), attributes=0x40), "unknown attributes: 0x0040"),
+        (assemble(record(), attributes=-0x8000), "unknown attributes: 0x8000"),
+        (assemble(record(), attributes=5), "unknown codec 5; known are 0 to 4"),
+        (assemble(record(), attributes=7), "unknown codec 7; known are 0 to 4"),
+        (assemble(count=0), "record count 0"),
+        (assemble(record(), count=-1), "record count -1"),
+        (assemble(record(), last_offset_delta=1), "last offset delta 1 with 1 records"),
     ],
-    ids=words_alone,
+    ids=ids_of_words,
 )
 def test_invalid_header_is_explained(data: bytes, words: str) -> None:
     with pytest.raises(ProtocolError, match=words):
@@ -208,48 +208,51 @@ def test_invalid_header_is_explained(data: bytes, words: str) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (assemble(record(), count=2**31 - 1), "says that it has 2147483647 records, in 9 bytes"),
-        (assemble(record(), count=2), "says that it has 2 records, in 9 bytes"),
-        (assemble(record(), record(1), count=1), "the 1 records are followed by 9 bytes"),
+        (assemble(record(), count=2**31 - 1), "claims 2147483647 records in 9 bytes"),
+        (assemble(record(), count=2), "claims 2 records in 9 bytes"),
+        (assemble(record(), record(1), count=1), "9 extra bytes follow the 1 records"),
         (
             assemble(record(), max_timestamp=NOW + 1),
-            f"max timestamp is {NOW + 1}, its newest record's is {NOW}",
+            f"max timestamp {NOW + 1}, its newest record has {NOW}",
         ),
-        (assemble(record(), record(2)), "record 1 has the offset delta 2"),
-        (assemble(record(1)), "record 0 has the offset delta 1"),
-        (assemble(record(attributes=b"\x80")), "record 0 has the attributes 128"),
-        (assemble(record(length=-1)), "record 0 has the length -1, 8 bytes are left"),
-        (assemble(record(length=9)), "record 0 has the length 9, 8 bytes are left"),
-        (assemble(record(length=7)), "record 0 has the length 7, its fields take 8 bytes"),
-        (assemble(record(rest=b"\2k\2v\0\0")), "record 0 has the length 9, its fields take 8 bytes"),
-        (assemble(record(rest=zigzag(-2) + b"\2v\0")), "record 0 has a key of the length -2"),
-        (assemble(record(rest=zigzag(9) + b"\2v\0")), "record 0 has a key of the length 9, 3 bytes are left"),
-        (assemble(record(rest=b"\2k" + zigzag(-3) + b"\0\0")), "record 0 has a value of the length -3"),
-        (assemble(record(rest=b"\2k" + zigzag(70) + b"\0\0")), "record 0 has a value of the length 70"),
+        (assemble(record(), record(2)), "record 1 has offset delta 2"),
+        (assemble(record(1)), "record 0 has offset delta 1"),
+        (assemble(record(attributes=b"\x80")), "record 0 has attributes 128"),
+        (assemble(record(length=-1)), "record 0 has length -1, but 8 bytes are left"),
+        (assemble(record(length=9)), "record 0 has length 9, but 8 bytes are left"),
+        (assemble(record(length=7)), "record 0 has length 7, but its fields take 8 bytes"),
+        (assemble(record(rest=b"\2k\2v\0\0")), "record 0 has length 9, but its fields take 8 bytes"),
+        (assemble(record(rest=zigzag(-2) + b"\2v\0")), "record 0 has a key of length -2"),
+        (assemble(record(rest=zigzag(9) + b"\2v\0")), "record 0 has a key of length 9, but 3 bytes are left"),
+        (assemble(record(rest=b"\2k" + zigzag(-3) + b"\0\0")), "record 0 has a value of length -3"),
+        (assemble(record(rest=b"\2k" + zigzag(70) + b"\0\0")), "record 0 has a value of length 70"),
         (assemble(record(rest=b"\1\1" + zigzag(-1))), "record 0 has -1 headers"),
-        (assemble(record(rest=b"\1\1" + zigzag(2**30))), "record 0 has 1073741824 headers, 0 bytes are left"),
-        (assemble(record(rest=b"\1\1\2\1\1")), "record 0 has a header whose key is null"),
-        (assemble(record(rest=b"\1\1\2\3\1")), "record 0 has a header key of the length -2"),
-        (assemble(record(rest=b"\1\1\2\2\xff\1")), "record 0 has a header whose key is not UTF-8"),
-        (assemble(record(rest=b"\1\1\2\2h\3")), "record 0 has a header value of the length -2"),
-        (assemble(record(rest=b"\2k\2vvv")), "record 0 has 59 headers, 1 bytes are left"),
+        (
+            assemble(record(rest=b"\1\1" + zigzag(2**30))),
+            "has 1073741824 headers, but 0 bytes are left",
+        ),
+        (assemble(record(rest=b"\1\1\2\1\1")), "record 0 has a header with a null key"),
+        (assemble(record(rest=b"\1\1\2\3\1")), "record 0 has a header key of length -2"),
+        (assemble(record(rest=b"\1\1\2\2\xff\1")), "record 0 has a header key that is not UTF-8"),
+        (assemble(record(rest=b"\1\1\2\2h\3")), "record 0 has a header value of length -2"),
+        (assemble(record(rest=b"\2k\2vvv")), "record 0 has 59 headers, but 1 bytes are left"),
         (
             assemble(record(rest=b"\2k\4vv")),
-            "record 0 has a varint at byte 9 that goes on after the last byte",
+            "record 0 has a varint at byte 9 that continues after the last byte",
         ),
-        (assemble(record(rest=b"\1\x82\x82\x82")), "record 0 has a varint at byte 5 that goes on after"),
+        (assemble(record(rest=b"\1\x82\x82\x82")), "record 0 has a varint at byte 5 that continues after"),
         (assemble(record(rest=b"\x82\x80\x80\x80\x80\0\1\0")), "varint of more than 5 bytes at byte 4"),
         (assemble(record(rest=b"\x82\x80\x80\x80\x10\1\0\0")), "varint of more than 32 bits at byte 4"),
         (assemble(zigzag(20) + b"\0" + b"\x80" * 10 + b"\0" * 9), "varint of more than 10 bytes at byte 2"),
         (assemble(zigzag(20) + b"\0" + b"\x80" * 9 + b"\2" + b"\0" * 9), "more than 64 bits at byte 2"),
-        (assemble(zigzag(0) + b"\0\0\0\1\1\0"), "record 0 has the length 0, its fields take 6 bytes"),
+        (assemble(zigzag(0) + b"\0\0\0\1\1\0"), "record 0 has length 0, but its fields take 6 bytes"),
         (
             assemble(record(rest=field(b"k") + field(bytes(9)) + b"\0"), b"\0"),
-            "record 1 goes on after the last byte",
+            "record 1 continues after the last byte",
         ),
         (assemble(record(rest=b"\x10kkkkkkkk"), b"\0", count=1), "record 0 has a varint"),
     ],
-    ids=words_alone,
+    ids=ids_of_words,
 )
 def test_invalid_record_is_explained(data: bytes, words: str) -> None:
     batch = RecordBatch.parse(data)
@@ -259,7 +262,7 @@ def test_invalid_record_is_explained(data: bytes, words: str) -> None:
 
 def test_record_without_fields_is_refused() -> None:
     batch = RecordBatch.parse(assemble(record(rest=b"\1\1\0"), zigzag(0), count=1))
-    with pytest.raises(ProtocolError, match="followed by 1 bytes"):
+    with pytest.raises(ProtocolError, match="1 extra bytes follow"):
         batch.records()
 
 
@@ -289,7 +292,7 @@ def test_decompressed_size_is_limited(codec: Codec) -> None:
     plain = record(rest=b"\1" + field(bytes(100_000)) + b"\0")
     batch = RecordBatch.parse(assemble(compressor(codec)(plain), attributes=codec))
     assert batch.records(len(plain))[0].value == bytes(100_000)
-    with pytest.raises(ProtocolError, match="grows to"):
+    with pytest.raises(ProtocolError, match="expands to"):
         batch.records(len(plain) - 1)
 
 
@@ -301,7 +304,7 @@ def test_aiokafka_batches_are_read(codec: Codec) -> None:
         (NOW - 86_400_000, b"", b"", [("", b""), ("h", None), ("größe", b"\xff")]),
         (NOW, b"k" * 70, b"v" * 70_000, [("h", b"x")] * 70),
     ]
-    data = built_by_aiokafka(
+    data = aiokafka_batch(
         codec, rows, is_transactional=1, producer_id=2**40, producer_epoch=9, base_sequence=5
     )
     batch = RecordBatch.parse(data)
@@ -324,7 +327,7 @@ rows_of_any_kind = st.lists(
 @settings(deadline=None)
 @given(codec=st.sampled_from(Codec), rows=rows_of_any_kind)
 def test_any_aiokafka_batch_is_read(codec: Codec, rows: list[Row]) -> None:
-    assert RecordBatch.parse(built_by_aiokafka(codec, rows)).records() == expected(rows)
+    assert RecordBatch.parse(aiokafka_batch(codec, rows)).records() == expected(rows)
 
 
 def aiokafka_reads(data: bytes) -> list[DecodedRecord]:
@@ -378,7 +381,7 @@ def test_kio_reads_batches() -> None:
 
 
 SOUND = {
-    codec: built_by_aiokafka(codec, [(NOW + i, b"k%d" % i, b"v" * i, [("h", b"x")]) for i in range(20)])
+    codec: aiokafka_batch(codec, [(NOW + i, b"k%d" % i, b"v" * i, [("h", b"x")]) for i in range(20)])
     for codec in Codec
 }
 

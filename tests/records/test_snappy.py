@@ -40,24 +40,24 @@ def test_unframed_block_is_read() -> None:
 
 
 def test_limit_covers_all_blocks() -> None:
-    with pytest.raises(ProtocolError, match="grows to 8 bytes or more, 7 are allowed"):
+    with pytest.raises(ProtocolError, match="expands to 8 bytes or more; the limit is 7"):
         snappy.decompress(framed(raw(b"four"), raw(b"four")), 7)
 
 
 @pytest.mark.parametrize("wrap", [framed, bytes], ids=["framed", "raw"])
 def test_huge_claimed_size_is_refused(wrap: type[bytes]) -> None:
-    with pytest.raises(ProtocolError, match="grows to 4294967295 bytes"):
+    with pytest.raises(ProtocolError, match="expands to 4294967295 bytes"):
         snappy.decompress(wrap(b"\xff\xff\xff\xff\x0f\x00a"), 1000)
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (HEADER[:8], "of 8 bytes ends within its header of 16"),
+        (HEADER[:8], "of 8 bytes is shorter than its header of 16"),
         (HEADER[:15] + b"\x02", "needs a reader of version 2"),
-        (HEADER + b"\x00\x00", "ends within the block at byte 16 of 18"),
-        (HEADER + struct.pack(">i", -1), "ends within the block at byte 16 of 20"),
-        (framed(raw(b"one"))[:-1], "ends within the block at byte 16"),
+        (HEADER + b"\x00\x00", "truncated in the block at byte 16 of 18"),
+        (HEADER + struct.pack(">i", -1), "truncated in the block at byte 16 of 20"),
+        (framed(raw(b"one"))[:-1], "truncated in the block at byte 16"),
         (framed(raw(b"one"), b"\x05"), "corrupt"),
         (framed(b""), "corrupt"),
         (b"", "corrupt"),
@@ -70,6 +70,6 @@ def test_malformed_data_is_explained(data: bytes, words: str) -> None:
 
 def test_missing_library_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, cramjam.__name__, None)
-    with pytest.raises(ConfigurationError, match=r"pip install aioproducer\[snappy\]") as caught:
+    with pytest.raises(ConfigurationError, match=r"pip install 'aioproducer\[snappy\]'") as caught:
         snappy.decompress(HEADER, 1)
     assert caught.value.value == "snappy"
