@@ -1,18 +1,19 @@
-"""Kafka's error codes: their numbers and names, and what Kafka's own clients make of them."""
+"""Kafka's error codes: their numbers, names and kinds are those of Kafka's clients."""
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
 from kio.schema.errors import ErrorCode as KioErrorCode
 
-from aioproducer.error_code import ErrorCode
+from aioproducer.error_code import ErrorCode, ErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Newer than the independent list that the others are compared with.
+# Codes that are newer than those of kio.
 NEWEST = {
     "GROUP_DELETION_FAILED": 134,
     "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED": 135,
@@ -72,6 +73,14 @@ def test_stale_metadata_codes_match_java() -> None:
 
 def test_stale_metadata_is_retriable() -> None:
     assert set(STALE_METADATA.split()) < set(RETRIABLE.split())
+
+
+def test_codes_are_integers_with_kinds() -> None:
+    code = ErrorCode.REQUEST_TIMED_OUT
+    assert (code, int(code), code.value, code.kind) == (7, 7, 7, ErrorKind.RETRIABLE)
+    assert ErrorCode.of(7) is code
+    assert pickle.loads(pickle.dumps(code)) is code  # noqa: S301 - our own
+    assert {one for one in ErrorCode if one.kind is ErrorKind.NONE} == {ErrorCode.NONE}
 
 
 @pytest.mark.parametrize("number", [137, 32767, -2, -32768])

@@ -1,4 +1,4 @@
-"""Outcomes: every error code of a produce answer means one thing, and the thing that Kafka means."""
+"""Outcomes: every error code of a Produce response has one verdict, the same as in Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STALE_LEADER = frozenset(
         ErrorCode.INCONSISTENT_TOPIC_ID,
     }
 )
-"""Retriable, and the leader has to be looked up again."""
+"""Retriable after a metadata refresh."""
 
 PASSING = STALE_LEADER | {
     ErrorCode.CORRUPT_MESSAGE,
@@ -35,13 +35,12 @@ PASSING = STALE_LEADER | {
     ErrorCode.UNKNOWN_LEADER_EPOCH,
     ErrorCode.THROTTLING_QUOTA_EXCEEDED,
 }
-"""The errors after which Kafka's own producer sends a batch again."""
+"""The errors after which Kafka's producer sends a batch again."""
 
-FOR_GOOD = frozenset(
+PERMANENT = frozenset(
     {
         ErrorCode.UNKNOWN_SERVER_ERROR,
         ErrorCode.INVALID_TOPIC_EXCEPTION,
-        ErrorCode.RECORD_LIST_TOO_LARGE,
         ErrorCode.INVALID_REQUIRED_ACKS,
         ErrorCode.TOPIC_AUTHORIZATION_FAILED,
         ErrorCode.INVALID_TIMESTAMP,
@@ -55,7 +54,7 @@ FOR_GOOD = frozenset(
     }
 )
 
-THE_END = frozenset(
+ENDS_PRODUCER = frozenset(
     {
         ErrorCode.CLUSTER_AUTHORIZATION_FAILED,
         ErrorCode.UNSUPPORTED_VERSION,
@@ -64,9 +63,9 @@ THE_END = frozenset(
         ErrorCode.PRODUCER_FENCED,
     }
 )
-"""What no idempotent producer gets over."""
+"""The errors that end an idempotent producer."""
 
-OF_IDEMPOTENCE = {
+SEQUENCE_CODES = {
     ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: Verdict.RETRY_IN_ORDER,
     ErrorCode.UNKNOWN_PRODUCER_ID: Verdict.RETRY_IN_ORDER,
     ErrorCode.INVALID_PRODUCER_EPOCH: Verdict.REFUSED_EPOCH,
@@ -83,6 +82,7 @@ def test_every_code_has_a_verdict(code: ErrorCode, *, idempotent: bool) -> None:
 def test_success_and_size(*, idempotent: bool) -> None:
     assert verdict_of(ErrorCode.NONE, idempotent=idempotent) is Verdict.IN_LOG
     assert verdict_of(ErrorCode.MESSAGE_TOO_LARGE, idempotent=idempotent) is Verdict.SPLIT
+    assert verdict_of(ErrorCode.RECORD_LIST_TOO_LARGE, idempotent=idempotent) is Verdict.SPLIT
     duplicate = verdict_of(ErrorCode.DUPLICATE_SEQUENCE_NUMBER, idempotent=idempotent)
     assert duplicate is Verdict.IN_LOG_SOMEWHERE
 
@@ -106,28 +106,28 @@ def test_stale_leader_codes_refresh_metadata(code: ErrorCode) -> None:
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-@pytest.mark.parametrize("code", sorted(FOR_GOOD))
+@pytest.mark.parametrize("code", sorted(PERMANENT))
 def test_permanent_codes_are_refused(code: ErrorCode, *, idempotent: bool) -> None:
     assert verdict_of(code, idempotent=idempotent) is Verdict.REFUSED
 
 
-@pytest.mark.parametrize("code", sorted(THE_END))
+@pytest.mark.parametrize("code", sorted(ENDS_PRODUCER))
 def test_fatal_only_with_idempotence(code: ErrorCode) -> None:
     """Without idempotence these codes refuse only the batch."""
     assert verdict_of(code, idempotent=True) is Verdict.FATAL
     assert verdict_of(code, idempotent=False) is Verdict.REFUSED
 
 
-@pytest.mark.parametrize(("code", "verdict"), OF_IDEMPOTENCE.items())
+@pytest.mark.parametrize(("code", "verdict"), SEQUENCE_CODES.items())
 def test_sequence_codes_need_idempotence(code: ErrorCode, verdict: Verdict) -> None:
     assert verdict_of(code, idempotent=True) is verdict
     assert verdict_of(code, idempotent=False) is Verdict.REFUSED
 
 
 def test_fatal_and_sequence_codes_are_complete() -> None:
-    assert {code for code in ErrorCode if verdict_of(code, idempotent=True) is Verdict.FATAL} == THE_END
-    in_order = {code for code in ErrorCode if verdict_of(code, idempotent=True) in OF_IDEMPOTENCE.values()}
-    assert in_order == set(OF_IDEMPOTENCE)
+    assert {code for code in ErrorCode if verdict_of(code, idempotent=True) is Verdict.FATAL} == ENDS_PRODUCER
+    in_order = {code for code in ErrorCode if verdict_of(code, idempotent=True) in SEQUENCE_CODES.values()}
+    assert in_order == set(SEQUENCE_CODES)
 
 
 def test_unknown_code_is_refused_in_doubt() -> None:
@@ -139,16 +139,16 @@ def test_unknown_code_is_refused_in_doubt() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        # A leader that has stored the batch answers so when followers do not store it in time,
+        # The leader stored the batch, but followers did not in time.
         ErrorCode.REQUEST_TIMED_OUT,
         ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        # when it loses the leadership, its disk or the partition while it waits for them,
+        # The leader lost the leadership, its disk or the partition while it waited for followers.
         ErrorCode.NOT_LEADER_OR_FOLLOWER,
         ErrorCode.FENCED_LEADER_EPOCH,
         ErrorCode.KAFKA_STORAGE_ERROR,
         ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
         ErrorCode.UNKNOWN_TOPIC_ID,
-        # and when something goes wrong that nobody foresaw.
+        # Unexpected errors.
         ErrorCode.NETWORK_EXCEPTION,
         ErrorCode.UNKNOWN_SERVER_ERROR,
     ],
@@ -183,4 +183,7 @@ def test_success_and_split_codes_are_complete(*, idempotent: bool) -> None:
     assert {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG} == {ErrorCode.NONE}
     somewhere = {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG_SOMEWHERE}
     assert somewhere == {ErrorCode.DUPLICATE_SEQUENCE_NUMBER}
-    assert {code for code in ErrorCode if verdicts[code] is Verdict.SPLIT} == {ErrorCode.MESSAGE_TOO_LARGE}
+    assert {code for code in ErrorCode if verdicts[code] is Verdict.SPLIT} == {
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.RECORD_LIST_TOO_LARGE,
+    }

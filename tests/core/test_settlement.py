@@ -511,7 +511,7 @@ def test_the_brokers_own_words_are_kept() -> None:
         (ErrorCode.TOPIC_AUTHORIZATION_FAILED, AuthorizationError),
         (ErrorCode.INVALID_TOPIC_EXCEPTION, InvalidTopicError),
         (ErrorCode.INVALID_RECORD, InvalidRecordError),
-        (ErrorCode.RECORD_LIST_TOO_LARGE, BrokerError),
+        (ErrorCode.RECORD_LIST_TOO_LARGE, RecordTooLargeError),
     ],
 )
 def test_a_refusal_is_an_error_of_its_own_kind(code: ErrorCode, kind: type[ProducerError]) -> None:
