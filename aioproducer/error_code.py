@@ -11,10 +11,10 @@ from typing import Self
 
 
 class ErrorKind(Enum):
-    """What an error code allows the client to do."""
+    """The class of an error code: it determines what the client can do."""
 
     NONE = auto()
-    """There is no error."""
+    """Success."""
     RETRIABLE = auto()
     """The same request may succeed later (Java's `RetriableException`)."""
     STALE_METADATA = auto()

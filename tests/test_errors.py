@@ -1,4 +1,4 @@
-"""The error tree: what users catch, ask of an error, and send to another process."""
+"""The error tree: classes, flags, attributes and copies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from aioproducer.errors import (
     WrongLoopError,
 )
 
-# One of each, with all that it can carry.
+# An error of each class, with all attributes.
 ERRORS: list[ProducerError] = [
     ProducerError("words", may_be_written=True),
     ConfigurationError("words", option="linger_ms", value=-1),
@@ -67,7 +67,7 @@ ERRORS: list[ProducerError] = [
     BatchRefusedError("words", code=ErrorCode.INVALID_RECORD),
 ]
 
-# The builtin bases by which code that does not know this package can catch them.
+# The builtin bases: code that does not know this package can catch the errors by them.
 BASES: dict[type[Exception], set[type[ProducerError]]] = {
     ValueError: {
         ConfigurationError,
@@ -91,7 +91,7 @@ BASES: dict[type[Exception], set[type[ProducerError]]] = {
     PermissionError: {AuthorizationError},
 }
 
-# The classes whose errors are always so; a BrokerError is retriable as its code is.
+# The classes with a fixed flag; for a BrokerError, `retriable` depends on its code.
 RETRIABLE: set[type[ProducerError]] = {
     BufferExhaustedError,
     DeliveryTimeoutError,
@@ -113,7 +113,7 @@ def tree(root: type[ProducerError]) -> set[type[ProducerError]]:
 
 
 def state(error: BaseException) -> dict[str, object]:
-    """Return what an error carries; exceptions compare by identity, so by their words instead."""
+    """Return the attributes of an error as strings, since exceptions compare by identity."""
     return {name: repr(value) for name, value in vars(error).items()}
 
 
@@ -153,7 +153,7 @@ def test_error_hierarchy() -> None:
         assert issubclass(broker_kind, BrokerError)
 
 
-# What an error says.
+# Messages and flags.
 
 
 @each_error
@@ -209,7 +209,7 @@ def test_bootstrap_error_copies_causes() -> None:
     assert list(error.causes) == ["a:1"]
 
 
-# To another process, and another who asks.
+# Copies.
 
 
 @each_error
@@ -241,7 +241,7 @@ def test_pickle_keeps_fatal() -> None:
     assert not BrokerError.of(ErrorCode.CLUSTER_AUTHORIZATION_FAILED, "InitProducerId").fatal
 
 
-# What a broker answered.
+# Errors of brokers.
 
 
 @pytest.mark.parametrize("code", list(ErrorCode), ids=lambda code: str(code.name))

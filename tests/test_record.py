@@ -1,4 +1,4 @@
-"""The types that records are made of."""
+"""The types of the parts of a record."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_record_is_frozen_and_keyword_only() -> None:
     record = Record(topic="orders", value=b"1")
 
     with pytest.raises(dataclasses.FrozenInstanceError):
-        record.value = b"2"  # type: ignore[misc] # that it cannot is the point
+        record.value = b"2"  # type: ignore[misc] # assigning is the test
     with pytest.raises(TypeError):
-        Record("orders")  # type: ignore[call-arg] # that it cannot is the point
+        Record("orders")  # type: ignore[call-arg] # the call is the test
     assert dataclasses.replace(record, value=b"2").value == b"2"
 
 

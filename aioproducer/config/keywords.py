@@ -59,7 +59,7 @@ class ProducerOptions(TypedDict, total=False):
 
 
 class AllOptions(ProducerOptions, total=False):
-    """All options: those of `ProducerOptions`, and those that `Producer` has as parameters."""
+    """All options: `ProducerOptions` and the parameters of `Producer`."""
 
     bootstrap_servers: str | Sequence[str]
     key_serializer: Serializer | None

@@ -1,7 +1,7 @@
-"""What the error code of one partition in a Produce response means for its batch.
+"""Outcomes: the meaning of an error code in a Produce response for the batch of the partition.
 
-The kind of each code stands in `aioproducer.error_code`; this module has the exceptions, which
-Produce responses and idempotence add.
+The kind of each code is in `aioproducer.error_code`; this module has the exceptions that Produce and
+idempotence need.
 """
 
 from __future__ import annotations

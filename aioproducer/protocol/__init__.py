@@ -4,6 +4,6 @@
     bytes ◀── frame ── writer ── ProduceRequest(…)      all versions in one dataclass
 
 `fields` holds the types that `reader` and `writer` share, `api` the protocols of the message
-classes. What a version can do is an attribute of its message class, for example
+classes. Message classes have an attribute for each ability of a version, for example
 `ProduceRequest.topic_ids_from`; no other module has version numbers.
 """

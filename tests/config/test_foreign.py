@@ -292,7 +292,7 @@ def test_near_misses_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         "KAFKA_OPTS": "-Xmx1g",
         "KAFKA_BOOTSTRAP": "a:1",
         "KAFKA_HEAP_OPTS": "",
-        "KAFKA_LOG_DIRS": "/tmp/x",  # noqa: S108 - nothing is written there
+        "KAFKA_LOG_DIRS": "/tmp/x",  # noqa: S108 - only a string
         "KAFKA_ADVERTISED_LISTENERS": "x",
         "KAFKA_BOOTSTRAP_SERVER": "s3cret:1",
         "KAFKA_LINGER": "5",

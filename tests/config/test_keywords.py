@@ -16,7 +16,7 @@ WIDER: dict[str, Any] = {"acks": int | str, "bootstrap_servers": str | Sequence[
 ALIASES: dict[str, Any] = {"partitioner_class": PartitionerName | Partitioner}
 
 PARAMETERS = {"bootstrap_servers", "key_serializer", "value_serializer"}
-"""The options that `Producer` has as parameters of its own."""
+"""The options that are parameters of `Producer`."""
 
 
 def shown(kind: object) -> str:
@@ -30,7 +30,7 @@ def shown(kind: object) -> str:
 
 
 def test_keywords_match_options() -> None:
-    """The failure prints the lines that belong into `aioproducer/config/keywords.py`."""
+    """A failure prints the missing lines of `aioproducer/config/keywords.py`."""
     declared = get_type_hints(Options)
     expected = {name: declared[name] for name in OPTIONS} | WIDER | ALIASES
     found = get_type_hints(AllOptions)

@@ -14,7 +14,7 @@ from aioproducer.errors import ConfigurationError
 
 SERVERS = "localhost:9092"
 
-# Every option of Kafka 4.4's producer that must or should be here, with Kafka's default.
+# The options of Kafka 4.4's producer that are supported, with Kafka's defaults.
 DEFAULTS: dict[str, object] = {
     "key_serializer": None,
     "value_serializer": None,
@@ -192,7 +192,7 @@ def test_server_list_is_copied() -> None:
 
 
 def test_copy_replace_is_supported() -> None:
-    # copy.replace came with Python 3.13; this is what it calls.
+    # copy.replace (Python 3.13) calls this.
     config = ProducerConfig(bootstrap_servers=SERVERS)
     assert config.__replace__(acks=1).enable_idempotence is False
 

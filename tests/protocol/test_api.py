@@ -1,3 +1,5 @@
+"""Versions: negotiation and checks."""
+
 from __future__ import annotations
 
 from typing import assert_type

@@ -1,3 +1,5 @@
+"""ApiVersions: bytes, round trips and malformed messages."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,3 +1,5 @@
+"""Frames: headers and bodies, and splitting a stream."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -178,8 +180,7 @@ def test_unfinished_frame_is_pending() -> None:
 
 
 def test_many_small_chunks_are_cheap() -> None:
-    """Each chunk is copied once: copying all chunks at each chunk would take a minute."""
-    # Copying all at each chunk would copy 150 KB 300,000 times.
+    """Each chunk is copied once. Copying all earlier chunks each time would take a minute."""
     splitter = FrameSplitter(1_000_000)
     splitter.feed(pack(">i", 300_000))
     for _ in range(299_999):

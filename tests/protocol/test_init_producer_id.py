@@ -1,3 +1,5 @@
+"""InitProducerId: bytes, round trips and malformed messages."""
+
 from __future__ import annotations
 
 import pytest

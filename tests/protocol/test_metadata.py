@@ -1,3 +1,5 @@
+"""Metadata: bytes, round trips and malformed messages."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -40,7 +42,7 @@ TOPIC_ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 
 
 def sample(version: int) -> MetadataResponse:
-    """Give a response with something in every field that the version has."""
+    """Return a response with a value in every field of the version."""
     return MetadataResponse(
         brokers=(MetadataResponseBroker(1, "h", 9092),),
         cluster_id="c" if version >= 2 else None,

@@ -1,3 +1,5 @@
+"""Produce: bytes, round trips and malformed messages."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

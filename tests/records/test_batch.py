@@ -1,4 +1,4 @@
-"""The record batch v2: read back by the reader of the fake cluster and by aiokafka's."""
+"""Building record batches: our reader and aiokafka read them back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AMPLE = 1 << 30
 CODECS = [codec for codec in Codec if codec is not Codec.NONE]
 
 # Two records: (k, v) now, and (null, hello) 5 ms later with the headers h1=x and h2=null;
-# checked with a parser that is not ours.
+# checked with an independent parser.
 GOLDEN = (
     "00000000000000000000004fffffffff026857800a0000000000010000018bcfe568000000018bcfe56805"
     "ffffffffffffffffffffffffffff0000000210000000026b02760028000a02010a68656c6c6f04046831"
@@ -38,7 +38,7 @@ GOLDEN_TRANSACTIONAL = (
 
 
 class Plain(NamedTuple):
-    """A record as these tests write it."""
+    """A record of these tests."""
 
     timestamp: int
     key: bytes | None
@@ -89,7 +89,7 @@ def read_by_aiokafka(data: bytes) -> list[Plain]:
     return [Plain(record.timestamp, record.key, record.value, tuple(record.headers)) for record in records]
 
 
-# The bytes.
+# Bytes.
 
 
 def test_batch_has_kafkas_bytes() -> None:
@@ -130,7 +130,7 @@ def test_largest_producer_numbers_fit() -> None:
 @example([Plain(NOW, b"", b"", (("", b""), ("", None)))])
 @example([Plain(2**62, b"k", b"v", ()), Plain(0, b"k", b"v", ()), Plain(2**63 - 1, b"k", b"v", ())])
 def test_other_client_reads_records(records: list[Plain]) -> None:
-    """Nulls, empties, headers and timestamps before the first one's."""
+    """Also with nulls, empty values, headers, and timestamps before the first one."""
     data = stamped(built(records))
 
     assert read_by_us(data) == records
@@ -141,7 +141,6 @@ def test_other_client_reads_records(records: list[Plain]) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 @given(records=some_records)
 def test_other_client_reads_compressed_records(codec: Codec, records: list[Plain]) -> None:
-    """Every codec."""
     builder = built(records)
     raw_size = builder.raw_size
 
@@ -157,7 +156,6 @@ def test_other_client_reads_compressed_records(codec: Codec, records: list[Plain
 @pytest.mark.scenario(14)
 @pytest.mark.parametrize("codec", CODECS)
 def test_large_payload_survives_compression(codec: Codec) -> None:
-    """Large payloads."""
     records = [Plain(NOW + number, b"key", b"payload %d " % number * 20_000, ()) for number in range(3)]
     builder = built(records)
 
@@ -198,7 +196,7 @@ def test_many_records_need_longer_varints() -> None:
     assert read_by_aiokafka(data) == records
 
 
-# Its size.
+# Size.
 
 
 @given(some_records)

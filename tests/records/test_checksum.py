@@ -1,4 +1,4 @@
-"""The checksum, and where it comes from."""
+"""The checksum and its import."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def test_package_is_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(importlib.machinery.PathFinder, "find_spec", nothing)
-        assert checksum._find() is package.crc32c  # noqa: SLF001 - what the module does at import
+        assert checksum._find() is package.crc32c  # noqa: SLF001 - the module calls it at import
     with monkeypatch.context() as without_a_path:
         without_a_path.setattr(checksum, "find_spec", nothing)
-        assert checksum._find() is package.crc32c  # noqa: SLF001 - likewise
+        assert checksum._find() is package.crc32c  # noqa: SLF001 - as above
     assert importlib.util.find_spec("crc32c") is not None
 
 
 def test_import_skips_optional_modules() -> None:
-    """Neither the package around the checksum, which reads its own metadata, nor codecs."""
+    """Neither the crc32c package, which reads its own metadata, nor the codecs are imported."""
     rare = ["crc32c", "lz4.frame", "zstandard", "cramjam", "aioproducer.testing"]
     code = f"import sys, aioproducer; print([name for name in {rare} if name in sys.modules])"
-    done = subprocess.run(  # noqa: S603 - this very interpreter
+    done = subprocess.run(  # noqa: S603 - this interpreter
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"

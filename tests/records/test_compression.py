@@ -1,3 +1,5 @@
+"""Compression: other libraries read the result; levels and their cost."""
+
 from __future__ import annotations
 
 import gzip
@@ -23,7 +25,7 @@ PAYLOADS = {
     "incompressible": random.Random(1).randbytes(200_000),  # noqa: S311 - the same bytes each time
 }
 
-# Each codec's payloads are read back by somebody else's code.
+# Independent decompressors of each codec.
 FOREIGN = {
     Codec.NONE: bytes,
     Codec.GZIP: gzip.decompress,

@@ -1,3 +1,5 @@
+"""Decompression: limits and malformed data."""
+
 from __future__ import annotations
 
 import gzip
@@ -29,7 +31,7 @@ def zstd_of_unknown_size(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(write_content_size=False).compress(data)
 
 
-def lz4_by_another_library(data: bytes) -> bytes:
+def lz4_of_other_library(data: bytes) -> bytes:
     stream = cramjam.lz4.Compressor(block_linked=False)
     stream.compress(data)
     return bytes(stream.finish())
@@ -37,7 +39,7 @@ def lz4_by_another_library(data: bytes) -> bytes:
 
 FOREIGN: dict[str, tuple[Codec, Callable[[bytes], bytes]]] = {
     "gzip": (Codec.GZIP, lambda data: gzip.compress(data, mtime=1)),
-    "lz4": (Codec.LZ4, lz4_by_another_library),
+    "lz4": (Codec.LZ4, lz4_of_other_library),
     "lz4 with size and checksums": (
         Codec.LZ4,
         lambda data: lz4.frame.compress(data, block_linked=False, content_checksum=True, block_checksum=True),

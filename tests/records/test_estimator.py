@@ -1,3 +1,5 @@
+"""The estimate of the compression ratio, as in Kafka's `CompressionRatioEstimator`."""
+
 from __future__ import annotations
 
 import pytest

@@ -11,7 +11,7 @@ from aioproducer.records.murmur2 import murmur2, partition_of_key
 
 pytestmark = pytest.mark.scenario(45)
 
-# Java's own test vectors; its hash is signed.
+# Test vectors of the Java client, whose hash is signed.
 SIGNED = [
     (b"21", -973932308),
     (b"foobar", -790332482),
@@ -25,7 +25,7 @@ SIGNED = [
     (b"\xff\xfe\xfd", 998637092),
 ]
 
-# Key, its partition of 10, its partition of 100.
+# Key, partition out of 10, partition out of 100.
 PARTITIONS = [(b"foobar", 6, 66), (b"abc", 7, 7), (b"", 1, 81), (b"key", 1, 81)]
 
 

@@ -1,3 +1,5 @@
+"""Reading record batches: valid, malformed and foreign ones."""
+
 from __future__ import annotations
 
 import struct
@@ -352,7 +354,7 @@ def test_aiokafka_reads_compressed_batches(codec: Codec) -> None:
 
 
 def test_kio_reads_batches() -> None:
-    # It knows no compression, and no timestamps finer than seconds.
+    # kio does not support compression or timestamps in milliseconds.
     batch, size = read_batch(GOLDEN_TRANSACTIONAL, 0)
     ours = RecordBatch.parse(GOLDEN_TRANSACTIONAL)
     assert size == ours.size
@@ -407,7 +409,7 @@ def test_changed_bytes_raise_only_protocol_errors(
 @given(codec=st.sampled_from(Codec), position=st.integers(12, 10_000), bit=st.integers(0, 7))
 def test_single_changed_bit_is_refused(codec: Codec, position: int, bit: int) -> None:
     data = bytearray(SOUND[codec])
-    # The leader epoch, at 12 to 15, is not covered: brokers overwrite it.
+    # The CRC does not cover the leader epoch in bytes 12 to 15: brokers overwrite it.
     position = max(position % len(data), 16)
     data[position] ^= 1 << bit
     with pytest.raises(ProtocolError):

@@ -1,3 +1,5 @@
+"""The framing of snappy-java."""
+
 from __future__ import annotations
 
 import random

@@ -11,7 +11,7 @@ from aioproducer.records.varint import put_varint, varint_size
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 
-# What stands in the documents of the format: zigzag, then seven bits a byte, low bits first.
+# From the documentation of the format: zigzag, then seven bits a byte, low bits first.
 KNOWN = [
     (0, "00"),
     (-1, "01"),
