@@ -67,17 +67,13 @@ class Options:
     acks: Annotated[
         int, ACKS, "Replicas that must store a record: all in sync (-1), the leader (1), none (0)."
     ] = -1
-    enable_idempotence: Annotated[bool, FLAG, "Store each record once and in order, also with retries."] = (
-        True
-    )
+    enable_idempotence: Annotated[bool, FLAG, "Store each record once and in order, despite retries."] = True
     retries: Annotated[int, _INT, "Maximum retries of a batch, within delivery_timeout_ms."] = INT_MAX
     delivery_timeout_ms: Annotated[int, _INT, "Time from `send` to success or failure."] = 120_000
     linger_ms: Annotated[float, NUMBER, "Time that a batch waits for more records; may be a fraction."] = 5
     batch_size: Annotated[int, _INT, "Maximum size of a batch in bytes, before compression."] = 16_384
     buffer_memory: Annotated[int, _LONG, "Maximum size of all batches together, in bytes."] = 33_554_432
-    max_block_ms: Annotated[int, _LONG, "Time to wait for metadata, for free buffer memory and in start."] = (
-        60_000
-    )
+    max_block_ms: Annotated[int, _LONG, "Time to wait for metadata, free memory and start."] = 60_000
     max_request_size: Annotated[int, _INT, "Maximum size of a record and of a request, in bytes."] = 1_048_576
     max_in_flight_requests_per_connection: Annotated[
         int, whole(1), "Maximum requests without a response; at most 5 with idempotence."
@@ -96,9 +92,7 @@ class Options:
         PARTITIONER,
         "Partitioner of Java, round robin, of librdkafka, or a callable.",
     ] = "murmur2"
-    partitioner_ignore_keys: Annotated[bool, FLAG, "Partition records with keys like records without."] = (
-        False
-    )
+    partitioner_ignore_keys: Annotated[bool, FLAG, "Partition records with keys as those without."] = False
     partitioner_adaptive_partitioning_enable: Annotated[
         bool, FLAG, "Send more to faster brokers (KIP-794)."
     ] = True
@@ -117,11 +111,9 @@ class Options:
         int, _LONG, "Time to retry resolving bootstrap names (KIP-909); 0: no retry."
     ] = 0
     reconnect_backoff_ms: Annotated[int, _LONG, "First backoff before a reconnect to a broker."] = 50
-    reconnect_backoff_max_ms: Annotated[int, _LONG, "Maximum of this backoff, which doubles each time."] = (
-        1_000
-    )
+    reconnect_backoff_max_ms: Annotated[int, _LONG, "Its maximum; the backoff doubles each time."] = 1_000
     retry_backoff_ms: Annotated[int, _LONG, "First backoff before a retry of a request."] = 100
-    retry_backoff_max_ms: Annotated[int, _LONG, "Maximum of this backoff, which doubles each time."] = 1_000
+    retry_backoff_max_ms: Annotated[int, _LONG, "Its maximum; the backoff doubles each time."] = 1_000
     socket_connection_setup_timeout_ms: Annotated[
         int, whole(1, LONG_MAX), "Timeout of the first attempt to connect."
     ] = 10_000

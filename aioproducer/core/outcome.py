@@ -17,7 +17,7 @@ class Verdict(Enum):
 
     IN_LOG = auto()
     """The broker stored it; the response has the offset."""
-    IN_LOG_SOMEWHERE = auto()
+    DUPLICATE = auto()
     """An earlier attempt stored it, at an unknown offset."""
     RETRY = auto()
     """Send it again: the cause is temporary."""
@@ -34,7 +34,7 @@ class Verdict(Enum):
 
 
 _EXCEPTIONS = {
-    ErrorCode.DUPLICATE_SEQUENCE_NUMBER: Verdict.IN_LOG_SOMEWHERE,
+    ErrorCode.DUPLICATE_SEQUENCE_NUMBER: Verdict.DUPLICATE,
     ErrorCode.MESSAGE_TOO_LARGE: Verdict.SPLIT,
     ErrorCode.RECORD_LIST_TOO_LARGE: Verdict.SPLIT,
 }

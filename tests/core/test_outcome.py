@@ -84,7 +84,7 @@ def test_success_and_size(*, idempotent: bool) -> None:
     assert verdict_of(ErrorCode.MESSAGE_TOO_LARGE, idempotent=idempotent) is Verdict.SPLIT
     assert verdict_of(ErrorCode.RECORD_LIST_TOO_LARGE, idempotent=idempotent) is Verdict.SPLIT
     duplicate = verdict_of(ErrorCode.DUPLICATE_SEQUENCE_NUMBER, idempotent=idempotent)
-    assert duplicate is Verdict.IN_LOG_SOMEWHERE
+    assert duplicate is Verdict.DUPLICATE
 
 
 @pytest.mark.scenario(15)
@@ -181,8 +181,8 @@ def test_codes_before_storing_are_not_in_doubt(code: ErrorCode) -> None:
 def test_success_and_split_codes_are_complete(*, idempotent: bool) -> None:
     verdicts = {code: verdict_of(code, idempotent=idempotent) for code in ErrorCode}
     assert {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG} == {ErrorCode.NONE}
-    somewhere = {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG_SOMEWHERE}
-    assert somewhere == {ErrorCode.DUPLICATE_SEQUENCE_NUMBER}
+    duplicates = {code for code in ErrorCode if verdicts[code] is Verdict.DUPLICATE}
+    assert duplicates == {ErrorCode.DUPLICATE_SEQUENCE_NUMBER}
     assert {code for code in ErrorCode if verdicts[code] is Verdict.SPLIT} == {
         ErrorCode.MESSAGE_TOO_LARGE,
         ErrorCode.RECORD_LIST_TOO_LARGE,
