@@ -22,15 +22,15 @@ from aioproducer.errors import ProducerError, WrongLoopError
 
 if TYPE_CHECKING:
     # Type checkers that do not know Cython would know nothing of the classes either.
-    from aioproducer import plain as cython
+    from aioproducer import cython_fallback as cython
 else:
     try:
         import cython
     except ImportError:
-        from aioproducer import plain as cython
+        from aioproducer import cython_fallback as cython
     if not cython.compiled:
         # Cython's own stand-in has no `object`.
-        from aioproducer import plain as cython
+        from aioproducer import cython_fallback as cython
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future

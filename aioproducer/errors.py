@@ -1,4 +1,4 @@
-"""The errors that users see, as one tree.
+"""The errors of this package, as one tree.
 
     ProducerError
     ├── ConfigurationError (ValueError)          an option is unknown, of the wrong type or out of range
@@ -6,29 +6,29 @@
     │   ├── ProducerNotStartedError
     │   ├── ProducerClosedError
     │   └── WrongLoopError
-    ├── SerializationError (ValueError)          a serializer raised, or gave something else than bytes
-    ├── PartitionerError (ValueError)            a partitioner raised, or chose no partition of the topic
+    ├── SerializationError (ValueError)          a serializer raised or did not return bytes
+    ├── PartitionerError (ValueError)            a partitioner raised or returned an invalid partition
     ├── RecordTooLargeError (ValueError)         larger than an option or the topic allows
-    ├── BufferExhaustedError (TimeoutError)      no room in buffer_memory within max_block_ms
+    ├── BufferExhaustedError (TimeoutError)      no free buffer memory within max_block_ms
     ├── DeliveryTimeoutError (TimeoutError)      not acknowledged within delivery_timeout_ms
     ├── CallTimeoutError (TimeoutError)          start, flush or partitions_for took longer than allowed
     │   ├── UnknownTopicError                    the topic is not in the metadata
-    │   ├── UnknownPartitionError                the topic has no such partition
-    │   └── BootstrapError (ConnectionError)     no bootstrap address answered; names each and why
-    ├── BrokerConnectionError (ConnectionError)  a connection could not be made, or was lost
-    │   └── RequestTimeoutError (TimeoutError)   the broker did not answer within request_timeout_ms
-    ├── ProtocolError                            bytes that are no Kafka message
-    ├── UnsupportedVersionError                  the broker speaks no version that this needs
-    ├── ProducerFailedError                      the background died; the cause says why
-    └── BrokerError                              the broker answered with an error code
+    │   ├── UnknownPartitionError                the topic does not have the partition
+    │   └── BootstrapError (ConnectionError)     no bootstrap address could be used; has the cause of each
+    ├── BrokerConnectionError (ConnectionError)  a connection failed or was lost
+    │   └── RequestTimeoutError (TimeoutError)   no response within request_timeout_ms
+    ├── ProtocolError                            received bytes are not a valid Kafka message
+    ├── UnsupportedVersionError                  the broker does not support a required version
+    ├── ProducerFailedError                      a background task failed; see the cause
+    └── BrokerError                              the broker responded with an error code
         ├── AuthorizationError (PermissionError)
         ├── InvalidTopicError (ValueError)
-        ├── InvalidRecordError (ValueError)      the broker refused this very record (KIP-467)
-        └── BatchRefusedError                    another record of the same batch was refused, not this one
+        ├── InvalidRecordError (ValueError)      the broker refused this record (KIP-467)
+        └── BatchRefusedError                    the broker refused another record of the batch
 
-Each error says whether it is `retriable` (the producer has retried it for as long as it
-was allowed to), `abortable` (abort the transaction and run it again) or `fatal` (make a
-new producer), and whether the record `may_be_written`: stored although it failed here.
+Each error has flags: `retriable` (the producer retried it until its limits), `abortable` (abort
+the transaction and run it again), `fatal` (create a new producer), and `may_be_written` (the record
+may be in the log although it failed here).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class ProducerError(Exception):
-    """Anything that this package raises of its own."""
+    """The base of all errors of this package."""
 
     retriable: bool = False
     abortable: bool = False
@@ -60,14 +60,14 @@ class ProducerError(Exception):
 
 def _rebuild(kind: type[ProducerError], args: tuple[Any, ...], attributes: dict[str, Any]) -> ProducerError:
     error = kind.__new__(kind, *args)
-    # OSError takes its arguments in __init__, which is not called here.
+    # OSError sets its arguments in __init__, which is not called here.
     error.args = args
     error.__dict__.update(attributes)
     return error
 
 
 class ConfigurationError(ProducerError, ValueError):
-    """An option is unknown, of the wrong type, out of range, or at odds with another."""
+    """An option is unknown, of the wrong type, out of range, or in conflict with another."""
 
     def __init__(self, message: str, *, option: str | None = None, value: object = None) -> None:
         super().__init__(message)
@@ -76,7 +76,7 @@ class ConfigurationError(ProducerError, ValueError):
 
 
 class IllegalStateError(ProducerError, RuntimeError):
-    """The call does not fit the state the producer is in."""
+    """The call is not allowed in the current state of the producer."""
 
 
 class ProducerNotStartedError(IllegalStateError):
@@ -84,17 +84,17 @@ class ProducerNotStartedError(IllegalStateError):
 
 
 class ProducerClosedError(IllegalStateError):
-    """The producer was used after `stop`, or stopped before the record was acknowledged."""
+    """The producer was used after `stop`, or was stopped before the record was acknowledged."""
 
     fatal = True
 
 
 class WrongLoopError(IllegalStateError):
-    """The producer was called from another event loop, or another thread, than it was started in."""
+    """The producer was called from another event loop or thread than the one of `start`."""
 
 
 class SerializationError(ProducerError, ValueError):
-    """A serializer raised (see `__cause__`), or gave something else than bytes."""
+    """A serializer raised (see `__cause__`) or did not return bytes or None."""
 
     def __init__(self, message: str, *, topic: str, field: str) -> None:
         super().__init__(message)
@@ -103,7 +103,7 @@ class SerializationError(ProducerError, ValueError):
 
 
 class PartitionerError(ProducerError, ValueError):
-    """The partitioner raised (see `__cause__`), or chose a partition that the topic has not."""
+    """The partitioner raised (see `__cause__`) or returned an invalid partition."""
 
     def __init__(self, message: str, *, topic: str, partition: object = None) -> None:
         super().__init__(message)
@@ -112,7 +112,7 @@ class PartitionerError(ProducerError, ValueError):
 
 
 class RecordTooLargeError(ProducerError, ValueError):
-    """The record is larger than a limit: ours (`limit` in bytes) or the topic's (`limit` is None)."""
+    """The record exceeds a limit of the producer (`limit` in bytes) or of the topic (`limit` is None)."""
 
     def __init__(
         self, message: str, *, topic: str, size: int | None = None, limit: int | None = None
@@ -124,7 +124,7 @@ class RecordTooLargeError(ProducerError, ValueError):
 
 
 class BufferExhaustedError(ProducerError, TimeoutError):
-    """There was no room in `buffer_memory` for the record: produce slower, or `await drain()`."""
+    """There was no free memory in `buffer_memory`: send slower, or `await drain()`."""
 
     retriable = True
 
@@ -141,13 +141,13 @@ class DeliveryTimeoutError(ProducerError, TimeoutError):
 
 
 class CallTimeoutError(ProducerError, TimeoutError):
-    """A call did not end within the time it was given."""
+    """A call did not complete within its timeout."""
 
     retriable = True
 
 
 class UnknownTopicError(CallTimeoutError):
-    """The topic did not appear in the cluster's metadata within `max_block_ms`."""
+    """The topic was not in the metadata of the cluster within `max_block_ms`."""
 
     def __init__(self, message: str, *, topic: str) -> None:
         super().__init__(message)
@@ -155,7 +155,7 @@ class UnknownTopicError(CallTimeoutError):
 
 
 class UnknownPartitionError(CallTimeoutError):
-    """The topic has no such partition, and got none within `max_block_ms`."""
+    """The topic did not have the partition within `max_block_ms`."""
 
     def __init__(self, message: str, *, topic: str, partition: int, partitions: int) -> None:
         super().__init__(message)
@@ -165,7 +165,7 @@ class UnknownPartitionError(CallTimeoutError):
 
 
 class BootstrapError(CallTimeoutError, ConnectionError):
-    """No bootstrap address could be used; `causes` maps each address tried to what went wrong."""
+    """No bootstrap address could be used; `causes` has the error of each address."""
 
     def __init__(self, message: str, *, causes: Mapping[str, Exception]) -> None:
         super().__init__(message)
@@ -173,35 +173,35 @@ class BootstrapError(CallTimeoutError, ConnectionError):
 
 
 class BrokerConnectionError(ProducerError, ConnectionError):
-    """A connection to a broker could not be made, or was lost."""
+    """A connection to a broker failed or was lost."""
 
     retriable = True
 
 
 class RequestTimeoutError(BrokerConnectionError, TimeoutError):
-    """The broker did not answer a request within `request_timeout_ms`."""
+    """The broker did not respond to a request within `request_timeout_ms`."""
 
 
 class ProtocolError(ProducerError):
-    """Bytes that are no Kafka message: the peer is no broker, or the connection is corrupt."""
+    """Received bytes are not a valid Kafka message: the peer is not a broker, or the data is corrupt."""
 
     retriable = True
 
 
 class UnsupportedVersionError(ProducerError):
-    """The broker and this client have no version of an API in common that does what is asked."""
+    """The broker and this client have no common version of an API for this request."""
 
     fatal = True
 
 
 class ProducerFailedError(ProducerError):
-    """The producer's background ended by an unexpected error, which is the `__cause__`."""
+    """A background task of the producer failed with an unexpected error, the `__cause__`."""
 
     fatal = True
 
 
 class BrokerError(ProducerError):
-    """The broker answered with an error `code`; `reason` is in the broker's own words."""
+    """The broker responded with an error `code`; `reason` is its error message."""
 
     codes: ClassVar[frozenset[ErrorCode]] = frozenset()
 
@@ -227,21 +227,21 @@ class BrokerError(ProducerError):
         reason: str | None = None,
         may_be_written: bool = False,
     ) -> BrokerError:
-        """Make the error of the class that fits `code`; `subject` says what failed."""
-        words = f"{subject}: {code.name} ({int(code)})"
+        """Return an error of the class for `code`; `subject` is what failed."""
+        message = f"{subject}: {code.name} ({int(code)})"
         if reason:
-            words = f"{words}: {reason}"
+            message = f"{message}: {reason}"
         kind = _BY_CODE.get(code, BrokerError)
-        return kind(words, code=code, reason=reason, may_be_written=may_be_written)
+        return kind(message, code=code, reason=reason, may_be_written=may_be_written)
 
     def as_fatal(self) -> Self:
-        """Mark the error as one that only a new producer gets over, and return it."""
+        """Mark the error as fatal and return it."""
         self.fatal = True
         return self
 
 
 class AuthorizationError(BrokerError, PermissionError):
-    """The principal may not do this; an ACL is missing."""
+    """The principal is not authorized; an ACL is missing."""
 
     codes: ClassVar[frozenset[ErrorCode]] = frozenset(
         {
@@ -254,19 +254,19 @@ class AuthorizationError(BrokerError, PermissionError):
 
 
 class InvalidTopicError(BrokerError, ValueError):
-    """The topic's name is not allowed, or the topic is one nobody may write to."""
+    """The topic name is invalid, or clients must not write to the topic."""
 
     codes: ClassVar[frozenset[ErrorCode]] = frozenset({ErrorCode.INVALID_TOPIC_EXCEPTION})
 
 
 class InvalidRecordError(BrokerError, ValueError):
-    """The broker refused this very record."""
+    """The broker refused this record."""
 
     codes: ClassVar[frozenset[ErrorCode]] = frozenset({ErrorCode.INVALID_RECORD, ErrorCode.INVALID_TIMESTAMP})
 
 
 class BatchRefusedError(BrokerError):
-    """The record is sound but was in a batch with one that was refused: it may be sent again."""
+    """The broker refused another record of the batch: this record is valid and can be sent again."""
 
 
 _BY_CODE: dict[ErrorCode, type[BrokerError]] = {

@@ -1,4 +1,4 @@
-"""What a record is made of: the types that users hand in and read back."""
+"""The parts of a record: the types in the arguments of `Producer.send`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypedDict
 
 Header: TypeAlias = tuple[str, bytes | None]
-"""One header: its name, and its value (None for null)."""
+"""One header: a name and a value (None for null)."""
 
 Headers: TypeAlias = Sequence[Header] | Mapping[str, bytes | None]
-"""What `send` takes as headers; a sequence keeps order and may repeat a name."""
+"""The headers of a record; a sequence keeps its order and may repeat names."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
-"""What a key or a value is without a serializer."""
+"""The type of keys and values without a serializer."""
 
 
 class TopicPartition(NamedTuple):
-    """One partition of one topic."""
+    """A partition of a topic."""
 
     topic: str
     partition: int
@@ -39,10 +39,10 @@ class RecordArguments(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """A record as `Producer.send` takes it: `producer.send(**record.as_arguments())`.
+    """The arguments of `Producer.send` as a value: `producer.send(**record.as_arguments())`.
 
-    `timestamp_ms` counts milliseconds since the epoch, None for now; `partition` None lets
-    the partitioner choose; `key` None is no key, `b""` is an empty one.
+    `timestamp_ms` is in milliseconds since the epoch, None for now. With `partition` None the
+    partitioner chooses. `key` None is no key, `b""` is an empty key.
     """
 
     topic: str

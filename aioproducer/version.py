@@ -1,3 +1,3 @@
-"""The version of this library, which it also tells the brokers."""
+"""The version of this library; brokers receive it in ApiVersions."""
 
 __version__ = "0.1.0"

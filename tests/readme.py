@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aioproducer import ProducerError
 from aioproducer.config import OPTIONS
-from aioproducer.options import INT_MAX, LONG_MAX
+from aioproducer.config.kinds import INT_MAX, LONG_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,18 +1,19 @@
-"""Kafka's error codes: their numbers and names, and what Kafka's own clients make of them."""
+"""Kafka's error codes: their numbers, names and kinds are those of Kafka's clients."""
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING
 
 import pytest
 from kio.schema.errors import ErrorCode as KioErrorCode
 
-from aioproducer.error_code import ErrorCode
+from aioproducer.error_code import ErrorCode, ErrorKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Newer than the independent list that the others are compared with.
+# Codes that are newer than those of kio.
 NEWEST = {
     "GROUP_DELETION_FAILED": 134,
     "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED": 135,
@@ -43,37 +44,45 @@ def names(holds: Callable[[ErrorCode], bool]) -> set[str]:
     return {code.name for code in ErrorCode if holds(code)}
 
 
-def test_no_number_is_left_out() -> None:
+def test_numbers_have_no_gaps() -> None:
     assert [int(code) for code in ErrorCode] == list(range(-1, 137))
 
 
 @pytest.mark.parametrize("theirs", list(KioErrorCode), ids=lambda theirs: str(theirs.name))
-def test_a_code_is_named_and_retried_as_in_an_independent_list(theirs: KioErrorCode) -> None:
+def test_codes_match_kio(theirs: KioErrorCode) -> None:
     code = ErrorCode.of(theirs.value)
 
     assert code.name == theirs.name.upper()
     assert code.is_retriable == theirs.retriable
 
 
-def test_the_newest_codes_are_those_of_kafka_4_4() -> None:
+def test_newest_codes_match_kafka_4_4() -> None:
     newest = {code.name: int(code) for code in ErrorCode if code > max(one.value for one in KioErrorCode)}
 
     assert newest == NEWEST
     assert not any(code.is_retriable for code in ErrorCode if code.name in NEWEST)
 
 
-def test_the_retriable_codes_are_those_of_java() -> None:
+def test_retriable_codes_match_java() -> None:
     assert names(lambda code: code.is_retriable) == set(RETRIABLE.split())
 
 
-def test_the_codes_that_mean_old_metadata_are_those_of_java() -> None:
+def test_stale_metadata_codes_match_java() -> None:
     assert names(lambda code: code.is_stale_metadata) == set(STALE_METADATA.split())
 
 
-def test_old_metadata_can_always_be_tried_again() -> None:
+def test_stale_metadata_is_retriable() -> None:
     assert set(STALE_METADATA.split()) < set(RETRIABLE.split())
 
 
+def test_codes_are_integers_with_kinds() -> None:
+    code = ErrorCode.REQUEST_TIMED_OUT
+    assert (code, int(code), code.value, code.kind) == (7, 7, 7, ErrorKind.RETRIABLE)
+    assert ErrorCode.of(7) is code
+    assert pickle.loads(pickle.dumps(code)) is code  # noqa: S301 - our own
+    assert {one for one in ErrorCode if one.kind is ErrorKind.NONE} == {ErrorCode.NONE}
+
+
 @pytest.mark.parametrize("number", [137, 32767, -2, -32768])
-def test_a_number_that_is_not_known_is_an_unknown_server_error(number: int) -> None:
+def test_unknown_number_is_unknown_server_error(number: int) -> None:
     assert ErrorCode.of(number) is ErrorCode.UNKNOWN_SERVER_ERROR

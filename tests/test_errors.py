@@ -1,4 +1,4 @@
-"""The error tree: what users catch, ask of an error, and send to another process."""
+"""The error tree: classes, flags, attributes and copies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from aioproducer.errors import (
     WrongLoopError,
 )
 
-# One of each, with all that it can carry.
+# An error of each class, with all attributes.
 ERRORS: list[ProducerError] = [
     ProducerError("words", may_be_written=True),
     ConfigurationError("words", option="linger_ms", value=-1),
@@ -67,7 +67,7 @@ ERRORS: list[ProducerError] = [
     BatchRefusedError("words", code=ErrorCode.INVALID_RECORD),
 ]
 
-# The builtin bases by which code that does not know this package can catch them.
+# The builtin bases: code that does not know this package can catch the errors by them.
 BASES: dict[type[Exception], set[type[ProducerError]]] = {
     ValueError: {
         ConfigurationError,
@@ -91,7 +91,7 @@ BASES: dict[type[Exception], set[type[ProducerError]]] = {
     PermissionError: {AuthorizationError},
 }
 
-# The classes whose errors are always so; a BrokerError is retriable as its code is.
+# The classes with a fixed flag; for a BrokerError, `retriable` depends on its code.
 RETRIABLE: set[type[ProducerError]] = {
     BufferExhaustedError,
     DeliveryTimeoutError,
@@ -113,21 +113,21 @@ def tree(root: type[ProducerError]) -> set[type[ProducerError]]:
 
 
 def state(error: BaseException) -> dict[str, object]:
-    """Return what an error carries; exceptions compare by identity, so by their words instead."""
+    """Return the attributes of an error as strings, since exceptions compare by identity."""
     return {name: repr(value) for name, value in vars(error).items()}
 
 
 # The tree.
 
 
-def test_these_tests_know_every_error_of_the_package() -> None:
+def test_every_error_class_is_tested() -> None:
     assert {type(error) for error in ERRORS} == {
         kind for kind in tree(ProducerError) if kind.__module__ == errors.__name__
     }
 
 
 @each_error
-def test_every_error_is_public_and_in_the_tree_that_the_module_shows(error: ProducerError) -> None:
+def test_errors_are_public_and_documented(error: ProducerError) -> None:
     name = type(error).__name__
 
     assert getattr(aioproducer, name) is type(error)
@@ -136,13 +136,13 @@ def test_every_error_is_public_and_in_the_tree_that_the_module_shows(error: Prod
 
 
 @each_error
-def test_an_error_can_be_caught_as_the_builtin_that_it_is(error: ProducerError) -> None:
+def test_errors_have_builtin_bases(error: ProducerError) -> None:
     assert {base for base in BASES if isinstance(error, base)} == {
         base for base, kinds in BASES.items() if type(error) in kinds
     }
 
 
-def test_what_is_above_what() -> None:
+def test_error_hierarchy() -> None:
     assert issubclass(UnknownPartitionError, CallTimeoutError)
     assert issubclass(UnknownTopicError, CallTimeoutError)
     assert issubclass(BootstrapError, CallTimeoutError)
@@ -153,30 +153,30 @@ def test_what_is_above_what() -> None:
         assert issubclass(broker_kind, BrokerError)
 
 
-# What an error says.
+# Messages and flags.
 
 
 @each_error
-def test_an_error_reads_as_its_message(error: ProducerError) -> None:
+def test_str_is_the_message(error: ProducerError) -> None:
     assert str(error) == "words"
 
 
 @each_error
-def test_an_error_says_what_can_be_done(error: ProducerError) -> None:
+def test_error_flags(error: ProducerError) -> None:
     if not isinstance(error, BrokerError):
         assert error.retriable == (type(error) in RETRIABLE)
     assert error.fatal == (type(error) in FATAL)
     assert not error.abortable
 
 
-def test_may_be_written_is_said_of_one_error_and_not_of_its_class() -> None:
+def test_may_be_written_is_per_instance() -> None:
     doubtful = BrokerConnectionError("lost", may_be_written=True)
 
     assert doubtful.may_be_written
     assert not BrokerConnectionError("not connected").may_be_written
 
 
-def test_errors_carry_what_they_speak_of() -> None:
+def test_errors_carry_attributes() -> None:
     assert vars(SerializationError("words", topic="orders", field="key")) == {
         "topic": "orders",
         "field": "key",
@@ -200,7 +200,7 @@ def test_errors_carry_what_they_speak_of() -> None:
     }
 
 
-def test_a_bootstrap_error_keeps_its_own_copy_of_the_causes() -> None:
+def test_bootstrap_error_copies_causes() -> None:
     causes: dict[str, Exception] = {"a:1": OSError("refused")}
     error = BootstrapError("words", causes=causes)
 
@@ -209,12 +209,12 @@ def test_a_bootstrap_error_keeps_its_own_copy_of_the_causes() -> None:
     assert list(error.causes) == ["a:1"]
 
 
-# To another process, and another who asks.
+# Copies.
 
 
 @each_error
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_an_error_is_pickled_with_all_that_it_carries(error: ProducerError, protocol: int) -> None:
+def test_pickle_keeps_attributes(error: ProducerError, protocol: int) -> None:
     twin = pickle.loads(pickle.dumps(error, protocol))  # noqa: S301 - our own
 
     assert type(twin) is type(error)
@@ -225,14 +225,14 @@ def test_an_error_is_pickled_with_all_that_it_carries(error: ProducerError, prot
 
 
 @each_error
-def test_a_copied_error_is_another_of_the_same(error: ProducerError) -> None:
+def test_copy_equals_original(error: ProducerError) -> None:
     twin = copy.copy(error)
 
     assert twin is not error
     assert (type(twin), twin.args, state(twin)) == (type(error), error.args, state(error))
 
 
-def test_a_fatal_error_is_still_fatal_after_pickling() -> None:
+def test_pickle_keeps_fatal() -> None:
     error = BrokerError.of(ErrorCode.CLUSTER_AUTHORIZATION_FAILED, "InitProducerId").as_fatal()
 
     twin = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
@@ -241,11 +241,11 @@ def test_a_fatal_error_is_still_fatal_after_pickling() -> None:
     assert not BrokerError.of(ErrorCode.CLUSTER_AUTHORIZATION_FAILED, "InitProducerId").fatal
 
 
-# What a broker answered.
+# Errors of brokers.
 
 
 @pytest.mark.parametrize("code", list(ErrorCode), ids=lambda code: str(code.name))
-def test_the_error_of_a_code_is_of_the_class_that_fits_it(code: ErrorCode) -> None:
+def test_error_class_depends_on_code(code: ErrorCode) -> None:
     expected: type[BrokerError] = BrokerError
     if code.name.endswith("_AUTHORIZATION_FAILED") and "DELEGATION_TOKEN" not in code.name:
         expected = AuthorizationError
@@ -263,7 +263,7 @@ def test_the_error_of_a_code_is_of_the_class_that_fits_it(code: ErrorCode) -> No
 
 
 @pytest.mark.scenario(29)
-def test_the_brokers_own_words_are_kept() -> None:
+def test_broker_reason_is_kept() -> None:
     error = BrokerError.of(
         ErrorCode.POLICY_VIOLATION, "topic 'orders'", reason="no such tier", may_be_written=True
     )

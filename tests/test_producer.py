@@ -30,7 +30,7 @@ from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import quick, turns, until
 
 if TYPE_CHECKING:
-    from aioproducer.options import AllOptions
+    from aioproducer.config import AllOptions
 
 SOON = 5
 PATIENCE = 60

@@ -1,4 +1,4 @@
-"""The types that records are made of."""
+"""The types of the parts of a record."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from aioproducer import Producer, Record, TopicPartition
 
 
-def test_a_topic_partition_reads_as_kafka_writes_it() -> None:
+def test_topic_partition_str_matches_kafka() -> None:
     place = TopicPartition("orders", 3)
 
     assert str(place) == "orders-3"
@@ -18,23 +18,23 @@ def test_a_topic_partition_reads_as_kafka_writes_it() -> None:
     assert hash(place) == hash(("orders", 3))
 
 
-def test_a_record_is_as_empty_as_kafka_allows_where_nothing_is_said() -> None:
+def test_record_defaults_are_none() -> None:
     assert Record(topic="orders") == Record(
         topic="orders", value=None, key=None, partition=None, timestamp_ms=None, headers=None
     )
 
 
-def test_a_record_is_frozen_and_named_field_by_field() -> None:
+def test_record_is_frozen_and_keyword_only() -> None:
     record = Record(topic="orders", value=b"1")
 
     with pytest.raises(dataclasses.FrozenInstanceError):
-        record.value = b"2"  # type: ignore[misc] # that it cannot is the point
+        record.value = b"2"  # type: ignore[misc] # assigning is the test
     with pytest.raises(TypeError):
-        Record("orders")  # type: ignore[call-arg] # that it cannot is the point
+        Record("orders")  # type: ignore[call-arg] # the call is the test
     assert dataclasses.replace(record, value=b"2").value == b"2"
 
 
-def test_the_arguments_of_a_record_are_those_of_send() -> None:
+def test_as_arguments_matches_send() -> None:
     record = Record(
         topic="orders", value=b"1", key=b"k", partition=3, timestamp_ms=5, headers=[("trace", None)]
     )

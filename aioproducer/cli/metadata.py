@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aioproducer.cli.servers import add_servers_option, cluster, named_servers
 from aioproducer.cli.tables import table
 from aioproducer.config import ProducerConfig
+from aioproducer.config.kinds import format_address
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError, BrokerError, ProducerError
 from aioproducer.net.causes import cause_of
-from aioproducer.options import format_address
 from aioproducer.protocol.api import ApiKey, Request, Response, VersionRange, negotiate
 from aioproducer.protocol.api_versions import ApiVersionsRequest
 from aioproducer.protocol.frame import FrameSplitter, decode_response, encode_request
@@ -92,9 +92,7 @@ async def _ask(host: str, port: int, topics: list[str]) -> MetadataResponse:
             topics=tuple([MetadataRequestTopic(name) for name in topics]) or None,
             allow_auto_topic_creation=False,
         )
-        # Before version 4 a broker could not be told to create nothing.
-        span = VersionRange(4, MetadataRequest.versions.max)
-        version = negotiate(ApiKey.METADATA, span, spans.get(ApiKey.METADATA))
+        version = negotiate(ApiKey.METADATA, request.without_topic_creation, spans.get(ApiKey.METADATA))
         return await _exchange(reader, writer, request, version)
     finally:
         writer.close()

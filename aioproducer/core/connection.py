@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.protocol.api import Request
-    from aioproducer.protocol.primitives import Chunk
+    from aioproducer.protocol.fields import Chunk
 
 MAX_RESPONSE = 100 * 1024 * 1024
 """The largest answer taken, in bytes: Kafka's own limit for a request, and ample."""

@@ -20,7 +20,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.protocol.primitives import ZERO_UUID
+from aioproducer.protocol.fields import ZERO_UUID
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence

@@ -120,7 +120,7 @@ class Settlement:
         if code.is_stale_metadata:
             self._refresh_metadata()
         match verdict:
-            case Verdict.IN_LOG | Verdict.IN_LOG_SOMEWHERE:
+            case Verdict.IN_LOG | Verdict.DUPLICATE:
                 self._stored(batch, -1, -1, now)
             case Verdict.RETRY:
                 self._retry(batch, error, now)

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from aioproducer.config.kinds import format_address
 from aioproducer.errors import BrokerConnectionError, ProducerError
 from aioproducer.net.transport import resolve
-from aioproducer.options import format_address
-from aioproducer.protocol.api import VersionRange
 from aioproducer.protocol.metadata import MetadataRequest
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from aioproducer.protocol.metadata import MetadataResponse
 
 logger = logging.getLogger("aioproducer.bootstrap")
-
-METADATA_VERSIONS = VersionRange(4, MetadataRequest.versions.max)
-"""From version 4 on a question can say that no topic is to be created (Kafka 0.11)."""
 
 HEAD_START = 0.25
 """Seconds after which the next address is tried beside those that have not answered yet."""
@@ -136,7 +132,7 @@ class Bootstrap:
         while True:
             try:
                 response = await broker.request(
-                    request, timeout=self._config.request_timeout, client=METADATA_VERSIONS
+                    request, timeout=self._config.request_timeout, client=request.without_topic_creation
                 )
             except BrokerConnectionError as error:
                 if not (is_first and broker.handshake.is_worth_another_try):
@@ -144,7 +140,7 @@ class Bootstrap:
                 self.causes[broker.address] = error
                 continue
             if response.brokers:
-                return response, broker.version(request.api_key, METADATA_VERSIONS)
+                return response, broker.version(request.api_key, request.without_topic_creation)
             msg = "the answer names no broker"
             raise BrokerConnectionError(msg)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 
+from aioproducer.config.kinds import format_address
 from aioproducer.core.connection import Connection
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, RequestTimeoutError
@@ -26,7 +27,6 @@ from aioproducer.net.causes import cause_of
 from aioproducer.net.handshake import Handshake
 from aioproducer.net.timer import LateTimer, late_timeout
 from aioproducer.net.transport import Addresses, connect
-from aioproducer.options import format_address
 from aioproducer.protocol.api import ApiKey, Response, VersionRange, negotiate
 from aioproducer.protocol.frame import decode_response
 
@@ -47,9 +47,6 @@ logger = logging.getLogger("aioproducer.broker")
 
 R = TypeVar("R", bound=Response)
 T = TypeVar("T")
-
-SILENT_FROM = {ApiKey.METADATA: 6, ApiKey.INIT_PRODUCER_ID: 1}
-"""The versions from which an answer's throttle time is for the client to keep (KIP-219)."""
 
 
 class Broker:
@@ -213,11 +210,10 @@ class Broker:
 
         Raises BrokerConnectionError, RequestTimeoutError, ProtocolError, UnsupportedVersionError.
         """
-        silent_from = SILENT_FROM.get(request.api_key, NEVER)
 
         def read(pending: PendingRequest, frame: memoryview) -> R:
             response = decode_response(request.response, frame, pending.version)[1]
-            if pending.version >= silent_from:
+            if pending.version >= response.client_throttled_from:
                 self.throttle(getattr(response, "throttle_time_ms", 0) / 1000)
             return response
 

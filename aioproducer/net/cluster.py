@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
+from aioproducer.config.kinds import format_address
 from aioproducer.core.metadata_cache import ClusterCheck
 from aioproducer.core.producer_batch import BLOCKED, NEVER, NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError
-from aioproducer.net.bootstrap import METADATA_VERSIONS, Bootstrap
+from aioproducer.net.bootstrap import Bootstrap
 from aioproducer.net.race import Race
 from aioproducer.net.timer import late_timeout
-from aioproducer.options import format_address
 from aioproducer.protocol.api import ApiKey, Response
-from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
+from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -42,18 +42,11 @@ if TYPE_CHECKING:
     from aioproducer.net.race import Outcome
     from aioproducer.net.sender import Sender
     from aioproducer.protocol.api import Request
-    from aioproducer.protocol.metadata import MetadataResponse
     from aioproducer.protocol.produce import NodeEndpoint
 
 logger = logging.getLogger("aioproducer.cluster")
 
 R = TypeVar("R", bound=Response)
-
-RELIABLE_EPOCHS_FROM = 9
-"""The first version of Metadata whose leader epochs can be relied on (KAFKA-9212)."""
-
-TOPIC_IDS_FROM = 10
-"""The first version of Metadata that tells topic ids."""
 
 TOPICS_TO_VERIFY = 100
 """How many topics are asked about on a new connection at most."""
@@ -255,9 +248,11 @@ class Cluster:
             if outcome is None and self._config.metadata_recovery_strategy == "rebootstrap":
                 await self._rebootstrap("no known broker can be connected to")
             return
+            return
         self._outages.metadata_received()
+        response = outcome.response
         version = outcome.broker.version(request.api_key, request.versions)
-        self._take(outcome.response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        self._take(response, asked, reliable_epochs=version >= response.reliable_epochs_from)
 
     async def _verify(self, broker: Broker) -> None:
         """Check that a new connection leads to the cluster that gave the producer id.
@@ -268,8 +263,8 @@ class Cluster:
         """
         if not self._settlement.is_bound:
             return
-        version = broker.version(ApiKey.METADATA, METADATA_VERSIONS)
-        asked = self.metadata.sample(TOPICS_TO_VERIFY) if version >= TOPIC_IDS_FROM else ()
+        version = broker.version(ApiKey.METADATA, MetadataRequest.without_topic_creation)
+        asked = self.metadata.sample(TOPICS_TO_VERIFY) if version >= MetadataResponse.topic_ids_from else ()
         request = MetadataRequest(
             topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=False
         )
@@ -279,7 +274,7 @@ class Cluster:
             raise BrokerConnectionError(msg)
         check = self.metadata.verify(response)
         if check is ClusterCheck.OTHER:
-            self._take(response, asked, reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+            self._take(response, asked, reliable_epochs=version >= response.reliable_epochs_from)
             self.request_update()
         elif check is ClusterCheck.EMPTY:
             logger.warning("%s has none of the topics that were produced to", broker.address)
@@ -322,7 +317,7 @@ class Cluster:
             self._is_lost = False
             logger.info("a bootstrap server answers again")
         response, version = answer
-        self._take(response, (), reliable_epochs=version >= RELIABLE_EPOCHS_FROM)
+        self._take(response, (), reliable_epochs=version >= response.reliable_epochs_from)
         self.is_found = True
         self._tell_finders()
         return True

@@ -21,8 +21,8 @@ from aioproducer.core.producer_batch import BLOCKED, NEVER
 from aioproducer.core.settlement import no_answer
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, UnsupportedVersionError
 from aioproducer.protocol.api import ApiKey
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.frame import decode_response
-from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.protocol.produce import (
     PartitionProduceData,
     ProduceRequest,
@@ -53,15 +53,6 @@ logger = logging.getLogger("aioproducer.sender")
 
 SLICE = 0.001
 """Seconds of sending after which the event loop gets its turn."""
-
-TOPIC_IDS_FROM = 13
-"""The first version of Produce that names topics by id."""
-
-ZSTD_FROM = 7
-"""The first version of Produce whose brokers know zstd."""
-
-THROTTLED_BY_CLIENT_FROM = 6
-"""The first version of Produce in which the client has to keep silent, not the broker (KIP-219)."""
 
 
 class Sender:
@@ -256,20 +247,20 @@ class Sender:
         for topic, partitions in by_topic.items():
             topic_id = self._topic_id(topic)
             if topic_id is ZERO_UUID:
-                at_most = TOPIC_IDS_FROM - 1
+                at_most = ProduceRequest.topic_ids_from - 1
             data = [PartitionProduceData(index, _stamped(batch)) for index, batch in partitions.items()]
             topics.append(TopicProduceData(topic, topic_id, tuple(data)))
         if len(topics) > 1 and len({data.topic_id for data in topics}) < len(topics):
             # What metadata says of two topics cannot both be true; their names are.
-            at_most = TOPIC_IDS_FROM - 1
+            at_most = ProduceRequest.topic_ids_from - 1
         version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
-        if version < ZSTD_FROM and self._compressor.codec is Codec.ZSTD:
+        if version < ProduceRequest.zstd_from and self._compressor.codec is Codec.ZSTD:
             msg = f"broker {self.broker.node_id} is too old for zstd, which needs Kafka 2.1"
             raise UnsupportedVersionError(msg)
         request = ProduceRequest(
             transactional_id=None, acks=self._acks, timeout_ms=self._timeout_ms, topic_data=tuple(topics)
         )
-        by_id = version >= TOPIC_IDS_FROM
+        by_id = version >= ProduceRequest.topic_ids_from
         asked: Asked = {data.topic_id if by_id else data.name: by_topic[data.name] for data in topics}
         return version, asked, request
 
@@ -322,9 +313,9 @@ class Sender:
         node_id = self.broker.node_id
         if response.throttle_time_ms > 0:
             self._metrics.throttled(node_id, response.throttle_time_ms / 1000, now)
-            if pending.version >= THROTTLED_BY_CLIENT_FROM:
+            if pending.version >= response.client_throttled_from:
                 self.broker.throttle(response.throttle_time_ms / 1000)
-        by_id = pending.version >= TOPIC_IDS_FROM
+        by_id = pending.version >= ProduceRequest.topic_ids_from
         for topic in response.responses:
             partitions = asked.get(topic.topic_id if by_id else topic.name)
             for answer in topic.partition_responses:

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 
+from aioproducer.config.kinds import format_address, format_host
 from aioproducer.errors import BrokerConnectionError
 from aioproducer.net.causes import cause_of
-from aioproducer.options import format_address, format_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aioproducer.protocol.primitives import Chunk
+    from aioproducer.protocol.fields import Chunk
 
     SocketAddress = tuple[str, int] | tuple[str, int, int, int]
     AddressInfo = tuple[int, int, int, str, SocketAddress]

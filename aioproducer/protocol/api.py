@@ -1,7 +1,7 @@
-"""The APIs of Kafka's protocol: their keys, their versions, and what every message class provides.
+"""The APIs of Kafka's protocol: their keys and versions, and the interface of message classes.
 
-The one idea: a version is agreed per API, not per connection. Each side names a range,
-and `negotiate` takes the highest number that is in both.
+Client and broker agree on one version for each API, not for each connection: each side names a
+range, and `negotiate` returns the highest version in both.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from enum import IntEnum
 from typing import ClassVar, Protocol, TypeVar
 
 from aioproducer.errors import UnsupportedVersionError
-from aioproducer.protocol.primitives import Struct
+from aioproducer.protocol.fields import Struct
 
 
 class ApiKey(IntEnum):
-    """The number that stands for an API in the header of a request."""
+    """The number of an API in the header of a request."""
 
     PRODUCE = 0
     METADATA = 3
@@ -38,7 +38,7 @@ class ApiKey(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class VersionRange:
-    """The versions of an API that one side speaks, both ends included.
+    """The versions of an API that one side supports, both ends included.
 
     >>> 7 in VersionRange(3, 13)
     True
@@ -54,20 +54,20 @@ class VersionRange:
         return str(self.min) if self.min == self.max else f"{self.min}-{self.max}"
 
 
-NEVER_FLEXIBLE = 0x7FFF + 1
-"""The `flexible_from` of an API that has no flexible version: one more than a version can be."""
-
-
 class Message(Struct, Protocol):
-    """The body of a request or a response: one class holds every version."""
+    """The body of a request or a response: one class for every version."""
 
     api_key: ClassVar[ApiKey]
     versions: ClassVar[VersionRange]
     flexible_from: ClassVar[int]
+    """The first version in the flexible encoding (KIP-482)."""
 
 
 class Response(Message, Protocol):
-    """The body of an answer."""
+    """The body of a response."""
+
+    client_throttled_from: ClassVar[int]
+    """The first version whose `throttle_time_ms` the client must wait; before it, brokers wait (KIP-219)."""
 
 
 R = TypeVar("R", bound=Response)
@@ -75,49 +75,49 @@ R_co = TypeVar("R_co", bound=Response, covariant=True)
 
 
 class Request(Message, Protocol[R_co]):
-    """The body of a request, which names the class of its answer.
+    """The body of a request; `response` is the class of its response.
 
-    The name is a plain assignment in the class: a ClassVar cannot hold a type variable.
+    Classes assign `response` without an annotation: a ClassVar cannot hold a type variable.
     """
 
     @property
     def response(self) -> type[R_co]:
-        """The class that reads the answer."""
+        """The class of the response."""
         ...
 
 
 def negotiate(
     api: ApiKey, client: VersionRange, broker: VersionRange | None, *, at_most: int | None = None
 ) -> int:
-    """Return the highest version that both sides speak, and that is not above `at_most`.
+    """Return the highest version that both sides support, at most `at_most`.
 
-    `broker` is None for a broker that does not list the API. Raises UnsupportedVersionError.
+    `broker` is None if the broker does not list the API. Raises UnsupportedVersionError.
 
     >>> negotiate(ApiKey.PRODUCE, VersionRange(3, 13), VersionRange(0, 9))
     9
     """
     if broker is None:
-        msg = f"the broker has no {api.name}; this client speaks versions {client} of it"
-        raise UnsupportedVersionError(msg)
+        message = f"the broker does not support {api.name}; this client supports versions {client}"
+        raise UnsupportedVersionError(message)
     version = min(client.max, broker.max)
     if at_most is not None:
         version = min(version, at_most)
     if version < client.min or version < broker.min:
-        limit = "" if at_most is None else f", here at most {at_most}"
-        msg = f"no common version of {api.name}: this client speaks {client}{limit}, the broker {broker}"
-        raise UnsupportedVersionError(msg)
+        limit = "" if at_most is None else f" (here at most {at_most})"
+        message = f"no common version of {api.name}: client {client}{limit}, broker {broker}"
+        raise UnsupportedVersionError(message)
     return version
 
 
 def check_version(kind: type[Message], version: int) -> None:
-    """Raise UnsupportedVersionError unless the class knows `version`."""
+    """Raise UnsupportedVersionError unless the message class has `version`."""
     if not kind.versions.min <= version <= kind.versions.max:
-        msg = f"{kind.__name__} has versions {kind.versions}, not {version}"
-        raise UnsupportedVersionError(msg)
+        message = f"{kind.__name__} has versions {kind.versions}, not {version}"
+        raise UnsupportedVersionError(message)
 
 
 def lacks(struct: Struct, version: int, field: str) -> UnsupportedVersionError:
-    """Make the error for a `field` that has a value which this version cannot say."""
+    """Return the error for a value of `field` that `version` cannot carry."""
     return UnsupportedVersionError(
         f"{type(struct).__name__} version {version} cannot carry {field}={getattr(struct, field)!r}"
     )

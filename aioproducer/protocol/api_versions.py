@@ -1,11 +1,11 @@
-"""ApiVersions: which versions of which APIs a broker speaks, the first question on every connection.
+"""ApiVersions: the APIs and versions that a broker supports; the first request on every connection.
 
-The one idea: the question itself has versions, which the asker cannot know yet. A broker
-that is asked in a version it has not answers UNSUPPORTED_VERSION in version 0, whose form
-everybody can read (KIP-511), and `ApiVersionsResponse` reads and writes it so.
+The client does not know yet which versions of ApiVersions the broker supports. A broker that does
+not support the version of the request responds with UNSUPPORTED_VERSION in version 0, which every
+client can read (KIP-511). `ApiVersionsResponse` reads and writes this case.
 """
 
-# ruff: noqa: ARG002, ARG003, PLR2004 -- versions and tags say themselves best; some structs are alike in all
+# ruff: noqa: ARG002, ARG003, PLR2004 -- version numbers explain themselves; some structs have one form
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey, VersionRange
-from aioproducer.protocol.primitives import Fields, Writer
+from aioproducer.protocol.fields import Fields
+from aioproducer.protocol.writer import Writer
 
 if TYPE_CHECKING:
-    from aioproducer.protocol.primitives import Reader
+    from aioproducer.protocol.reader import Reader
 
 _VERSIONS = VersionRange(0, 4)
 _FLEXIBLE_FROM = 3
@@ -32,20 +33,20 @@ _NOT_IN_SOFTWARE_NAME = re.compile(r"[^a-zA-Z0-9\-.]+")
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ApiVersion(Fields):
-    """The versions of one API; `api_key` may be one that we do not know."""
+    """The versions of one API; `api_key` may be unknown here."""
 
     api_key: int
     min_version: int
     max_version: int
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.pack(_THREE_INT16, self.api_key, self.min_version, self.max_version)
         writer.tagged_fields()
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         api = cls(*reader.unpack(_THREE_INT16))
         reader.tagged_fields()
         return api
@@ -53,21 +54,21 @@ class ApiVersion(Fields):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SupportedFeatureKey(Fields):
-    """The levels of a feature that this broker could run."""
+    """The levels of a feature that this broker supports."""
 
     name: str
     min_version: int
     max_version: int
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.string(self.name)
         writer.pack(_TWO_INT16, self.min_version, self.max_version)
         writer.tagged_fields()
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         feature = cls(reader.string(), *reader.unpack(_TWO_INT16))
         reader.tagged_fields()
         return feature
@@ -75,21 +76,21 @@ class SupportedFeatureKey(Fields):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FinalizedFeatureKey(Fields):
-    """The levels of a feature that the cluster has agreed on; the maximum is the one in force."""
+    """The finalized levels of a feature in the cluster; the maximum is in force."""
 
     name: str
     max_version_level: int
     min_version_level: int
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.string(self.name)
         writer.pack(_TWO_INT16, self.max_version_level, self.min_version_level)
         writer.tagged_fields()
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         feature = cls(reader.string(), *reader.unpack(_TWO_INT16))
         reader.tagged_fields()
         return feature
@@ -102,22 +103,33 @@ class ApiVersionsResponse(Fields):
     api_key: ClassVar[ApiKey] = ApiKey.API_VERSIONS
     versions: ClassVar[VersionRange] = _VERSIONS
     flexible_from: ClassVar[int] = _FLEXIBLE_FROM
+    client_throttled_from: ClassVar[int] = 2
 
     error_code: int
     api_keys: tuple[ApiVersion, ...]
     throttle_time_ms: int = 0
     """From version 1."""
     supported_features: tuple[SupportedFeatureKey, ...] = ()
-    """From version 3, which leaves out those whose minimum is 0."""
+    """From version 3, which omits features with minimum 0."""
     finalized_features_epoch: int = -1
-    """From version 3. The features with the highest epoch are the latest; -1 is unknown."""
+    """From version 3. The features with the highest epoch are the latest; -1: unknown."""
     finalized_features: tuple[FinalizedFeatureKey, ...] = ()
-    """From version 3; valid if the epoch is not -1."""
+    """From version 3; valid unless the epoch is -1."""
     zk_migration_ready: bool = False
     """From version 3."""
 
+    @property
+    def feature_levels(self) -> dict[str, int]:
+        """The level in force of each finalized feature, such as `transaction.version`.
+
+        Empty while the epoch is unknown.
+        """
+        if self.finalized_features_epoch < 0:
+            return {}
+        return {feature.name: feature.max_version_level for feature in self.finalized_features}
+
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has, those of version 0 if the error is UNSUPPORTED_VERSION."""
+        """Append the fields of `version`; of version 0 with the error UNSUPPORTED_VERSION."""
         if self.error_code == ErrorCode.UNSUPPORTED_VERSION:
             writer.flexible = False
             version = 0
@@ -146,11 +158,11 @@ class ApiVersionsResponse(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has, those of version 0 if the error is UNSUPPORTED_VERSION."""
+        """Read the fields of `version`; of version 0 with the error UNSUPPORTED_VERSION."""
         error_code = reader.int16()
         if error_code == ErrorCode.UNSUPPORTED_VERSION:
             reader.flexible = False
-            # An answer that ends behind the error is as good as an empty list.
+            # Accept a response that ends after the error code, without a list.
             api_keys = reader.structs(ApiVersion, 0) if reader.remaining else ()
             return cls(error_code=error_code, api_keys=api_keys)
         api_keys = reader.structs(ApiVersion, version)
@@ -172,32 +184,34 @@ class ApiVersionsResponse(Fields):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class ApiVersionsRequest(Fields):
-    """Asks for the broker's versions and introduces the client (from version 3)."""
+    """Asks for the versions of the broker; names the client from version 3."""
 
     api_key: ClassVar[ApiKey] = ApiKey.API_VERSIONS
     versions: ClassVar[VersionRange] = _VERSIONS
     flexible_from: ClassVar[int] = _FLEXIBLE_FROM
     response = ApiVersionsResponse
+    software_from: ClassVar[int] = _FLEXIBLE_FROM
+    """The first version that carries the name and version of the client (KIP-511)."""
 
     client_software_name: str = ""
     client_software_version: str = ""
 
     @property
     def has_valid_software(self) -> bool:
-        """Whether a broker accepts the name and version; else version 3 and up get INVALID_REQUEST."""
+        """Whether brokers accept the name and version; if not, they respond with INVALID_REQUEST."""
         return all(map(_SOFTWARE_NAME.fullmatch, (self.client_software_name, self.client_software_version)))
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
-        if version >= _FLEXIBLE_FROM:
+        """Append the fields of `version`."""
+        if version >= self.software_from:
             writer.string(self.client_software_name)
             writer.string(self.client_software_version)
             writer.tagged_fields()
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
-        if version < _FLEXIBLE_FROM:
+        """Read the fields of `version`."""
+        if version < cls.software_from:
             return cls()
         request = cls(client_software_name=reader.string(), client_software_version=reader.string())
         reader.tagged_fields()
@@ -205,7 +219,7 @@ class ApiVersionsRequest(Fields):
 
 
 def software_name(text: str) -> str:
-    """Return `text` with only what Kafka allows in a client's name or version (KIP-511).
+    """Return `text` with only the characters that Kafka allows in a client's name or version (KIP-511).
 
     >>> software_name("1.2.0+git 5")
     '1.2.0-git-5'

@@ -1,40 +1,44 @@
-"""Frames: a message on the wire is its size, a header and a body.
+"""Frames: on the wire, a message is a size, a header and a body.
 
     int32 size │ request header:  api key, version, correlation id, client id │ body
                │ response header: correlation id                              │ body
 
-The one idea: a response does not say what it answers. Its correlation id finds the
-request, and only the request knows the API and the version to read the body with.
-Headers end with tagged fields where the body is flexible, but for the answer to
-ApiVersions: it must be readable before either side knows the other's versions.
+A response does not name its API or version. Its correlation id identifies the request, and the
+request determines how to read the body. Headers end with tagged fields if the body is flexible.
+The exception is the response to ApiVersions: clients must be able to read it before they know
+the versions of the broker.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from struct import Struct as Layout
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from aioproducer.errors import ProtocolError
 from aioproducer.protocol.api import ApiKey, Message, R, Request, Response, check_version
-from aioproducer.protocol.primitives import Chunk, Reader, Writer
+from aioproducer.protocol.reader import Reader
+from aioproducer.protocol.writer import Writer
+
+if TYPE_CHECKING:
+    from aioproducer.protocol.fields import Chunk
 
 _SIZE = Layout(">i")
 _REQUEST = Layout(">hhi")
 
-# What other protocols begin with, where ours has a size.
-_STRANGERS = (
+# The first bytes of other protocols, in place of the size of a frame.
+_OTHER_PROTOCOLS = (
     (b"\x15\x03", "a TLS alert: this port wants TLS (security_protocol SSL or SASL_SSL)"),
     (b"\x16\x03", "a TLS handshake: the peer speaks TLS"),
-    (b"HTTP", "an answer of an HTTP server: this is no Kafka port"),
-    (b"SSH-", "the greeting of an SSH server: this is no Kafka port"),
+    (b"HTTP", "a response of an HTTP server: this is not a Kafka port"),
+    (b"SSH-", "the greeting of an SSH server: this is not a Kafka port"),
 )
 
 M = TypeVar("M", bound=Message)
 
 
 class RequestHeader(NamedTuple):
-    """What precedes every request; `api_key` may be one that we do not know."""
+    """The header of a request; `api_key` may be unknown here."""
 
     api_key: int
     version: int
@@ -45,9 +49,9 @@ class RequestHeader(NamedTuple):
 def encode_request(
     request: Request[Response], version: int, correlation_id: int, client_id: str | None
 ) -> list[Chunk]:
-    """Return the whole frame of a request, its size included; record batches are not copied.
+    """Return the frame of a request with its size; record batches are not copied.
 
-    Raises UnsupportedVersionError if the version lacks something that the request says.
+    Raises UnsupportedVersionError if the version cannot carry a value of the request.
     """
     check_version(type(request), version)
     writer = Writer()
@@ -60,14 +64,14 @@ def encode_request(
 
 
 def decode_request_header(frame: Chunk) -> tuple[RequestHeader, Reader]:
-    """Read the header of a request; the Reader is what `decode_request` goes on with."""
+    """Read the header of a request; pass the Reader to `decode_request`."""
     reader = Reader(frame)
     api_key, version, correlation_id = reader.unpack(_REQUEST)
     return RequestHeader(api_key, version, correlation_id, reader.nullable_string()), reader
 
 
 def decode_request(kind: type[M], reader: Reader, version: int) -> M:
-    """Read the body of a request with the Reader that `decode_request_header` left behind it."""
+    """Read the body of a request with the Reader from `decode_request_header`."""
     check_version(kind, version)
     reader.flexible = version >= kind.flexible_from
     reader.tagged_fields()
@@ -75,7 +79,7 @@ def decode_request(kind: type[M], reader: Reader, version: int) -> M:
 
 
 def encode_response(response: Response, version: int, correlation_id: int) -> list[Chunk]:
-    """Return the whole frame of a response, its size included."""
+    """Return the frame of a response with its size."""
     kind = type(response)
     check_version(kind, version)
     writer = Writer()
@@ -90,10 +94,10 @@ def encode_response(response: Response, version: int, correlation_id: int) -> li
 def decode_response(kind: type[R], frame: Chunk, version: int) -> tuple[int, R]:
     """Read a response as `version` of `kind`; return its correlation id and the message.
 
-    Raises ProtocolError for anything else than exactly one such response.
+    Raises ProtocolError unless the frame is exactly one such response.
     """
     check_version(kind, version)
-    # Slices of bytes cost a third of what slices of a view do.
+    # Slicing bytes costs a third of slicing a memoryview.
     reader = Reader(bytes(frame), flexible=version >= kind.flexible_from)
     correlation_id = reader.int32()
     if _has_header_tags(kind):
@@ -102,18 +106,18 @@ def decode_response(kind: type[R], frame: Chunk, version: int) -> tuple[int, R]:
 
 
 def read_correlation_id(frame: Chunk) -> int:
-    """Return the correlation id of a response, whatever else is in it."""
+    """Return the correlation id of a response without reading its body."""
     if len(frame) < _SIZE.size:
-        msg = f"a frame of {len(frame)} bytes has no correlation id"
-        raise ProtocolError(msg)
+        message = f"a frame of {len(frame)} bytes is too short for a correlation id"
+        raise ProtocolError(message)
     return int.from_bytes(frame[: _SIZE.size], "big", signed=True)
 
 
 class FrameSplitter:
-    """Cuts a stream of bytes into frames of at most `max_size` bytes.
+    """Splits a stream of bytes into frames of at most `max_size` bytes.
 
-    A frame that arrives within one chunk is a view of that chunk; only a frame that is
-    spread over several is put together by copying, each byte once.
+    A frame that arrives in one chunk is a view of that chunk. Only frames spread over several
+    chunks are copied, each byte once.
     """
 
     __slots__ = ("_max_size", "_needed", "_pending")
@@ -121,23 +125,23 @@ class FrameSplitter:
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
         self._pending = bytearray()
-        # How many bytes `_pending` must have before looking at it is worth the while.
+        # `_pending` is not parsed until it has this many bytes.
         self._needed = _SIZE.size
 
     @property
     def pending(self) -> int:
-        """How many bytes of an unfinished frame were received: not 0 if the stream ended too early."""
+        """The number of bytes of an unfinished frame; not 0 at the end of a stream if it was cut off."""
         return len(self._pending)
 
     def feed(self, data: bytes) -> list[memoryview]:
         """Return the frames that `data` completes, without their sizes.
 
-        Raises ProtocolError if a size is impossible; the stream is of no use from then on.
+        Raises ProtocolError for an impossible size; the stream cannot be used after that.
         """
         if not self._pending:
             size = len(data) - _SIZE.size
             if size > 0 and _SIZE.unpack_from(data)[0] == size <= self._max_size:
-                return [memoryview(data)[_SIZE.size :]]  # one whole frame, as nearly always
+                return [memoryview(data)[_SIZE.size :]]  # one whole frame: nearly always
             return self._split(data)
         self._pending += data
         if len(self._pending) < self._needed:
@@ -165,17 +169,17 @@ class FrameSplitter:
         return frames
 
     def _impossible(self, size: int, prefix: bytes) -> ProtocolError:
-        words = f"a frame cannot have {size} bytes (the limit is {self._max_size})"
-        for start, meaning in _STRANGERS:
+        message = f"a frame cannot have {size} bytes (the limit is {self._max_size})"
+        for start, meaning in _OTHER_PROTOCOLS:
             if prefix.startswith(start):
-                words = f"{words}; the bytes {prefix!r} look like {meaning}"
-        return ProtocolError(words)
+                message = f"{message}; the bytes {prefix!r} look like {meaning}"
+        return ProtocolError(message)
 
 
 @lru_cache(maxsize=64)
 def _client_id(client_id: str | None) -> bytes:
-    # It keeps its classic form in the flexible header too, so that a broker can read it before
-    # it knows whether it has the version.
+    # The client id has the classic encoding in flexible headers too, so a broker can read it
+    # in requests of versions that it does not support.
     writer = Writer()
     writer.nullable_string(client_id)
     return b"".join(writer.chunks())
@@ -190,8 +194,8 @@ def _body(kind: type[M], reader: Reader, version: int) -> M:
         message = kind.read(reader, version)
         reader.expect_end()
     except ProtocolError as error:
-        msg = f"this is no {kind.__name__} version {version}: {error}"
-        raise ProtocolError(msg) from None
+        reason = f"malformed {kind.__name__} version {version}: {error}"
+        raise ProtocolError(reason) from None
     return message
 
 

@@ -1,11 +1,11 @@
-"""InitProducerId: the producer id and epoch that idempotence and transactions are built on.
+"""InitProducerId: the producer id and epoch for idempotence and transactions.
 
-The one idea: the same call has three uses. Without a transactional id it gives a new
-producer id; with one it also fences whoever used that id before and ends what they left
-open; with the current producer id and epoch (from version 3) it raises the epoch only.
+The request has three uses. Without a transactional id it returns a new producer id. With one it
+also fences earlier producers of that transactional id and ends their open transaction. With the
+current producer id and epoch (from version 3) it only raises the epoch.
 """
 
-# ruff: noqa: ARG002, ARG003, PLR2004 -- a version says itself best; the response is alike in all
+# ruff: noqa: ARG002, ARG003, PLR2004 -- version numbers explain themselves; the response has one form
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
-from aioproducer.protocol.primitives import Fields
+from aioproducer.protocol.fields import Fields
 
 if TYPE_CHECKING:
-    from aioproducer.protocol.primitives import Reader, Writer
+    from aioproducer.protocol.reader import Reader
+    from aioproducer.protocol.writer import Writer
 
 _VERSIONS = VersionRange(0, 5)
 _FLEXIBLE_FROM = 2
@@ -33,6 +34,7 @@ class InitProducerIdResponse(Fields):
     api_key: ClassVar[ApiKey] = ApiKey.INIT_PRODUCER_ID
     versions: ClassVar[VersionRange] = _VERSIONS
     flexible_from: ClassVar[int] = _FLEXIBLE_FROM
+    client_throttled_from: ClassVar[int] = 1
 
     throttle_time_ms: int = 0
     error_code: int
@@ -41,13 +43,13 @@ class InitProducerIdResponse(Fields):
     producer_epoch: int = 0
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.pack(_RESPONSE, self.throttle_time_ms, self.error_code, self.producer_id, self.producer_epoch)
         writer.tagged_fields()
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         throttle_time_ms, error_code, producer_id, producer_epoch = reader.unpack(_RESPONSE)
         reader.tagged_fields()
         return cls(
@@ -60,7 +62,7 @@ class InitProducerIdResponse(Fields):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class InitProducerIdRequest(Fields):
-    """Asks for a producer id, or for the next epoch of the one in use."""
+    """Asks for a producer id, or for the next epoch of the current one."""
 
     api_key: ClassVar[ApiKey] = ApiKey.INIT_PRODUCER_ID
     versions: ClassVar[VersionRange] = _VERSIONS
@@ -68,16 +70,16 @@ class InitProducerIdRequest(Fields):
     response = InitProducerIdResponse
 
     transactional_id: str | None
-    """None if idempotence is all that is wanted."""
+    """None for idempotence without transactions."""
     transaction_timeout_ms: int
-    """After which the broker aborts an open transaction; without a transactional id it means nothing."""
+    """The time after which the broker aborts an open transaction; ignored without transactional id."""
     producer_id: int = -1
-    """From version 3: the one in use, -1 for none."""
+    """From version 3: the current one, -1 for none."""
     producer_epoch: int = -1
     """From version 3."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.nullable_string(self.transactional_id)
         writer.int32(self.transaction_timeout_ms)
         if version >= 3:
@@ -90,7 +92,7 @@ class InitProducerIdRequest(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         transactional_id = reader.nullable_string()
         transaction_timeout_ms = reader.int32()
         producer_id, producer_epoch = reader.unpack(_PRODUCER) if version >= 3 else (-1, -1)

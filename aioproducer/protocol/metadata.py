@@ -1,10 +1,10 @@
-"""Metadata: the brokers of the cluster, the partitions of topics, and who leads each.
+"""Metadata: the brokers of the cluster, the partitions of topics and their leaders.
 
-The one idea: one answer serves bootstrap and refresh. It is the answering broker's view,
-which may be older than another's: `leader_epoch` tells which of two answers is newer.
+Bootstrap and refresh use the same request. A response is the view of the broker that responds,
+which may be older than the view of another: compare the `leader_epoch` of two responses.
 """
 
-# ruff: noqa: PLR2004 -- a version says itself best
+# ruff: noqa: PLR2004 -- version numbers explain themselves
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
-from aioproducer.protocol.primitives import ZERO_UUID, Fields
+from aioproducer.protocol.fields import ZERO_UUID, Fields
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from aioproducer.protocol.primitives import Reader, Writer
+    from aioproducer.protocol.reader import Reader
+    from aioproducer.protocol.writer import Writer
 
 _VERSIONS = VersionRange(0, 13)
 _FLEXIBLE_FROM = 9
@@ -30,7 +31,7 @@ _PARTITION_V7 = Layout(">hiii")
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MetadataResponseBroker(Fields):
-    """Where a broker listens for the clients of the listener that was asked."""
+    """A broker and its address, for clients of the listener that received the request."""
 
     node_id: int
     host: str
@@ -39,7 +40,7 @@ class MetadataResponseBroker(Fields):
     """From version 1."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.int32(self.node_id)
         writer.string(self.host)
         writer.int32(self.port)
@@ -49,7 +50,7 @@ class MetadataResponseBroker(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         broker = cls(
             node_id=reader.int32(),
             host=reader.string(),
@@ -62,10 +63,10 @@ class MetadataResponseBroker(Fields):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MetadataResponsePartition(Fields):
-    """A partition: its leader and its replicas, as node ids."""
+    """A partition with the node ids of its leader and replicas."""
 
     error_code: int
-    """LEADER_NOT_AVAILABLE while it has no leader."""
+    """LEADER_NOT_AVAILABLE while there is no leader."""
     partition_index: int
     leader_id: int
     """-1 for none."""
@@ -73,12 +74,12 @@ class MetadataResponsePartition(Fields):
     """From version 7."""
     replica_nodes: tuple[int, ...] = ()
     isr_nodes: tuple[int, ...] = ()
-    """The replicas that are in sync with the leader."""
+    """The replicas in sync with the leader."""
     offline_replicas: tuple[int, ...] = ()
     """From version 5."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         if version >= 7:
             epoch = self.leader_epoch
             writer.pack(_PARTITION_V7, self.error_code, self.partition_index, self.leader_id, epoch)
@@ -92,7 +93,7 @@ class MetadataResponsePartition(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         if version >= 7:
             error_code, partition_index, leader_id, leader_epoch = reader.unpack(_PARTITION_V7)
         else:
@@ -113,21 +114,21 @@ class MetadataResponsePartition(Fields):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MetadataResponseTopic(Fields):
-    """A topic and its partitions, or the `error_code` that says why there are none."""
+    """A topic and its partitions, or an `error_code` if it cannot be described."""
 
     error_code: int
     name: str | None
-    """None (from version 12) for a topic that was asked for by an id nobody knows."""
+    """None (from version 12) for a request by an unknown topic id."""
     topic_id: UUID = ZERO_UUID
     """From version 10."""
     is_internal: bool = False
     """From version 1."""
     partitions: tuple[MetadataResponsePartition, ...] = ()
     topic_authorized_operations: int = _NO_OPERATIONS
-    """A bit for each ACL operation; from version 8, if asked for."""
+    """A bit for each ACL operation; from version 8, on request."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         if version < 12 and self.name is None:
             raise lacks(self, version, "name")
         if version < 8 and self.topic_authorized_operations != _NO_OPERATIONS:
@@ -145,7 +146,7 @@ class MetadataResponseTopic(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         topic = cls(
             error_code=reader.int16(),
             name=reader.nullable_string() if version >= 12 else reader.string(),
@@ -160,28 +161,32 @@ class MetadataResponseTopic(Fields):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class MetadataResponse(Fields):
-    """The cluster as the answering broker sees it."""
+    """The cluster as the broker that responds knows it."""
 
     api_key: ClassVar[ApiKey] = ApiKey.METADATA
     versions: ClassVar[VersionRange] = _VERSIONS
     flexible_from: ClassVar[int] = _FLEXIBLE_FROM
+    client_throttled_from: ClassVar[int] = 6
+    reliable_epochs_from: ClassVar[int] = 9
+    """The first version with reliable leader epochs (KAFKA-9212)."""
+    topic_ids_from: ClassVar[int] = 10
 
     throttle_time_ms: int = 0
     """From version 3."""
     brokers: tuple[MetadataResponseBroker, ...]
-    """The brokers that are alive."""
+    """The live brokers."""
     cluster_id: str | None = None
     """From version 2."""
     controller_id: int = -1
     """From version 1."""
     topics: tuple[MetadataResponseTopic, ...]
     cluster_authorized_operations: int = _NO_OPERATIONS
-    """Versions 8 to 10, if asked for."""
+    """Versions 8 to 10, on request."""
     error_code: int = 0
     """From version 13: REBOOTSTRAP_REQUIRED, for example."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         if not 8 <= version <= 10 and self.cluster_authorized_operations != _NO_OPERATIONS:
             raise lacks(self, version, "cluster_authorized_operations")
         if version >= 3:
@@ -200,7 +205,7 @@ class MetadataResponse(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         response = cls(
             throttle_time_ms=reader.int32() if version >= 3 else 0,
             brokers=reader.structs(MetadataResponseBroker, version),
@@ -216,15 +221,15 @@ class MetadataResponse(Fields):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class MetadataRequestTopic(Fields):
-    """A topic to tell of: by name, or from version 12 by id with the name None."""
+    """A topic to describe: by name, or from version 12 by id with the name None."""
 
     name: str | None
     """May be None from version 10."""
     topic_id: UUID = ZERO_UUID
-    """From version 10; brokers look it up from version 12."""
+    """From version 10; brokers use it from version 12 (`MetadataRequest.topic_ids_from`)."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         if version < 10 and self.name is None:
             raise lacks(self, version, "name")
         if version >= 10:
@@ -234,7 +239,7 @@ class MetadataRequestTopic(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         topic = cls(
             topic_id=reader.uuid() if version >= 10 else ZERO_UUID,
             name=reader.nullable_string() if version >= 10 else reader.string(),
@@ -245,24 +250,28 @@ class MetadataRequestTopic(Fields):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class MetadataRequest(Fields):
-    """Asks for the brokers and for the partitions of topics."""
+    """Asks for the brokers and the partitions of topics."""
 
     api_key: ClassVar[ApiKey] = ApiKey.METADATA
     versions: ClassVar[VersionRange] = _VERSIONS
     flexible_from: ClassVar[int] = _FLEXIBLE_FROM
     response = MetadataResponse
+    topic_ids_from: ClassVar[int] = 12
+    """The first version that can ask for a topic by id."""
+    without_topic_creation: ClassVar[VersionRange] = VersionRange(4, _VERSIONS.max)
+    """The versions that can ask without creating topics (from Kafka 0.11)."""
 
     topics: tuple[MetadataRequestTopic, ...] | None
-    """None (from version 1) for all topics, empty for none; in version 0 empty is all."""
+    """None (from version 1) for all topics, empty for none; in version 0, empty for all."""
     allow_auto_topic_creation: bool = True
-    """From version 4; earlier brokers create topics as they are configured."""
+    """From version 4; before, the configuration of the broker decides."""
     include_cluster_authorized_operations: bool = False
     """Versions 8 to 10."""
     include_topic_authorized_operations: bool = False
     """From version 8."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         if version < 1 and self.topics is None:
             raise lacks(self, version, "topics")
         if version < 4 and not self.allow_auto_topic_creation:
@@ -282,7 +291,7 @@ class MetadataRequest(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         topics = (
             reader.nullable_structs(MetadataRequestTopic, version)
             if version >= 1

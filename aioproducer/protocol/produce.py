@@ -1,12 +1,14 @@
-"""Produce: record batches to the leaders of their partitions, and what became of them.
+"""Produce: record batches for the leaders of their partitions, and the result of each batch.
 
-The one idea: this is the hot path, so the fields that stand next to each other go in one
-`Layout`, batches are passed on where they lie, and the end of a partition's answer, which
-says "nothing wrong" in all but a few, is compared with those bytes before it is parsed.
-What is made for each request is not frozen: that would double the time of making it.
+This is a hot path, so the usual case has shortcuts:
+
+- One `Layout` packs adjacent fields together, and batches are not copied.
+- A request with one batch, and a response for one successful partition, are one `Layout` each.
+- The end of a partition's response is compared with the bytes of "no error" before it is parsed.
+- Structs of each request and response are not frozen: frozen ones take twice as long to make.
 """
 
-# ruff: noqa: ARG002, ARG003, PLR2004 -- a version says itself best; some structs are alike in all
+# ruff: noqa: ARG002, ARG003, PLR2004 -- version numbers explain themselves; some structs have one form
 
 from __future__ import annotations
 
@@ -15,52 +17,56 @@ from struct import Struct as Layout
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.protocol.api import ApiKey, VersionRange, lacks
-from aioproducer.protocol.primitives import ZERO_UUID, Fields, Writer
+from aioproducer.protocol.fields import ZERO_UUID, Fields
+from aioproducer.protocol.writer import Writer
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from aioproducer.protocol.primitives import Chunk, Reader
+    from aioproducer.protocol.fields import Chunk
+    from aioproducer.protocol.reader import Reader
 
 _VERSIONS = VersionRange(3, 13)
 _FLEXIBLE_FROM = 9
+_TOPIC_IDS_FROM = 13
+_LEADERS_FROM = 10
 
 _LEADER = Layout(">ii")
 _PARTITION_V3 = Layout(">ihqq")
 _PARTITION_V5 = Layout(">ihqqq")
 
-# All of a request up to its records where it has one topic and one partition: no transactional
-# id, acks, timeout, an array of one, the topic's id, an array of one, the partition.
+# A request with one topic and one partition, up to its records: no transactional id, acks,
+# timeout, an array of one, the topic id, an array of one, the partition.
 _LONE_BATCH_V13 = Layout(">BhiB16sBi")
 
-# All of an answer behind its first topic where it has one partition, with which nothing is wrong:
-# an array of one; no record_errors, no error_message, no tagged fields of partition and topic, no
-# throttling, no tagged fields.
+# A response with one successful partition, after the topic: an array of one, the partition; no
+# record_errors, no error_message, no tagged fields of partition and topic, no throttling, no
+# tagged fields.
 _LONE_PARTITION_V9 = Layout(">BihqqqBBBBiB")
-_NOTHING_WRONG_AT_ALL = (1, 0, 0, 0, 0, 0)
+_NO_ERROR_AT_ALL = (1, 0, 0, 0, 0, 0)
 
-# No record_errors, no error_message; in the flexible form no tagged fields either.
-_NOTHING_WRONG_V8 = bytes.fromhex("00000000 ffff")
-_NOTHING_WRONG_V9 = bytes.fromhex("01 00 00")
+# No record_errors, no error_message; in the flexible encoding no tagged fields either.
+_NO_ERROR_V8 = bytes.fromhex("00000000 ffff")
+_NO_ERROR_V9 = bytes.fromhex("01 00 00")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class BatchIndexAndErrorMessage(Fields):
-    """Why one record made the broker refuse the batch."""
+    """The reason that one record gave the broker to refuse the batch."""
 
     batch_index: int
-    """The record's place in the batch, from 0."""
+    """The index of the record in the batch, from 0."""
     batch_index_error_message: str | None = None
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.int32(self.batch_index)
         writer.nullable_string(self.batch_index_error_message)
         writer.tagged_fields()
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         error = cls(reader.int32(), reader.nullable_string())
         reader.tagged_fields()
         return error
@@ -68,19 +74,19 @@ class BatchIndexAndErrorMessage(Fields):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class LeaderIdAndEpoch(Fields):
-    """Who leads the partition now (KIP-951), -1 if that is unknown."""
+    """The current leader of the partition (KIP-951), -1 if unknown."""
 
     leader_id: int = -1
     leader_epoch: int = -1
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.pack(_LEADER, self.leader_id, self.leader_epoch)
         writer.tagged_fields()
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         leader = cls(*reader.unpack(_LEADER))
         reader.tagged_fields()
         return leader
@@ -90,33 +96,33 @@ _NO_LEADER = LeaderIdAndEpoch()
 
 
 def _read_topic(reader: Reader, version: int) -> tuple[str, UUID]:
-    return (reader.string(), ZERO_UUID) if version < 13 else ("", reader.uuid())
+    return (reader.string(), ZERO_UUID) if version < _TOPIC_IDS_FROM else ("", reader.uuid())
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class PartitionProduceResponse(Fields):
-    """What became of the batch for one partition."""
+    """The result of the batch for one partition."""
 
     index: int
     """The partition."""
     error_code: int
     base_offset: int
-    """The offset of the batch's first record, -1 on error."""
+    """The offset of the first record of the batch, -1 on error."""
     log_append_time_ms: int = -1
-    """The broker's time, if the topic uses LogAppendTime; else -1."""
+    """The time of the broker if the topic uses LogAppendTime, else -1."""
     log_start_offset: int = -1
     """From version 5."""
     record_errors: tuple[BatchIndexAndErrorMessage, ...] = ()
-    """From version 8: the records for which the batch was refused (KIP-467)."""
+    """From version 8: the records that caused the refusal of the batch (KIP-467)."""
     error_message: str | None = None
     """From version 8."""
     current_leader: LeaderIdAndEpoch = _NO_LEADER
     """From version 10, with the error NOT_LEADER_OR_FOLLOWER."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         has_leader = self.current_leader != _NO_LEADER
-        if version < 10 and has_leader:
+        if version < _LEADERS_FROM and has_leader:
             raise lacks(self, version, "current_leader")
         writer.pack(_PARTITION_V3, self.index, self.error_code, self.base_offset, self.log_append_time_ms)
         if version >= 5:
@@ -133,15 +139,15 @@ class PartitionProduceResponse(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         fixed = reader.unpack(_PARTITION_V5 if version >= 5 else _PARTITION_V3)
-        if version < 8 or reader.skip_if(_NOTHING_WRONG_V9 if version >= 9 else _NOTHING_WRONG_V8):
+        if version < 8 or reader.skip_if(_NO_ERROR_V9 if version >= 9 else _NO_ERROR_V8):
             return cls(*fixed)
         index, error_code, base_offset, log_append_time_ms, log_start_offset = fixed
         record_errors = reader.structs(BatchIndexAndErrorMessage, version)
         error_message = reader.nullable_string()
         leader = _NO_LEADER
-        if (tag := reader.tagged_fields().get(0)) is not None and version >= 10:
+        if (tag := reader.tagged_fields().get(0)) is not None and version >= _LEADERS_FROM:
             leader = LeaderIdAndEpoch.read(tag, version)
             tag.expect_end()
         return cls(
@@ -158,15 +164,15 @@ class PartitionProduceResponse(Fields):
 
 @dataclass(slots=True, eq=False, repr=False)
 class TopicProduceResponse(Fields):
-    """The answers for the partitions of a topic: by `name` up to version 12, by `topic_id` from 13."""
+    """The results for a topic: identified by `name` up to version 12, by `topic_id` from 13."""
 
     name: str = ""
     topic_id: UUID = ZERO_UUID
     partition_responses: tuple[PartitionProduceResponse, ...] = ()
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
-        if version >= 13:
+        """Append the fields of `version`."""
+        if version >= _TOPIC_IDS_FROM:
             writer.uuid(self.topic_id)
         else:
             writer.string(self.name)
@@ -175,12 +181,12 @@ class TopicProduceResponse(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         return cls.read_rest(*_read_topic(reader, version), reader, version)
 
     @classmethod
     def read_rest(cls, name: str, topic_id: UUID, reader: Reader, version: int) -> Self:
-        """Take what follows the topic itself."""
+        """Read the fields after the topic."""
         topic = cls(name, topic_id, reader.structs(PartitionProduceResponse, version))
         reader.tagged_fields()
         return topic
@@ -188,7 +194,7 @@ class TopicProduceResponse(Fields):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class NodeEndpoint(Fields):
-    """Where to find a broker that `current_leader` names."""
+    """The address of a broker that `current_leader` names."""
 
     node_id: int
     host: str
@@ -196,7 +202,7 @@ class NodeEndpoint(Fields):
     rack: str | None = None
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
+        """Append the fields of `version`."""
         writer.int32(self.node_id)
         writer.string(self.host)
         writer.int32(self.port)
@@ -205,7 +211,7 @@ class NodeEndpoint(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         node = cls(reader.int32(), reader.string(), reader.int32(), reader.nullable_string())
         reader.tagged_fields()
         return node
@@ -213,21 +219,24 @@ class NodeEndpoint(Fields):
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class ProduceResponse(Fields):
-    """What became of every batch of a request; none is sent if its acks are 0."""
+    """The result of each batch of a request; brokers send no response if acks is 0."""
 
     api_key: ClassVar[ApiKey] = ApiKey.PRODUCE
     versions: ClassVar[VersionRange] = _VERSIONS
     flexible_from: ClassVar[int] = _FLEXIBLE_FROM
+    client_throttled_from: ClassVar[int] = 6
+    leaders_from: ClassVar[int] = _LEADERS_FROM
+    """The first version that names the current leaders (KIP-951)."""
 
     responses: tuple[TopicProduceResponse, ...]
     throttle_time_ms: int = 0
-    """How long the client should send nothing; from version 6 it is the client that waits."""
+    """The time to send nothing to this broker, see `client_throttled_from`."""
     node_endpoints: tuple[NodeEndpoint, ...] = ()
-    """From version 10: the leaders that the partitions name (KIP-951)."""
+    """From version 10: the addresses of the leaders that the partitions name."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
-        if version < 10 and self.node_endpoints:
+        """Append the fields of `version`."""
+        if version < _LEADERS_FROM and self.node_endpoints:
             raise lacks(self, version, "node_endpoints")
         writer.structs(self.responses, version)
         writer.int32(self.throttle_time_ms)
@@ -240,12 +249,12 @@ class ProduceResponse(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         responses: tuple[TopicProduceResponse, ...]
         count = reader.array_size()
         if count == 1 and version >= 9:
             name, topic_id = _read_topic(reader, version)
-            lone = reader.unpack_if(_LONE_PARTITION_V9, first=2, last=_NOTHING_WRONG_AT_ALL)
+            lone = reader.unpack_if(_LONE_PARTITION_V9, first=2, last=_NO_ERROR_AT_ALL)
             if lone is not None:
                 return cls(
                     responses=(TopicProduceResponse(name, topic_id, (PartitionProduceResponse(*lone),)),)
@@ -255,7 +264,7 @@ class ProduceResponse(Fields):
             responses = tuple([TopicProduceResponse.read(reader, version) for _ in range(count)])
         throttle_time_ms = reader.int32()
         nodes: tuple[NodeEndpoint, ...] = ()
-        if (tag := reader.tagged_fields().get(0)) is not None and version >= 10:
+        if (tag := reader.tagged_fields().get(0)) is not None and version >= _LEADERS_FROM:
             nodes = tag.structs(NodeEndpoint, version)
             tag.expect_end()
         return cls(responses=responses, throttle_time_ms=throttle_time_ms, node_endpoints=nodes)
@@ -263,21 +272,21 @@ class ProduceResponse(Fields):
 
 @dataclass(slots=True, eq=False, repr=False)
 class PartitionProduceData(Fields):
-    """The batch for one partition; `records` read from a request is a view of the received bytes."""
+    """The batch for one partition; when read, `records` is a view of the received bytes."""
 
     index: int
     """The partition."""
     records: Chunk | None
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has; `records` is not copied."""
+        """Append the fields of `version`; `records` is not copied."""
         writer.int32(self.index)
         writer.records(self.records)
         writer.tagged_fields()
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         partition = cls(reader.int32(), reader.records())
         reader.tagged_fields()
         return partition
@@ -285,15 +294,15 @@ class PartitionProduceData(Fields):
 
 @dataclass(slots=True, eq=False, repr=False)
 class TopicProduceData(Fields):
-    """The batches for a topic: by `name` up to version 12, by `topic_id` from 13."""
+    """The batches for a topic: identified by `name` up to version 12, by `topic_id` from 13."""
 
     name: str = ""
     topic_id: UUID = ZERO_UUID
     partition_data: tuple[PartitionProduceData, ...] = ()
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
-        if version >= 13:
+        """Append the fields of `version`."""
+        if version >= _TOPIC_IDS_FROM:
             writer.uuid(self.topic_id)
         else:
             writer.string(self.name)
@@ -302,7 +311,7 @@ class TopicProduceData(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         topic = cls(*_read_topic(reader, version), reader.structs(PartitionProduceData, version))
         reader.tagged_fields()
         return topic
@@ -310,24 +319,28 @@ class TopicProduceData(Fields):
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class ProduceRequest(Fields):
-    """Record batches, at most one for each partition, to the broker that leads them."""
+    """Record batches for the leader of their partitions, at most one for each partition."""
 
     api_key: ClassVar[ApiKey] = ApiKey.PRODUCE
     versions: ClassVar[VersionRange] = _VERSIONS
     flexible_from: ClassVar[int] = _FLEXIBLE_FROM
     response = ProduceResponse
+    zstd_from: ClassVar[int] = 7
+    """The first version that allows zstd (KIP-110, Kafka 2.1)."""
+    topic_ids_from: ClassVar[int] = _TOPIC_IDS_FROM
+    """The first version that identifies topics by id, not by name (KIP-516)."""
 
     transactional_id: str | None = None
     acks: int
-    """-1: all replicas in sync have it; 1: the leader has it; 0: no answer at all."""
+    """-1: all replicas in sync must store it; 1: the leader must; 0: no response."""
     timeout_ms: int
-    """How long the broker waits for the other replicas."""
+    """The time that the broker waits for the replicas."""
     topic_data: tuple[TopicProduceData, ...]
-    """No topic may be in it twice."""
+    """Each topic at most once."""
 
     def write(self, writer: Writer, version: int) -> None:
-        """Append the fields that `version` has."""
-        if version >= 13 and self.transactional_id is None and len(self.topic_data) == 1:
+        """Append the fields of `version`."""
+        if version >= _TOPIC_IDS_FROM and self.transactional_id is None and len(self.topic_data) == 1:
             topic = self.topic_data[0]
             if len(topic.partition_data) == 1:
                 lone = topic.partition_data[0]
@@ -344,7 +357,7 @@ class ProduceRequest(Fields):
 
     @classmethod
     def read(cls, reader: Reader, version: int) -> Self:
-        """Take the fields that `version` has."""
+        """Read the fields of `version`."""
         request = cls(
             transactional_id=reader.nullable_string(),
             acks=reader.int16(),

@@ -1,1 +1,6 @@
-"""Bytes and records: the record batch v2, its compression and its hashes."""
+"""Record batches as bytes, without I/O: building, reading, compression and hashes.
+
+    records ── batch.RecordBatchBuilder ──▶ bytes ── reader.RecordBatch ──▶ records
+
+`layout` describes the header of a batch, for both directions.
+"""

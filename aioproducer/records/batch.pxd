@@ -23,8 +23,6 @@ cdef class RecordBatchBuilder:
     )
     cpdef Py_ssize_t append(self, long long timestamp_ms, bytes key, bytes value, bytearray headers) except -2
 
-    cpdef bint is_full(self) noexcept
-
 @cython.locals(section=bytearray, name=str, encoded=bytes, data=bytes, count=Py_ssize_t)
 cpdef bytearray encode_headers(headers)
 

@@ -1,9 +1,9 @@
 # cython: annotation_typing=False, boundscheck=False, wraparound=False
-"""The record batch v2 as a producer builds it.
+"""The builder of a record batch (magic 2).
 
-A batch is bytes from its first record on: `append` encodes a record behind the 61 bytes
-that are left free for the header, `close` compresses what follows them, and `stamp` fills
-the header in. So a batch that is sent again with another sequence is only stamped again.
+A batch is bytes from the first record: `append` encodes a record after the 61 bytes reserved
+for the header, `close` compresses the records, and `stamp` writes the header. To send a batch
+again with another sequence, stamp it again.
 
     0        61                                                   limit
     ├ header ┼ record 0 ┼ record 1 ┼ record 2 ┼ …                    │
@@ -12,10 +12,20 @@ the header in. So a batch that is sent again with another sequence is only stamp
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from struct import Struct
 from typing import TYPE_CHECKING, Any
 
 from aioproducer.records.checksum import crc32c
+from aioproducer.records.layout import (
+    CRC,
+    CRC_AT,
+    CRC_END,
+    HEADER,
+    HEADER_SIZE,
+    LENGTH_END,
+    MAGIC,
+    MAX_RECORD_OVERHEAD,
+    TRANSACTIONAL,
+)
 from aioproducer.records.varint import put_varint, varint_size
 
 if TYPE_CHECKING:
@@ -23,28 +33,14 @@ if TYPE_CHECKING:
 
     from aioproducer.record import Headers
 
-HEADER_SIZE = 61
-"""Bytes before the first record."""
-
-MAX_RECORD_OVERHEAD = 21
-"""Bytes that a record takes at most beside its key, value and headers (Kafka's own bound)."""
-
-CRC_END = 21
-
-_TRANSACTIONAL = 16
-_MAGIC = 2
-
-# base offset, length, leader epoch, magic, crc, attributes, last offset delta,
-# base timestamp, max timestamp, producer id, producer epoch, base sequence, count
-_HEADER = Struct(">qiiBIhiqqqhii")
-_CRC = Struct(">I")
+__all__ = ["HEADER_SIZE", "MAX_RECORD_OVERHEAD", "RecordBatchBuilder", "encode_headers"]
 
 
 class RecordBatchBuilder:
-    """One batch in the making.
+    """Builds one batch.
 
-    `limit` is the size in bytes, header included, past which no further record is taken;
-    the first record is always taken. `timestamp_ms` is the first record's.
+    `limit` is the maximum size in bytes with the header; only the first record may exceed it.
+    `timestamp_ms` is the timestamp of the first record.
     """
 
     __slots__ = ("base_timestamp", "buffer", "codec", "count", "limit", "max_timestamp", "raw_size")
@@ -61,16 +57,16 @@ class RecordBatchBuilder:
     def append(
         self, timestamp_ms: int, key: bytes | None, value: bytes | None, headers: bytearray | None
     ) -> int:
-        """Encode one record; return the bytes it took, or -1 if there is no room for it.
+        """Encode one record; return its size in bytes, or -1 if it does not fit.
 
-        `headers` is what `encode_headers` made of them, None for no headers.
+        `headers` is the result of `encode_headers`, None for no headers.
         """
         buffer = self.buffer
         index = self.count
         delta = timestamp_ms - self.base_timestamp
         key_size = -1
         value_size = -1
-        # the attributes byte, and the two that say that key and value are null
+        # One byte for the attributes, and one each for a null key and a null value.
         body = 3 + varint_size(delta) + varint_size(index)
         if key is not None:
             key_size = len(key)
@@ -102,18 +98,14 @@ class RecordBatchBuilder:
             buffer += headers
         self.count = index + 1
         self.raw_size += size
-        if timestamp_ms > self.max_timestamp:  # noqa: PLR1730 - max() would make objects of C numbers
+        if timestamp_ms > self.max_timestamp:  # noqa: PLR1730 - max() would convert C numbers to objects
             self.max_timestamp = timestamp_ms
         return size
 
-    def is_full(self) -> bool:
-        """Return whether the batch has reached its limit."""
-        return self.raw_size >= self.limit
-
     def close(self, codec: int, compress: Callable[[memoryview], bytes]) -> None:
-        """Replace the records by their compressed form; `codec` is its number in the attributes.
+        """Compress the records; `codec` is the number of the codec in the attributes.
 
-        Compressed records stay even where they are larger than plain ones, as with Java.
+        The compressed records are used even if they are larger, as in Java.
         """
         with memoryview(self.buffer) as plain, plain[HEADER_SIZE:] as records:
             compressed = compress(records)
@@ -123,7 +115,7 @@ class RecordBatchBuilder:
     def stamp(
         self, producer_id: int, producer_epoch: int, sequence: int, *, transactional: bool
     ) -> bytearray:
-        """Fill in the header and return the batch as it goes on the wire.
+        """Write the header and return the batch, ready to send.
 
         Without idempotence the three numbers are -1.
         """
@@ -131,23 +123,23 @@ class RecordBatchBuilder:
         count = self.count
         attributes = self.codec
         if transactional:
-            attributes |= _TRANSACTIONAL
-        _HEADER.pack_into(
+            attributes |= TRANSACTIONAL
+        HEADER.pack_into(
             buffer, 0,
-            0, len(buffer) - 12, -1, _MAGIC, 0, attributes, count - 1,
+            0, len(buffer) - LENGTH_END, -1, MAGIC, 0, attributes, count - 1,
             self.base_timestamp, self.max_timestamp,
             producer_id, producer_epoch, sequence, count,
         )  # fmt: skip
-        # The header is under the checksum too, so it is taken last.
+        # The CRC covers most of the header, so it comes last.
         with memoryview(buffer) as whole, whole[CRC_END:] as covered:
-            _CRC.pack_into(buffer, 17, crc32c(covered))
+            CRC.pack_into(buffer, CRC_AT, crc32c(covered))
         return buffer
 
 
 def encode_headers(headers: Headers) -> bytearray | None:
-    """Return the headers as they stand at the end of a record, None where there are none.
+    """Return the headers encoded as in a record; None if there are no headers.
 
-    Raises TypeError for anything but (str, bytes or None) pairs or a mapping of them.
+    Raises TypeError unless they are (str, bytes or None) pairs or a mapping.
     """
     pairs = headers if type(headers) is list or type(headers) is tuple else _pairs(headers)
     count = len(pairs)
@@ -157,16 +149,16 @@ def encode_headers(headers: Headers) -> bytearray | None:
     put_varint(section, count)
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:  # noqa: PLR2004 - a pair
-            msg = f"a header must be a (str, bytes or None) pair, not {pair!r}"
-            raise TypeError(msg)
+            message = f"a header must be a (str, bytes or None) pair, not {pair!r}"
+            raise TypeError(message)
         given, value = pair
         if type(given) is str:
             name = given
         elif isinstance(given, str):
             name = str.__str__(given)
         else:
-            msg = f"a header's name must be a str, not {type(given).__name__}"
-            raise TypeError(msg)
+            message = f"a header name must be a str, not {type(given).__name__}"
+            raise TypeError(message)
         encoded = name.encode("utf-8")
         put_varint(section, len(encoded))
         section += encoded
@@ -184,12 +176,12 @@ def _pairs(headers: object) -> list[Any]:
         return list(headers.items())
     if isinstance(headers, Iterable) and not isinstance(headers, (str, bytes, bytearray)):
         return list(headers)
-    msg = f"headers must be (str, bytes or None) pairs or a mapping of them, not {type(headers).__name__}"
-    raise TypeError(msg)
+    message = f"headers must be (str, bytes or None) pairs or a mapping, not {type(headers).__name__}"
+    raise TypeError(message)
 
 
 def _as_bytes(name: str, value: object) -> bytes:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return memoryview(value).tobytes()
-    msg = f"the value of header {name!r} must be bytes or None, not {type(value).__name__}"
-    raise TypeError(msg)
+    message = f"the value of header {name!r} must be bytes or None, not {type(value).__name__}"
+    raise TypeError(message)

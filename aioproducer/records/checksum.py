@@ -1,8 +1,8 @@
-"""CRC-32C, the checksum of a record batch: the C function of the crc32c package, found directly.
+"""CRC-32C, the checksum of a record batch: the C function of the crc32c package.
 
-Importing the package whole reads its metadata and defines its command line, which would take a
-sixth of the time in which this library is imported. The function itself stands in one extension
-module; where a future crc32c has it elsewhere, the package gives it.
+Importing the package also reads its metadata and defines its command line: a sixth of the import
+time of this library. So this module loads only the extension module with the function. If a
+future crc32c has another extension module, the package is imported.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def _find() -> Crc32c:
         if hasattr(extension, "crc32c"):
             direct: Crc32c = extension.crc32c
             return direct
-    from crc32c import crc32c as packaged  # noqa: PLC0415 - the slow way
+    from crc32c import crc32c as packaged  # noqa: PLC0415 - the slow fallback
 
     return packaged
 
 
 crc32c = _find()
-"""Return the CRC-32C of bytes, as a number of 32 bits."""
+"""Return the CRC-32C of bytes as an unsigned 32-bit number."""

@@ -1,9 +1,9 @@
-"""The codecs of the record batch, and compressing with them.
+"""The codecs of record batches, and compression.
 
-Everything that can be settled once a producer is settled once: `compressor` checks the level,
-loads the library (whoever does not compress needs none) and gives a function that only
-compresses. It may be called from several threads at a time, since large batches are compressed
-beside the event loop; `nanoseconds_per_byte` tells which are large.
+`compressor` does the work of the set-up once for each producer: it checks the level, imports the
+library (so only producers that compress need it) and returns a function that only compresses.
+Several threads may call that function at once: large batches are compressed in worker threads.
+`nanoseconds_per_byte` tells which batches are large.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Compress: TypeAlias = Callable[[bytes | bytearray | memoryview], bytes]
 
 
 class Codec(IntEnum):
-    """How the records of a batch are compressed, numbered as in the attributes of the batch."""
+    """The compression of a batch; the numbers are those in the attributes of the batch."""
 
     NONE = 0
     GZIP = 1
@@ -34,9 +34,9 @@ class Codec(IntEnum):
 
     @classmethod
     def of_name(cls, name: str) -> Codec:
-        """Return the codec that the option `compression_type` calls `name`.
+        """Return the codec for a value of the option `compression_type`.
 
-        Raises ConfigurationError, which names the codecs that there are.
+        Raises ConfigurationError, which lists the codecs.
 
         >>> Codec.of_name("lz4")
         <Codec.LZ4: 3>
@@ -56,14 +56,14 @@ NANOSECONDS_PER_BYTE: dict[Codec, float] = {
     Codec.LZ4: 1,
     Codec.ZSTD: 2,
 }
-"""What compressing a byte of text takes at the default level, to the order of magnitude."""
+"""The approximate time to compress a byte of text at the default level."""
 
 
 class _Levels(NamedTuple):
     default: int
     allowed: Container[int]
-    words: str
-    # From which level on compressing takes how many times as long as at the default.
+    expected: str
+    # From which level compression takes how many times as long as at the default level.
     slower: tuple[tuple[int, float], ...]
 
 
@@ -73,8 +73,8 @@ _LEVELS = {
     Codec.ZSTD: _Levels(3, range(-131072, 23), "-131072 to 22", ((5, 3), (8, 6), (11, 30), (16, 150))),
 }
 
-# Kafka's lz4 level 9 is lz4-java's fast compressor, which liblz4 calls 0. Any other level is
-# the high-compression one, which liblz4 has from 3 to 12 (1 and 2 would be the fast one).
+# Kafka's lz4 level 9 is the fast compressor of lz4-java: level 0 of liblz4. Every other level is
+# the high-compression one: levels 3 to 12 of liblz4, whose levels 1 and 2 are fast again.
 _LZ4_JAVA_FAST = 9
 _LZ4_FAST = 0
 _LZ4_HIGH_MIN = 3
@@ -84,7 +84,7 @@ _GZIP_FORMAT = zlib.MAX_WBITS + 16
 
 
 def nanoseconds_per_byte(codec: Codec, level: int | None = None) -> float:
-    """Return about how long compressing a byte of text with `codec` takes at `level`."""
+    """Return the approximate time to compress a byte of text with `codec` at `level`."""
     factor = 1.0
     if level is not None and codec in _LEVELS:
         for first, slower in _LEVELS[codec].slower:
@@ -94,12 +94,12 @@ def nanoseconds_per_byte(codec: Codec, level: int | None = None) -> float:
 
 
 def compressor(codec: Codec, level: int | None = None) -> Compress:
-    """Make the function that compresses the records of a batch.
+    """Return a function that compresses the records of a batch.
 
-    `level` is as in Kafka's options: gzip -1 (zlib's own choice) or 1 to 9, lz4 1 to 17 (9 is
-    the fast compressor, not the ninth), zstd -131072 to 22. None is Kafka's default: -1, 9, 3.
+    `level` is Kafka's: gzip -1 (the default of zlib) or 1 to 9, lz4 1 to 17 (9 is the fast
+    compressor), zstd -131072 to 22. None is Kafka's default: -1, 9, 3.
 
-    Raises ConfigurationError if the codec has no such level, or its library is not installed.
+    Raises ConfigurationError for an invalid level or a missing library.
     """
     match codec:
         case Codec.NONE:
@@ -122,25 +122,24 @@ def _checked(codec: Codec, level: int | None) -> int:
         return levels.default
     if level not in levels.allowed:
         option = f"compression_{codec.name.lower()}_level"
-        message = f"{option} must be {levels.words}, not {level!r}"
+        message = f"{option} must be {levels.expected}, not {level!r}"
         raise ConfigurationError(message, option=option, value=level)
     return level
 
 
 def _lz4_compressor(level: int) -> Compress:
-    import lz4.frame  # noqa: PLC0415 - only for those who use it
+    import lz4.frame  # noqa: PLC0415 - only if used
 
     level = _LZ4_FAST if level == _LZ4_JAVA_FAST else min(max(level, _LZ4_HIGH_MIN), _LZ4_HIGH_MAX)
-    # Kafka's reader refuses linked blocks, and makes nothing of the content's size.
+    # Kafka's reader refuses linked blocks and ignores the content size.
     return partial(lz4.frame.compress, compression_level=level, block_linked=False, store_size=False)
 
 
 def _zstd_compressor(level: int) -> Compress:
-    import zstandard  # noqa: PLC0415 - only for those who use it
+    import zstandard  # noqa: PLC0415 - only if used
 
-    # A compressor holds tables that are dear to make, and serves one call at a time. Taking
-    # one from a list and putting it back are atomic, so the list grows to as many compressors
-    # as there were ever calls at the same time.
+    # A compressor is expensive to create and serves one call at a time. `pop` and `append` of a
+    # list are atomic, so the list grows to the largest number of simultaneous calls.
     idle = [zstandard.ZstdCompressor(level=level)]
 
     def compress(data: bytes | bytearray | memoryview) -> bytes:

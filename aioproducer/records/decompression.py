@@ -1,8 +1,8 @@
-"""Decompressing the records of a batch, trusting nothing.
+"""Decompression of record batches from an untrusted source.
 
-A few compressed bytes can stand for gigabytes, so every codec is told how much it may give
-before it runs. What the libraries raise is a `ProtocolError`, and so is what they let pass: a
-stream that stops short, or one with something behind it.
+A few compressed bytes can expand to gigabytes, so every codec gets a limit before it runs. Errors
+of the libraries become a `ProtocolError`. So do two faults that some libraries ignore: a truncated
+stream, and extra bytes after the stream.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _GZIP_FORMAT = zlib.MAX_WBITS + 16
 
 
 def decompress(codec: Codec, data: bytes | memoryview, max_size: int) -> bytes:
-    """Return the plain bytes of `data`, which is one whole stream of `codec`.
+    """Decompress `data`, which is one complete stream of `codec`.
 
-    Raises ProtocolError if it is not, or grows to more than `max_size` bytes, and
+    Raises ProtocolError for malformed data or more than `max_size` decompressed bytes, and
     ConfigurationError if the library of the codec is not installed.
     """
     match codec:
@@ -41,7 +41,7 @@ def decompress(codec: Codec, data: bytes | memoryview, max_size: int) -> bytes:
 def _decompress_gzip(data: bytes | memoryview, max_size: int) -> bytes:
     stream = zlib.decompressobj(_GZIP_FORMAT)
     try:
-        # One byte more than allowed tells what is too large from what just fits.
+        # With one byte more than allowed, too much data differs from just enough.
         plain = stream.decompress(data, max_size + 1)
     except zlib.error as error:
         message = f"gzip data is corrupt: {error}"
@@ -50,11 +50,11 @@ def _decompress_gzip(data: bytes | memoryview, max_size: int) -> bytes:
 
 
 def _decompress_lz4(data: bytes | memoryview, max_size: int) -> bytes:
-    import lz4.frame  # noqa: PLC0415 - only for those who use it
+    import lz4.frame  # noqa: PLC0415 - only if used
 
     try:
         if lz4.frame.get_frame_info(data)["block_linked"]:
-            message = "lz4 data has linked blocks, which Kafka does not read"
+            message = "lz4 data has linked blocks; Kafka does not support them"
             raise ProtocolError(message)
         context = lz4.frame.create_decompression_context()
         plain, used, ended = lz4.frame.decompress_chunk(context, data, max_length=max_size + 1)
@@ -65,31 +65,31 @@ def _decompress_lz4(data: bytes | memoryview, max_size: int) -> bytes:
 
 
 def _decompress_zstd(data: bytes | memoryview, max_size: int) -> bytes:
-    import zstandard  # noqa: PLC0415 - only for those who use it
+    import zstandard  # noqa: PLC0415 - only if used
 
     try:
-        # A frame that tells its size gets that much room, whatever `max_output_size` says. In
-        # one that does not, what follows the frame passes unseen.
+        # If the frame has a content size, zstandard ignores `max_output_size` and allocates that
+        # size; so check it. If it has none, zstandard ignores bytes after the frame.
         size = zstandard.get_frame_parameters(data).content_size
         if size > max_size and size != zstandard.CONTENTSIZE_UNKNOWN:
-            message = f"zstd data grows to {size} bytes, {max_size} are allowed"
+            message = f"zstd data expands to {size} bytes; the limit is {max_size}"
             raise ProtocolError(message)
         plain = zstandard.ZstdDecompressor().decompress(
             data, max_output_size=max_size + 1, allow_extra_data=False
         )
     except zstandard.ZstdError as error:
-        message = f"zstd data is corrupt, or grows to more than {max_size} bytes: {error}"
+        message = f"zstd data is corrupt, or expands to more than {max_size} bytes: {error}"
         raise ProtocolError(message) from error
     return _whole("zstd data", plain, max_size)
 
 
 def _whole(what: str, plain: bytes, max_size: int, *, ended: bool = True, unused: int = 0) -> bytes:
     if len(plain) > max_size:
-        message = f"{what} grows to more than {max_size} bytes"
+        message = f"{what} expands to more than {max_size} bytes"
     elif not ended:
-        message = f"{what} stops short, {len(plain)} bytes into its content"
+        message = f"{what} is truncated after {len(plain)} decompressed bytes"
     elif unused:
-        message = f"{what} is followed by {unused} bytes of something else"
+        message = f"{what} has {unused} extra bytes after its end"
     else:
         return plain
     raise ProtocolError(message)

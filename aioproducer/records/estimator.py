@@ -1,9 +1,8 @@
-"""How well records compress, guessed from the batches before.
+"""An estimate of the compression ratio, from earlier batches.
 
-Whether a record still fits into a batch must be known before the batch is compressed. The
-guess is cautious: it jumps up as soon as a batch compressed worse than expected, and creeps
-down while batches compress better, because a batch that turns out too large is refused by
-the broker and has to be split, while one that turns out small only wastes a little.
+A record must be assigned to a batch before the batch is compressed. The estimate is cautious: it
+rises at once when a batch compresses worse than expected, and falls slowly while batches compress
+better. A batch that is too large must be split; a batch that is too small only wastes a little.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ _BETTER_STEP = 0.005
 
 
 class CompressionRatio:
-    """The compressed size of a batch divided by its plain size, as expected for one topic and codec.
+    """The expected ratio of compressed to uncompressed size, for one topic and codec.
 
-    Moves as Kafka's `CompressionRatioEstimator` does.
+    Works like Kafka's `CompressionRatioEstimator`.
     """
 
     __slots__ = ("estimate",)
@@ -24,12 +23,12 @@ class CompressionRatio:
         self.estimate = 1.0
 
     def observe(self, ratio: float) -> None:
-        """Learn from a closed batch's `ratio`."""
+        """Update the estimate with the `ratio` of a closed batch."""
         if ratio > self.estimate:
             self.estimate = max(self.estimate + _WORSE_STEP, ratio)
         else:
             self.estimate = max(self.estimate - _BETTER_STEP, ratio)
 
     def reset_after_split(self, ratio: float) -> None:
-        """Start again from no compression: a batch of this `ratio` was larger than the broker takes."""
+        """Reset the estimate: a batch with this `ratio` was too large for the broker."""
         self.estimate = max(1.0, ratio)

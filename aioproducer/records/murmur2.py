@@ -1,15 +1,15 @@
 # cython: annotation_typing=False, boundscheck=False, wraparound=False, cdivision=True
-"""The hash by which Kafka's clients choose the partition of a key.
+"""The hash that Kafka clients use to choose the partition of a key.
 
-Murmur2 with Kafka's seed, over 32-bit words. The same key lands on the same partition
-whoever produces it, as long as the number of partitions does not change.
+Murmur2 with Kafka's seed, over 32-bit words. Every client that uses it sends the same key to the
+same partition, as long as the number of partitions does not change.
 """
 
 from __future__ import annotations
 
 
 def murmur2(key: bytes) -> int:
-    """Return the hash of `key` as an unsigned 32-bit number (Java's is the same, signed)."""
+    """Return the hash of `key` as an unsigned 32-bit number (Java's is the same number, signed)."""
     octets = key
     length = len(key)
     mask = 0xFFFFFFFF
@@ -43,5 +43,5 @@ def murmur2(key: bytes) -> int:
 
 
 def partition_of_key(key: bytes, partitions: int) -> int:
-    """Return the partition that Kafka's Java client chooses for `key` among `partitions`."""
+    """Return the partition that the Java client chooses for `key`, out of `partitions`."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -1,56 +1,54 @@
-"""Record batches v2 out of bytes, trusting nothing: the other direction of `records.batch`.
+"""Reading record batches (magic 2) from an untrusted source: the inverse of `records.batch`.
 
     bytes ── read_batches ──▶ RecordBatch ── records() ──▶ DecodedRecord, DecodedRecord, …
              checks the header                decompresses, and checks each record
 
-What is read is what a producer may write, as strictly as a broker reads it and a little more;
-each rule that is broken is a `ProtocolError` of its own, with the numbers. Batches out of the
-log of a compacted topic have gaps in their offsets, and are refused too.
+The reader accepts only batches that a producer may write, and is a little stricter than a broker.
+Every fault is a `ProtocolError` with the numbers. Batches from a compacted log have gaps in their
+offsets, so the reader refuses them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from struct import Struct
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from aioproducer.errors import ProtocolError
 from aioproducer.records.checksum import crc32c
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
+from aioproducer.records.layout import (
+    CODEC_MASK,
+    CONTROL,
+    CRC_END,
+    HEADER_SIZE,
+    LENGTH,
+    LENGTH_AT,
+    LENGTH_END,
+    LOG_APPEND_TIME,
+    MAGIC,
+    TRANSACTIONAL,
+    BatchHeader,
+)
 
 MAX_PLAIN_SIZE = 64 * 1024 * 1024
-"""Bytes to which the records of a batch may grow where nothing else is said."""
+"""The default limit for the decompressed records of a batch, in bytes."""
 
-# base offset, length, leader epoch, magic, crc, attributes, last offset delta,
-# base timestamp, max timestamp, producer id, producer epoch, base sequence, count
-_HEADER = Struct(">qiibIhiqqqhii")
-_LENGTH = Struct(">i")
-_LENGTH_AT = 8
-# The length counts what follows it, the checksum covers what follows it.
-_LENGTH_END = 12
-_CRC_END = 21
-
-_MAGIC = 2
-_CODEC_BITS = 0x07
-_LOG_APPEND_BIT = 0x08
-_TRANSACTIONAL_BIT = 0x10
-_CONTROL_BIT = 0x20
-_KNOWN_BITS = _CODEC_BITS | _LOG_APPEND_BIT | _TRANSACTIONAL_BIT | _CONTROL_BIT
+_KNOWN_ATTRIBUTES = CODEC_MASK | LOG_APPEND_TIME | TRANSACTIONAL | CONTROL
 
 _CODECS = {int(codec): codec for codec in Codec}
 
-# Seven numbers of one byte each, and two: no record and no header is smaller.
+# The smallest record is seven one-byte numbers, the smallest header two.
 _SMALLEST_RECORD = 7
 _SMALLEST_HEADER = 2
 
-# Set in each byte of a varint but the last.
+# Set in every byte of a varint but the last.
 _MORE = 0x80
 
 
 class TimestampType(IntEnum):
-    """Whose clock the timestamps of a batch are from."""
+    """The clock of the timestamps: of the producer (CREATE) or of the broker (LOG_APPEND)."""
 
     CREATE = 0
     LOG_APPEND = 1
@@ -69,7 +67,7 @@ class DecodedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordBatch:
-    """A record batch whose header is sound; its records are decoded when they are asked for."""
+    """A record batch with a valid header; `records()` decodes its records."""
 
     base_offset: int
     size: int
@@ -90,67 +88,71 @@ class RecordBatch:
     payload: bytes = field(repr=False)
 
     @classmethod
-    def parse(cls, data: bytes | bytearray | memoryview, *, check_crc: bool = True) -> RecordBatch:
-        """Read the one batch that `data` is, and check its header; raises ProtocolError."""
+    def parse(cls, data: bytes | bytearray | memoryview, *, check_crc: bool = True) -> Self:
+        """Read `data`, which is exactly one batch, and check its header; raises ProtocolError."""
         view = memoryview(data)
         size = _size_of_first(view)
         if size != len(view):
-            _refuse(f"a batch of {size} bytes is followed by {len(view) - size} more")
-        (
-            base_offset, _, leader_epoch, magic, crc, attributes, last_offset_delta,
-            base_timestamp, max_timestamp, producer_id, producer_epoch, base_sequence, count,
-        ) = _HEADER.unpack_from(view)  # fmt: skip
-        if magic != _MAGIC:
-            _refuse(f"the batch's magic is {magic}, not {_MAGIC}")
-        if check_crc and (actual := crc32c(view[_CRC_END:])) != crc:
-            _refuse(f"the batch's CRC-32C is {actual:#010x}, its header says {crc:#010x}")
-        if attributes & ~_KNOWN_BITS:
-            _refuse(f"the batch's attributes {attributes & 0xFFFF:#06x} have bits that no producer sets")
-        codec = _CODECS.get(attributes & _CODEC_BITS)
+            _refuse(f"a batch of {size} bytes is followed by {len(view) - size} extra bytes")
+        header = BatchHeader.unpack(view)
+        count = header.record_count
+        if header.magic != MAGIC:
+            _refuse(f"the batch has magic {header.magic}, not {MAGIC}")
+        if check_crc and (actual := crc32c(view[CRC_END:])) != header.crc:
+            _refuse(f"the CRC-32C of the batch is {actual:#010x}, its header has {header.crc:#010x}")
+        if header.attributes & ~_KNOWN_ATTRIBUTES:
+            _refuse(f"the batch has unknown attributes: {header.attributes & 0xFFFF:#06x}")
+        codec = _CODECS.get(header.codec_number)
         if codec is None:
-            _refuse(f"the batch's codec is {attributes & _CODEC_BITS}, known are 0 to {max(_CODECS)}")
+            _refuse(f"the batch has the unknown codec {header.codec_number}; known are 0 to {max(_CODECS)}")
         if count < 1:
-            _refuse(f"the batch says that it has {count} records")
-        if last_offset_delta != count - 1:
-            _refuse(f"the batch's last offset delta is {last_offset_delta} with {count} records")
+            _refuse(f"the batch has the record count {count}")
+        if header.last_offset_delta != count - 1:
+            _refuse(f"the batch has last offset delta {header.last_offset_delta} with {count} records")
+        return cls.of_header(header, size, codec, bytes(view[HEADER_SIZE:]))
+
+    @classmethod
+    def of_header(cls, header: BatchHeader, size: int, codec: Codec, payload: bytes, **more: object) -> Self:
+        """Make a batch from its header and its payload, which may be compressed; nothing is checked."""
         return cls(
-            base_offset=base_offset,
+            base_offset=header.base_offset,
             size=size,
-            partition_leader_epoch=leader_epoch,
-            magic=magic,
-            crc=crc,
+            partition_leader_epoch=header.partition_leader_epoch,
+            magic=header.magic,
+            crc=header.crc,
             codec=codec,
-            timestamp_type=TimestampType(bool(attributes & _LOG_APPEND_BIT)),
-            is_transactional=bool(attributes & _TRANSACTIONAL_BIT),
-            is_control=bool(attributes & _CONTROL_BIT),
-            last_offset_delta=last_offset_delta,
-            base_timestamp=base_timestamp,
-            max_timestamp=max_timestamp,
-            producer_id=producer_id,
-            producer_epoch=producer_epoch,
-            base_sequence=base_sequence,
-            record_count=count,
-            payload=bytes(view[_HEADER.size :]),
+            timestamp_type=TimestampType(header.has_log_append_time),
+            is_transactional=header.is_transactional,
+            is_control=header.is_control,
+            last_offset_delta=header.last_offset_delta,
+            base_timestamp=header.base_timestamp,
+            max_timestamp=header.max_timestamp,
+            producer_id=header.producer_id,
+            producer_epoch=header.producer_epoch,
+            base_sequence=header.base_sequence,
+            record_count=header.record_count,
+            payload=payload,
+            **more,
         )
 
     def records(self, max_size: int = MAX_PLAIN_SIZE) -> list[DecodedRecord]:
-        """Decode the records, which may take `max_size` bytes when decompressed.
+        """Decode the records, which may have `max_size` bytes when decompressed.
 
-        With timestamps of the broker's clock every record has the batch's `max_timestamp`.
+        If the timestamps are from the broker, every record has the `max_timestamp` of the batch.
 
         Raises ProtocolError, and ConfigurationError if the codec's library is not installed.
         """
         plain = decompress(self.codec, self.payload, max_size)
         if self.record_count * _SMALLEST_RECORD > len(plain):
-            _refuse(f"the batch says that it has {self.record_count} records, in {len(plain)} bytes")
+            _refuse(f"the batch claims {self.record_count} records in {len(plain)} bytes")
         cursor = _Cursor(plain)
         records = [self._record(cursor, index) for index in range(self.record_count)]
         if cursor.position != len(plain):
-            _refuse(f"the {self.record_count} records are followed by {len(plain) - cursor.position} bytes")
+            _refuse(f"{len(plain) - cursor.position} extra bytes follow the {self.record_count} records")
         if self.timestamp_type is TimestampType.CREATE:
             newest = max(record.timestamp_ms for record in records)
             if newest != self.max_timestamp:
-                _refuse(f"the batch's max timestamp is {self.max_timestamp}, its newest record's is {newest}")
+                _refuse(f"the batch has max timestamp {self.max_timestamp}, its newest record has {newest}")
         return records
 
     def _record(self, cursor: _Cursor, index: int) -> DecodedRecord:
@@ -158,27 +160,27 @@ class RecordBatch:
         length = cursor.varint()
         end = cursor.position + length
         if length < 0 or end > len(cursor.data):
-            cursor.refuse(f"has the length {length}, {len(cursor.data) - cursor.position} bytes are left")
+            cursor.refuse(f"has length {length}, but {len(cursor.data) - cursor.position} bytes are left")
         if attributes := cursor.byte():
-            cursor.refuse(f"has the attributes {attributes}, Kafka knows none")
+            cursor.refuse(f"has attributes {attributes}; records have no attributes")
         timestamp_ms = self.base_timestamp + cursor.varint(64)
         offset_delta = cursor.varint()
         if offset_delta != index:
-            cursor.refuse(f"has the offset delta {offset_delta}")
+            cursor.refuse(f"has offset delta {offset_delta}")
         key = cursor.field("key")
         value = cursor.field("value")
         headers = cursor.headers()
         if cursor.position != end:
-            cursor.refuse(f"has the length {length}, its fields take {cursor.position - end + length} bytes")
+            cursor.refuse(f"has length {length}, but its fields take {cursor.position - end + length} bytes")
         if self.timestamp_type is TimestampType.LOG_APPEND:
             timestamp_ms = self.max_timestamp
         return DecodedRecord(offset_delta, timestamp_ms, key, value, headers)
 
 
 def read_batches(data: bytes | bytearray | memoryview, *, check_crc: bool = True) -> list[RecordBatch]:
-    """Read the batches that `data` consists of, and check their headers.
+    """Read all batches in `data` and check their headers.
 
-    Raises ProtocolError, also if the last batch is not whole.
+    Raises ProtocolError, also for a truncated last batch.
     """
     view = memoryview(data)
     batches = []
@@ -190,17 +192,17 @@ def read_batches(data: bytes | bytearray | memoryview, *, check_crc: bool = True
 
 
 def _size_of_first(view: memoryview) -> int:
-    if len(view) < _HEADER.size:
-        _refuse(f"a batch takes {_HEADER.size} bytes at least, {len(view)} are left")
-    length: int = _LENGTH.unpack_from(view, _LENGTH_AT)[0]
-    size = length + _LENGTH_END
-    if not _HEADER.size <= size <= len(view):
-        _refuse(f"the batch says that it has {size} bytes, {len(view)} are left")
+    if len(view) < HEADER_SIZE:
+        _refuse(f"a batch has at least {HEADER_SIZE} bytes, but {len(view)} are left")
+    length: int = LENGTH.unpack_from(view, LENGTH_AT)[0]
+    size = length + LENGTH_END
+    if not HEADER_SIZE <= size <= len(view):
+        _refuse(f"the batch claims {size} bytes, but {len(view)} are left")
     return size
 
 
 class _Cursor:
-    """Reads the fields of records one behind the other; `subject` is what refusals speak of."""
+    """Reads the fields of records in order; `subject` is the subject of error messages."""
 
     __slots__ = ("data", "position", "subject")
 
@@ -209,19 +211,19 @@ class _Cursor:
         self.position = 0
         self.subject = ""
 
-    def refuse(self, words: str) -> NoReturn:
-        _refuse(f"{self.subject} {words}")
+    def refuse(self, fault: str) -> NoReturn:
+        _refuse(f"{self.subject} {fault}")
 
     def byte(self) -> int:
         """Read a single byte."""
         position = self.position
         if position >= len(self.data):
-            self.refuse("goes on after the last byte")
+            self.refuse("continues after the last byte")
         self.position = position + 1
         return self.data[position]
 
     def varint(self, bits: int = 32) -> int:
-        """Read a zigzag varint, which stands for a signed number of `bits` bits."""
+        """Read a zigzag varint: a signed number of `bits` bits."""
         data = self.data
         position = self.position
         folded = 0
@@ -234,7 +236,7 @@ class _Cursor:
                 if shift >= bits:
                     self.refuse(f"has a varint of more than {shift // 7} bytes at byte {self.position}")
         except IndexError:
-            self.refuse(f"has a varint at byte {self.position} that goes on after the last byte")
+            self.refuse(f"has a varint at byte {self.position} that continues after the last byte")
         folded |= byte << shift
         if folded >> bits:
             self.refuse(f"has a varint of more than {bits} bits at byte {self.position}")
@@ -242,14 +244,14 @@ class _Cursor:
         return (folded >> 1) ^ -(folded & 1)
 
     def field(self, name: str) -> bytes | None:
-        """Read a length, where -1 is null, and as many bytes."""
+        """Read a length (-1 is null) and that many bytes."""
         length = self.varint()
         if length == -1:
             return None
         start = self.position
         end = start + length
         if length < 0 or end > len(self.data):
-            self.refuse(f"has a {name} of the length {length}, {len(self.data) - start} bytes are left")
+            self.refuse(f"has a {name} of length {length}, but {len(self.data) - start} bytes are left")
         self.position = end
         return self.data[start:end]
 
@@ -257,17 +259,17 @@ class _Cursor:
         count = self.varint()
         left = len(self.data) - self.position
         if not 0 <= count * _SMALLEST_HEADER <= left:
-            self.refuse(f"has {count} headers, {left} bytes are left")
+            self.refuse(f"has {count} headers, but {left} bytes are left")
         return tuple([self._header() for _ in range(count)])
 
     def _header(self) -> tuple[str, bytes | None]:
         key = self.field("header key")
         if key is None:
-            self.refuse("has a header whose key is null")
+            self.refuse("has a header with a null key")
         try:
             name = key.decode()
         except UnicodeDecodeError as error:
-            self.refuse(f"has a header whose key is not UTF-8: {error}")
+            self.refuse(f"has a header key that is not UTF-8: {error}")
         return name, self.field("header value")
 
 

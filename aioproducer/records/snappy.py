@@ -1,9 +1,9 @@
-"""Snappy in the framing of snappy-java (by xerial), which is what Kafka's Java clients write.
+"""Snappy with the framing of snappy-java (by xerial), as Kafka's Java clients write it.
 
     82 S N A P P Y 00 │ version 1 │ compatible with 1 │ size │ block │ size │ block │ …
 
-The numbers are big-endian int32; a block is what snappy makes of up to 32 KiB. Some clients
-write a single block without any framing, so that is read too.
+The numbers are big-endian int32; a block holds up to 32 KiB of data. Some clients write a single
+block without framing; `decompress` accepts that too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SIZE = Struct(">i")
 
 
 def compressor() -> Callable[[bytes | bytearray | memoryview], bytes]:
-    """Make the function that compresses; ConfigurationError if the library is not installed."""
+    """Return a function that compresses; raise ConfigurationError if the library is not installed."""
     compress_block = _library().snappy.compress_raw
     pack_size = _SIZE.pack
     header = _HEADER.pack(_MAGIC, _VERSION, _VERSION)
@@ -43,19 +43,19 @@ def compressor() -> Callable[[bytes | bytearray | memoryview], bytes]:
 
 
 def decompress(data: bytes | memoryview, max_size: int) -> bytes:
-    """Return the plain bytes of `data`, framed or not.
+    """Decompress `data`, framed or not.
 
-    Raises ProtocolError if it is corrupt or grows to more than `max_size` bytes.
+    Raises ProtocolError for corrupt data or more than `max_size` decompressed bytes.
     """
     library = _library()
     pieces = []
     size = 0
     for block in _blocks(memoryview(data)):
         try:
-            # A block begins with its plain size, and room for that is made unseen.
+            # The library allocates the size at the start of the block without checking it.
             size += library.snappy.decompress_raw_len(block)
             if size > max_size:
-                message = f"snappy data grows to {size} bytes or more, {max_size} are allowed"
+                message = f"snappy data expands to {size} bytes or more; the limit is {max_size}"
                 raise ProtocolError(message)
             pieces.append(library.snappy.decompress_raw(block))
         except library.DecompressionError as error:
@@ -69,18 +69,18 @@ def _blocks(view: memoryview) -> Iterator[memoryview]:
         yield view
         return
     if len(view) < _HEADER.size:
-        message = f"snappy data of {len(view)} bytes ends within its header of {_HEADER.size}"
+        message = f"snappy data of {len(view)} bytes is shorter than its header of {_HEADER.size} bytes"
         raise ProtocolError(message)
     _, _, compatible = _HEADER.unpack_from(view)
     if compatible != _VERSION:
-        message = f"snappy data needs a reader of version {compatible}, only {_VERSION} is known"
+        message = f"snappy data needs a reader of version {compatible}; this reader has version {_VERSION}"
         raise ProtocolError(message)
     position = _HEADER.size
     while position < len(view):
         left = len(view) - position - _SIZE.size
         size = _SIZE.unpack_from(view, position)[0] if left >= 0 else 0
         if not 0 <= size <= left:
-            message = f"snappy data ends within the block at byte {position} of {len(view)}"
+            message = f"snappy data is truncated in the block at byte {position} of {len(view)}"
             raise ProtocolError(message)
         position += _SIZE.size + size
         yield view[position - size : position]
@@ -90,6 +90,6 @@ def _library() -> ModuleType:
     try:
         import cramjam  # noqa: PLC0415 - only this codec needs it
     except ImportError as error:
-        message = "snappy needs the package cramjam: pip install aioproducer[snappy]"
+        message = "snappy needs the package cramjam: pip install 'aioproducer[snappy]'"
         raise ConfigurationError(message, option="compression_type", value="snappy") from error
     return cramjam

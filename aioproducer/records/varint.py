@@ -1,15 +1,16 @@
 # cython: annotation_typing=False
 """The zigzag varints of the record format.
 
-A signed number is folded so that small magnitudes stay small (0, -1, 1, -2 become 0, 1, 2,
-3), then written seven bits a byte, low bits first, the high bit saying that more follow.
+Zigzag maps signed numbers to unsigned ones, small magnitudes to small numbers: 0, -1, 1, -2 become
+0, 1, 2, 3. They are written with seven bits a byte, low bits first. The high bit is set in every
+byte but the last.
 """
 
 from __future__ import annotations
 
 
 def put_varint(buffer: bytearray, value: int) -> None:
-    """Append `value`, a signed 64-bit number, to `buffer`: 1 to 10 bytes."""
+    """Append `value`, a signed 64-bit number, to `buffer` as 1 to 10 bytes."""
     folded = (value << 1) ^ (value >> 63)
     while folded > 127:  # noqa: PLR2004 - seven bits
         buffer.append((folded & 127) | 128)
@@ -18,7 +19,7 @@ def put_varint(buffer: bytearray, value: int) -> None:
 
 
 def varint_size(value: int) -> int:
-    """Return how many bytes `put_varint` writes for `value`."""
+    """Return the number of bytes that `put_varint` writes for `value`."""
     folded = (value << 1) ^ (value >> 63)
     size = 1
     while folded > 127:  # noqa: PLR2004 - seven bits

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from aioproducer.protocol.api import Message, Request, Response
-    from aioproducer.protocol.primitives import Chunk, Reader
+    from aioproducer.protocol.fields import Chunk
+    from aioproducer.protocol.reader import Reader
     from aioproducer.testing.call import Settings
     from aioproducer.testing.faults import Fault, Script, Target
     from aioproducer.testing.topology import Topology

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Self
 
-from aioproducer.options import format_address
+from aioproducer.config.kinds import format_address
 from aioproducer.testing.broker import Broker
 from aioproducer.testing.call import Settings
 from aioproducer.testing.connection import Connection

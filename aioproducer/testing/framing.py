@@ -9,24 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.produce import ProduceRequest
 from aioproducer.records.compression import Codec
+from aioproducer.records.layout import (
+    ATTRIBUTES_AT,
+    CODEC_MASK,
+    LENGTH_AT,
+    LENGTH_END,
+    MAGIC,
+    MAGIC_AT,
+    TRANSACTIONAL,
+)
 from aioproducer.testing.refusal import Refused
 
 if TYPE_CHECKING:
-    from aioproducer.protocol.primitives import Chunk
+    from aioproducer.protocol.fields import Chunk
 
-FIRST_VERSION_WITH_ZSTD = 7
-
-_LENGTH_AT = 8
-_LENGTH_END = 12
-_MAGIC_AT = 16
-_ATTRIBUTES_AT = 22
-"""Where the lower byte of the two is, which has all that is looked for."""
+_LOW_ATTRIBUTES_AT = ATTRIBUTES_AT + 1
+"""The lower byte of the attributes; it has all known bits."""
 
 _SMALLEST_LENGTH = 14
-_NEWEST_MAGIC = 2
-_CODEC_BITS = 0x07
-_TRANSACTIONAL_BIT = 0x10
 
 
 def one_batch(data: Chunk | None, version: int) -> memoryview:
@@ -38,13 +40,11 @@ def one_batch(data: Chunk | None, version: int) -> memoryview:
     size = _size_of_first(whole)
     if size is None:
         raise Refused(ErrorCode.INVALID_RECORD, f"there is no whole record batch in {len(whole)} bytes")
-    magic = whole[_MAGIC_AT]
-    if magic != _NEWEST_MAGIC:
-        raise Refused(
-            ErrorCode.INVALID_RECORD, f"Produce takes batches of magic {_NEWEST_MAGIC}, not {magic}"
-        )
-    if version < FIRST_VERSION_WITH_ZSTD and codec_of(whole) == Codec.ZSTD:
-        reason = f"zstd needs Produce version {FIRST_VERSION_WITH_ZSTD}, not {version}"
+    magic = whole[MAGIC_AT]
+    if magic != MAGIC:
+        raise Refused(ErrorCode.INVALID_RECORD, f"Produce takes batches of magic {MAGIC}, not {magic}")
+    if version < ProduceRequest.zstd_from and codec_of(whole) == Codec.ZSTD:
+        reason = f"zstd needs Produce version {ProduceRequest.zstd_from}, not {version}"
         raise Refused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, reason)
     if size == len(whole):
         return whole
@@ -56,24 +56,26 @@ def one_batch(data: Chunk | None, version: int) -> memoryview:
 
 def codec_of(data: Chunk) -> int:
     """Return the number of a batch's codec, which there may not be; 0 of what is too short to say."""
-    return data[_ATTRIBUTES_AT] & _CODEC_BITS if len(data) > _ATTRIBUTES_AT else 0
+    return data[_LOW_ATTRIBUTES_AT] & CODEC_MASK if len(data) > _LOW_ATTRIBUTES_AT else 0
 
 
 def is_transactional(data: Chunk | None) -> bool:
     """Return whether a batch says that it belongs to a transaction."""
-    return data is not None and len(data) > _ATTRIBUTES_AT and bool(data[_ATTRIBUTES_AT] & _TRANSACTIONAL_BIT)
+    return (
+        data is not None and len(data) > _LOW_ATTRIBUTES_AT and bool(data[_LOW_ATTRIBUTES_AT] & TRANSACTIONAL)
+    )
 
 
 def _size_of_first(view: memoryview) -> int | None:
-    if len(view) < _LENGTH_END:
+    if len(view) < LENGTH_END:
         return None
-    length = int.from_bytes(view[_LENGTH_AT:_LENGTH_END], "big", signed=True)
+    length = int.from_bytes(view[LENGTH_AT:LENGTH_END], "big", signed=True)
     if length < _SMALLEST_LENGTH:
         reason = f"a batch has a length of {_SMALLEST_LENGTH} at least, not {length}"
         raise Refused(ErrorCode.CORRUPT_MESSAGE, reason, is_told=True)
-    if len(view) <= _MAGIC_AT:
+    if len(view) <= MAGIC_AT:
         return None
-    if view[_MAGIC_AT] > _NEWEST_MAGIC:
-        raise Refused(ErrorCode.CORRUPT_MESSAGE, f"there is no magic {view[_MAGIC_AT]}", is_told=True)
-    size = length + _LENGTH_END
+    if view[MAGIC_AT] > MAGIC:
+        raise Refused(ErrorCode.CORRUPT_MESSAGE, f"there is no magic {view[MAGIC_AT]}", is_told=True)
+    size = length + LENGTH_END
     return size if size <= len(view) else None

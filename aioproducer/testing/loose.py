@@ -8,20 +8,15 @@ length is null. What even Kafka cannot read is refused with the error that it ha
 from __future__ import annotations
 
 from dataclasses import dataclass
-from struct import Struct
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import ConfigurationError, ProtocolError
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
-from aioproducer.records.reader import MAX_PLAIN_SIZE, DecodedRecord, RecordBatch, TimestampType
+from aioproducer.records.layout import HEADER_SIZE, BatchHeader
+from aioproducer.records.reader import MAX_PLAIN_SIZE, DecodedRecord, RecordBatch
 from aioproducer.testing.refusal import Refused
 
-_HEADER = Struct(">qiibIhiqqqhii")
-_CODEC_BITS = 0x07
-_LOG_APPEND_BIT = 0x08
-_TRANSACTIONAL_BIT = 0x10
-_CONTROL_BIT = 0x20
 _MORE = 0x80
 
 
@@ -39,41 +34,22 @@ class LooseBatch(RecordBatch):
 
 def parse_loosely(whole: memoryview) -> LooseBatch:
     """Read a batch whose CRC is right and whose codec is known, or refuse what Kafka refuses."""
-    (
-        base_offset, _, leader_epoch, magic, crc, attributes, last_offset_delta,
-        base_timestamp, max_timestamp, producer_id, producer_epoch, base_sequence, count,
-    ) = _HEADER.unpack_from(whole)  # fmt: skip
-    if count < 1 or last_offset_delta != count - 1:
-        reason = f"the batch's last offset delta is {last_offset_delta} with {count} records"
+    header = BatchHeader.unpack(whole)
+    count = header.record_count
+    if count < 1 or header.last_offset_delta != count - 1:
+        reason = f"the batch's last offset delta is {header.last_offset_delta} with {count} records"
         raise Refused(ErrorCode.INVALID_RECORD, reason)
-    is_log_append = bool(attributes & _LOG_APPEND_BIT)
-    codec = Codec(attributes & _CODEC_BITS)
-    plain = _decompressed(codec, whole[_HEADER.size :])
+    codec = Codec(header.codec_number)
+    plain = _decompressed(codec, whole[HEADER_SIZE:])
     records = _Records(
         plain,
-        base_timestamp,
-        max_timestamp if is_log_append else None,
+        header.base_timestamp,
+        header.max_timestamp if header.has_log_append_time else None,
         checks_offsets=codec is not Codec.NONE,
     ).read(count)
-    return LooseBatch(
-        base_offset=base_offset,
-        size=len(whole),
-        partition_leader_epoch=leader_epoch,
-        magic=magic,
-        crc=crc,
-        codec=codec,
-        timestamp_type=TimestampType(is_log_append),
-        is_transactional=bool(attributes & _TRANSACTIONAL_BIT),
-        is_control=bool(attributes & _CONTROL_BIT),
-        last_offset_delta=last_offset_delta,
-        base_timestamp=base_timestamp,
-        max_timestamp=max(record.timestamp_ms for record in records),
-        producer_id=producer_id,
-        producer_epoch=producer_epoch,
-        base_sequence=base_sequence,
-        record_count=count,
-        payload=plain,
-        loose_records=records,
+    newest = max(record.timestamp_ms for record in records)
+    return LooseBatch.of_header(
+        header._replace(max_timestamp=newest), len(whole), codec, plain, loose_records=records
     )
 
 

@@ -10,7 +10,6 @@ header keys that are no text, and the timestamp type LogAppendTime.
 
 from __future__ import annotations
 
-from struct import Struct
 from typing import TYPE_CHECKING, NoReturn
 
 from aioproducer.error_code import ErrorCode
@@ -18,8 +17,8 @@ from aioproducer.errors import ConfigurationError, ProtocolError
 from aioproducer.records.checksum import crc32c
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
+from aioproducer.records.layout import CRC_END, HEADER_SIZE, BatchHeader
 from aioproducer.records.reader import MAX_PLAIN_SIZE, RecordBatch, TimestampType
-from aioproducer.testing.framing import codec_of
 from aioproducer.testing.loose import parse_loosely
 from aioproducer.testing.refusal import Refused
 
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
     from aioproducer.records.reader import DecodedRecord
     from aioproducer.testing.topology import TopicConfig
 
-# base offset, length, leader epoch, magic, crc: what is looked at before the batch is trusted
-_PREFIX = Struct(">qiibI")
-_HEADER_SIZE = 61
-_CRC_END = 21
 _HIGHEST_CODEC = max(Codec)
 
 NO_TIMESTAMP = -1
@@ -75,20 +70,21 @@ def _parse_strictly(whole: memoryview) -> RecordBatch:
 
 
 def _check_prefix(whole: memoryview, config: TopicConfig) -> None:
-    if len(whole) < _HEADER_SIZE:
-        reason = f"a record batch has at least {_HEADER_SIZE} bytes, not {len(whole)}"
+    if len(whole) < HEADER_SIZE:
+        reason = f"a record batch has at least {HEADER_SIZE} bytes, not {len(whole)}"
         raise Refused(ErrorCode.CORRUPT_MESSAGE, reason)
-    base_offset, _, _, _, crc = _PREFIX.unpack_from(whole)
-    if base_offset != 0:
-        raise Refused(ErrorCode.INVALID_RECORD, f"a producer's batch starts at offset 0, not {base_offset}")
+    header = BatchHeader.unpack(whole)
+    if header.base_offset != 0:
+        reason = f"a producer's batch starts at offset 0, not {header.base_offset}"
+        raise Refused(ErrorCode.INVALID_RECORD, reason)
     if len(whole) > config.max_message_bytes:
         reason = f"the batch has {len(whole)} bytes, max.message.bytes is {config.max_message_bytes}"
         raise Refused(ErrorCode.MESSAGE_TOO_LARGE, reason)
-    actual = crc32c(whole[_CRC_END:])
-    if actual != crc:
-        reason = f"the CRC-32C of the batch is {actual:#010x}, its header says {crc:#010x}"
+    actual = crc32c(whole[CRC_END:])
+    if actual != header.crc:
+        reason = f"the CRC-32C of the batch is {actual:#010x}, its header says {header.crc:#010x}"
         raise Refused(ErrorCode.CORRUPT_MESSAGE, reason)
-    codec = codec_of(whole)
+    codec = header.codec_number
     if codec > _HIGHEST_CODEC:
         # Kafka has no error of its own for it.
         raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"there is no codec {codec}")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.api_versions import ApiVersionsResponse
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.init_producer_id import InitProducerIdResponse
 from aioproducer.protocol.metadata import MetadataResponse
-from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.protocol.produce import ProduceResponse
 
 if TYPE_CHECKING:

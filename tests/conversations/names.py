@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aioproducer.protocol.primitives import ZERO_UUID
+from aioproducer.protocol.fields import ZERO_UUID
 
 if TYPE_CHECKING:
     from uuid import UUID

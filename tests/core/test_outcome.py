@@ -1,4 +1,4 @@
-"""Outcomes: every error code of a produce answer means one thing, and the thing that Kafka means."""
+"""Outcomes: every error code of a Produce response has one verdict, the same as in Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STALE_LEADER = frozenset(
         ErrorCode.INCONSISTENT_TOPIC_ID,
     }
 )
-"""Retriable, and the leader has to be looked up again."""
+"""Retriable after a metadata refresh."""
 
 PASSING = STALE_LEADER | {
     ErrorCode.CORRUPT_MESSAGE,
@@ -35,9 +35,9 @@ PASSING = STALE_LEADER | {
     ErrorCode.UNKNOWN_LEADER_EPOCH,
     ErrorCode.THROTTLING_QUOTA_EXCEEDED,
 }
-"""The errors after which Kafka's own producer sends a batch again."""
+"""The errors after which Kafka's producer sends a batch again."""
 
-FOR_GOOD = frozenset(
+PERMANENT = frozenset(
     {
         ErrorCode.UNKNOWN_SERVER_ERROR,
         ErrorCode.INVALID_TOPIC_EXCEPTION,
@@ -54,7 +54,7 @@ FOR_GOOD = frozenset(
     }
 )
 
-THE_END = frozenset(
+ENDS_PRODUCER = frozenset(
     {
         ErrorCode.CLUSTER_AUTHORIZATION_FAILED,
         ErrorCode.UNSUPPORTED_VERSION,
@@ -63,9 +63,9 @@ THE_END = frozenset(
         ErrorCode.PRODUCER_FENCED,
     }
 )
-"""What no idempotent producer gets over."""
+"""The errors that end an idempotent producer."""
 
-OF_IDEMPOTENCE = {
+SEQUENCE_CODES = {
     ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: Verdict.RETRY_IN_ORDER,
     ErrorCode.UNKNOWN_PRODUCER_ID: Verdict.RETRY_IN_ORDER,
     ErrorCode.INVALID_PRODUCER_EPOCH: Verdict.REFUSED_EPOCH,
@@ -74,61 +74,63 @@ OF_IDEMPOTENCE = {
 
 @pytest.mark.parametrize("idempotent", [False, True])
 @pytest.mark.parametrize("code", list(ErrorCode))
-def test_every_code_has_its_verdict(code: ErrorCode, *, idempotent: bool) -> None:
+def test_every_code_has_a_verdict(code: ErrorCode, *, idempotent: bool) -> None:
     assert isinstance(verdict_of(code, idempotent=idempotent), Verdict)
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_what_has_to_do_with_success_and_size(*, idempotent: bool) -> None:
+def test_success_and_size(*, idempotent: bool) -> None:
     assert verdict_of(ErrorCode.NONE, idempotent=idempotent) is Verdict.IN_LOG
     assert verdict_of(ErrorCode.MESSAGE_TOO_LARGE, idempotent=idempotent) is Verdict.SPLIT
+    assert verdict_of(ErrorCode.RECORD_LIST_TOO_LARGE, idempotent=idempotent) is Verdict.SPLIT
     duplicate = verdict_of(ErrorCode.DUPLICATE_SEQUENCE_NUMBER, idempotent=idempotent)
-    assert duplicate is Verdict.IN_LOG_SOMEWHERE
+    assert duplicate is Verdict.DUPLICATE
 
 
 @pytest.mark.scenario(15)
 @pytest.mark.parametrize("idempotent", [False, True])
 @pytest.mark.parametrize("code", sorted(PASSING))
-def test_what_passes_is_tried_again(code: ErrorCode, *, idempotent: bool) -> None:
+def test_retriable_codes_are_retried(code: ErrorCode, *, idempotent: bool) -> None:
     assert verdict_of(code, idempotent=idempotent) is Verdict.RETRY
 
 
 @pytest.mark.parametrize("code", list(ErrorCode))
-def test_what_is_retriable_to_kafka_is_retriable_here_and_nothing_else(code: ErrorCode) -> None:
+def test_retry_matches_kafka(code: ErrorCode) -> None:
     assert (verdict_of(code, idempotent=False) is Verdict.RETRY) == code.is_retriable
     assert (verdict_of(code, idempotent=True) is Verdict.RETRY) == code.is_retriable
 
 
 @pytest.mark.parametrize("code", sorted(STALE_LEADER))
-def test_what_is_tried_again_elsewhere_has_the_leader_looked_up(code: ErrorCode) -> None:
+def test_stale_leader_codes_refresh_metadata(code: ErrorCode) -> None:
     assert code.is_stale_metadata
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-@pytest.mark.parametrize("code", sorted(FOR_GOOD))
-def test_what_does_not_pass_is_refused(code: ErrorCode, *, idempotent: bool) -> None:
+@pytest.mark.parametrize("code", sorted(PERMANENT))
+def test_permanent_codes_are_refused(code: ErrorCode, *, idempotent: bool) -> None:
     assert verdict_of(code, idempotent=idempotent) is Verdict.REFUSED
 
 
-@pytest.mark.parametrize("code", sorted(THE_END))
-def test_what_ends_an_idempotent_producer_refuses_one_batch_of_another(code: ErrorCode) -> None:
+@pytest.mark.parametrize("code", sorted(ENDS_PRODUCER))
+def test_fatal_only_with_idempotence(code: ErrorCode) -> None:
+    """Without idempotence these codes refuse only the batch."""
     assert verdict_of(code, idempotent=True) is Verdict.FATAL
     assert verdict_of(code, idempotent=False) is Verdict.REFUSED
 
 
-@pytest.mark.parametrize(("code", "verdict"), OF_IDEMPOTENCE.items())
-def test_what_concerns_sequences_means_nothing_without_them(code: ErrorCode, verdict: Verdict) -> None:
+@pytest.mark.parametrize(("code", "verdict"), SEQUENCE_CODES.items())
+def test_sequence_codes_need_idempotence(code: ErrorCode, verdict: Verdict) -> None:
     assert verdict_of(code, idempotent=True) is verdict
     assert verdict_of(code, idempotent=False) is Verdict.REFUSED
 
 
-def test_nothing_but_these_ends_a_producer_or_concerns_sequences() -> None:
-    assert {code for code in ErrorCode if verdict_of(code, idempotent=True) is Verdict.FATAL} == THE_END
-    in_order = {code for code in ErrorCode if verdict_of(code, idempotent=True) in OF_IDEMPOTENCE.values()}
-    assert in_order == set(OF_IDEMPOTENCE)
+def test_fatal_and_sequence_codes_are_complete() -> None:
+    assert {code for code in ErrorCode if verdict_of(code, idempotent=True) is Verdict.FATAL} == ENDS_PRODUCER
+    in_order = {code for code in ErrorCode if verdict_of(code, idempotent=True) in SEQUENCE_CODES.values()}
+    assert in_order == set(SEQUENCE_CODES)
 
 
-def test_a_code_that_is_not_known_yet_is_refused_and_in_doubt() -> None:
+def test_unknown_code_is_refused_in_doubt() -> None:
     code = ErrorCode.of(9999)
     assert verdict_of(code, idempotent=True) is Verdict.REFUSED
     assert code in IN_DOUBT
@@ -137,21 +139,21 @@ def test_a_code_that_is_not_known_yet_is_refused_and_in_doubt() -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        # A leader that has stored the batch answers so when followers do not store it in time,
+        # The leader stored the batch, but followers did not in time.
         ErrorCode.REQUEST_TIMED_OUT,
         ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-        # when it loses the leadership, its disk or the partition while it waits for them,
+        # The leader lost the leadership, its disk or the partition while it waited for followers.
         ErrorCode.NOT_LEADER_OR_FOLLOWER,
         ErrorCode.FENCED_LEADER_EPOCH,
         ErrorCode.KAFKA_STORAGE_ERROR,
         ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
         ErrorCode.UNKNOWN_TOPIC_ID,
-        # and when something goes wrong that nobody foresaw.
+        # Unexpected errors.
         ErrorCode.NETWORK_EXCEPTION,
         ErrorCode.UNKNOWN_SERVER_ERROR,
     ],
 )
-def test_what_a_leader_may_say_after_it_stored_the_batch_leaves_it_in_doubt(code: ErrorCode) -> None:
+def test_codes_after_storing_are_in_doubt(code: ErrorCode) -> None:
     assert code in IN_DOUBT
 
 
@@ -171,15 +173,17 @@ def test_what_a_leader_may_say_after_it_stored_the_batch_leaves_it_in_doubt(code
         ErrorCode.THROTTLING_QUOTA_EXCEEDED,
     ],
 )
-def test_what_is_checked_before_a_batch_is_stored_leaves_no_doubt(code: ErrorCode) -> None:
+def test_codes_before_storing_are_not_in_doubt(code: ErrorCode) -> None:
     assert code not in IN_DOUBT
 
 
 @pytest.mark.parametrize("idempotent", [False, True])
-def test_nothing_but_these_is_a_success_or_has_a_batch_split(*, idempotent: bool) -> None:
+def test_success_and_split_codes_are_complete(*, idempotent: bool) -> None:
     verdicts = {code: verdict_of(code, idempotent=idempotent) for code in ErrorCode}
     assert {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG} == {ErrorCode.NONE}
-    somewhere = {code for code in ErrorCode if verdicts[code] is Verdict.IN_LOG_SOMEWHERE}
-    assert somewhere == {ErrorCode.DUPLICATE_SEQUENCE_NUMBER}
-    split = {code for code in ErrorCode if verdicts[code] is Verdict.SPLIT}
-    assert split == {ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.RECORD_LIST_TOO_LARGE}
+    duplicates = {code for code in ErrorCode if verdicts[code] is Verdict.DUPLICATE}
+    assert duplicates == {ErrorCode.DUPLICATE_SEQUENCE_NUMBER}
+    assert {code for code in ErrorCode if verdicts[code] is Verdict.SPLIT} == {
+        ErrorCode.MESSAGE_TOO_LARGE,
+        ErrorCode.RECORD_LIST_TOO_LARGE,
+    }

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from aioproducer import Delivery, Producer, RecordMetadata
-    from aioproducer.options import AllOptions
+    from aioproducer.config import AllOptions
     from aioproducer.records.reader import RecordBatch
     from aioproducer.testing import FakeCluster
 

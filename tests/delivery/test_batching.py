@@ -17,7 +17,7 @@ from tests.net.quick import quick, turns
 
 if TYPE_CHECKING:
     from aioproducer import Producer
-    from aioproducer.options import AllOptions
+    from aioproducer.config import AllOptions
     from aioproducer.protocol.produce import ProduceResponse
 
 # A record of a hundred bytes takes 109 in a batch.

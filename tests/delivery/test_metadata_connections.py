@@ -10,8 +10,8 @@ import pytest
 
 from aioproducer import DeliveryTimeoutError
 from aioproducer.net.transport import connect
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.metadata import MetadataResponse
-from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.testing import (
     ApiKey,
     ErrorCode,

@@ -22,10 +22,11 @@ from aioproducer.protocol.api_versions import ApiVersionsRequest, ApiVersionsRes
 from aioproducer.protocol.frame import decode_request, decode_request_header, decode_response
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
-from aioproducer.protocol.primitives import Reader
 from aioproducer.protocol.produce import ProduceRequest, ProduceResponse
+from aioproducer.protocol.reader import Reader
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
+from aioproducer.records.layout import CRC, CRC_AT, CRC_END, HEADER_SIZE
 from aioproducer.records.reader import RecordBatch, _Cursor, read_batches
 from aioproducer.testing.cluster import FakeCluster
 from aioproducer.testing.refusal import HungUp
@@ -55,10 +56,7 @@ PLAIN_LIMIT = 64 * 1024
 MERGED_VERSION = 12
 PIECE = 7
 
-_CRC = Struct(">I")
-_CRC_AT = 17
-_CRC_END = 21
-_HEADER_SIZE = 61
+_BYTE = Struct(">b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +133,8 @@ def _read_batches(data: bytes) -> object:
 
 def _read_batch_with_its_crc(data: bytes) -> object:
     whole = bytearray(data)
-    if len(whole) >= _HEADER_SIZE:
-        _CRC.pack_into(whole, _CRC_AT, crc32c(whole[_CRC_END:]))
+    if len(whole) >= HEADER_SIZE:
+        CRC.pack_into(whole, CRC_AT, crc32c(whole[CRC_END:]))
     return RecordBatch.parse(whole).records(PLAIN_LIMIT)
 
 
@@ -162,15 +160,14 @@ def _read_primitives(data: bytes) -> object:
     """Read as many values as there are, each of the type that a byte before it names."""
     reader = Reader(data[1:], flexible=data[:1] == b"\x01")
     reads: tuple[Callable[[], object], ...] = (
-        reader.int8, reader.int16, reader.int32, reader.int64, reader.boolean, reader.uuid,
-        reader.unsigned_varint, reader.string, reader.nullable_string, reader.bytes_,
-        reader.nullable_bytes, reader.records, reader.int32_array, reader.string_array,
-        reader.tagged_fields, reader.nullable_array_size,
+        reader.int16, reader.int32, reader.int64, reader.boolean, reader.uuid, reader.unsigned_varint,
+        reader.string, reader.nullable_string, reader.records, reader.int32_array, reader.tagged_fields,
+        reader.array_size,
     )  # fmt: skip
     values = []
     while reader.remaining:
-        kind = reader.int8() % len(reads)
-        values.append(reads[kind]())
+        (kind,) = reader.unpack(_BYTE)
+        values.append(reads[kind % len(reads)]())
     return values
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
-    from aioproducer.protocol.primitives import Chunk
+    from aioproducer.protocol.fields import Chunk
     from aioproducer.protocol.produce import PartitionProduceResponse
     from tests.net.relay import Asked, Relay
 

@@ -19,6 +19,7 @@ from aioproducer.protocol.api_versions import (
     FinalizedFeatureKey,
     SupportedFeatureKey,
 )
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.frame import encode_request, encode_response
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from aioproducer.protocol.metadata import (
@@ -29,7 +30,6 @@ from aioproducer.protocol.metadata import (
     MetadataResponsePartition,
     MetadataResponseTopic,
 )
-from aioproducer.protocol.primitives import ZERO_UUID, Writer
 from aioproducer.protocol.produce import (
     BatchIndexAndErrorMessage,
     LeaderIdAndEpoch,
@@ -41,6 +41,7 @@ from aioproducer.protocol.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
+from aioproducer.protocol.writer import Writer
 from aioproducer.records.compression import Codec, compressor
 from aioproducer.records.varint import put_varint
 from tests.fuzz.decoders import DECODERS, MERGED_VERSION, REQUESTS, RESPONSES
@@ -56,11 +57,8 @@ TOPIC_ID = UUID("0f6e2a0c-6b1c-4f4e-9d53-1f6a5d7e8b90")
 TEXT = b"what is said three times is true; " * 3
 NOW_MS = 1_700_000_000_000
 PRIMITIVES = (
-    (
-        "00 00ff 010001 0200000002 030000000000000003 0401 0605 0700026162 08ffff 090000000178 0b0000000179"
-        "0c0000000100000005 0d00000001000161 0e"
-    ),
-    "01 07036162 0800 090278 0a00 0b0279 0c0200000005 0d020261 0e01050178 0f00",
+    "00 000001 0100000002 020000000000000003 0301 0505 0600026162 07ffff 080000000179 090000000100000005 0a",
+    "01 06036162 0700 080279 090200000005 0a01050178 0b01",
 )
 """Values of each type, each behind the number of its type; first whether they are flexible."""
 

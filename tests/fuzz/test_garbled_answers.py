@@ -20,7 +20,7 @@ from tests.net.relay import Relay
 from tests.net.traces import no_traces
 
 if TYPE_CHECKING:
-    from aioproducer.options import AllOptions
+    from aioproducer.config import AllOptions
 
 NODES = 2
 PARTITIONS = 3

@@ -11,8 +11,8 @@ from aioproducer.testing import FakeCluster
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from aioproducer.config import AllOptions
     from aioproducer.net.engine import Engine
-    from aioproducer.options import AllOptions
 
 PATIENCE = 10.0
 """Seconds after which what a test waits for will not come any more."""

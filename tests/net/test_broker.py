@@ -10,10 +10,10 @@ from typing import Unpack
 import pytest
 
 from aioproducer import BrokerConnectionError, ProtocolError, RequestTimeoutError
+from aioproducer.config import AllOptions
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.net.broker import Broker
-from aioproducer.options import AllOptions
 from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import quick, quick_config, turns, until

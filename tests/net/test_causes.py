@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from aioproducer import BootstrapError
+from aioproducer.config.kinds import format_address, format_host
 from aioproducer.net.causes import cause_of
-from aioproducer.options import format_address, format_host
 from aioproducer.testing import FakeCluster
 from tests.net.quick import insides, quick
 

@@ -11,7 +11,7 @@ from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import quick
 
 if TYPE_CHECKING:
-    from aioproducer.options import AllOptions
+    from aioproducer.config import AllOptions
 
 SOON = 10
 NODES = (1, 2, 3)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from aioproducer import Delivery, Producer, ProducerClosedError, ProducerFailedError
+from aioproducer.config import AllOptions
 from aioproducer.core.producer_batch import ProducerBatch
 from aioproducer.net.compressor import Compressor
-from aioproducer.options import AllOptions
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import insides, quick, turns, until
 from tests.net.traces import no_traces

@@ -1,4 +1,4 @@
-"""What every message must do: survive the way there and back, agree with kio, and fail cleanly."""
+"""Checks for every message: it survives a round trip, agrees with kio, and fails cleanly."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from kio.schema.errors import ErrorCode as KioErrorCode
 from kio.serial import entity_reader, entity_writer
 
 from aioproducer.errors import ProtocolError
-from aioproducer.protocol.primitives import ZERO_UUID, Reader, Writer
+from aioproducer.protocol.fields import ZERO_UUID
+from aioproducer.protocol.reader import Reader
+from aioproducer.protocol.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +35,7 @@ int64 = st.integers(-(2**63), 2**63 - 1)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 nullable_texts = st.none() | texts
 topic_ids: SearchStrategy[UUID] = st.just(ZERO_UUID) | st.uuids()
-# kio knows no others, reads times as datetimes of whole seconds, and 35 changes the form of ApiVersions.
+# kio supports only these codes, reads times as whole seconds, and 35 changes the form of ApiVersions.
 error_codes = st.sampled_from([int(code) for code in KioErrorCode if code != 35])
 timestamps = st.just(-1) | st.integers(0, 4_000_000_000).map(lambda seconds: seconds * 1000)
 
@@ -45,7 +47,7 @@ def tuples_of(elements: SearchStrategy[Any]) -> SearchStrategy[tuple[Any, ...]]:
 
 
 def present(condition: bool, **fields: SearchStrategy[Any]) -> dict[str, SearchStrategy[Any]]:  # noqa: FBT001
-    """Give the fields that a version has; the others keep their defaults."""
+    """Return `fields` if the version has them; other fields keep their defaults."""
     return fields if condition else {}
 
 
@@ -69,13 +71,13 @@ def decode(kind: type[M], data: bytes, version: int) -> M:
 
 
 def assert_encoded(message: Message, version: int, expected: str) -> None:
-    """Compare with bytes written out by hand, in both directions."""
+    """Compare with hand-written bytes, in both directions."""
     assert encode(message, version).hex() == expected.replace(" ", "")
     assert decode(type(message), bytes.fromhex(expected), version) == message
 
 
 def assert_survives(message: Message, version: int) -> None:
-    """Read back what was written, as ourselves and as kio, and compare with what kio writes."""
+    """Read the written bytes with our classes and with kio, and compare with the bytes of kio."""
     ours = encode(message, version)
     assert decode(type(message), ours, version) == message
 
@@ -90,7 +92,7 @@ def assert_survives(message: Message, version: int) -> None:
 
 
 def assert_fails_cleanly(message: Message, version: int) -> None:
-    """Cut off anywhere it is a ProtocolError; with any byte changed it is one, or another message."""
+    """Check that truncated bytes are a ProtocolError, and changed bytes one or another message."""
     data = encode(message, version)
     for end in range(len(data)):
         with pytest.raises(ProtocolError):

@@ -1,6 +1,7 @@
+"""Versions: negotiation and checks."""
+
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
 from typing import assert_type
 
 import pytest
@@ -8,17 +9,17 @@ import pytest
 from aioproducer.errors import UnsupportedVersionError
 from aioproducer.protocol.api import ApiKey, R, Request, VersionRange, check_version, lacks, negotiate
 from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
-from aioproducer.protocol.produce import NodeEndpoint, ProduceRequest, ProduceResponse
+from aioproducer.protocol.produce import ProduceRequest, ProduceResponse
 
 
-def test_the_highest_version_of_both_is_chosen() -> None:
+def test_highest_common_version_is_chosen() -> None:
     ours = VersionRange(3, 13)
     assert negotiate(ApiKey.PRODUCE, ours, VersionRange(0, 9)) == 9
     assert negotiate(ApiKey.PRODUCE, ours, VersionRange(3, 20)) == 13
     assert negotiate(ApiKey.PRODUCE, ours, VersionRange(13, 13)) == 13
 
 
-def test_a_cap_lowers_the_choice() -> None:
+def test_at_most_limits_the_version() -> None:
     ours = VersionRange(3, 13)
     assert negotiate(ApiKey.PRODUCE, ours, VersionRange(0, 13), at_most=12) == 12
     assert negotiate(ApiKey.PRODUCE, ours, VersionRange(0, 7), at_most=12) == 7
@@ -27,21 +28,21 @@ def test_a_cap_lowers_the_choice() -> None:
 @pytest.mark.parametrize(
     ("broker", "at_most", "sentence"),
     [
-        (VersionRange(0, 2), None, "no common version of PRODUCE: this client speaks 3-13, the broker 0-2"),
+        (VersionRange(0, 2), None, "no common version of PRODUCE: client 3-13, broker 0-2"),
         (
             VersionRange(14, 15),
             None,
-            "no common version of PRODUCE: this client speaks 3-13, the broker 14-15",
+            "no common version of PRODUCE: client 3-13, broker 14-15",
         ),
         (
             VersionRange(13, 13),
             12,
-            "no common version of PRODUCE: this client speaks 3-13, here at most 12, the broker 13",
+            "no common version of PRODUCE: client 3-13 (here at most 12), broker 13",
         ),
-        (None, None, "the broker has no PRODUCE; this client speaks versions 3-13 of it"),
+        (None, None, "the broker does not support PRODUCE; this client supports versions 3-13"),
     ],
 )
-def test_without_a_common_version_the_error_names_both_ranges(
+def test_no_common_version_names_both_ranges(
     broker: VersionRange | None, at_most: int | None, sentence: str
 ) -> None:
     with pytest.raises(UnsupportedVersionError) as caught:
@@ -49,22 +50,22 @@ def test_without_a_common_version_the_error_names_both_ranges(
     assert str(caught.value) == sentence
 
 
-def test_a_range_includes_both_ends() -> None:
+def test_range_includes_both_ends() -> None:
     assert [version for version in range(16) if version in VersionRange(3, 5)] == [3, 4, 5]
 
 
-def test_a_version_that_the_class_lacks_is_refused() -> None:
+def test_check_version_refuses_unknown_version() -> None:
     check_version(ProduceRequest, 13)
     with pytest.raises(UnsupportedVersionError, match="ProduceRequest has versions 3-13, not 2"):
         check_version(ProduceRequest, 2)
 
 
-def test_the_error_for_a_field_that_a_version_lacks_tells_the_value() -> None:
+def test_lacks_names_field_and_value() -> None:
     error = lacks(MetadataRequest(topics=None), 0, "topics")
     assert str(error) == "MetadataRequest version 0 cannot carry topics=None"
 
 
-def test_a_request_tells_the_type_checker_what_answers_it() -> None:
+def test_request_type_determines_response_type() -> None:
     def answer(request: Request[R]) -> type[R]:
         return request.response
 
@@ -73,16 +74,3 @@ def test_a_request_tells_the_type_checker_what_answers_it() -> None:
 
     assert assert_type(produce, type[ProduceResponse]) is ProduceResponse
     assert assert_type(metadata, type[MetadataResponse]) is MetadataResponse
-
-
-def test_structs_are_what_their_fields_are() -> None:
-    one, same, other = (NodeEndpoint(node, "kafka", 9092) for node in (1, 1, 2))
-
-    assert one == same
-    assert hash(one) == hash(same)
-    assert one != other
-    assert one != (1, "kafka", 9092, None)
-    assert len({one, same, other}) == 2
-    assert repr(one) == "NodeEndpoint(node_id=1, host='kafka', port=9092, rack=None)"
-    with pytest.raises(FrozenInstanceError):
-        one.port = 1  # type: ignore[misc] # that is what is tested

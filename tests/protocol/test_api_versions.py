@@ -1,4 +1,8 @@
+"""ApiVersions: bytes, round trips and malformed messages."""
+
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -46,25 +50,25 @@ FULL = ApiVersionsResponse(
 )
 
 
-def test_a_request_says_nothing_before_version_3() -> None:
+def test_request_is_empty_before_version_3() -> None:
     for version in (0, 1, 2):
         assert_encoded(ApiVersionsRequest(), version, "")
 
 
-def test_a_request_introduces_the_client_from_version_3() -> None:
+def test_request_names_client_from_version_3() -> None:
     request = ApiVersionsRequest(client_software_name="aioproducer", client_software_version="1.0.0")
     for version in (3, 4):
         assert_encoded(request, version, "0c 61696f70726f6475636572 06 312e302e30 00")
 
 
-def test_a_response_in_the_classic_form() -> None:
+def test_classic_response() -> None:
     apis = (ApiVersion(0, 3, 13), ApiVersion(18, 0, 4))
     body = "0000 00000002 0000 0003 000d 0012 0000 0004"
     assert_encoded(ApiVersionsResponse(error_code=0, api_keys=apis), 0, body)
     assert_encoded(ApiVersionsResponse(error_code=0, api_keys=apis, throttle_time_ms=5), 1, body + "00000005")
 
 
-def test_a_response_in_the_flexible_form() -> None:
+def test_flexible_response() -> None:
     assert_encoded(
         FULL,
         3,
@@ -77,14 +81,20 @@ def test_a_response_in_the_flexible_form() -> None:
     )
 
 
-def test_fields_that_a_version_lacks_are_dropped() -> None:
+def test_feature_levels_of_finalized_features() -> None:
+    assert FULL.feature_levels == {"tv": 2}
+    assert replace(FULL, finalized_features_epoch=-1).feature_levels == {}
+    assert ApiVersionsResponse(error_code=0, api_keys=()).feature_levels == {}
+
+
+def test_older_versions_drop_newer_fields() -> None:
     rest = ApiVersionsResponse(error_code=0, api_keys=(ApiVersion(3, 0, 13),))
     assert decode(ApiVersionsResponse, encode(FULL, 0), 0) == rest
 
 
 @pytest.mark.parametrize("version", responses)
 @pytest.mark.parametrize("apis", [(), (ApiVersion(18, 0, 3),)])
-def test_unsupported_version_is_answered_in_version_0(version: int, apis: tuple[ApiVersion, ...]) -> None:
+def test_unsupported_version_response_has_version_0(version: int, apis: tuple[ApiVersion, ...]) -> None:
     refusal = ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=apis)
     body = "0023 00000001 0012 0000 0003" if apis else "0023 00000000"
     frame = bytes.fromhex("00000007" + body)
@@ -93,13 +103,13 @@ def test_unsupported_version_is_answered_in_version_0(version: int, apis: tuple[
 
 
 @pytest.mark.parametrize("version", responses)
-def test_unsupported_version_may_be_all_that_an_answer_says(version: int) -> None:
+def test_unsupported_version_response_may_lack_list(version: int) -> None:
     _, response = decode_response(ApiVersionsResponse, bytes.fromhex("00000007 0023"), version)
     assert response == ApiVersionsResponse(error_code=35, api_keys=())
 
 
 @pytest.mark.parametrize("tags", ["01 01 09 000000000000000000", "01 03 02 0100", "01 00 02 01 00"])
-def test_a_tagged_field_of_another_size_than_its_content_is_refused(tags: str) -> None:
+def test_tagged_field_of_wrong_size_is_refused(tags: str) -> None:
     frame = bytes.fromhex("00000007 0000 01 00000000" + tags)
     with pytest.raises(ProtocolError, match="left over"):
         decode_response(ApiVersionsResponse, frame, 3)
@@ -108,7 +118,7 @@ def test_a_tagged_field_of_another_size_than_its_content_is_refused(tags: str) -
 @pytest.mark.parametrize("version", requests)
 @few_examples
 @given(data=st.data())
-def test_requests_survive(version: int, data: st.DataObject) -> None:
+def test_requests_survive_round_trip(version: int, data: st.DataObject) -> None:
     fields = present(version >= 3, client_software_name=texts, client_software_version=texts)
     assert_survives(data.draw(st.builds(ApiVersionsRequest, **fields)), version)
 
@@ -116,7 +126,7 @@ def test_requests_survive(version: int, data: st.DataObject) -> None:
 @pytest.mark.parametrize("version", responses)
 @few_examples
 @given(data=st.data())
-def test_responses_survive(version: int, data: st.DataObject) -> None:
+def test_responses_survive_round_trip(version: int, data: st.DataObject) -> None:
     fields = {
         **present(version >= 1, throttle_time_ms=int32),
         **present(
@@ -159,19 +169,19 @@ def test_malformed_classic_responses_fail_cleanly() -> None:
         ("a\n", "1", False),
     ],
 )
-def test_brokers_take_only_some_characters_for_a_client(name: str, version: str, valid: bool) -> None:  # noqa: FBT001
+def test_valid_software_names(name: str, version: str, valid: bool) -> None:  # noqa: FBT001
     request = ApiVersionsRequest(client_software_name=name, client_software_version=version)
     assert request.has_valid_software is valid
 
 
 @few_examples
 @given(text=st.text())
-def test_a_software_name_is_always_valid(text: str) -> None:
+def test_software_name_is_always_valid(text: str) -> None:
     name = software_name(text)
     assert ApiVersionsRequest(client_software_name=name, client_software_version=name).has_valid_software
 
 
-def test_a_software_name_stays_as_it_is_if_it_can() -> None:
+def test_valid_software_name_is_unchanged() -> None:
     assert software_name("1.0.0-rc1") == "1.0.0-rc1"
     assert software_name("1.0.0+g123") == "1.0.0-g123"
     assert software_name("+") == "unknown"

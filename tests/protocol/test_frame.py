@@ -1,3 +1,5 @@
+"""Frames: headers and bodies, and splitting a stream."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -45,7 +47,7 @@ RESPONSE_FRAMES = [
 
 
 @pytest.mark.parametrize(("version", "client_id", "expected"), REQUEST_FRAMES)
-def test_a_request_has_the_header_of_its_version(version: int, client_id: str | None, expected: str) -> None:
+def test_request_header_depends_on_version(version: int, client_id: str | None, expected: str) -> None:
     frame = b"".join(encode_request(REQUEST, version, 7, client_id))
     assert frame == bytes.fromhex(expected)
 
@@ -55,31 +57,31 @@ def test_a_request_has_the_header_of_its_version(version: int, client_id: str | 
 
 
 @pytest.mark.parametrize(("version", "expected"), RESPONSE_FRAMES)
-def test_a_response_has_the_header_of_its_version(version: int, expected: str) -> None:
+def test_response_header_depends_on_version(version: int, expected: str) -> None:
     frame = b"".join(encode_response(RESPONSE, version, 7))
     assert frame == bytes.fromhex(expected)
     assert read_correlation_id(frame[4:]) == 7
     assert decode_response(InitProducerIdResponse, frame[4:], version) == (7, RESPONSE)
 
 
-def test_the_answer_to_api_versions_never_has_tags_in_its_header() -> None:
+def test_api_versions_response_header_lacks_tags() -> None:
     answer = ApiVersionsResponse(error_code=0, api_keys=())
     frame = b"".join(encode_response(answer, 3, 7))
     assert frame == bytes.fromhex("0000000c 00000007 0000 01 00000000 00")
     assert decode_response(ApiVersionsResponse, frame[4:], 3) == (7, answer)
 
 
-def test_a_request_to_api_versions_has_them() -> None:
+def test_api_versions_request_header_has_tags() -> None:
     frame = b"".join(encode_request(ApiVersionsRequest(), 3, 7, None))
     assert frame == bytes.fromhex("0000000e 0012 0003 00000007 ffff 00 01 01 00")
 
 
-def test_the_header_of_a_request_we_do_not_know_can_be_read() -> None:
+def test_header_of_unknown_request_is_read() -> None:
     header, _ = decode_request_header(bytes.fromhex("7fff 0063 00000007 ffff ff ff"))
     assert header == RequestHeader(0x7FFF, 0x63, 7, None)
 
 
-def test_batches_are_in_the_frame_as_they_are() -> None:
+def test_batches_are_not_copied() -> None:
     batch = bytearray(b"batch")
     topic = TopicProduceData(name="t", partition_data=(PartitionProduceData(0, batch),))
     request = ProduceRequest(acks=-1, timeout_ms=1, topic_data=(topic,))
@@ -90,13 +92,13 @@ def test_batches_are_in_the_frame_as_they_are() -> None:
     assert b"".join(chunks)[:4] == pack(">i", sum(map(len, chunks)) - 4)
 
 
-def test_unknown_tags_in_a_header_are_stepped_over() -> None:
+def test_unknown_header_tags_are_skipped() -> None:
     frame = bytes.fromhex("00000007 01 63 02 ffff 0000000a 0000 0000000000000fa0 0003 00")
     assert decode_response(InitProducerIdResponse, frame, 2) == (7, RESPONSE)
 
 
 @pytest.mark.parametrize("version", [2, 14])
-def test_a_version_that_the_message_lacks_is_refused(version: int) -> None:
+def test_unknown_version_is_refused(version: int) -> None:
     request = ProduceRequest(acks=1, timeout_ms=1, topic_data=())
     with pytest.raises(UnsupportedVersionError):
         encode_request(request, version, 1, None)
@@ -110,7 +112,7 @@ def test_a_version_that_the_message_lacks_is_refused(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_a_frame_cut_short_is_a_protocol_error(version: int) -> None:
+def test_truncated_frame_is_protocol_error(version: int) -> None:
     request = b"".join(encode_request(REQUEST, version, 7, "c"))[4:]
     response = b"".join(encode_response(RESPONSE, version, 7))[4:]
     for end in range(len(request)):
@@ -123,9 +125,9 @@ def test_a_frame_cut_short_is_a_protocol_error(version: int) -> None:
         read_correlation_id(b"\x00\x00\x00")
 
 
-def test_a_frame_with_something_behind_the_message_is_refused_by_name() -> None:
+def test_leftover_bytes_name_the_message() -> None:
     frame = b"".join(encode_response(RESPONSE, 1, 7))[4:] + b"\x00"
-    with pytest.raises(ProtocolError, match="this is no InitProducerIdResponse version 1: 1 of 21 bytes"):
+    with pytest.raises(ProtocolError, match="malformed InitProducerIdResponse version 1: 1 of 21 bytes"):
         decode_response(InitProducerIdResponse, frame, 1)
 
 
@@ -133,7 +135,7 @@ def framed(*bodies: bytes) -> bytes:
     return b"".join(pack(">i", len(body)) + body for body in bodies)
 
 
-def test_whole_frames_in_one_chunk_are_views_of_it() -> None:
+def test_whole_frames_are_views() -> None:
     chunk = framed(b"one", b"", b"three")
     splitter = FrameSplitter(100)
 
@@ -146,7 +148,7 @@ def test_whole_frames_in_one_chunk_are_views_of_it() -> None:
 
 @few_examples
 @given(bodies=st.lists(st.binary(max_size=20), max_size=8), cuts=st.lists(st.integers(0, 200), max_size=12))
-def test_frames_come_out_whole_wherever_the_stream_is_cut(bodies: list[bytes], cuts: list[int]) -> None:
+def test_frames_survive_any_chunking(bodies: list[bytes], cuts: list[int]) -> None:
     stream = framed(*bodies)
     splitter = FrameSplitter(100)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
@@ -159,14 +161,14 @@ def test_frames_come_out_whole_wherever_the_stream_is_cut(bodies: list[bytes], c
     assert splitter.pending == 0
 
 
-def test_a_stream_byte_by_byte_gives_the_same_frames() -> None:
+def test_frames_survive_single_bytes() -> None:
     stream = framed(b"one", b"", b"three")
     splitter = FrameSplitter(100)
     frames = [frame for byte in stream for frame in splitter.feed(bytes([byte]))]
     assert frames == [b"one", b"", b"three"]
 
 
-def test_an_unfinished_frame_is_pending() -> None:
+def test_unfinished_frame_is_pending() -> None:
     splitter = FrameSplitter(100)
     assert splitter.feed(framed(b"one") + b"\x00\x00") == [b"one"]
     assert splitter.pending == 2
@@ -177,8 +179,8 @@ def test_an_unfinished_frame_is_pending() -> None:
     assert splitter.pending == 0
 
 
-def test_a_frame_of_very_many_small_chunks_costs_little_for_each() -> None:
-    # To join them anew at each would be to copy 300 000 times 150 KB: a minute, not a moment.
+def test_many_small_chunks_are_cheap() -> None:
+    """Each chunk is copied once. Copying all earlier chunks each time would take a minute."""
     splitter = FrameSplitter(1_000_000)
     splitter.feed(pack(">i", 300_000))
     for _ in range(299_999):
@@ -187,7 +189,7 @@ def test_a_frame_of_very_many_small_chunks_costs_little_for_each() -> None:
     assert len(frame) == 300_000
 
 
-def test_frames_stay_as_they_were_when_more_comes() -> None:
+def test_earlier_frames_do_not_change() -> None:
     splitter = FrameSplitter(100)
     splitter.feed(b"\x00\x00")
     (first,) = splitter.feed(b"\x00\x01a\x00\x00")
@@ -196,12 +198,12 @@ def test_frames_stay_as_they_were_when_more_comes() -> None:
 
 
 @pytest.mark.parametrize("size", [-1, -(2**31), 101, 2**31 - 1])
-def test_an_impossible_size_is_refused_at_once(size: int) -> None:
+def test_impossible_size_is_refused(size: int) -> None:
     with pytest.raises(ProtocolError, match=rf"a frame cannot have {size} bytes \(the limit is 100\)"):
         FrameSplitter(100).feed(framed(b"fine") + pack(">i", size))
 
 
-def test_a_frame_of_just_the_limit_is_taken() -> None:
+def test_frame_of_maximum_size_is_accepted() -> None:
     assert FrameSplitter(100).feed(framed(bytes(100))) == [bytes(100)]
     with pytest.raises(ProtocolError, match="101 bytes"):
         FrameSplitter(100).feed(framed(bytes(101)))
@@ -212,10 +214,10 @@ def test_a_frame_of_just_the_limit_is_taken() -> None:
     [
         (bytes.fromhex("15 0303 0002 0246"), "this port wants TLS"),
         (bytes.fromhex("16 0301 0200 01"), "the peer speaks TLS"),
-        (b"HTTP/1.1 400 Bad Request\r\n", "an answer of an HTTP server"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "a response of an HTTP server"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "an SSH server"),
     ],
 )
-def test_a_peer_that_is_no_broker_is_named(data: bytes, words: str) -> None:
+def test_other_protocols_are_named(data: bytes, words: str) -> None:
     with pytest.raises(ProtocolError, match=words):
         FrameSplitter(100_000_000).feed(data)

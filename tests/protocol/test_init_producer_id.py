@@ -1,3 +1,5 @@
+"""InitProducerId: bytes, round trips and malformed messages."""
+
 from __future__ import annotations
 
 import pytest
@@ -22,12 +24,12 @@ from tests.protocol.agreement import (
 )
 
 
-def test_a_request_in_the_classic_form() -> None:
+def test_classic_request() -> None:
     request = InitProducerIdRequest(transactional_id="tx", transaction_timeout_ms=60000)
     assert_encoded(request, 1, "0002 7478 0000ea60")
 
 
-def test_a_request_in_the_flexible_form() -> None:
+def test_flexible_request() -> None:
     assert_encoded(
         InitProducerIdRequest(
             transactional_id=None, transaction_timeout_ms=60000, producer_id=4000, producer_epoch=3
@@ -37,7 +39,7 @@ def test_a_request_in_the_flexible_form() -> None:
     )
 
 
-def test_a_response_in_both_forms() -> None:
+def test_responses_in_both_encodings() -> None:
     response = InitProducerIdResponse(throttle_time_ms=10, error_code=51, producer_id=4000, producer_epoch=3)
     assert_encoded(response, 1, "0000000a 0033 0000000000000fa0 0003")
     assert_encoded(response, 5, "0000000a 0033 0000000000000fa0 0003 00")
@@ -45,7 +47,7 @@ def test_a_response_in_both_forms() -> None:
 
 @pytest.mark.parametrize("version", [0, 1, 2])
 @pytest.mark.parametrize("field", ["producer_id", "producer_epoch"])
-def test_an_epoch_cannot_be_raised_before_version_3(version: int, field: str) -> None:
+def test_epoch_bump_needs_version_3(version: int, field: str) -> None:
     current = {"producer_id": -1, "producer_epoch": -1, field: 5}
     request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1, **current)
     with pytest.raises(UnsupportedVersionError, match=f"version {version} cannot carry {field}=5"):
@@ -55,7 +57,7 @@ def test_an_epoch_cannot_be_raised_before_version_3(version: int, field: str) ->
 @pytest.mark.parametrize("version", versions_of(InitProducerIdRequest))
 @few_examples
 @given(data=st.data())
-def test_requests_survive(version: int, data: st.DataObject) -> None:
+def test_requests_survive_round_trip(version: int, data: st.DataObject) -> None:
     message = st.builds(
         InitProducerIdRequest,
         transactional_id=nullable_texts,
@@ -68,7 +70,7 @@ def test_requests_survive(version: int, data: st.DataObject) -> None:
 @pytest.mark.parametrize("version", versions_of(InitProducerIdResponse))
 @few_examples
 @given(data=st.data())
-def test_responses_survive(version: int, data: st.DataObject) -> None:
+def test_responses_survive_round_trip(version: int, data: st.DataObject) -> None:
     message = st.builds(
         InitProducerIdResponse,
         throttle_time_ms=int32,

@@ -1,3 +1,5 @@
+"""Metadata: bytes, round trips and malformed messages."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -40,7 +42,7 @@ TOPIC_ID = UUID("00112233-4455-6677-8899-aabbccddeeff")
 
 
 def sample(version: int) -> MetadataResponse:
-    """Give a response with something in every field that the version has."""
+    """Return a response with a value in every field of the version."""
     return MetadataResponse(
         brokers=(MetadataResponseBroker(1, "h", 9092),),
         cluster_id="c" if version >= 2 else None,
@@ -56,7 +58,7 @@ def sample(version: int) -> MetadataResponse:
     )
 
 
-def test_a_request_in_the_classic_form() -> None:
+def test_classic_request() -> None:
     assert_encoded(MetadataRequest(topics=None), 1, "ffffffff")
     assert_encoded(MetadataRequest(topics=()), 1, "00000000")
     logs = (MetadataRequestTopic("logs"),)
@@ -71,7 +73,7 @@ def test_a_request_in_the_classic_form() -> None:
     )
 
 
-def test_a_request_in_the_flexible_form() -> None:
+def test_flexible_request() -> None:
     logs = (MetadataRequestTopic("logs"),)
     assert_encoded(MetadataRequest(topics=logs), 9, "02 05 6c6f6773 00 01 00 00 00")
     assert_encoded(MetadataRequest(topics=None), 12, "00 01 00 00")
@@ -86,7 +88,7 @@ def test_a_request_in_the_flexible_form() -> None:
     )
 
 
-def test_a_response_in_the_classic_form() -> None:
+def test_classic_response() -> None:
     assert_encoded(
         sample(1),
         1,
@@ -97,7 +99,7 @@ def test_a_response_in_the_classic_form() -> None:
     )
 
 
-def test_a_response_in_the_flexible_form() -> None:
+def test_flexible_response() -> None:
     assert_encoded(
         sample(13),
         13,
@@ -134,9 +136,7 @@ def test_a_response_in_the_flexible_form() -> None:
         (9, MetadataRequest(topics=(MetadataRequestTopic(None, TOPIC_ID),)), "name"),
     ],
 )
-def test_what_a_request_cannot_say_in_a_version_is_refused(
-    version: int, request_: MetadataRequest, field: str
-) -> None:
+def test_request_refuses_unsupported_field(version: int, request_: MetadataRequest, field: str) -> None:
     with pytest.raises(UnsupportedVersionError, match=rf"version {version} cannot carry {field}="):
         encode(request_, version)
 
@@ -164,14 +164,12 @@ def test_what_a_request_cannot_say_in_a_version_is_refused(
         ),
     ],
 )
-def test_what_a_response_cannot_say_in_a_version_is_refused(
-    version: int, response: MetadataResponse, field: str
-) -> None:
+def test_response_refuses_unsupported_field(version: int, response: MetadataResponse, field: str) -> None:
     with pytest.raises(UnsupportedVersionError, match=rf"version {version} cannot carry {field}="):
         encode(response, version)
 
 
-def test_what_may_be_ignored_is_dropped_in_a_version_that_lacks_it() -> None:
+def test_older_versions_drop_ignorable_fields() -> None:
     response = MetadataResponse(
         throttle_time_ms=5,
         brokers=(MetadataResponseBroker(1, "h", 9092, rack="r"),),
@@ -189,7 +187,7 @@ def test_what_may_be_ignored_is_dropped_in_a_version_that_lacks_it() -> None:
     )
 
 
-def test_null_topics_are_refused_in_a_request_of_version_0() -> None:
+def test_version_0_refuses_null_topics() -> None:
     with pytest.raises(ProtocolError, match="null"):
         decode(MetadataRequest, b"\xff\xff\xff\xff", 0)
 
@@ -197,7 +195,7 @@ def test_null_topics_are_refused_in_a_request_of_version_0() -> None:
 @pytest.mark.parametrize("version", versions_of(MetadataRequest))
 @few_examples
 @given(data=st.data())
-def test_requests_survive(version: int, data: st.DataObject) -> None:
+def test_requests_survive_round_trip(version: int, data: st.DataObject) -> None:
     topic = st.builds(
         MetadataRequestTopic,
         name=nullable_texts if version >= 10 else texts,
@@ -238,7 +236,7 @@ def topics_of(version: int) -> SearchStrategy[MetadataResponseTopic]:
 @pytest.mark.parametrize("version", versions_of(MetadataResponse))
 @few_examples
 @given(data=st.data())
-def test_responses_survive(version: int, data: st.DataObject) -> None:
+def test_responses_survive_round_trip(version: int, data: st.DataObject) -> None:
     broker = st.builds(
         MetadataResponseBroker,
         node_id=int32,

@@ -1,3 +1,5 @@
+"""Produce: bytes, round trips and malformed messages."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -8,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aioproducer.errors import ProtocolError, UnsupportedVersionError
-from aioproducer.protocol.primitives import Reader
 from aioproducer.protocol.produce import (
     BatchIndexAndErrorMessage,
     LeaderIdAndEpoch,
@@ -20,6 +21,7 @@ from aioproducer.protocol.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
+from aioproducer.protocol.reader import Reader
 from tests.protocol.agreement import (
     assert_encoded,
     assert_fails_cleanly,
@@ -55,7 +57,7 @@ def request_of(topic: TopicProduceData, transactional_id: str | None = None) -> 
     return ProduceRequest(transactional_id=transactional_id, acks=-1, timeout_ms=30000, topic_data=(topic,))
 
 
-def test_a_request_in_the_classic_form() -> None:
+def test_classic_request() -> None:
     partitions = (PartitionProduceData(2, bytes.fromhex(BATCH)), PartitionProduceData(3, None))
     assert_encoded(
         request_of(TopicProduceData("logs", partition_data=partitions)),
@@ -64,7 +66,7 @@ def test_a_request_in_the_classic_form() -> None:
     )
 
 
-def test_a_request_in_the_flexible_form() -> None:
+def test_flexible_request() -> None:
     partitions = (PartitionProduceData(2, bytes.fromhex(BATCH)), PartitionProduceData(3, None))
     assert_encoded(
         request_of(TopicProduceData("logs", partition_data=partitions), "tx"),
@@ -73,7 +75,7 @@ def test_a_request_in_the_flexible_form() -> None:
     )
 
 
-def test_a_request_names_topics_by_id_from_version_13() -> None:
+def test_request_has_topic_ids_from_version_13() -> None:
     partitions = (PartitionProduceData(2, bytes.fromhex(BATCH)),)
     assert_encoded(
         request_of(TopicProduceData(topic_id=TOPIC_ID, partition_data=partitions)),
@@ -82,7 +84,7 @@ def test_a_request_names_topics_by_id_from_version_13() -> None:
     )
 
 
-def test_a_response_in_the_classic_form() -> None:
+def test_classic_response() -> None:
     partition = PartitionProduceResponse(2, 0, 42, -1, 1)
     topic = TopicProduceResponse("logs", partition_responses=(partition,))
     assert_encoded(
@@ -94,7 +96,7 @@ def test_a_response_in_the_classic_form() -> None:
     )
 
 
-def test_a_response_without_the_start_of_the_log() -> None:
+def test_version_3_response() -> None:
     topic = TopicProduceResponse("logs", partition_responses=(PartitionProduceResponse(2, 0, 42),))
     assert_encoded(
         ProduceResponse(responses=(topic,)),
@@ -118,14 +120,14 @@ WRONG_RECORDS_V9 = (
 
 
 @pytest.mark.parametrize(("version", "expected"), [(8, WRONG_RECORDS_V8), (9, WRONG_RECORDS_V9)])
-def test_a_response_names_the_records_that_were_wrong(version: int, expected: str) -> None:
+def test_response_names_refused_records(version: int, expected: str) -> None:
     errors = (BatchIndexAndErrorMessage(1, "bad"), BatchIndexAndErrorMessage(4))
     partition = PartitionProduceResponse(2, 87, -1, record_errors=errors, error_message="oops")
     topic = TopicProduceResponse("logs", partition_responses=(partition,))
     assert_encoded(ProduceResponse(responses=(topic,)), version, expected)
 
 
-def test_a_response_names_the_new_leader_and_where_it_is() -> None:
+def test_response_names_new_leader() -> None:
     partitions = (
         PartitionProduceResponse(2, 6, -1, current_leader=LeaderIdAndEpoch(3, 8)),
         PartitionProduceResponse(3, 0, 42, -1, 0),
@@ -142,7 +144,7 @@ def test_a_response_names_the_new_leader_and_where_it_is() -> None:
     )
 
 
-def test_records_read_from_a_request_are_a_view_of_what_was_received() -> None:
+def test_read_records_are_a_view() -> None:
     received = encode(request_of(TopicProduceData("t", partition_data=(PartitionProduceData(0, b"abc"),))), 9)
     request = ProduceRequest.read(Reader(memoryview(received), flexible=True), 9)
     records = request.topic_data[0].partition_data[0].records
@@ -151,7 +153,7 @@ def test_records_read_from_a_request_are_a_view_of_what_was_received() -> None:
 
 
 @pytest.mark.parametrize("version", range(3, 10))
-def test_a_leader_cannot_be_named_before_version_10(version: int) -> None:
+def test_leaders_need_version_10(version: int) -> None:
     partition = PartitionProduceResponse(0, 6, -1, current_leader=LeaderIdAndEpoch(3, 8))
     topic = TopicProduceResponse("t", partition_responses=(partition,))
     with pytest.raises(UnsupportedVersionError, match=f"version {version} cannot carry current_leader="):
@@ -160,7 +162,7 @@ def test_a_leader_cannot_be_named_before_version_10(version: int) -> None:
         encode(ProduceResponse(responses=(), node_endpoints=(NodeEndpoint(3, "h", 9092),)), version)
 
 
-def test_what_may_be_ignored_is_dropped_in_a_version_that_lacks_it() -> None:
+def test_older_versions_drop_ignorable_fields() -> None:
     errors = (BatchIndexAndErrorMessage(1, "bad"),)
     partition = PartitionProduceResponse(2, 87, -1, -1, 5, errors, "oops")
     topic = TopicProduceResponse("logs", TOPIC_ID, (partition,))
@@ -178,7 +180,7 @@ def test_what_may_be_ignored_is_dropped_in_a_version_that_lacks_it() -> None:
     assert read_back(13) == TopicProduceResponse(topic_id=TOPIC_ID, partition_responses=(partition,))
 
 
-def test_tags_that_a_version_does_not_know_are_stepped_over() -> None:
+def test_unknown_tags_are_skipped() -> None:
     body = (
         "02 05 6c6f6773 02"
         "00000002 0000 000000000000002a ffffffffffffffff 0000000000000000 01 00 02 00 01 ff 07 00"
@@ -188,7 +190,7 @@ def test_tags_that_a_version_does_not_know_are_stepped_over() -> None:
     assert decode(ProduceResponse, bytes.fromhex(body), 9) == ProduceResponse(responses=(topic,))
 
 
-def test_a_tagged_field_of_another_size_than_its_content_is_refused() -> None:
+def test_tagged_field_of_wrong_size_is_refused() -> None:
     with pytest.raises(ProtocolError, match="left over"):
         decode(ProduceResponse, bytes.fromhex("01 00000000 01 00 02 01 00"), 10)
     partition = "00000002 0006 ffffffffffffffff ffffffffffffffff ffffffffffffffff 01 00"
@@ -201,7 +203,7 @@ def test_a_tagged_field_of_another_size_than_its_content_is_refused() -> None:
 @pytest.mark.parametrize("version", versions_of(ProduceRequest))
 @few_examples
 @given(data=st.data())
-def test_requests_survive(version: int, data: st.DataObject) -> None:
+def test_requests_survive_round_trip(version: int, data: st.DataObject) -> None:
     partition = st.builds(PartitionProduceData, int32, st.none() | st.binary(max_size=200))
     topic = st.builds(
         TopicProduceData,
@@ -236,7 +238,7 @@ def partitions_of(version: int) -> SearchStrategy[PartitionProduceResponse]:
 @pytest.mark.parametrize("version", versions_of(ProduceResponse))
 @few_examples
 @given(data=st.data())
-def test_responses_survive(version: int, data: st.DataObject) -> None:
+def test_responses_survive_round_trip(version: int, data: st.DataObject) -> None:
     topic = st.builds(
         TopicProduceResponse,
         partition_responses=tuples_of(partitions_of(version)),

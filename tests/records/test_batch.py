@@ -1,4 +1,4 @@
-"""The record batch v2: read back by the reader of the fake cluster and by aiokafka's."""
+"""Building record batches: our reader and aiokafka read them back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AMPLE = 1 << 30
 CODECS = [codec for codec in Codec if codec is not Codec.NONE]
 
 # Two records: (k, v) now, and (null, hello) 5 ms later with the headers h1=x and h2=null;
-# checked with a parser that is not ours.
+# checked with an independent parser.
 GOLDEN = (
     "00000000000000000000004fffffffff026857800a0000000000010000018bcfe568000000018bcfe56805"
     "ffffffffffffffffffffffffffff0000000210000000026b02760028000a02010a68656c6c6f04046831"
@@ -38,7 +38,7 @@ GOLDEN_TRANSACTIONAL = (
 
 
 class Plain(NamedTuple):
-    """A record as these tests write it."""
+    """A record of these tests."""
 
     timestamp: int
     key: bytes | None
@@ -89,18 +89,18 @@ def read_by_aiokafka(data: bytes) -> list[Plain]:
     return [Plain(record.timestamp, record.key, record.value, tuple(record.headers)) for record in records]
 
 
-# The bytes.
+# Bytes.
 
 
-def test_a_batch_is_byte_for_byte_the_one_that_kafka_specifies() -> None:
+def test_batch_has_kafkas_bytes() -> None:
     assert golden().stamp(-1, -1, -1, transactional=False).hex() == GOLDEN
 
 
-def test_a_transactional_batch_carries_its_producer_and_its_sequence() -> None:
+def test_transactional_batch_has_kafkas_bytes() -> None:
     assert golden().stamp(4000, 3, 7, transactional=True).hex() == GOLDEN_TRANSACTIONAL
 
 
-def test_a_batch_that_is_stamped_again_differs_in_its_header_alone() -> None:
+def test_second_stamp_changes_only_header() -> None:
     builder = golden()
 
     first = bytes(builder.stamp(1, 2, 3, transactional=False))
@@ -112,7 +112,7 @@ def test_a_batch_that_is_stamped_again_differs_in_its_header_alone() -> None:
     assert third.hex() == GOLDEN
 
 
-def test_the_highest_producer_id_epoch_and_sequence_fit() -> None:
+def test_largest_producer_numbers_fit() -> None:
     batch = RecordBatch.parse(golden().stamp(2**63 - 1, 2**15 - 1, 2**31 - 1, transactional=True))
 
     assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (
@@ -129,8 +129,8 @@ def test_the_highest_producer_id_epoch_and_sequence_fit() -> None:
 @example([Plain(0, None, None, ())])
 @example([Plain(NOW, b"", b"", (("", b""), ("", None)))])
 @example([Plain(2**62, b"k", b"v", ()), Plain(0, b"k", b"v", ()), Plain(2**63 - 1, b"k", b"v", ())])
-def test_what_is_written_is_read_back_by_another_client(records: list[Plain]) -> None:
-    """Nulls, empties, headers and timestamps before the first one's."""
+def test_other_client_reads_records(records: list[Plain]) -> None:
+    """Also with nulls, empty values, headers, and timestamps before the first one."""
     data = stamped(built(records))
 
     assert read_by_us(data) == records
@@ -140,8 +140,7 @@ def test_what_is_written_is_read_back_by_another_client(records: list[Plain]) ->
 @pytest.mark.scenario(14)
 @pytest.mark.parametrize("codec", CODECS)
 @given(records=some_records)
-def test_compressed_records_are_read_back_by_another_client(codec: Codec, records: list[Plain]) -> None:
-    """Every codec."""
+def test_other_client_reads_compressed_records(codec: Codec, records: list[Plain]) -> None:
     builder = built(records)
     raw_size = builder.raw_size
 
@@ -156,8 +155,7 @@ def test_compressed_records_are_read_back_by_another_client(codec: Codec, record
 
 @pytest.mark.scenario(14)
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_large_payload_survives_compression_and_takes_less_room(codec: Codec) -> None:
-    """Large payloads."""
+def test_large_payload_survives_compression(codec: Codec) -> None:
     records = [Plain(NOW + number, b"key", b"payload %d " % number * 20_000, ()) for number in range(3)]
     builder = built(records)
 
@@ -169,7 +167,7 @@ def test_a_large_payload_survives_compression_and_takes_less_room(codec: Codec) 
     assert read_by_aiokafka(data) == records
 
 
-def test_compressed_records_stay_even_if_they_are_larger() -> None:
+def test_larger_compressed_records_are_kept() -> None:
     builder = built([Plain(NOW, None, b"x", ())])
 
     builder.close(int(Codec.GZIP), compressor(Codec.GZIP))
@@ -179,7 +177,7 @@ def test_compressed_records_stay_even_if_they_are_larger() -> None:
 
 
 @given(some_records)
-def test_the_header_says_when_the_first_and_the_newest_record_were_made(records: list[Plain]) -> None:
+def test_header_has_base_and_max_timestamp(records: list[Plain]) -> None:
     batch = RecordBatch.parse(stamped(built(records)))
 
     assert batch.base_timestamp == records[0].timestamp
@@ -189,7 +187,7 @@ def test_the_header_says_when_the_first_and_the_newest_record_were_made(records:
     assert batch.partition_leader_epoch == -1
 
 
-def test_a_batch_of_many_records_counts_them_in_one_and_more_bytes() -> None:
+def test_many_records_need_longer_varints() -> None:
     records = [Plain(NOW, None, b"%d" % number, ()) for number in range(9000)]
 
     data = stamped(built(records))
@@ -198,11 +196,11 @@ def test_a_batch_of_many_records_counts_them_in_one_and_more_bytes() -> None:
     assert read_by_aiokafka(data) == records
 
 
-# Its size.
+# Size.
 
 
 @given(some_records)
-def test_the_size_that_is_accounted_is_the_size_that_is_taken(records: list[Plain]) -> None:
+def test_append_returns_size(records: list[Plain]) -> None:
     builder = RecordBatchBuilder(AMPLE, records[0].timestamp)
     assert builder.raw_size == len(builder.buffer) == HEADER_SIZE
 
@@ -216,7 +214,7 @@ def test_the_size_that_is_accounted_is_the_size_that_is_taken(records: list[Plai
 
 
 @given(records_of_any_kind)
-def test_a_first_record_never_takes_more_than_the_overhead_beside_its_content(record: Plain) -> None:
+def test_overhead_of_first_record_is_bounded(record: Plain) -> None:
     section = encode_headers(record.headers)
     content = len(record.key or b"") + len(record.value or b"") + len(section or b"")
 
@@ -227,7 +225,8 @@ def test_a_first_record_never_takes_more_than_the_overhead_beside_its_content(re
     assert content < taken <= content + MAX_RECORD_OVERHEAD
 
 
-def test_a_record_that_fits_to_the_byte_is_taken_and_one_that_does_not_leaves_no_trace() -> None:
+def test_limit_is_exact() -> None:
+    """A record that fits to the byte is appended; one that is a byte too large changes nothing."""
     first = Plain(NOW, b"k", b"value", ())
     limit = built([first, first]).raw_size
 
@@ -235,7 +234,8 @@ def test_a_record_that_fits_to_the_byte_is_taken_and_one_that_does_not_leaves_no
     tight = built([first], limit - 1)
     before = bytes(tight.buffer)
 
-    assert exact.is_full()
+    assert exact.raw_size == limit
+    assert exact.append(NOW, None, None, None) == -1
     assert tight.append(NOW + 1_000, b"k", b"value", None) == -1
     assert (bytes(tight.buffer), tight.count, tight.raw_size, tight.max_timestamp) == (
         before,
@@ -243,10 +243,9 @@ def test_a_record_that_fits_to_the_byte_is_taken_and_one_that_does_not_leaves_no
         len(before),
         NOW,
     )
-    assert not tight.is_full()
 
 
-def test_a_smaller_record_is_taken_where_a_larger_one_was_not() -> None:
+def test_smaller_record_fits_after_larger() -> None:
     builder = RecordBatchBuilder(100, NOW)
     builder.append(NOW, None, b"v" * 10, None)
 
@@ -256,11 +255,10 @@ def test_a_smaller_record_is_taken_where_a_larger_one_was_not() -> None:
 
 
 @pytest.mark.scenario(3)
-def test_the_first_record_is_taken_whatever_the_limit() -> None:
+def test_first_record_ignores_limit() -> None:
     builder = RecordBatchBuilder(HEADER_SIZE, NOW)
 
     assert builder.append(NOW, None, b"v" * 5000, None) > 5000
-    assert builder.is_full()
     assert builder.append(NOW, None, b"", None) == -1
 
 
@@ -279,14 +277,14 @@ PAIRS: list[Header] = [("a", b"1"), ("b", None), ("a", b"")]
     ],
     ids=["list", "tuple", "lists", "buffers"],
 )
-def test_pairs_of_headers_keep_their_order_and_may_repeat_a_name(headers: Headers) -> None:
+def test_header_pairs_keep_order(headers: Headers) -> None:
     builder = RecordBatchBuilder(AMPLE, NOW)
     builder.append(NOW, None, None, encode_headers(headers))
 
     assert read_by_us(stamped(builder))[0].headers == tuple(PAIRS)
 
 
-def test_a_mapping_of_headers_is_taken_in_its_order() -> None:
+def test_header_mapping_keeps_order() -> None:
     builder = RecordBatchBuilder(AMPLE, NOW)
     builder.append(NOW, None, None, encode_headers({"trace": b"\x00\xff", "größe": None}))
 
@@ -294,11 +292,11 @@ def test_a_mapping_of_headers_is_taken_in_its_order() -> None:
 
 
 @pytest.mark.parametrize("headers", [[], (), {}], ids=["list", "tuple", "mapping"])
-def test_no_headers_are_none(headers: Headers) -> None:
+def test_empty_headers_are_none(headers: Headers) -> None:
     assert encode_headers(headers) is None
 
 
-def test_a_hundred_headers_and_a_long_one_are_counted_in_two_bytes() -> None:
+def test_large_header_counts_need_two_bytes() -> None:
     headers = [(f"header-{number}", b"v" * number * 10) for number in range(100)]
     builder = RecordBatchBuilder(AMPLE, NOW)
     builder.append(NOW, None, None, encode_headers(headers))
@@ -319,21 +317,23 @@ def test_a_hundred_headers_and_a_long_one_are_counted_in_two_bytes() -> None:
         (["ab"], "pair, not 'ab'"),
         ([b"ab"], "pair, not b'ab'"),
         ([None], "pair, not None"),
-        ("ab", "mapping of them, not str"),
+        ("ab", "mapping, not str"),
         (5, "int"),
     ],
 )
-def test_what_is_no_header_is_refused_by_its_name(headers: object, words: str) -> None:
+def test_invalid_header_is_refused(headers: object, words: str) -> None:
     with pytest.raises(TypeError, match=words):
-        encode_headers(headers)  # type: ignore[arg-type] # it is wrong
+        encode_headers(headers)  # type: ignore[arg-type] # the test is about wrong types
 
 
-def test_a_name_that_no_utf_8_can_say_is_a_value_error() -> None:
+def test_header_name_outside_utf_8() -> None:
     with pytest.raises(ValueError, match="surrogates not allowed"):
         encode_headers([("\ud800", b"")])
 
 
-def test_a_named_tuple_is_a_pair_and_a_member_of_a_str_enum_is_a_name() -> None:
+def test_headers_accept_subclasses() -> None:
+    """A named tuple is a pair, and a member of a str enum is a name."""
+
     class Pair(NamedTuple):
         name: str
         value: bytes | None

@@ -1,4 +1,4 @@
-"""The checksum, and where it comes from."""
+"""The checksum and its import."""
 
 from __future__ import annotations
 
@@ -18,35 +18,37 @@ if TYPE_CHECKING:
     import pytest
 
 
-def test_the_check_value_is_that_of_the_catalogue_of_checksums() -> None:
+def test_check_value_matches_catalogue() -> None:
     assert checksum.crc32c(b"123456789") == 0xE3069283
 
 
 @given(st.binary(max_size=300))
-def test_it_is_the_packages_own_of_any_buffer(data: bytes) -> None:
+def test_checksum_matches_crc32c_package(data: bytes) -> None:
     expected = package.crc32c(data)
     assert checksum.crc32c(data) == checksum.crc32c(bytearray(data)) == expected
     assert checksum.crc32c(memoryview(data)) == expected
 
 
-def test_where_the_extension_is_elsewhere_the_package_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_is_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Import the package if the extension module has another name."""
+
     def nothing(*_arguments: object) -> None:
         return None
 
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(importlib.machinery.PathFinder, "find_spec", nothing)
-        assert checksum._find() is package.crc32c  # noqa: SLF001 - what the module does at import
+        assert checksum._find() is package.crc32c  # noqa: SLF001 - the module calls it at import
     with monkeypatch.context() as without_a_path:
         without_a_path.setattr(checksum, "find_spec", nothing)
-        assert checksum._find() is package.crc32c  # noqa: SLF001 - likewise
+        assert checksum._find() is package.crc32c  # noqa: SLF001 - as above
     assert importlib.util.find_spec("crc32c") is not None
 
 
-def test_importing_the_library_does_not_import_what_only_few_need() -> None:
-    """Neither the package around the checksum, which reads its own metadata, nor codecs."""
+def test_import_skips_optional_modules() -> None:
+    """Neither the crc32c package, which reads its own metadata, nor the codecs are imported."""
     rare = ["crc32c", "lz4.frame", "zstandard", "cramjam", "aioproducer.testing"]
     code = f"import sys, aioproducer; print([name for name in {rare} if name in sys.modules])"
-    done = subprocess.run(  # noqa: S603 - this very interpreter
+    done = subprocess.run(  # noqa: S603 - this interpreter
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"

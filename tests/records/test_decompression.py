@@ -1,3 +1,5 @@
+"""Decompression: limits and malformed data."""
+
 from __future__ import annotations
 
 import gzip
@@ -29,7 +31,7 @@ def zstd_of_unknown_size(data: bytes) -> bytes:
     return zstandard.ZstdCompressor(write_content_size=False).compress(data)
 
 
-def lz4_by_another_library(data: bytes) -> bytes:
+def lz4_of_other_library(data: bytes) -> bytes:
     stream = cramjam.lz4.Compressor(block_linked=False)
     stream.compress(data)
     return bytes(stream.finish())
@@ -37,7 +39,7 @@ def lz4_by_another_library(data: bytes) -> bytes:
 
 FOREIGN: dict[str, tuple[Codec, Callable[[bytes], bytes]]] = {
     "gzip": (Codec.GZIP, lambda data: gzip.compress(data, mtime=1)),
-    "lz4": (Codec.LZ4, lz4_by_another_library),
+    "lz4": (Codec.LZ4, lz4_of_other_library),
     "lz4 with size and checksums": (
         Codec.LZ4,
         lambda data: lz4.frame.compress(data, block_linked=False, content_checksum=True, block_checksum=True),
@@ -51,39 +53,39 @@ FOREIGN: dict[str, tuple[Codec, Callable[[bytes], bytes]]] = {
 
 @pytest.mark.parametrize("data", [b"", b"x", TEXT, TEXT * 200], ids=["nothing", "byte", "text", "much"])
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_other_libraries_compressed_is_read(name: str, data: bytes) -> None:
+def test_data_of_other_libraries(name: str, data: bytes) -> None:
     codec, compress = FOREIGN[name]
     assert decompress(codec, compress(data), len(data)) == data
 
 
 @pytest.mark.parametrize("codec", Codec)
-def test_data_may_be_as_large_as_allowed_but_no_larger(codec: Codec) -> None:
+def test_max_size_is_exact(codec: Codec) -> None:
     assert decompress(codec, COMPRESSED[codec], len(TEXT)) == TEXT
-    with pytest.raises(ProtocolError, match=rf"grows to .*{len(TEXT) - 1}"):
+    with pytest.raises(ProtocolError, match=rf"expands to .*{len(TEXT) - 1}"):
         decompress(codec, COMPRESSED[codec], len(TEXT) - 1)
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_bomb_is_refused_without_making_room_for_it(name: str) -> None:
+def test_bomb_is_refused_without_allocation(name: str) -> None:
     codec, compress = FOREIGN[name]
     bomb = compress(bytes(20_000_000))
     tracemalloc.start()
     try:
-        with pytest.raises(ProtocolError, match="grows to"):
+        with pytest.raises(ProtocolError, match="expands to"):
             decompress(codec, bomb, 100_000)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
 
 
-def test_zstd_that_claims_a_terabyte_is_refused() -> None:
+def test_zstd_with_huge_size_is_refused() -> None:
     claim = b"\x28\xb5\x2f\xfd" + b"\xe0" + (1 << 40).to_bytes(8, "little") + b"\x01\x00\x00"
-    with pytest.raises(ProtocolError, match="grows to 1099511627776 bytes, 1000 are allowed"):
+    with pytest.raises(ProtocolError, match="expands to 1099511627776 bytes; the limit is 1000"):
         decompress(Codec.ZSTD, claim, 1000)
 
 
 @pytest.mark.parametrize("codec", STREAMS)
-def test_a_stream_that_stops_short_anywhere_is_refused(codec: Codec) -> None:
+def test_truncated_stream_is_refused(codec: Codec) -> None:
     compressed = COMPRESSED[codec]
     for size in range(len(compressed)):
         with pytest.raises(ProtocolError, match=f"^{codec.name.lower()} data"):
@@ -91,31 +93,31 @@ def test_a_stream_that_stops_short_anywhere_is_refused(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize("codec", STREAMS)
-def test_bytes_behind_the_stream_are_refused(codec: Codec) -> None:
-    with pytest.raises(ProtocolError, match="3 bytes"):
+def test_leftover_bytes_are_refused(codec: Codec) -> None:
+    with pytest.raises(ProtocolError, match=r"3 (extra )?bytes"):
         decompress(codec, COMPRESSED[codec] + b"abc", 10_000)
 
 
-def test_a_second_gzip_member_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="followed by"):
+def test_second_gzip_member_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="extra bytes after its end"):
         decompress(Codec.GZIP, COMPRESSED[Codec.GZIP] * 2, 10_000)
 
 
-def test_linked_lz4_blocks_are_refused_as_kafka_does() -> None:
+def test_linked_lz4_blocks_are_refused() -> None:
     linked = lz4.frame.compress(TEXT * 200, block_linked=True)
     with pytest.raises(ProtocolError, match="linked blocks"):
         decompress(Codec.LZ4, linked, 1_000_000)
 
 
 @pytest.mark.parametrize("codec", [codec for codec in Codec if codec is not Codec.NONE])
-def test_another_format_is_refused_with_the_cause(codec: Codec) -> None:
+def test_other_format_is_refused(codec: Codec) -> None:
     with pytest.raises(ProtocolError, match="corrupt") as caught:
         decompress(codec, lzma.compress(TEXT), 10_000)
     assert caught.value.__cause__ is not None
 
 
 @pytest.mark.parametrize("codec", Codec)
-def test_a_view_is_read_as_well(codec: Codec) -> None:
+def test_memoryview_is_decompressed(codec: Codec) -> None:
     assert decompress(codec, memoryview(COMPRESSED[codec]), 10_000) == TEXT
 
 
@@ -124,9 +126,8 @@ def test_a_view_is_read_as_well(codec: Codec) -> None:
     codec=st.sampled_from(Codec),
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4),
 )
-def test_changed_bytes_give_an_answer_within_bounds_or_a_protocol_error(
-    codec: Codec, changes: list[tuple[int, int]]
-) -> None:
+def test_changed_bytes_are_handled(codec: Codec, changes: list[tuple[int, int]]) -> None:
+    """The result is at most `max_size` bytes or a ProtocolError."""
     compressed = bytearray(COMPRESSED[codec])
     for position, byte in changes:
         compressed[position % len(compressed)] = byte
@@ -136,6 +137,7 @@ def test_changed_bytes_give_an_answer_within_bounds_or_a_protocol_error(
 
 @settings(deadline=None)
 @given(codec=st.sampled_from(Codec), data=st.binary(max_size=200))
-def test_any_bytes_give_an_answer_within_bounds_or_a_protocol_error(codec: Codec, data: bytes) -> None:
+def test_any_bytes_are_handled(codec: Codec, data: bytes) -> None:
+    """The result is at most `max_size` bytes or a ProtocolError."""
     with suppress(ProtocolError):
         assert len(decompress(codec, data, 100)) <= 100

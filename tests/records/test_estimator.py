@@ -1,3 +1,5 @@
+"""The estimate of the compression ratio, as in Kafka's `CompressionRatioEstimator`."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,11 +9,11 @@ from aioproducer.records.estimator import CompressionRatio
 pytestmark = pytest.mark.scenario(13)
 
 
-def test_before_any_batch_nothing_is_expected_of_compression() -> None:
+def test_initial_estimate_is_one() -> None:
     assert CompressionRatio().estimate == 1.0
 
 
-def test_a_batch_that_compressed_better_lowers_the_estimate_slowly() -> None:
+def test_better_ratio_lowers_estimate_slowly() -> None:
     ratio = CompressionRatio()
     ratio.observe(0.3)
     assert ratio.estimate == pytest.approx(0.995)
@@ -20,32 +22,32 @@ def test_a_batch_that_compressed_better_lowers_the_estimate_slowly() -> None:
     assert ratio.estimate == pytest.approx(0.3)
 
 
-def test_the_estimate_never_falls_below_what_was_observed() -> None:
+def test_estimate_stays_above_observed_ratio() -> None:
     ratio = CompressionRatio()
     ratio.observe(0.998)
     assert ratio.estimate == pytest.approx(0.998)
 
 
-def test_a_batch_that_compressed_worse_raises_the_estimate_by_a_step_at_least() -> None:
+def test_worse_ratio_raises_estimate_by_step() -> None:
     ratio = CompressionRatio()
     ratio.observe(1.01)
     assert ratio.estimate == pytest.approx(1.05)
 
 
-def test_a_batch_that_compressed_much_worse_raises_the_estimate_to_its_ratio() -> None:
+def test_much_worse_ratio_becomes_estimate() -> None:
     ratio = CompressionRatio()
     ratio.observe(1.4)
     assert ratio.estimate == pytest.approx(1.4)
 
 
-def test_a_batch_as_expected_changes_nothing() -> None:
+def test_expected_ratio_changes_nothing() -> None:
     ratio = CompressionRatio()
     ratio.observe(1.0)
     assert ratio.estimate == 1.0
 
 
 @pytest.mark.parametrize(("refused", "expected"), [(0.2, 1.0), (1.3, 1.3)])
-def test_a_split_takes_back_all_that_was_learnt(refused: float, expected: float) -> None:
+def test_split_resets_estimate(refused: float, expected: float) -> None:
     ratio = CompressionRatio()
     for _ in range(100):
         ratio.observe(0.2)

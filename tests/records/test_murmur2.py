@@ -11,7 +11,7 @@ from aioproducer.records.murmur2 import murmur2, partition_of_key
 
 pytestmark = pytest.mark.scenario(45)
 
-# Java's own test vectors; its hash is signed.
+# Test vectors of the Java client, whose hash is signed.
 SIGNED = [
     (b"21", -973932308),
     (b"foobar", -790332482),
@@ -25,7 +25,7 @@ SIGNED = [
     (b"\xff\xfe\xfd", 998637092),
 ]
 
-# Key, its partition of 10, its partition of 100.
+# Key, partition out of 10, partition out of 100.
 PARTITIONS = [(b"foobar", 6, 66), (b"abc", 7, 7), (b"", 1, 81), (b"key", 1, 81)]
 
 
@@ -34,24 +34,24 @@ def signed(hashed: int) -> int:
 
 
 @pytest.mark.parametrize(("key", "expected"), SIGNED)
-def test_the_hash_is_that_of_java(key: bytes, expected: int) -> None:
+def test_hash_matches_java(key: bytes, expected: int) -> None:
     assert signed(murmur2(key)) == expected
 
 
 @pytest.mark.parametrize(("key", "of_10", "of_100"), PARTITIONS)
-def test_a_key_has_the_partition_that_java_chooses(key: bytes, of_10: int, of_100: int) -> None:
+def test_partition_matches_java(key: bytes, of_10: int, of_100: int) -> None:
     assert partition_of_key(key, 10) == of_10
     assert partition_of_key(key, 100) == of_100
 
 
 @given(st.binary(max_size=70))
 @example(b"\x80\x80\x80\x80\xff")
-def test_any_key_has_the_hash_that_another_client_computes(key: bytes) -> None:
+def test_hash_matches_other_client(key: bytes) -> None:
     assert murmur2(key) == murmur2_of_aiokafka(key) & 0xFFFFFFFF
 
 
 @given(st.binary(max_size=20), st.integers(1, 2**31 - 1))
-def test_the_partition_is_one_of_the_topic_and_always_the_same(key: bytes, partitions: int) -> None:
+def test_partition_is_valid_and_stable(key: bytes, partitions: int) -> None:
     partition = partition_of_key(key, partitions)
 
     assert partition == (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -1,3 +1,5 @@
+"""Reading record batches: valid, malformed and foreign ones."""
+
 from __future__ import annotations
 
 import struct
@@ -58,7 +60,7 @@ def record(
 
 
 def assemble(*records: bytes, **changes: int) -> bytes:
-    """Put together a batch of records, whose header differs from a sound one by the changes."""
+    """Build a batch with a valid header; `changes` replace fields of the header."""
     payload = b"".join(records)
     count = changes.get("count", len(records))
     covered = (
@@ -83,7 +85,7 @@ def assemble(*records: bytes, **changes: int) -> bytes:
 Row = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 
 
-def built_by_aiokafka(codec: Codec, rows: list[Row], **changes: int) -> bytes:
+def aiokafka_batch(codec: Codec, rows: list[Row], **changes: int) -> bytes:
     options: dict[str, int] = {
         "is_transactional": 0,
         "producer_id": -1,
@@ -104,11 +106,11 @@ def expected(rows: list[Row]) -> list[DecodedRecord]:
     ]
 
 
-def words_alone(value: object) -> str:
+def ids_of_words(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def test_the_golden_batch_is_read() -> None:
+def test_golden_batch_is_read() -> None:
     batch = RecordBatch.parse(GOLDEN)
     assert batch == RecordBatch(
         base_offset=0,
@@ -132,21 +134,21 @@ def test_the_golden_batch_is_read() -> None:
     assert batch.records() == GOLDEN_RECORDS
 
 
-def test_the_golden_transactional_batch_is_read() -> None:
+def test_golden_transactional_batch_is_read() -> None:
     batch = RecordBatch.parse(GOLDEN_TRANSACTIONAL)
     assert batch.is_transactional
     assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (4000, 3, 7)
     assert batch.records() == GOLDEN_RECORDS
 
 
-def test_the_assembly_of_these_tests_agrees_with_the_golden_batch() -> None:
+def test_assembled_batch_matches_golden_batch() -> None:
     headers = zigzag(2) + field(b"h1") + field(b"x") + field(b"h2") + field(None)
     second = record(1, 5, rest=field(None) + field(b"hello") + headers)
     assert assemble(record(), second, max_timestamp=NOW + 5) == GOLDEN
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_any_buffer_is_read_and_let_go(kind: type[bytes | bytearray | memoryview]) -> None:
+def test_every_buffer_type_is_released(kind: type[bytes | bytearray | memoryview]) -> None:
     buffer = kind(GOLDEN)
     batch = RecordBatch.parse(buffer)
     if isinstance(buffer, bytearray):
@@ -154,25 +156,25 @@ def test_any_buffer_is_read_and_let_go(kind: type[bytes | bytearray | memoryview
     assert batch.records() == GOLDEN_RECORDS
 
 
-def test_a_batch_does_not_print_its_payload() -> None:
+def test_repr_omits_payload() -> None:
     assert "payload" not in repr(RecordBatch.parse(GOLDEN))
 
 
-def test_batches_one_behind_the_other_are_read_in_order() -> None:
+def test_several_batches_keep_order() -> None:
     batches = read_batches(GOLDEN + GOLDEN_TRANSACTIONAL + assemble(record()))
     assert [batch.producer_id for batch in batches] == [-1, 4000, -1]
     assert [batch.record_count for batch in batches] == [2, 2, 1]
 
 
-def test_no_bytes_are_no_batches() -> None:
+def test_empty_data_has_no_batches() -> None:
     assert read_batches(b"") == []
 
 
-def test_control_batches_are_told() -> None:
+def test_control_batch_is_recognized() -> None:
     assert RecordBatch.parse(assemble(record(), attributes=0x20)).is_control
 
 
-def test_with_log_append_time_each_record_has_the_time_of_the_batch() -> None:
+def test_log_append_time_applies_to_records() -> None:
     batch = RecordBatch.parse(assemble(record(), record(1, 7), attributes=0x08, max_timestamp=NOW + 99))
     assert batch.timestamp_type is TimestampType.LOG_APPEND
     assert [decoded.timestamp_ms for decoded in batch.records()] == [NOW + 99, NOW + 99]
@@ -181,26 +183,26 @@ def test_with_log_append_time_each_record_has_the_time_of_the_batch() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (GOLDEN[:60], "takes 61 bytes at least, 60 are left"),
-        (GOLDEN[:-1], "says that it has 91 bytes, 90 are left"),
-        (assemble(record(), length=48), "says that it has 60 bytes"),
-        (assemble(record(), length=-1), "says that it has 11 bytes"),
-        (assemble(record(), length=2**31 - 1), "says that it has 2147483659 bytes"),
-        (GOLDEN + b"\0", "a batch of 91 bytes is followed by 1 more"),
-        (assemble(record(), magic=1), "magic is 1, not 2"),
-        (assemble(record(), magic=-1), "magic is -1, not 2"),
-        (assemble(record(), crc=1), r"CRC-32C is 0x\w{8}, its header says 0x00000001"),
-        (assemble(record(), attributes=0x40), "attributes 0x0040 have bits that no producer sets"),
-        (assemble(record(), attributes=-0x8000), "attributes 0x8000 have bits"),
-        (assemble(record(), attributes=5), "codec is 5, known are 0 to 4"),
-        (assemble(record(), attributes=7), "codec is 7, known are 0 to 4"),
-        (assemble(count=0), "says that it has 0 records"),
-        (assemble(record(), count=-1), "says that it has -1 records"),
-        (assemble(record(), last_offset_delta=1), "last offset delta is 1 with 1 records"),
+        (GOLDEN[:60], "at least 61 bytes, but 60 are left"),
+        (GOLDEN[:-1], "claims 91 bytes, but 90 are left"),
+        (assemble(record(), length=48), "claims 60 bytes"),
+        (assemble(record(), length=-1), "claims 11 bytes"),
+        (assemble(record(), length=2**31 - 1), "claims 2147483659 bytes"),
+        (GOLDEN + b"\0", "a batch of 91 bytes is followed by 1 extra bytes"),
+        (assemble(record(), magic=1), "magic 1, not 2"),
+        (assemble(record(), magic=-1), "magic -1, not 2"),
+        (assemble(record(), crc=1), r"CRC-32C of the batch is 0x\w{8}, its header has 0x00000001"),
+        (assemble(record(), attributes=0x40), "unknown attributes: 0x0040"),
+        (assemble(record(), attributes=-0x8000), "unknown attributes: 0x8000"),
+        (assemble(record(), attributes=5), "unknown codec 5; known are 0 to 4"),
+        (assemble(record(), attributes=7), "unknown codec 7; known are 0 to 4"),
+        (assemble(count=0), "record count 0"),
+        (assemble(record(), count=-1), "record count -1"),
+        (assemble(record(), last_offset_delta=1), "last offset delta 1 with 1 records"),
     ],
-    ids=words_alone,
+    ids=ids_of_words,
 )
-def test_each_fault_of_the_header_has_its_words(data: bytes, words: str) -> None:
+def test_invalid_header_is_explained(data: bytes, words: str) -> None:
     with pytest.raises(ProtocolError, match=words):
         RecordBatch.parse(data)
 
@@ -208,67 +210,70 @@ def test_each_fault_of_the_header_has_its_words(data: bytes, words: str) -> None
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (assemble(record(), count=2**31 - 1), "says that it has 2147483647 records, in 9 bytes"),
-        (assemble(record(), count=2), "says that it has 2 records, in 9 bytes"),
-        (assemble(record(), record(1), count=1), "the 1 records are followed by 9 bytes"),
+        (assemble(record(), count=2**31 - 1), "claims 2147483647 records in 9 bytes"),
+        (assemble(record(), count=2), "claims 2 records in 9 bytes"),
+        (assemble(record(), record(1), count=1), "9 extra bytes follow the 1 records"),
         (
             assemble(record(), max_timestamp=NOW + 1),
-            f"max timestamp is {NOW + 1}, its newest record's is {NOW}",
+            f"max timestamp {NOW + 1}, its newest record has {NOW}",
         ),
-        (assemble(record(), record(2)), "record 1 has the offset delta 2"),
-        (assemble(record(1)), "record 0 has the offset delta 1"),
-        (assemble(record(attributes=b"\x80")), "record 0 has the attributes 128"),
-        (assemble(record(length=-1)), "record 0 has the length -1, 8 bytes are left"),
-        (assemble(record(length=9)), "record 0 has the length 9, 8 bytes are left"),
-        (assemble(record(length=7)), "record 0 has the length 7, its fields take 8 bytes"),
-        (assemble(record(rest=b"\2k\2v\0\0")), "record 0 has the length 9, its fields take 8 bytes"),
-        (assemble(record(rest=zigzag(-2) + b"\2v\0")), "record 0 has a key of the length -2"),
-        (assemble(record(rest=zigzag(9) + b"\2v\0")), "record 0 has a key of the length 9, 3 bytes are left"),
-        (assemble(record(rest=b"\2k" + zigzag(-3) + b"\0\0")), "record 0 has a value of the length -3"),
-        (assemble(record(rest=b"\2k" + zigzag(70) + b"\0\0")), "record 0 has a value of the length 70"),
+        (assemble(record(), record(2)), "record 1 has offset delta 2"),
+        (assemble(record(1)), "record 0 has offset delta 1"),
+        (assemble(record(attributes=b"\x80")), "record 0 has attributes 128"),
+        (assemble(record(length=-1)), "record 0 has length -1, but 8 bytes are left"),
+        (assemble(record(length=9)), "record 0 has length 9, but 8 bytes are left"),
+        (assemble(record(length=7)), "record 0 has length 7, but its fields take 8 bytes"),
+        (assemble(record(rest=b"\2k\2v\0\0")), "record 0 has length 9, but its fields take 8 bytes"),
+        (assemble(record(rest=zigzag(-2) + b"\2v\0")), "record 0 has a key of length -2"),
+        (assemble(record(rest=zigzag(9) + b"\2v\0")), "record 0 has a key of length 9, but 3 bytes are left"),
+        (assemble(record(rest=b"\2k" + zigzag(-3) + b"\0\0")), "record 0 has a value of length -3"),
+        (assemble(record(rest=b"\2k" + zigzag(70) + b"\0\0")), "record 0 has a value of length 70"),
         (assemble(record(rest=b"\1\1" + zigzag(-1))), "record 0 has -1 headers"),
-        (assemble(record(rest=b"\1\1" + zigzag(2**30))), "record 0 has 1073741824 headers, 0 bytes are left"),
-        (assemble(record(rest=b"\1\1\2\1\1")), "record 0 has a header whose key is null"),
-        (assemble(record(rest=b"\1\1\2\3\1")), "record 0 has a header key of the length -2"),
-        (assemble(record(rest=b"\1\1\2\2\xff\1")), "record 0 has a header whose key is not UTF-8"),
-        (assemble(record(rest=b"\1\1\2\2h\3")), "record 0 has a header value of the length -2"),
-        (assemble(record(rest=b"\2k\2vvv")), "record 0 has 59 headers, 1 bytes are left"),
+        (
+            assemble(record(rest=b"\1\1" + zigzag(2**30))),
+            "has 1073741824 headers, but 0 bytes are left",
+        ),
+        (assemble(record(rest=b"\1\1\2\1\1")), "record 0 has a header with a null key"),
+        (assemble(record(rest=b"\1\1\2\3\1")), "record 0 has a header key of length -2"),
+        (assemble(record(rest=b"\1\1\2\2\xff\1")), "record 0 has a header key that is not UTF-8"),
+        (assemble(record(rest=b"\1\1\2\2h\3")), "record 0 has a header value of length -2"),
+        (assemble(record(rest=b"\2k\2vvv")), "record 0 has 59 headers, but 1 bytes are left"),
         (
             assemble(record(rest=b"\2k\4vv")),
-            "record 0 has a varint at byte 9 that goes on after the last byte",
+            "record 0 has a varint at byte 9 that continues after the last byte",
         ),
-        (assemble(record(rest=b"\1\x82\x82\x82")), "record 0 has a varint at byte 5 that goes on after"),
+        (assemble(record(rest=b"\1\x82\x82\x82")), "record 0 has a varint at byte 5 that continues after"),
         (assemble(record(rest=b"\x82\x80\x80\x80\x80\0\1\0")), "varint of more than 5 bytes at byte 4"),
         (assemble(record(rest=b"\x82\x80\x80\x80\x10\1\0\0")), "varint of more than 32 bits at byte 4"),
         (assemble(zigzag(20) + b"\0" + b"\x80" * 10 + b"\0" * 9), "varint of more than 10 bytes at byte 2"),
         (assemble(zigzag(20) + b"\0" + b"\x80" * 9 + b"\2" + b"\0" * 9), "more than 64 bits at byte 2"),
-        (assemble(zigzag(0) + b"\0\0\0\1\1\0"), "record 0 has the length 0, its fields take 6 bytes"),
+        (assemble(zigzag(0) + b"\0\0\0\1\1\0"), "record 0 has length 0, but its fields take 6 bytes"),
         (
             assemble(record(rest=field(b"k") + field(bytes(9)) + b"\0"), b"\0"),
-            "record 1 goes on after the last byte",
+            "record 1 continues after the last byte",
         ),
         (assemble(record(rest=b"\x10kkkkkkkk"), b"\0", count=1), "record 0 has a varint"),
     ],
-    ids=words_alone,
+    ids=ids_of_words,
 )
-def test_each_fault_of_a_record_has_its_words(data: bytes, words: str) -> None:
+def test_invalid_record_is_explained(data: bytes, words: str) -> None:
     batch = RecordBatch.parse(data)
     with pytest.raises(ProtocolError, match=words):
         batch.records()
 
 
-def test_a_record_that_ends_with_its_length_is_refused() -> None:
+def test_record_without_fields_is_refused() -> None:
     batch = RecordBatch.parse(assemble(record(rest=b"\1\1\0"), zigzag(0), count=1))
-    with pytest.raises(ProtocolError, match="followed by 1 bytes"):
+    with pytest.raises(ProtocolError, match="1 extra bytes follow"):
         batch.records()
 
 
-def test_a_varint_longer_than_needed_is_read() -> None:
+def test_overlong_varint_is_read() -> None:
     batch = RecordBatch.parse(assemble(record(rest=b"\x82\x80\x80\x80\0k\2v\0")))
     assert batch.records() == GOLDEN_RECORDS[:1]
 
 
-def test_the_widest_timestamps_are_read() -> None:
+def test_widest_timestamps_are_read() -> None:
     deltas = [0, -NOW, 2**62 - NOW]
     batch = RecordBatch.parse(
         assemble(*(record(index, delta) for index, delta in enumerate(deltas)), max_timestamp=2**62)
@@ -276,7 +281,7 @@ def test_the_widest_timestamps_are_read() -> None:
     assert [decoded.timestamp_ms for decoded in batch.records()] == [NOW, 0, 2**62]
 
 
-def test_the_crc_may_be_left_unchecked() -> None:
+def test_crc_check_is_optional() -> None:
     wrong = assemble(record(), crc=1)
     assert RecordBatch.parse(wrong, check_crc=False).records() == GOLDEN_RECORDS[:1]
     assert read_batches(wrong, check_crc=False)[0].crc == 1
@@ -285,23 +290,23 @@ def test_the_crc_may_be_left_unchecked() -> None:
 
 
 @pytest.mark.parametrize("codec", [codec for codec in Codec if codec is not Codec.NONE])
-def test_records_grow_no_larger_than_allowed(codec: Codec) -> None:
+def test_decompressed_size_is_limited(codec: Codec) -> None:
     plain = record(rest=b"\1" + field(bytes(100_000)) + b"\0")
     batch = RecordBatch.parse(assemble(compressor(codec)(plain), attributes=codec))
     assert batch.records(len(plain))[0].value == bytes(100_000)
-    with pytest.raises(ProtocolError, match="grows to"):
+    with pytest.raises(ProtocolError, match="expands to"):
         batch.records(len(plain) - 1)
 
 
 @pytest.mark.parametrize("codec", Codec)
-def test_batches_built_by_aiokafka_are_read(codec: Codec) -> None:
+def test_aiokafka_batches_are_read(codec: Codec) -> None:
     rows: list[Row] = [
         (NOW, b"key", b"value", []),
         (NOW + 1000, None, None, []),
         (NOW - 86_400_000, b"", b"", [("", b""), ("h", None), ("größe", b"\xff")]),
         (NOW, b"k" * 70, b"v" * 70_000, [("h", b"x")] * 70),
     ]
-    data = built_by_aiokafka(
+    data = aiokafka_batch(
         codec, rows, is_transactional=1, producer_id=2**40, producer_epoch=9, base_sequence=5
     )
     batch = RecordBatch.parse(data)
@@ -323,8 +328,8 @@ rows_of_any_kind = st.lists(
 
 @settings(deadline=None)
 @given(codec=st.sampled_from(Codec), rows=rows_of_any_kind)
-def test_whatever_aiokafka_writes_is_read_as_it_was(codec: Codec, rows: list[Row]) -> None:
-    assert RecordBatch.parse(built_by_aiokafka(codec, rows)).records() == expected(rows)
+def test_any_aiokafka_batch_is_read(codec: Codec, rows: list[Row]) -> None:
+    assert RecordBatch.parse(aiokafka_batch(codec, rows)).records() == expected(rows)
 
 
 def aiokafka_reads(data: bytes) -> list[DecodedRecord]:
@@ -337,7 +342,7 @@ def aiokafka_reads(data: bytes) -> list[DecodedRecord]:
 
 
 @pytest.mark.parametrize("codec", Codec)
-def test_aiokafka_reads_the_same_out_of_what_our_codecs_compressed(codec: Codec) -> None:
+def test_aiokafka_reads_compressed_batches(codec: Codec) -> None:
     plain = [
         record(index, index % 3, rest=field(b"k%d" % index) + field(b"value" * index) + b"\0")
         for index in range(50)
@@ -348,8 +353,8 @@ def test_aiokafka_reads_the_same_out_of_what_our_codecs_compressed(codec: Codec)
     assert RecordBatch.parse(data).records() == aiokafka_reads(data)
 
 
-def test_kio_reads_the_same() -> None:
-    # It knows no compression, and no timestamps finer than seconds.
+def test_kio_reads_batches() -> None:
+    # kio does not support compression or timestamps in milliseconds.
     batch, size = read_batch(GOLDEN_TRANSACTIONAL, 0)
     ours = RecordBatch.parse(GOLDEN_TRANSACTIONAL)
     assert size == ours.size
@@ -378,7 +383,7 @@ def test_kio_reads_the_same() -> None:
 
 
 SOUND = {
-    codec: built_by_aiokafka(codec, [(NOW + i, b"k%d" % i, b"v" * i, [("h", b"x")]) for i in range(20)])
+    codec: aiokafka_batch(codec, [(NOW + i, b"k%d" % i, b"v" * i, [("h", b"x")]) for i in range(20)])
     for codec in Codec
 }
 
@@ -389,7 +394,7 @@ SOUND = {
     changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4),
     cut=st.integers(0, 3),
 )
-def test_changed_bytes_raise_nothing_but_protocol_errors(
+def test_changed_bytes_raise_only_protocol_errors(
     codec: Codec, changes: list[tuple[int, int]], cut: int
 ) -> None:
     data = bytearray(SOUND[codec])
@@ -402,9 +407,9 @@ def test_changed_bytes_raise_nothing_but_protocol_errors(
 
 @settings(deadline=None)
 @given(codec=st.sampled_from(Codec), position=st.integers(12, 10_000), bit=st.integers(0, 7))
-def test_a_single_bit_changed_never_passes(codec: Codec, position: int, bit: int) -> None:
+def test_single_changed_bit_is_refused(codec: Codec, position: int, bit: int) -> None:
     data = bytearray(SOUND[codec])
-    # The leader epoch, at 12 to 15, is not covered: brokers overwrite it.
+    # The CRC does not cover the leader epoch in bytes 12 to 15: brokers overwrite it.
     position = max(position % len(data), 16)
     data[position] ^= 1 << bit
     with pytest.raises(ProtocolError):
@@ -413,7 +418,7 @@ def test_a_single_bit_changed_never_passes(codec: Codec, position: int, bit: int
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
-def test_any_bytes_raise_nothing_but_protocol_errors(data: bytes) -> None:
+def test_any_bytes_raise_only_protocol_errors(data: bytes) -> None:
     batch = assemble(data, count=max(1, len(data) // 7))
     with pytest.raises(ProtocolError):
         RecordBatch.parse(batch).records()

@@ -11,7 +11,7 @@ from aioproducer.records.varint import put_varint, varint_size
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 
-# What stands in the documents of the format: zigzag, then seven bits a byte, low bits first.
+# From the documentation of the format: zigzag, then seven bits a byte, low bits first.
 KNOWN = [
     (0, "00"),
     (-1, "01"),
@@ -38,24 +38,24 @@ def written(value: int) -> bytes:
 
 
 @pytest.mark.parametrize(("value", "expected"), KNOWN)
-def test_a_number_is_written_as_the_format_says(value: int, expected: str) -> None:
+def test_known_encodings(value: int, expected: str) -> None:
     assert written(value).hex() == expected
 
 
 @given(int64)
-def test_another_client_reads_the_number_that_was_written(value: int) -> None:
+def test_other_client_reads_varint(value: int) -> None:
     encoded = written(value)
 
     assert decode_varint(encoded) == (value, len(encoded))
 
 
 @given(int64)
-def test_the_size_is_known_without_writing(value: int) -> None:
+def test_varint_size_matches_encoding(value: int) -> None:
     assert varint_size(value) == len(written(value))
 
 
 @given(st.binary(max_size=8), int64)
-def test_a_number_is_put_behind_what_is_there(before: bytes, value: int) -> None:
+def test_put_varint_appends(before: bytes, value: int) -> None:
     buffer = bytearray(before)
 
     put_varint(buffer, value)

@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
-from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.protocol.produce import (
     LeaderIdAndEpoch,
     PartitionProduceData,

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 REQUEST = ApiVersionsRequest
 
 FETCH = 1
-FIRST_VERSION_WITH_SOFTWARE = 3
 
 
 def answer(call: Call) -> ApiVersionsResponse:
@@ -30,7 +29,7 @@ def answer(call: Call) -> ApiVersionsResponse:
         if scripted.code is ErrorCode.UNSUPPORTED_VERSION:
             return unsupported(call.broker)
         return ApiVersionsResponse(error_code=scripted.code, api_keys=())
-    if call.version >= FIRST_VERSION_WITH_SOFTWARE and not request.has_valid_software:
+    if call.version >= request.software_from and not request.has_valid_software:
         return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST, api_keys=())
     return ApiVersionsResponse(error_code=ErrorCode.NONE, api_keys=_all(call.broker))
 

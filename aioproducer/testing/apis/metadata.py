@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.metadata import (
     MetadataRequest,
     MetadataRequestTopic,
@@ -15,7 +16,6 @@ from aioproducer.protocol.metadata import (
     MetadataResponsePartition,
     MetadataResponseTopic,
 )
-from aioproducer.protocol.primitives import ZERO_UUID
 from aioproducer.testing.faults import AnswerError, LeaveOut
 from aioproducer.testing.refusal import Refused
 from aioproducer.testing.topology import INTERNAL_TOPICS, NO_NODE, check_name
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from aioproducer.testing.topology import Partition, Topic, Topology
 
 REQUEST = MetadataRequest
-
-FIRST_VERSION_WITH_IDS = 12
 
 # The bits of all that can be done with a topic or a cluster (AclOperation), as nobody is forbidden anything.
 _EVERYTHING_WITH_A_TOPIC = 0b1101_1111_1000
@@ -88,7 +86,7 @@ def add_unasked(call: Call, response: MetadataResponse, unasked: AddUnasked) -> 
 def _illegal(asked: list[MetadataRequestTopic], version: int) -> ErrorCode:
     """Return the error of a request that is refused as a whole."""
     for topic in asked:
-        if version < FIRST_VERSION_WITH_IDS and (topic.name is None or topic.topic_id != ZERO_UUID):
+        if version < MetadataRequest.topic_ids_from and (topic.name is None or topic.topic_id != ZERO_UUID):
             return ErrorCode.INVALID_REQUEST
         if topic.name is None and topic.topic_id == ZERO_UUID:
             return ErrorCode.UNKNOWN_SERVER_ERROR

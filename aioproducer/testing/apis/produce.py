@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.protocol.primitives import ZERO_UUID
+from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.produce import (
     NodeEndpoint,
     PartitionProduceData,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from aioproducer.testing.topology import Topology
 
 REQUEST = ProduceRequest
-
-FIRST_VERSION_WITH_IDS = 13
 
 
 def targets(request: ProduceRequest, topology: Topology) -> Iterator[Target]:
@@ -91,7 +89,7 @@ def acknowledge(call: Call, response: ProduceResponse) -> ProduceResponse:
 def add_unasked(call: Call, response: ProduceResponse, unasked: AddUnasked) -> ProduceResponse:
     """Acknowledge a batch that nobody sent."""
     name, topic_id = unasked.topic, _id_of(call.topology, unasked.topic)
-    if call.version >= FIRST_VERSION_WITH_IDS:
+    if call.version >= ProduceRequest.topic_ids_from:
         name = ""
     else:
         topic_id = ZERO_UUID

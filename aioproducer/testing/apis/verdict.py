@@ -15,6 +15,7 @@ from aioproducer.protocol.produce import (
     LeaderIdAndEpoch,
     NodeEndpoint,
     PartitionProduceResponse,
+    ProduceResponse,
 )
 from aioproducer.testing.faults import AnswerError, LeaveOut
 from aioproducer.testing.framing import one_batch
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from aioproducer.testing.call import Call
     from aioproducer.testing.log import Appended
     from aioproducer.testing.topology import Partition, Topic
-
-FIRST_VERSION_WITH_LEADERS = 10
-FIRST_VERSION_WITH_IDS = 13
 
 ACKS_ALL = -1
 _LEGAL_ACKS = frozenset({ACKS_ALL, 0, 1})
@@ -116,7 +114,7 @@ def _refuse_if(
 
 
 def _find_topic(call: Call, data: TopicProduceData) -> Topic:
-    if call.version >= FIRST_VERSION_WITH_IDS:
+    if call.version >= call.request.topic_ids_from:
         return call.topology.topic_by_id(data.topic_id)
     return call.topology.topic(data.name)
 
@@ -181,7 +179,7 @@ def _leader_hint(
     call: Call, refused: Refused, data: TopicProduceData, index: int, leaders: dict[int, NodeEndpoint]
 ) -> LeaderIdAndEpoch:
     if (
-        call.version < FIRST_VERSION_WITH_LEADERS
+        call.version < ProduceResponse.leaders_from
         or not call.settings.leader_hints
         or refused.code is not ErrorCode.NOT_LEADER_OR_FOLLOWER
     ):

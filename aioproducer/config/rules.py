@@ -1,8 +1,8 @@
-"""What options must be together, as Kafka's own producer has it.
+"""The rules between options, as in Kafka's producer.
 
 Each rule changes `values`, the checked value of every option, or raises `ConfigurationError`.
-`given` names those that were set: an option at odds with another is an error where the user
-asked for both, while a mere default gives way, which is logged.
+`given` are the options that were set. Two conflicting options that were both set are an error. A
+default that conflicts with a set option changes, with a log message.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import math
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from aioproducer.config.kinds import INT_MAX
 from aioproducer.errors import ConfigurationError
-from aioproducer.options import INT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,11 +36,11 @@ def settle(values: dict[str, Any], given: Collection[str]) -> None:
 
 def _settle_idempotence(values: dict[str, Any], given: Collection[str]) -> None:
     in_flight = values["max_in_flight_requests_per_connection"]
-    # Kafka insists on this even where acks=1 is about to switch idempotence off.
+    # Kafka checks this even if acks=1 disables idempotence.
     if values["enable_idempotence"] and in_flight > _MOST_IN_FLIGHT:
         message = (
             f"max_in_flight_requests_per_connection={in_flight} is more than the {_MOST_IN_FLIGHT} that "
-            "idempotence allows; only enable_idempotence=False lifts that limit"
+            "idempotence allows; only enable_idempotence=False removes that limit"
         )
         raise ConfigurationError(message, option="max_in_flight_requests_per_connection", value=in_flight)
     obstacle = "acks" if values["acks"] != _ALL else "retries" if values["retries"] == 0 else None
@@ -49,7 +49,7 @@ def _settle_idempotence(values: dict[str, Any], given: Collection[str]) -> None:
         if "enable_idempotence" in given:
             message = f"enable_idempotence=True needs acks='all' and retries above 0, not {cause}"
             raise ConfigurationError(message, option=obstacle, value=values[obstacle])
-        logger.info("Idempotence is off, because of %s: records may be repeated or change places", cause)
+        logger.info("Idempotence is disabled because of %s: records may be duplicated or reordered", cause)
         values["enable_idempotence"] = False
     if values["transactional_id"] is not None and not values["enable_idempotence"]:
         message = "transactional_id needs idempotence, with acks='all' and retries above 0"
@@ -63,11 +63,11 @@ def _settle_delivery_timeout(values: dict[str, Any], given: Collection[str]) -> 
     least = min(math.ceil(linger) + request, INT_MAX)
     if timeout >= least:
         return
-    words = f"linger_ms + request_timeout_ms ({linger} + {request})"
+    minimum = f"linger_ms + request_timeout_ms ({linger} + {request})"
     if "delivery_timeout_ms" in given:
-        message = f"delivery_timeout_ms={timeout} must be at least {words}"
+        message = f"delivery_timeout_ms={timeout} must be at least {minimum}"
         raise ConfigurationError(message, option="delivery_timeout_ms", value=timeout)
-    logger.warning("delivery_timeout_ms is raised from %s to %s, at least %s", timeout, least, words)
+    logger.warning("delivery_timeout_ms is raised from %s to %s, at least %s", timeout, least, minimum)
     values["delivery_timeout_ms"] = least
 
 
@@ -75,11 +75,11 @@ def _settle_backoffs(values: dict[str, Any], given: Collection[str]) -> None:
     if "reconnect_backoff_ms" in given and "reconnect_backoff_max_ms" not in given:
         values["reconnect_backoff_max_ms"] = values["reconnect_backoff_ms"]
         logger.warning(
-            "Pauses before a reconnect do not grow beyond reconnect_backoff_ms=%s: it is set, "
-            "reconnect_backoff_max_ms is not",
+            "The reconnect backoff stays at reconnect_backoff_ms=%s, because reconnect_backoff_max_ms "
+            "is not set",
             values["reconnect_backoff_ms"],
         )
     for name in ("reconnect_backoff", "retry_backoff", "socket_connection_setup_timeout"):
         first, longest = values[f"{name}_ms"], values[f"{name}_max_ms"]
         if first > longest:
-            logger.warning("%s_ms=%s is above %s_max_ms=%s, which alone counts", name, first, name, longest)
+            logger.warning("%s_ms=%s is above %s_max_ms=%s; the maximum applies", name, first, name, longest)

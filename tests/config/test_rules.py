@@ -1,4 +1,4 @@
-"""The rules between options, numbered as in Kafka's ProducerConfig: defaults yield, wishes do not."""
+"""The rules between options, as in Kafka's ProducerConfig: defaults change, set options conflict."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from aioproducer import rules
-from aioproducer.config import ProducerConfig
+from aioproducer.config import ProducerConfig, rules
+from aioproducer.config.kinds import INT_MAX
 from aioproducer.errors import ConfigurationError
-from aioproducer.options import INT_MAX
 
 pytestmark = pytest.mark.scenario(87)
 
@@ -37,24 +36,22 @@ def entries(log: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
     return [(record.name, record.levelno) for record in log.records]
 
 
-def test_the_defaults_are_at_peace(log: pytest.LogCaptureFixture) -> None:
+def test_defaults_do_not_conflict(log: pytest.LogCaptureFixture) -> None:
     assert config().enable_idempotence
     assert not log.records
 
 
 @pytest.mark.parametrize("options", [{"acks": 1}, {"acks": "0"}, {"retries": 0}, {"acks": 1, "retries": 0}])
-def test_rule_1_idempotence_by_default_is_switched_off(
-    options: dict[str, Any], log: pytest.LogCaptureFixture
-) -> None:
+def test_default_idempotence_is_disabled(options: dict[str, Any], log: pytest.LogCaptureFixture) -> None:
     assert config(**options).enable_idempotence is False
     assert entries(log) == [("aioproducer.config", logging.INFO)]
-    assert "Idempotence is off" in log.text
+    assert "Idempotence is disabled" in log.text
 
 
 @pytest.mark.parametrize(
     ("options", "culprit"), [({"acks": 1}, "acks"), ({"acks": 0}, "acks"), ({"retries": 0}, "retries")]
 )
-def test_rule_1_idempotence_that_was_asked_for_is_insisted_on(options: dict[str, Any], culprit: str) -> None:
+def test_explicit_idempotence_conflicts(options: dict[str, Any], culprit: str) -> None:
     error = refusal(enable_idempotence=True, **options)
     assert error.option == culprit
     assert str(error) == (
@@ -62,38 +59,38 @@ def test_rule_1_idempotence_that_was_asked_for_is_insisted_on(options: dict[str,
     )
 
 
-def test_rule_1_idempotence_switched_off_by_hand_allows_any_acks(log: pytest.LogCaptureFixture) -> None:
+def test_disabled_idempotence_allows_any_acks(log: pytest.LogCaptureFixture) -> None:
     assert config(enable_idempotence=False, acks=1, retries=0).acks == 1
     assert not log.records
 
 
 @pytest.mark.parametrize("options", [{}, {"enable_idempotence": True}, {"acks": 1}, {"retries": 0}])
-def test_rule_2_more_than_five_in_flight_need_idempotence_off_by_hand(options: dict[str, Any]) -> None:
+def test_six_in_flight_conflict_with_idempotence(options: dict[str, Any]) -> None:
     error = refusal(max_in_flight_requests_per_connection=6, **options)
     assert error.option == "max_in_flight_requests_per_connection"
     assert "only enable_idempotence=False" in str(error)
 
 
-def test_rule_2_five_in_flight_are_fine_and_six_without_idempotence() -> None:
+def test_five_in_flight_are_allowed() -> None:
     assert config(max_in_flight_requests_per_connection=5).enable_idempotence
     assert config(max_in_flight_requests_per_connection=6, enable_idempotence=False).acks == -1
 
 
 @pytest.mark.parametrize("options", [{"enable_idempotence": False}, {"acks": 1}, {"retries": 0}])
-def test_rule_3_transactions_need_idempotence(options: dict[str, Any]) -> None:
+def test_transactions_need_idempotence(options: dict[str, Any]) -> None:
     error = refusal(transactional_id="orders", **options)
     assert error.option == "transactional_id"
     assert "needs idempotence" in str(error)
 
 
-def test_rule_4_two_phase_commit_is_refused_with_or_without_a_timeout() -> None:
+def test_two_phase_commit_is_refused() -> None:
     assert "not implemented yet" in str(refusal(transaction_two_phase_commit_enable=True))
     assert refusal(transaction_two_phase_commit_enable=True, transaction_timeout_ms=1000).option == (
         "transaction_two_phase_commit_enable"
     )
 
 
-def test_rule_5_a_delivery_timeout_that_was_set_must_be_long_enough() -> None:
+def test_explicit_delivery_timeout_has_minimum() -> None:
     assert config(delivery_timeout_ms=30_005).delivery_timeout_ms == 30_005
     error = refusal(delivery_timeout_ms=30_004)
     assert error.option == "delivery_timeout_ms"
@@ -113,21 +110,21 @@ def test_rule_5_a_delivery_timeout_that_was_set_must_be_long_enough() -> None:
         ({"linger_ms": 2**62}, INT_MAX),
     ],
 )
-def test_rule_5_a_delivery_timeout_by_default_is_raised(
+def test_default_delivery_timeout_is_raised(
     options: dict[str, Any], raised: int, log: pytest.LogCaptureFixture
 ) -> None:
     assert config(**options).delivery_timeout_ms == raised
     assert entries(log) == [("aioproducer.config", logging.WARNING)]
 
 
-def test_rule_6_a_lone_reconnect_backoff_is_constant(log: pytest.LogCaptureFixture) -> None:
+def test_lone_reconnect_backoff_is_constant(log: pytest.LogCaptureFixture) -> None:
     lone = config(reconnect_backoff_ms=2_000)
     assert lone.reconnect_backoff_max_ms == 2_000
     assert lone.reconnect_backoff == lone.reconnect_backoff_max == 2.0
     assert entries(log) == [("aioproducer.config", logging.WARNING)]
 
 
-def test_rule_6_a_lone_small_reconnect_backoff_is_constant_too(log: pytest.LogCaptureFixture) -> None:
+def test_small_reconnect_backoff_is_constant(log: pytest.LogCaptureFixture) -> None:
     assert config(reconnect_backoff_ms=10).reconnect_backoff_max_ms == 10
     assert len(log.records) == 1
 
@@ -140,30 +137,28 @@ def test_rule_6_a_lone_small_reconnect_backoff_is_constant_too(log: pytest.LogCa
         ("socket_connection_setup_timeout", "connection_setup_timeout"),
     ],
 )
-def test_rule_6_a_first_pause_above_the_longest_is_the_longest(
-    name: str, seconds: str, log: pytest.LogCaptureFixture
-) -> None:
+def test_maximum_limits_first_backoff(name: str, seconds: str, log: pytest.LogCaptureFixture) -> None:
     backwards = config(**{f"{name}_ms": 3_000, f"{name}_max_ms": 500})
     assert getattr(backwards, seconds) == getattr(backwards, f"{seconds}_max") == 0.5
     assert getattr(backwards, f"{name}_ms") == 3_000
     assert entries(log) == [("aioproducer.config", logging.WARNING)]
 
 
-def test_rule_6_a_lone_retry_backoff_leaves_its_longest_alone(log: pytest.LogCaptureFixture) -> None:
+def test_lone_retry_backoff_keeps_maximum(log: pytest.LogCaptureFixture) -> None:
     assert config(retry_backoff_ms=10).retry_backoff_max_ms == 1_000
     assert not log.records
 
 
-def test_rule_7_sasl_is_refused_with_or_without_a_mechanism() -> None:
+def test_sasl_is_refused() -> None:
     assert refusal(security_protocol="SASL_PLAINTEXT").option == "security_protocol"
     assert "not implemented yet" in str(refusal(security_protocol="SASL_SSL", sasl_mechanism="PLAIN"))
 
 
-def test_rule_8_without_serializers_bytes_are_passed_through() -> None:
+def test_serializers_default_to_none() -> None:
     assert config().key_serializer is config().value_serializer is None
 
 
-def test_snappy_without_its_codec_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_snappy_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "find_spec", lambda _name: None)
     error = refusal(compression_type="snappy")
     assert error.option == "compression_type"
@@ -172,5 +167,5 @@ def test_snappy_without_its_codec_names_the_extra(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(importlib.util.find_spec("cramjam") is None, reason="the extra snappy is not installed")
-def test_snappy_with_its_codec_is_taken() -> None:
+def test_installed_snappy_is_accepted() -> None:
     assert config(compression_type="snappy").compression_type == "snappy"

@@ -1,3 +1,5 @@
+"""ProducerConfig: defaults, seconds, copies and equality."""
+
 from __future__ import annotations
 
 import copy
@@ -12,7 +14,7 @@ from aioproducer.errors import ConfigurationError
 
 SERVERS = "localhost:9092"
 
-# Every option of Kafka 4.4's producer that must or should be here, with Kafka's default.
+# The options of Kafka 4.4's producer that are supported, with Kafka's defaults.
 DEFAULTS: dict[str, object] = {
     "key_serializer": None,
     "value_serializer": None,
@@ -64,7 +66,7 @@ def last_partition(_topic: str, _key: bytes | None, partitions: int) -> int:
     return partitions - 1
 
 
-def test_the_defaults_are_kafka_s() -> None:
+def test_defaults_are_kafkas() -> None:
     config = ProducerConfig(bootstrap_servers=SERVERS)
     assert {name: getattr(config, name) for name in DEFAULTS} == DEFAULTS
     assert {name: option.default for name, option in OPTIONS.items()} == {
@@ -73,12 +75,12 @@ def test_the_defaults_are_kafka_s() -> None:
     }
 
 
-def test_the_fields_are_the_options_in_order() -> None:
+def test_fields_are_the_options() -> None:
     names = [field.name for field in dataclasses.fields(ProducerConfig)]
     assert names == [*OPTIONS, "_given"]
 
 
-def test_a_config_is_frozen_and_slotted() -> None:
+def test_config_is_frozen_and_slotted() -> None:
     config = ProducerConfig(bootstrap_servers=SERVERS)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.acks = 1  # type: ignore[misc]  # the type checker agrees
@@ -113,18 +115,18 @@ def test_servers_are_required() -> None:
         ("metrics_sample_window", 30.0),
     ],
 )
-def test_times_are_given_in_seconds(attribute: str, seconds: float) -> None:
+def test_times_in_seconds(attribute: str, seconds: float) -> None:
     value = getattr(ProducerConfig(bootstrap_servers=SERVERS), attribute)
     assert value == seconds
     assert type(value) is float
 
 
-def test_the_class_itself_shows_what_gives_the_seconds() -> None:
+def test_class_attribute_is_descriptor() -> None:
     assert type(ProducerConfig.linger).__name__ == "Seconds"
 
 
 @pytest.mark.parametrize("never", [-1, 0])
-def test_connections_may_be_idle_for_ever(never: int) -> None:
+def test_idle_time_may_be_unlimited(never: int) -> None:
     assert (
         ProducerConfig(bootstrap_servers=SERVERS, connections_max_idle_ms=never).connections_max_idle is None
     )
@@ -133,7 +135,7 @@ def test_connections_may_be_idle_for_ever(never: int) -> None:
 @pytest.mark.parametrize(
     ("codec", "level"), [("none", None), ("snappy", None), ("gzip", 2), ("lz4", 4), ("zstd", -6)]
 )
-def test_the_compression_level_is_the_chosen_codec_s(codec: str, level: int | None) -> None:
+def test_compression_level_depends_on_codec(codec: str, level: int | None) -> None:
     if codec == "snappy":
         pytest.importorskip("cramjam")
     config = ProducerConfig(
@@ -146,7 +148,7 @@ def test_the_compression_level_is_the_chosen_codec_s(codec: str, level: int | No
     assert config.compression_level == level
 
 
-def test_serializers_and_partitioners_are_carried() -> None:
+def test_serializers_and_partitioner_are_kept() -> None:
     config = ProducerConfig(
         bootstrap_servers=SERVERS,
         key_serializer=str.encode,
@@ -158,7 +160,7 @@ def test_serializers_and_partitioners_are_carried() -> None:
     assert config.partitioner is last_partition
 
 
-def test_kafka_s_name_of_the_partitioner_is_taken_too() -> None:
+def test_partitioner_class_is_an_alias() -> None:
     config = ProducerConfig(bootstrap_servers=SERVERS, partitioner_class="crc32")
     assert config.partitioner == "crc32"
     assert config.replace(partitioner_class="round_robin").partitioner == "round_robin"
@@ -166,7 +168,7 @@ def test_kafka_s_name_of_the_partitioner_is_taken_too() -> None:
         ProducerConfig(bootstrap_servers=SERVERS, partitioner="crc32", partitioner_class="crc32")
 
 
-def test_replace_starts_from_what_was_set() -> None:
+def test_replace_starts_from_set_options() -> None:
     config = ProducerConfig(bootstrap_servers=SERVERS, acks=1, request_timeout_ms=200_000)
     assert (config.enable_idempotence, config.delivery_timeout_ms) == (False, 200_005)
     changed = config.replace(acks="all", request_timeout_ms=1_000)
@@ -177,31 +179,31 @@ def test_replace_starts_from_what_was_set() -> None:
         config.replace(acks=2)
 
 
-def test_replace_can_set_an_option_back_to_none() -> None:
+def test_replace_resets_option_to_none() -> None:
     config = ProducerConfig(bootstrap_servers=SERVERS, client_id="web", key_serializer=str.encode)
     assert config.replace(client_id=None, key_serializer=None) == ProducerConfig(bootstrap_servers=SERVERS)
 
 
-def test_a_list_of_servers_that_changes_later_changes_nothing() -> None:
+def test_server_list_is_copied() -> None:
     servers = ["a:9092"]
     config = ProducerConfig(bootstrap_servers=servers)
     servers.append("b:9092")
     assert config.replace(acks=1).bootstrap_servers == (("a", 9092),)
 
 
-def test_copy_replace_is_replace() -> None:
-    # copy.replace came with Python 3.13; this is what it calls.
+def test_copy_replace_is_supported() -> None:
+    # copy.replace (Python 3.13) calls this.
     config = ProducerConfig(bootstrap_servers=SERVERS)
     assert config.__replace__(acks=1).enable_idempotence is False
 
 
-def test_dataclasses_replace_is_refused_with_the_way_to_go() -> None:
+def test_dataclasses_replace_is_refused() -> None:
     config = ProducerConfig(bootstrap_servers=SERVERS)
     with pytest.raises(TypeError, match=r"use ProducerConfig\.replace"):
         dataclasses.replace(config, acks=1)
 
 
-def test_configs_are_values() -> None:
+def test_configs_compare_copy_and_pickle() -> None:
     config = ProducerConfig(bootstrap_servers=SERVERS, acks=1, key_serializer=str.encode)
     same = ProducerConfig(bootstrap_servers=[SERVERS], acks="1", key_serializer=str.encode)
     assert config == same
@@ -213,7 +215,7 @@ def test_configs_are_values() -> None:
         assert twin.replace(acks="all").enable_idempotence
 
 
-def test_the_repr_tells_what_differs_from_the_defaults() -> None:
+def test_repr_shows_changed_options() -> None:
     config = ProducerConfig(bootstrap_servers="a:1,b:2", acks=1, linger_ms=5)
     assert repr(config) == (
         "ProducerConfig(bootstrap_servers=(('a', 1), ('b', 2)), acks=1, enable_idempotence=False)"

@@ -1,7 +1,7 @@
-r"""Options as others spell them: Java's properties, librdkafka's aliases, the environment.
+"""Options under foreign names: Java's properties, librdkafka's aliases, the environment.
 
-Whatever the source, its entries become options under their own names, with values that
-are still to be checked; what has no option here is refused with the reason, never dropped.
+The entries become options under their own names, with values that are not checked yet. Entries
+without an option are refused with the reason, never ignored.
 
     linger.ms=5                       ──┐
     queue.buffering.max.kbytes=1024   ──┼──▶ {"linger_ms": 5, "buffer_memory": 1048576, …}
@@ -11,22 +11,22 @@ are still to be checked; what has no option here is refused with the reason, nev
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from aioproducer.config.kinds import INT_MAX, whole
 from aioproducer.errors import ConfigurationError
-from aioproducer.options import INT_MAX, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aioproducer.options import Kind, Option
+    from aioproducer.config.kinds import Kind
+    from aioproducer.config.option import Option
 
 logger = logging.getLogger("aioproducer.config")
 
 
 class Alias(NamedTuple):
-    """Another name of an option; where its unit differs, `convert` takes what `kind` allows."""
+    """Another name of an option; if its unit differs, `convert` converts a value of `kind`."""
 
     option: str
     kind: Kind | None = None
@@ -38,7 +38,7 @@ LIBRDKAFKA = {
     "metadata_broker_list": Alias("bootstrap_servers"),
     "queue_buffering_max_ms": Alias("linger_ms"),
     "queue_buffering_max_kbytes": Alias("buffer_memory", whole(1), lambda kib: kib * 1024, " (in bytes)"),
-    # librdkafka's 0 is "for ever", which is longer than Kafka's protocol knows.
+    # librdkafka's 0 is infinite; INT_MAX is Kafka's maximum.
     "message_timeout_ms": Alias("delivery_timeout_ms", whole(), lambda ms: ms or INT_MAX),
     "request_required_acks": Alias("acks"),
     "compression_codec": Alias("compression_type"),
@@ -48,7 +48,7 @@ LIBRDKAFKA = {
 
 ALIASES = {"partitioner_class": Alias("partitioner"), **LIBRDKAFKA}
 
-# What is not implemented yet, with the default that may be given all the same, as text.
+# Options that are not implemented yet, with their default as text: the default is accepted.
 # Other names that begin with ssl_ or sasl_ are not implemented either.
 _NOT_IMPLEMENTED = {
     "client_rack": "",
@@ -101,9 +101,9 @@ def _is_known_elsewhere(name: str) -> bool:
 
 
 def refuse_foreign(name: str, value: object, options: Mapping[str, Option]) -> None:
-    """Raise `ConfigurationError` for what is none of `options`, unless it is a default that changes nothing.
+    """Raise `ConfigurationError` for a name that is not in `options`, unless it has its default value.
 
-    The value may be a secret, or be meant for a secret's option, so that it is never told.
+    The value may be a secret, so the error never contains it.
     """
     plain = name.replace(".", "_").lower()
     if not _is_known_elsewhere(plain):
@@ -119,17 +119,17 @@ def refuse_foreign(name: str, value: object, options: Mapping[str, Option]) -> N
 
 def _hint(name: str, plain: str, options: Mapping[str, Option]) -> str:
     if plain in options:
-        return f"it is spelled {plain} as a keyword, {options[plain].java_name} in properties"
+        return f"as a keyword it is {plain}, in properties {options[plain].java_name}"
     if plain in ALIASES:
-        return f"it is called {ALIASES[plain].option} here{ALIASES[plain].unit}"
+        return f"here it is {ALIASES[plain].option}{ALIASES[plain].unit}"
     if near := nearest(plain, options):
         return f"did you mean {(options[near].java_name if '.' in name else near)!r}?"
-    return "a producer has none with a name like that"
+    return "the producer has no option with a similar name"
 
 
 def nearest(name: str, options: Mapping[str, Option], *, similarity: float = 0.6) -> str | None:
-    """Return the option whose name is most like `name`, None where none is."""
-    import difflib  # noqa: PLC0415 - only for those who misspell
+    """Return the option with the most similar name, None if there is none."""
+    import difflib  # noqa: PLC0415 - only for misspelled names
 
     return next(iter(difflib.get_close_matches(name, options, n=1, cutoff=similarity)), None)
 
@@ -145,7 +145,7 @@ def _as_text(value: object) -> str:
 
 
 def own_options(properties: Mapping[str, object], options: Mapping[str, Option]) -> dict[str, object]:
-    """Return what `properties` say under the names of `options`; texts are read, other values kept."""
+    """Return the `options` in `properties` under their own names; strings are converted."""
     found: dict[str, object] = {}
     origin: dict[str, str] = {}
     for name, value in properties.items():
@@ -169,16 +169,16 @@ def _own_value(name: str, value: object, option: Option, alias: Alias) -> object
 
 
 def from_librdkafka(properties: Mapping[str, object]) -> bool:
-    """Tell whether a name in `properties` is one that only librdkafka has."""
+    """Return whether a name in `properties` exists only in librdkafka."""
     return any(name.replace(".", "_") in LIBRDKAFKA for name in properties)
 
 
 def environment_properties(
     environ: Mapping[str, str], prefix: str, options: Mapping[str, Option]
 ) -> dict[str, str]:
-    """Return the variables that name an option after `prefix`; one that nearly does is warned of.
+    """Return the variables that are `prefix` and an option; log a warning for near misses.
 
-    An empty variable counts as not set: compose files and charts leave them behind.
+    Empty variables count as not set: compose files and charts often leave them.
     """
     found: dict[str, str] = {}
     for variable, text in environ.items():
@@ -187,51 +187,9 @@ def environment_properties(
         name = variable.removeprefix(prefix).lower()
         if name in options or name in ALIASES or _is_known_elsewhere(name):
             found[name] = text
-        # Others have such variables as well (KAFKA_HOME, KAFKA_OPTS), so only a near miss
-        # is worth a word.
+        # Other programs have such variables too (KAFKA_HOME, KAFKA_OPTS): warn only of near misses.
         elif near := nearest(name, options, similarity=0.8):
-            logger.warning("Ignoring %s: it is no option; did you mean %s%s?", variable, prefix, near.upper())
+            logger.warning(
+                "Ignoring %s: it is not an option; did you mean %s%s?", variable, prefix, near.upper()
+            )
     return found
-
-
-_LINE_END = re.compile(r"\r\n|\r|\n")
-_ENTRY = re.compile(r"\A((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)\Z", re.DOTALL)
-_ESCAPE = re.compile(r"((?:\\u[0-9A-Fa-f]{4})+)|\\(.)", re.DOTALL)
-
-
-def parse_properties(text: str) -> dict[str, str]:
-    """Parse a `.properties` file as `java.util.Properties.load` does; the last of equal keys counts."""
-    properties: dict[str, str] = {}
-    for line in _logical_lines(text):
-        [(key, value)] = _ENTRY.findall(line)
-        properties[_unescape(key)] = _unescape(value)
-    return properties
-
-
-def _logical_lines(text: str) -> list[str]:
-    lines: list[str] = []
-    continues = False
-    for natural in _LINE_END.split(text):
-        line = natural.lstrip(" \t\f")
-        if not continues and (not line or line[0] in "#!"):
-            continue
-        head = lines.pop() if continues else ""
-        # An even number of backslashes is so many escaped ones.
-        continues = (len(line) - len(line.rstrip("\\"))) % 2 == 1
-        lines.append(head + (line[:-1] if continues else line))
-    return lines
-
-
-def _unescape(text: str) -> str:
-    return _ESCAPE.sub(_unescaped, text)
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    units, character = escape.groups()
-    if units:
-        # Java's escapes are UTF-16, in which some characters take two of them.
-        return bytes.fromhex(units.replace("\\u", "")).decode("utf-16-be", "replace")
-    if character == "u":
-        message = "a properties file has \\u without four hexadecimal digits behind it"
-        raise ConfigurationError(message)
-    return {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}.get(character, character)

@@ -1,7 +1,7 @@
-"""What stands in for the compiler's decorators where modules run as plain Python.
+"""Replacements for the decorators of `cython`, for modules that run as plain Python.
 
-A few properties of a compiled class can only be said by a decorator of the `cython` module,
-which the compiler itself understands and which need not be installed to run the package.
+Some properties of a compiled class need a decorator of the `cython` module. The compiler
+understands these decorators; at run time `cython` need not be installed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ T = TypeVar("T")
 
 
 def cclass(kind: T) -> T:
-    """Compiled: the class is one of C structs, as its .pxd says."""
+    """Compiled: make the class an extension type, as its .pxd declares."""
     return kind
 
 
 def no_gc(kind: T) -> T:
-    """Compiled: instances are no work for the garbage collector."""
+    """Compiled: exclude instances from garbage collection."""
     return kind
 
 
 def freelist(size: int) -> Callable[[T], T]:
-    """Compiled: up to `size` dead instances are kept for reuse."""
+    """Compiled: keep up to `size` freed instances for reuse."""
     del size
     return no_gc

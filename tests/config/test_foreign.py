@@ -1,17 +1,16 @@
+"""Options under the names of Java and librdkafka, and from the environment."""
+
 from __future__ import annotations
 
-import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aioproducer.config import OPTIONS, ProducerConfig
+from aioproducer.config.foreign import LIBRDKAFKA, environment_properties, own_options
+from aioproducer.config.kinds import INT_MAX
 from aioproducer.errors import ConfigurationError
-from aioproducer.options import INT_MAX
-from aioproducer.properties import LIBRDKAFKA, environment_properties, own_options, parse_properties
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,62 +28,7 @@ def keyword_refusal(**options: object) -> ConfigurationError:
     return caught.value
 
 
-@pytest.mark.parametrize(
-    ("text", "entries"),
-    [
-        ("", {}),
-        ("a=b", {"a": "b"}),
-        ("a = b\n  c : d\r\ne f\rg\th", {"a": "b", "c": "d", "e": "f", "g": "h"}),
-        ("# a=b\n  ! c=d\n\n \t\f\ne=f", {"e": "f"}),
-        ("a=b=c:d e", {"a": "b=c:d e"}),
-        ("a   =:b", {"a": ":b"}),
-        ("a", {"a": ""}),
-        ("a=", {"a": ""}),
-        ("=b", {"": "b"}),
-        ("a=1\na=2", {"a": "2"}),
-        ("a=b  ", {"a": "b  "}),
-        ("a=b#c", {"a": "b#c"}),
-        ("a=1,\\\n    2,\\\r\n    3\nb=4", {"a": "1,2,3", "b": "4"}),
-        ("a=1\\\n# 2", {"a": "1# 2"}),
-        ("a=1\\\n\nb=2", {"a": "1", "b": "2"}),
-        ("a=1\\", {"a": "1"}),
-        ("\\", {"": ""}),
-        ("a=1\\\\\nb=2", {"a": "1\\", "b": "2"}),
-        ("# a\\\nb=2", {"b": "2"}),
-        (r"a\=b\:c\ d=e", {"a=b:c d": "e"}),
-        (r"a=\t\n\r\f\\\z\"", {"a": '\t\n\r\f\\z"'}),
-        (r"a=\u0041\u00e4", {"a": "Aä"}),
-        (r"a=\uD83D\uDE00!", {"a": "😀!"}),
-        (r"a=\\u0041", {"a": r"\u0041"}),
-        (r"\u0061=b", {"a": "b"}),
-    ],
-)
-def test_a_properties_file_is_parsed_as_java_does(text: str, entries: dict[str, str]) -> None:
-    assert parse_properties(text) == entries
-
-
-@pytest.mark.parametrize("text", [r"a=\u12", r"a=\uxyzw", r"\u=b"])
-def test_an_escape_that_is_cut_short_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="four hexadecimal digits"):
-        parse_properties(text)
-
-
-@given(st.text())
-def test_any_text_is_parsed_or_refused(text: str) -> None:
-    with contextlib.suppress(ConfigurationError):
-        assert isinstance(parse_properties(text), dict)
-
-
-@given(st.dictionaries(st.text("abc=: #!\\\t\f\n", min_size=1), st.text("abc=: #!\\\t\f\n")))
-def test_escaped_entries_come_back(entries: dict[str, str]) -> None:
-    def escaped(text: str) -> str:
-        return "".join(f"\\u{ord(character):04x}" for character in text)
-
-    text = "\n".join(f"{escaped(key)}={escaped(value)}" for key, value in entries.items())
-    assert parse_properties(text) == entries
-
-
-def test_a_file_of_properties_becomes_a_config(tmp_path: Path) -> None:
+def test_properties_file_becomes_config(tmp_path: Path) -> None:
     path = tmp_path / "producer.properties"
     path.write_text(
         "# the orders service\n"
@@ -106,13 +50,13 @@ def test_a_file_of_properties_becomes_a_config(tmp_path: Path) -> None:
         assert config.partitioner == "round_robin"
 
 
-def test_a_file_that_is_not_there_is_reported_as_such(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ProducerConfig.from_properties(tmp_path / "absent.properties")
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_every_option_is_read_under_its_java_name(name: str) -> None:
+def test_every_java_name_is_accepted(name: str) -> None:
     assert own_options({OPTIONS[name].java_name: OPTIONS[name].default}, OPTIONS) == {
         name: OPTIONS[name].default
     }
@@ -133,9 +77,7 @@ def test_every_option_is_read_under_its_java_name(name: str) -> None:
         ("max.in.flight", "3", "max_in_flight_requests_per_connection", 3),
     ],
 )
-def test_the_aliases_of_librdkafka_are_understood(
-    alias: str, text: object, option: str, value: object
-) -> None:
+def test_librdkafka_aliases(alias: str, text: object, option: str, value: object) -> None:
     servers = {} if option == "bootstrap_servers" else {"bootstrap.servers": "localhost:9092"}
     config = ProducerConfig.from_properties({**servers, alias: text}, partitioner="crc32")
     assert getattr(config, option) == value
@@ -147,19 +89,19 @@ def test_every_alias_names_an_option() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "much", 0, True])
-def test_a_wrong_value_under_an_alias_is_reported_in_its_own_unit(wrong: object) -> None:
+def test_alias_errors_have_its_unit(wrong: object) -> None:
     with pytest.raises(
         ConfigurationError, match=r"queue\.buffering\.max\.kbytes must be a whole number from 1"
     ):
         from_properties(queue_buffering_max_kbytes=wrong)
 
 
-def test_a_wrong_value_is_reported_with_the_name_it_came_under() -> None:
+def test_errors_have_the_given_name() -> None:
     with pytest.raises(ConfigurationError, match=r"batch\.size must be a whole number .* not 'many'"):
         from_properties(batch_size="many")
 
 
-def test_an_option_given_under_two_names_is_refused() -> None:
+def test_option_under_two_names_is_refused() -> None:
     with pytest.raises(
         ConfigurationError, match=r"linger_ms .* 'linger\.ms' and as 'queue\.buffering\.max\.ms'"
     ):
@@ -167,14 +109,14 @@ def test_an_option_given_under_two_names_is_refused() -> None:
 
 
 @pytest.mark.parametrize("partitioner", ["consistent", "random", "fnv1a", "fnv1a_random", "com.example.Mine"])
-def test_a_partitioner_that_cannot_be_honoured_is_refused(partitioner: str) -> None:
+def test_unsupported_partitioner_is_refused(partitioner: str) -> None:
     with pytest.raises(ConfigurationError, match="partitioner must be"):
         from_properties(partitioner=partitioner)
     with pytest.raises(ConfigurationError, match="partitioner must be"):
         from_properties(partitioner_class=partitioner)
 
 
-def test_names_of_librdkafka_without_a_partitioner_warn_of_other_partitions(
+def test_librdkafka_names_warn_without_partitioner(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     from_properties(queue_buffering_max_ms="5")
@@ -184,7 +126,7 @@ def test_names_of_librdkafka_without_a_partitioner_warn_of_other_partitions(
 
 
 @pytest.mark.parametrize("partitioner", ["consistent_random", "murmur2_random"])
-def test_names_of_librdkafka_with_a_partitioner_warn_of_nothing(
+def test_librdkafka_names_with_partitioner_are_quiet(
     partitioner: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     from_properties(queue_buffering_max_ms="5", partitioner=partitioner)
@@ -192,7 +134,7 @@ def test_names_of_librdkafka_with_a_partitioner_warn_of_nothing(
     assert not caplog.records
 
 
-def test_overrides_win_over_properties_and_are_not_texts() -> None:
+def test_overrides_take_precedence() -> None:
     source = {"bootstrap.servers": "a:9092", "linger.ms": "5", "partitioner.class": "murmur2"}
     config = ProducerConfig.from_properties(source, linger_ms=7, partitioner_class="crc32")
     assert (config.linger_ms, config.partitioner) == (7, "crc32")
@@ -201,14 +143,14 @@ def test_overrides_win_over_properties_and_are_not_texts() -> None:
         ProducerConfig.from_properties(source, **bad)
 
 
-def test_what_properties_leave_unsaid_is_not_set_explicitly() -> None:
+def test_missing_properties_are_not_explicit() -> None:
     assert from_properties(acks="1").enable_idempotence is False
     with pytest.raises(ConfigurationError, match="enable_idempotence=True needs"):
         from_properties(acks="1", enable_idempotence="true")
 
 
 @pytest.mark.parametrize("source", [{}, {"linger.ms": "5"}])
-def test_properties_without_servers_say_what_is_missing(source: dict[str, object]) -> None:
+def test_missing_servers_are_reported(source: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match="bootstrap_servers is missing") as caught:
         ProducerConfig.from_properties(source)
     assert caught.value.option == "bootstrap_servers"
@@ -223,15 +165,15 @@ def test_properties_without_servers_say_what_is_missing(source: dict[str, object
         ("max_batch_size", "did you mean 'batch_size'?"),
         ("compresion_type", "did you mean 'compression_type'?"),
         ("linger.millis", "did you mean 'linger.ms'?"),
-        ("linger.ms", "it is spelled linger_ms as a keyword, linger.ms in properties"),
-        ("LINGER_MS", "it is spelled linger_ms as a keyword"),
-        ("partitioner.class", "it is called partitioner here"),
-        ("queue.buffering.max.ms", "it is called linger_ms here"),
-        ("queue_buffering_max_kbytes", "it is called buffer_memory here (in bytes)"),
-        ("zzz", "a producer has none with a name like that"),
+        ("linger.ms", "as a keyword it is linger_ms, in properties linger.ms"),
+        ("LINGER_MS", "as a keyword it is linger_ms"),
+        ("partitioner.class", "here it is partitioner"),
+        ("queue.buffering.max.ms", "here it is linger_ms"),
+        ("queue_buffering_max_kbytes", "here it is buffer_memory (in bytes)"),
+        ("zzz", "the producer has no option with a similar name"),
     ],
 )
-def test_an_unknown_keyword_is_refused_with_the_name_that_was_meant(name: str, hint: str) -> None:
+def test_unknown_keyword_has_hint(name: str, hint: str) -> None:
     error = keyword_refusal(**{name: "secret"})
     assert str(error).startswith(f"unknown option {name!r}: ")
     assert hint in str(error)
@@ -240,7 +182,7 @@ def test_an_unknown_keyword_is_refused_with_the_name_that_was_meant(name: str, h
     assert error.value is None
 
 
-def test_an_unknown_property_is_refused_with_the_name_that_was_meant() -> None:
+def test_unknown_property_has_hint() -> None:
     with pytest.raises(ConfigurationError, match=r"unknown option 'lingr.ms': did you mean 'linger.ms'\?"):
         from_properties(lingr_ms=5)
 
@@ -268,7 +210,7 @@ NOT_IMPLEMENTED: dict[str, object] = {
 
 
 @pytest.mark.parametrize(("name", "value"), NOT_IMPLEMENTED.items(), ids=NOT_IMPLEMENTED)
-def test_what_is_not_implemented_is_refused(name: str, value: object) -> None:
+def test_unimplemented_option_is_refused(name: str, value: object) -> None:
     error = keyword_refusal(**{name: value})
     assert "is not implemented yet" in str(error)
     assert error.option == name
@@ -295,7 +237,7 @@ def test_what_is_not_implemented_is_refused(name: str, value: object) -> None:
         ("ssl_provider", ""),
     ],
 )
-def test_what_is_not_implemented_may_be_given_at_its_default(name: str, value: object) -> None:
+def test_unimplemented_option_accepts_default(name: str, value: object) -> None:
     options: dict[str, Any] = {name: value}
     plain = ProducerConfig(bootstrap_servers="localhost:9092")
     assert ProducerConfig(bootstrap_servers="localhost:9092", **options) == plain
@@ -305,12 +247,12 @@ def test_what_is_not_implemented_may_be_given_at_its_default(name: str, value: o
 @pytest.mark.parametrize(
     "name", ["ssl.engine.factory.class", "security.providers", "sasl.login.class", "ssl_provider"]
 )
-def test_what_only_a_jvm_has_is_refused_as_such(name: str) -> None:
+def test_jvm_option_is_refused(name: str) -> None:
     assert str(keyword_refusal(**{name: "x"})) == f"{name} has no meaning outside the JVM"
 
 
 @pytest.mark.parametrize("name", ["sasl.password", "sasl_jaas_config", "ssl.key.password", "sasl_pasword"])
-def test_a_secret_is_told_nowhere(name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_secrets_are_never_shown(name: str, caplog: pytest.LogCaptureFixture) -> None:
     error = keyword_refusal(**{name: "s3cret"})
     assert "s3cret" not in f"{error!r} {error} {error.__dict__}"
     with pytest.raises(ConfigurationError) as caught:
@@ -319,7 +261,7 @@ def test_a_secret_is_told_nowhere(name: str, caplog: pytest.LogCaptureFixture) -
     assert "s3cret" not in caplog.text
 
 
-def test_the_environment_becomes_a_config() -> None:
+def test_environment_becomes_config() -> None:
     environ = {
         "KAFKA_BOOTSTRAP_SERVERS": "a:9092,b:9092",
         "KAFKA_LINGER_MS": "20",
@@ -337,32 +279,32 @@ def test_the_environment_becomes_a_config() -> None:
     assert (config.buffer_memory, config.client_id) == (2048, None)
 
 
-def test_the_environment_is_the_process_s_own_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERS_BOOTSTRAP_SERVERS", "orders:9092")
     monkeypatch.setenv("ORDERS_RETRIES", "3")
     config = ProducerConfig.from_env("ORDERS_")
     assert (config.bootstrap_servers, config.retries) == ((("orders", 9092),), 3)
 
 
-def test_variables_of_others_are_ignored_and_near_misses_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_near_misses_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     environ = {
         "KAFKA_HOME": "/opt",
         "KAFKA_OPTS": "-Xmx1g",
         "KAFKA_BOOTSTRAP": "a:1",
         "KAFKA_HEAP_OPTS": "",
-        "KAFKA_LOG_DIRS": "/tmp/x",  # noqa: S108 - nothing is written there
+        "KAFKA_LOG_DIRS": "/tmp/x",  # noqa: S108 - only a string
         "KAFKA_ADVERTISED_LISTENERS": "x",
         "KAFKA_BOOTSTRAP_SERVER": "s3cret:1",
         "KAFKA_LINGER": "5",
     }
     assert environment_properties(environ, "KAFKA_", OPTIONS) == {}
     assert [record.getMessage() for record in caplog.records] == [
-        "Ignoring KAFKA_BOOTSTRAP_SERVER: it is no option; did you mean KAFKA_BOOTSTRAP_SERVERS?",
-        "Ignoring KAFKA_LINGER: it is no option; did you mean KAFKA_LINGER_MS?",
+        "Ignoring KAFKA_BOOTSTRAP_SERVER: it is not an option; did you mean KAFKA_BOOTSTRAP_SERVERS?",
+        "Ignoring KAFKA_LINGER: it is not an option; did you mean KAFKA_LINGER_MS?",
     ]
 
 
-def test_security_in_the_environment_is_refused_and_not_dropped() -> None:
+def test_environment_refuses_security_options() -> None:
     environ = {"KAFKA_BOOTSTRAP_SERVERS": "a:1", "KAFKA_SASL_PASSWORD": "s3cret"}
     with pytest.raises(ConfigurationError, match="sasl_password is not implemented yet"):
         ProducerConfig.from_env(environ=environ)

@@ -1,8 +1,8 @@
-"""What one option may be: each kind checks a value and gives it back in its one normal form.
+"""The kinds of options: each checks a value and returns its normal form.
 
-A kind knows three things: what is `expected` in words (errors and documentation say it
-alike), how to `take` a value from Python, and how to `read` the text of a properties file
-or an environment variable, which is then taken like any other value.
+A kind has a description of the `expected` values (for errors and documentation), a function that
+takes a value from Python, and a function that reads the text of a properties file or an environment
+variable. The result of reading is then taken like a value from Python.
 
     "5"   ──read──▶ 5      ──take──▶ 5          "true" ──read──▶ True ──take──▶ True
                     "LZ4"  ──take──▶ "lz4"                       "true" ──take──▶ ConfigurationError
@@ -11,84 +11,28 @@ or an environment variable, which is then taken like any other value.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias, TypedDict
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from aioproducer.errors import ConfigurationError
 from aioproducer.record import Buffer
 
 INT_MAX = 2**31 - 1
 LONG_MAX = 2**63 - 1
 
 Serializer: TypeAlias = Callable[[Any], Buffer | None]
-"""Turns a key or a value into bytes, or into None for Kafka's null."""
+"""Converts a key or a value to bytes, or to None for null."""
 
 Partitioner: TypeAlias = Callable[[str, bytes | None, int], int]
-"""Chooses from (topic, key, number of partitions) a partition, counted from 0."""
+"""Returns a partition, from 0, for (topic, key, number of partitions)."""
 
 PartitionerName: TypeAlias = Literal["murmur2", "round_robin", "crc32"]
 
 
-class ProducerOptions(TypedDict, total=False):
-    """The types of the keyword options, as type checkers and editors see them."""
-
-    client_id: str | None
-    acks: int | str
-    enable_idempotence: bool
-    retries: int
-    delivery_timeout_ms: int
-    linger_ms: float
-    batch_size: int
-    buffer_memory: int
-    max_block_ms: int
-    max_request_size: int
-    max_in_flight_requests_per_connection: int
-    request_timeout_ms: int
-    compression_type: str
-    compression_gzip_level: int
-    compression_lz4_level: int
-    compression_zstd_level: int
-    partitioner: PartitionerName | Partitioner
-    partitioner_class: PartitionerName | Partitioner
-    partitioner_ignore_keys: bool
-    partitioner_adaptive_partitioning_enable: bool
-    partitioner_availability_timeout_ms: int
-    security_protocol: str
-    client_dns_lookup: str
-    bootstrap_resolve_timeout_ms: int
-    reconnect_backoff_ms: int
-    reconnect_backoff_max_ms: int
-    retry_backoff_ms: int
-    retry_backoff_max_ms: int
-    socket_connection_setup_timeout_ms: int
-    socket_connection_setup_timeout_max_ms: int
-    connections_max_idle_ms: int
-    send_buffer_bytes: int
-    receive_buffer_bytes: int
-    metadata_max_age_ms: int
-    metadata_max_idle_ms: int
-    metadata_recovery_strategy: str
-    metadata_recovery_rebootstrap_trigger_ms: int
-    transactional_id: str | None
-    transaction_timeout_ms: int
-    metrics_sample_window_ms: int
-    metrics_num_samples: int
-    metrics_recording_level: str
-
-
-class AllOptions(ProducerOptions, total=False):
-    """The keyword options together with those that `Producer` names itself."""
-
-    bootstrap_servers: str | Sequence[str]
-    key_serializer: Serializer | None
-    value_serializer: Serializer | None
-
-
 class Kind(NamedTuple):
-    """What an option may be.
+    """The allowed values of an option.
 
-    `take` and `read` raise `ValueError` for what is not allowed, with a reason where there
-    is more to say than what was `expected`, which is worded to follow "must be".
+    `take` and `read` raise `ValueError` for an invalid value, with a reason if `expected` does not
+    explain it. `expected` continues a sentence after "must be".
     """
 
     expected: str
@@ -96,40 +40,8 @@ class Kind(NamedTuple):
     read: Callable[[str], object] = str
 
 
-class Option(NamedTuple):
-    """One option: what it is called, what it may be, what it is by default, and what it does."""
-
-    name: str
-    kind: Kind
-    default: Any
-    doc: str
-
-    @property
-    def java_name(self) -> str:
-        """Kafka's own name of the option, as properties files have it."""
-        return "partitioner.class" if self.name == "partitioner" else self.name.replace("_", ".")
-
-    def take(self, value: object) -> object:
-        """Return `value` in its normal form, or raise `ConfigurationError`."""
-        try:
-            return self.kind.take(value)
-        except ValueError as reason:
-            raise self._refusal(value, str(reason)) from None
-
-    def read(self, text: str) -> object:
-        """Return what the text of a properties file stands for, or raise `ConfigurationError`."""
-        try:
-            return self.kind.read(text.strip())
-        except ValueError:
-            raise self._refusal(text) from None
-
-    def _refusal(self, value: object, reason: str = "") -> ConfigurationError:
-        words = f"{self.name} must be {self.kind.expected}, not {value!r}"
-        return ConfigurationError(f"{words}: {reason}" if reason else words, option=self.name, value=value)
-
-
 def whole(low: int = 0, high: int = INT_MAX, *, also: int | None = None) -> Kind:
-    """Make the kind of a whole number from `low` to `high`; `also` is allowed outside of them."""
+    """Return the kind of a whole number from `low` to `high`; `also` is one more allowed number."""
 
     def take(value: object) -> int:
         match value:
@@ -145,7 +57,7 @@ def whole(low: int = 0, high: int = INT_MAX, *, also: int | None = None) -> Kind
 
 
 def choice(*words: str) -> Kind:
-    """Make the kind of one of a few words, in upper or lower case."""
+    """Return the kind of a fixed set of words, in upper or lower case."""
     by_lower = {word.lower(): word for word in words}
 
     def take(value: object) -> str:
@@ -159,13 +71,13 @@ def choice(*words: str) -> Kind:
 
 
 def string(*, may_be_empty: bool = True) -> Kind:
-    """Make the kind of a string, or None for none."""
+    """Return the kind of a string, or None."""
 
     def take(value: object) -> str | None:
         match value:
             case None:
                 return None
-            # Kafka counts the bytes of a string in 16 bits.
+            # Kafka encodes the length of a string in 16 bits.
             case str() if (value or may_be_empty) and len(value.encode()) <= 2**15 - 1:
                 return value
             case _:
@@ -237,10 +149,10 @@ def _take_servers(value: object) -> tuple[tuple[str, int], ...]:
     entries: object = value.split(",") if isinstance(value, str) else value
     if not isinstance(entries, list | tuple) or not all(isinstance(entry, str) for entry in entries):
         raise ValueError
-    # What templates leave behind, empty and repeated entries, does no harm.
+    # Templates often leave empty or repeated entries: ignore them.
     addresses = dict.fromkeys(_address(entry.strip()) for entry in entries if entry.strip())
     if not addresses:
-        reason = "it names no broker"
+        reason = "there is no address in it"
         raise ValueError(reason)
     return tuple(addresses)
 
@@ -250,22 +162,22 @@ def _address(entry: str) -> tuple[str, int]:
     listener, host, port = found.groups("") if found else ("", "", "")
     reason = ""
     if not found:
-        reason = "is no address"
+        reason = "is not an address"
     elif listener.upper() not in ("", "PLAINTEXT"):
-        reason = f"asks for {listener}, which is not implemented yet, only PLAINTEXT is"
+        reason = f"asks for {listener}, which is not implemented yet; only PLAINTEXT is"
     elif not host:
-        reason = "has no host, or an IPv6 address that is not in brackets"
+        reason = "has no host, or an IPv6 address without brackets"
     elif not port:
         reason = "has no port"
     elif not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 2**16 - 1:
-        reason = f"has the port {port!r}, which is no number from 1 to 65535"
+        reason = f"has the port {port!r}, which is not a number from 1 to 65535"
     if reason:
         message = f"{entry!r} {reason}"
         raise ValueError(message)
     if host.startswith("["):
         host = host[1:-1]
-        # Raises a ValueError that names the host.
-        from ipaddress import IPv6Address  # noqa: PLC0415 - hardly ever needed
+        # Raises a ValueError with the host.
+        from ipaddress import IPv6Address  # noqa: PLC0415 - rarely needed
 
         IPv6Address(host)
     return host, int(port)
@@ -281,7 +193,7 @@ def format_address(host: str, port: int) -> str:
     return f"{format_host(host)}:{port}"
 
 
-SERVERS = Kind("'host:port', several of them with commas between, or a list of them", _take_servers)
+SERVERS = Kind("'host:port', several of them separated by commas, or a list of them", _take_servers)
 
 
 def _take_partitioner(value: object) -> object:
@@ -293,8 +205,8 @@ def _take_partitioner(value: object) -> object:
 def _read_partitioner(text: str) -> str:
     names = {
         "org.apache.kafka.clients.producer.RoundRobinPartitioner": "round_robin",
-        # librdkafka's; its others give records without a key one fixed partition, or
-        # use hashes that no other client has.
+        # Partitioners of librdkafka. Its others send all records without a key to one partition,
+        # or use hashes that other clients do not have.
         "consistent_random": "crc32",
         "murmur2_random": "murmur2",
     }
@@ -319,12 +231,14 @@ def _read_serializer(text: str) -> object:
         case "ByteArraySerializer":
             return None
         case "StringSerializer":
-            # Java's writes UTF-8 too.
+            # Java's serializer writes UTF-8 too.
             return str.encode
         case _:
             raise ValueError
 
 
 SERIALIZER = Kind(
-    "a callable that gives bytes or None; or None, to pass bytes through", _take_serializer, _read_serializer
+    "a callable that returns bytes or None; or None, to send bytes as they are",
+    _take_serializer,
+    _read_serializer,
 )
