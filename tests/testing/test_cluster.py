@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import socket
+import struct
 from dataclasses import replace
 
 import pytest
@@ -84,6 +85,27 @@ async def test_what_kafka_hangs_up_on_is_hung_up_on(data: bytes, caplog: pytest.
             client.send_bytes(data)
             assert await client.closed() == b""
     assert "hangs up" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("api", "version", "reason"),
+    [
+        (10, 4, "FakeCluster does not implement FIND_COORDINATOR, only PRODUCE, METADATA, "),
+        (1, 4, "FakeCluster does not implement FETCH, only "),
+        (999, 0, "FakeCluster does not implement API key 999, only "),
+        (0, 1, "FakeCluster implements PRODUCE 3-13, not 1"),
+        (0, 14, "this broker (Kafka 4.3) has PRODUCE 0-13, not 14"),
+        (22, 0, "this broker (Kafka 4.3) was made without INIT_PRODUCER_ID"),
+    ],
+)
+async def test_log_says_why_a_request_is_refused(
+    api: int, version: int, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = FakeCluster(max_versions={ApiKey.INIT_PRODUCER_ID: None})
+    async with cluster, await RawClient.connect(cluster) as client:
+        client.send_bytes(struct.pack(">ihhih", 10, api, version, 1, -1))
+        assert await client.closed() == b""
+    assert f"node 1 hangs up: {reason}" in caplog.text
 
 
 async def test_a_version_above_the_cap_is_hung_up_on() -> None:
