@@ -18,7 +18,7 @@ from aioproducer.errors import ConfigurationError
 from aioproducer.options import INT_MAX, whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from aioproducer.options import Kind, Option
 
@@ -127,11 +127,11 @@ def _hint(name: str, plain: str, options: Mapping[str, Option]) -> str:
     return "a producer has none with a name like that"
 
 
-def nearest(name: str, options: Mapping[str, Option], *, similarity: float = 0.6) -> str | None:
-    """Return the option whose name is most like `name`, None where none is."""
+def nearest(name: str, names: Iterable[str], *, similarity: float = 0.6) -> str | None:
+    """Return which of `names` is most like `name`, None where none is."""
     import difflib  # noqa: PLC0415 - only for those who misspell
 
-    return next(iter(difflib.get_close_matches(name, options, n=1, cutoff=similarity)), None)
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=similarity)), None)
 
 
 def _as_text(value: object) -> str:

@@ -60,6 +60,11 @@ class Api:
     acknowledge: Callable[[Call, Any], Any] = _as_it_is
     add_unasked: Callable[[Call, Any, AddUnasked], Any] = _as_it_is
 
+    @property
+    def has_topics(self) -> bool:
+        """Whether its requests name topics, so that a fault can be of one topic."""
+        return self.targets is not _no_targets
+
 
 APIS: dict[ApiKey, Api] = {
     ApiKey.PRODUCE: Api(

@@ -32,10 +32,10 @@ from aioproducer.protocol.metadata import (
 )
 from aioproducer.protocol.produce import PartitionProduceResponse
 from aioproducer.testing.refusal import Refused
-from aioproducer.testing.topology import TopicConfig, Topology
+from aioproducer.testing.topology import TopicConfig, Topology, partition_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Unpack
 
     from aioproducer.config import ProducerConfig, ProducerOptions
@@ -91,7 +91,7 @@ class MockProducer(Producer[K, V]):
         bootstrap_servers: str | Sequence[str] = "mock:9092",
         *,
         auto_complete: bool = True,
-        topics: Mapping[str, int] | None = None,
+        topics: Mapping[str, int] | Iterable[str] | None = None,
         default_partitions: int = 1,
         key_serializer: Callable[[K], bytes | None] | None = None,
         value_serializer: Callable[[V], bytes | None] | None = None,
@@ -102,7 +102,7 @@ class MockProducer(Producer[K, V]):
         )
         self.auto_complete = auto_complete
         self._mock.default_partitions = default_partitions
-        for name, partitions in (topics or {}).items():
+        for name, partitions in partition_counts(topics, default_partitions).items():
             self._mock.create_topic(name, partitions)
 
     def _set_up(self, config: ProducerConfig) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -221,7 +222,29 @@ class Topology:
             yield from topic.partitions
 
 
+def partition_counts(topics: Mapping[str, int] | Iterable[str] | None, default: int) -> dict[str, int]:
+    """Return how many partitions each topic gets; `default` where only names are given.
+
+    >>> partition_counts(["orders", "audit"], 3)
+    {'orders': 3, 'audit': 3}
+    """
+    if topics is None:
+        return {}
+    if isinstance(topics, str | bytes) or not isinstance(topics, Iterable):
+        message = f"topics are {{name: partitions}} or a list of names, not {topics!r}"
+        raise TypeError(message)
+    counts = dict(topics) if isinstance(topics, Mapping) else dict.fromkeys(topics, default)
+    for name, count in counts.items():
+        if not isinstance(name, str) or not isinstance(count, int):
+            message = f"topics are {{name: partitions}} or a list of names; not {name!r}: {count!r}"
+            raise TypeError(message)
+    return counts
+
+
 def check_name(name: str) -> None:
     """Refuse a name that no topic can have."""
+    if not isinstance(name, str):
+        message = f"a topic's name is text, not {name!r}"
+        raise TypeError(message)
     if name in {".", ".."} or not _LEGAL_NAME.fullmatch(name):
         raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name!r} is no legal topic name")

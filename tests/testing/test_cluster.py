@@ -3,13 +3,14 @@ import logging
 import socket
 import struct
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.protocol.produce import ProduceResponse
-from aioproducer.testing import ApiKey, FakeCluster
+from aioproducer.testing import ApiKey, FakeCluster, MockProducer
 from aioproducer.testing.refusal import Refused
 from tests.testing.batches import make_batch
 from tests.testing.raw_client import RawClient, produce_request
@@ -85,6 +86,28 @@ async def test_what_kafka_hangs_up_on_is_hung_up_on(data: bytes, caplog: pytest.
             client.send_bytes(data)
             assert await client.closed() == b""
     assert "hangs up" in caplog.text
+
+
+async def test_topics_may_be_names_alone() -> None:
+    cluster = FakeCluster(topics=["orders", "audit"], default_partitions=3)
+    assert {name: len(topic.partitions) for name, topic in cluster.topology.topics.items()} == {
+        "orders": 3,
+        "audit": 3,
+    }
+
+
+@pytest.mark.parametrize("topics", ["orders", b"orders", 1, [b"orders"], {"orders": "3"}, {"orders": None}])
+def test_topics_of_another_kind_are_refused(topics: Any) -> None:  # noqa: ANN401 - what is wrong
+    for make in (FakeCluster, MockProducer):
+        with pytest.raises(TypeError, match=r"topics are \{name: partitions\} or a list of names"):
+            make(topics=topics)
+
+
+def test_caps_name_their_apis() -> None:
+    cluster = FakeCluster(max_versions={"PRODUCE": 7})
+    assert cluster._brokers[1].version.apis[ApiKey.PRODUCE].max == 7  # noqa: SLF001 - what it plays
+    with pytest.raises(ValueError, match="did you mean PRODUCE"):
+        FakeCluster(max_versions={"PRODUCES": 7})
 
 
 @pytest.mark.parametrize(
