@@ -48,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("topics", metavar="TOPIC", nargs="*", help="topics to show (default: all)")
     add_servers_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser, more_to="topics", may_embed=False)
 
 
 async def run(arguments: argparse.Namespace) -> int:
