@@ -16,7 +16,7 @@ from aioproducer.cli.servers import add_servers_option, cluster, named_servers
 from aioproducer.cli.tables import table
 from aioproducer.config import ProducerConfig
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BootstrapError, BrokerConnectionError, BrokerError, ProducerError
+from aioproducer.errors import BootstrapError, BrokerConnectionError, BrokerError, ProducerError, plural
 from aioproducer.protocol.api import ApiKey, Request, Response, VersionRange, negotiate
 from aioproducer.protocol.api_versions import ApiVersionsRequest
 from aioproducer.protocol.frame import FrameSplitter, decode_response, encode_request
@@ -142,7 +142,7 @@ def _topic_as_json(topic: MetadataResponseTopic) -> dict[str, Any]:
 
 
 def _as_text(response: MetadataResponse) -> str:
-    cluster_line = f"Cluster {response.cluster_id or '(no id)'}, {len(response.brokers)} brokers"
+    cluster_line = f"Cluster {response.cluster_id or '(no id)'}, {plural(len(response.brokers), 'broker')}"
     brokers = [
         (
             broker.node_id,

@@ -15,7 +15,7 @@ from functools import lru_cache
 from struct import Struct as Layout
 from typing import NamedTuple, TypeVar
 
-from aioproducer.errors import ProtocolError
+from aioproducer.errors import ProtocolError, plural
 from aioproducer.protocol.api import ApiKey, Message, R, Request, Response, check_version
 from aioproducer.protocol.primitives import Chunk, Reader, Writer
 
@@ -104,7 +104,7 @@ def decode_response(kind: type[R], frame: Chunk, version: int) -> tuple[int, R]:
 def read_correlation_id(frame: Chunk) -> int:
     """Return the correlation id of a response, whatever else is in it."""
     if len(frame) < _SIZE.size:
-        msg = f"a frame of {len(frame)} bytes has no correlation id"
+        msg = f"a frame of {plural(len(frame), 'byte')} has no correlation id"
         raise ProtocolError(msg)
     return int.from_bytes(frame[: _SIZE.size], "big", signed=True)
 
@@ -165,7 +165,7 @@ class FrameSplitter:
         return frames
 
     def _impossible(self, size: int, prefix: bytes) -> ProtocolError:
-        words = f"a frame cannot have {size} bytes (the limit is {self._max_size})"
+        words = f"a frame cannot have {plural(size, 'byte')} (the limit is {self._max_size})"
         for start, meaning in _STRANGERS:
             if prefix.startswith(start):
                 words = f"{words}; the bytes {prefix!r} look like {meaning}"

@@ -22,7 +22,7 @@ from struct import error as LayoutError  # noqa: N812 -- it is a class, lower-ca
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeAlias, TypeVar
 from uuid import UUID
 
-from aioproducer.errors import ProtocolError
+from aioproducer.errors import ProtocolError, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +101,7 @@ class Reader:
     def expect_end(self) -> None:
         """Raise ProtocolError if bytes are left over."""
         if self.remaining:
-            msg = f"{self.remaining} of {len(self._data)} bytes are left over behind the last field"
+            msg = f"{self.remaining} of {plural(len(self._data), 'byte')} left over behind the last field"
             raise ProtocolError(msg)
 
     def unpack(self, layout: Layout) -> tuple[Any, ...]:
@@ -223,7 +223,8 @@ class Reader:
         # No element is smaller than a byte, so a larger count is a lie, and is
         # found out before a loop or an allocation believes it.
         if count is not None and count > self.remaining:
-            msg = f"an array of {count} elements cannot be in the {self.remaining} bytes that follow"
+            left = plural(self.remaining, "byte")
+            msg = f"an array of {plural(count, 'element')} does not fit in the remaining {left}"
             raise ProtocolError(msg)
         return count
 
@@ -270,7 +271,9 @@ class Reader:
         try:
             return str(self._take(length), "utf-8")
         except UnicodeDecodeError as error:
-            msg = f"the string of {length} bytes before byte {self._at} is not UTF-8: {error.reason}"
+            msg = (
+                f"the string of {plural(length, 'byte')} before byte {self._at} is not UTF-8: {error.reason}"
+            )
             raise ProtocolError(msg) from None
 
     def _string_length(self) -> int | None:
@@ -293,7 +296,7 @@ class Reader:
 
     def _too_short(self, needed: int) -> ProtocolError:
         return ProtocolError(
-            f"the field at byte {self._at} needs {needed} bytes, but {self.remaining} are left"
+            f"the field at byte {self._at} needs {plural(needed, 'byte')}, with {self.remaining} left"
         )
 
 

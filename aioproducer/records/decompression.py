@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from typing import assert_never
 
-from aioproducer.errors import ProtocolError
+from aioproducer.errors import ProtocolError, plural
 from aioproducer.records import snappy
 from aioproducer.records.compression import Codec
 
@@ -87,9 +87,9 @@ def _whole(what: str, plain: bytes, max_size: int, *, ended: bool = True, unused
     if len(plain) > max_size:
         message = f"{what} grows to more than {max_size} bytes"
     elif not ended:
-        message = f"{what} stops short, {len(plain)} bytes into its content"
+        message = f"{what} stops short, {plural(len(plain), 'byte')} into its content"
     elif unused:
-        message = f"{what} is followed by {unused} bytes of something else"
+        message = f"{what} is followed by {plural(unused, 'byte')} of something else"
     else:
         return plain
     raise ProtocolError(message)

@@ -15,7 +15,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import NoReturn
 
-from aioproducer.errors import ProtocolError
+from aioproducer.errors import ProtocolError, plural
 from aioproducer.records.checksum import crc32c
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
@@ -95,7 +95,7 @@ class RecordBatch:
         view = memoryview(data)
         size = _size_of_first(view)
         if size != len(view):
-            _refuse(f"a batch of {size} bytes is followed by {len(view) - size} more")
+            _refuse(f"a batch of {size} bytes is followed by {plural(len(view) - size, 'byte')}")
         (
             base_offset, _, leader_epoch, magic, crc, attributes, last_offset_delta,
             base_timestamp, max_timestamp, producer_id, producer_epoch, base_sequence, count,
@@ -110,9 +110,9 @@ class RecordBatch:
         if codec is None:
             _refuse(f"the batch's codec is {attributes & _CODEC_BITS}, known are 0 to {max(_CODECS)}")
         if count < 1:
-            _refuse(f"the batch says that it has {count} records")
+            _refuse(f"the batch says that it has {plural(count, 'record')}")
         if last_offset_delta != count - 1:
-            _refuse(f"the batch's last offset delta is {last_offset_delta} with {count} records")
+            _refuse(f"the batch's last offset delta is {last_offset_delta} with {plural(count, 'record')}")
         return cls(
             base_offset=base_offset,
             size=size,
@@ -142,11 +142,13 @@ class RecordBatch:
         """
         plain = decompress(self.codec, self.payload, max_size)
         if self.record_count * _SMALLEST_RECORD > len(plain):
-            _refuse(f"the batch says that it has {self.record_count} records, in {len(plain)} bytes")
+            count, size = plural(self.record_count, "record"), plural(len(plain), "byte")
+            _refuse(f"the batch says that it has {count}, in {size}")
         cursor = _Cursor(plain)
         records = [self._record(cursor, index) for index in range(self.record_count)]
         if cursor.position != len(plain):
-            _refuse(f"the {self.record_count} records are followed by {len(plain) - cursor.position} bytes")
+            count, left = plural(self.record_count, "record"), plural(len(plain) - cursor.position, "byte")
+            _refuse(f"{left} left over behind {count}")
         if self.timestamp_type is TimestampType.CREATE:
             newest = max(record.timestamp_ms for record in records)
             if newest != self.max_timestamp:
@@ -158,7 +160,8 @@ class RecordBatch:
         length = cursor.varint()
         end = cursor.position + length
         if length < 0 or end > len(cursor.data):
-            cursor.refuse(f"has the length {length}, {len(cursor.data) - cursor.position} bytes are left")
+            left = plural(len(cursor.data) - cursor.position, "byte")
+            cursor.refuse(f"has the length {length}, with {left} left")
         if attributes := cursor.byte():
             cursor.refuse(f"has the attributes {attributes}, Kafka knows none")
         timestamp_ms = self.base_timestamp + cursor.varint(64)
@@ -169,7 +172,9 @@ class RecordBatch:
         value = cursor.field("value")
         headers = cursor.headers()
         if cursor.position != end:
-            cursor.refuse(f"has the length {length}, its fields take {cursor.position - end + length} bytes")
+            cursor.refuse(
+                f"has the length {length}, its fields take {plural(cursor.position - end + length, 'byte')}"
+            )
         if self.timestamp_type is TimestampType.LOG_APPEND:
             timestamp_ms = self.max_timestamp
         return DecodedRecord(offset_delta, timestamp_ms, key, value, headers)
@@ -191,11 +196,11 @@ def read_batches(data: bytes | bytearray | memoryview, *, check_crc: bool = True
 
 def _size_of_first(view: memoryview) -> int:
     if len(view) < _HEADER.size:
-        _refuse(f"a batch takes {_HEADER.size} bytes at least, {len(view)} are left")
+        _refuse(f"a batch takes {_HEADER.size} bytes at least, with {len(view)} left")
     length: int = _LENGTH.unpack_from(view, _LENGTH_AT)[0]
     size = length + _LENGTH_END
     if not _HEADER.size <= size <= len(view):
-        _refuse(f"the batch says that it has {size} bytes, {len(view)} are left")
+        _refuse(f"the batch says that it has {plural(size, 'byte')}, with {len(view)} left")
     return size
 
 
@@ -249,7 +254,8 @@ class _Cursor:
         start = self.position
         end = start + length
         if length < 0 or end > len(self.data):
-            self.refuse(f"has a {name} of the length {length}, {len(self.data) - start} bytes are left")
+            left = plural(len(self.data) - start, "byte")
+            self.refuse(f"has a {name} of the length {length}, with {left} left")
         self.position = end
         return self.data[start:end]
 
@@ -257,7 +263,7 @@ class _Cursor:
         count = self.varint()
         left = len(self.data) - self.position
         if not 0 <= count * _SMALLEST_HEADER <= left:
-            self.refuse(f"has {count} headers, {left} bytes are left")
+            self.refuse(f"has {plural(count, 'header')}, with {plural(left, 'byte')} left")
         return tuple([self._header() for _ in range(count)])
 
     def _header(self) -> tuple[str, bytes | None]:

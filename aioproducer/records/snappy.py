@@ -11,7 +11,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from aioproducer.errors import ConfigurationError, ProtocolError
+from aioproducer.errors import ConfigurationError, ProtocolError, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def _blocks(view: memoryview) -> Iterator[memoryview]:
         yield view
         return
     if len(view) < _HEADER.size:
-        message = f"snappy data of {len(view)} bytes ends within its header of {_HEADER.size}"
+        message = f"snappy data of {plural(len(view), 'byte')} ends within its header of {_HEADER.size}"
         raise ProtocolError(message)
     _, _, compatible = _HEADER.unpack_from(view)
     if compatible != _VERSION:

@@ -18,6 +18,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from aioproducer.errors import plural
 from aioproducer.testing.cluster import FakeCluster
 from aioproducer.testing.refusal import Refused
 from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, topic in sorted(cluster.topology.topics.items()):
         logs = [partition.log for partition in topic.partitions]
         count = sum(log.end_offset - log.start_offset for log in logs)
-        sys.stdout.write(f"{name}: {count} records\n")
+        sys.stdout.write(f"{name}: {plural(count, 'record')}\n")
     sys.stdout.flush()
     return 0
 

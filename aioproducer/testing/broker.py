@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from aioproducer.errors import ProtocolError, UnsupportedVersionError
+from aioproducer.errors import ProtocolError, UnsupportedVersionError, plural
 from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.frame import decode_request_header, encode_response
 from aioproducer.testing.apis import api_versions, init_producer_id, metadata, produce
@@ -192,7 +192,7 @@ class Broker:
             raise HungUp(message) from None
         if reader.remaining and self._settings.strict:
             message = (
-                f"{reader.remaining} bytes follow the last field of {kind.__name__} version {version}; "
+                f"{plural(reader.remaining, 'byte')} left over behind {kind.__name__} version {version}; "
                 "a cluster with strict=False ignores them, as Kafka does"
             )
             raise HungUp(message)

@@ -13,6 +13,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Self, TypeAlias
 
+from aioproducer.errors import plural
 from aioproducer.protocol.api import ApiKey
 from aioproducer.testing.broker import APIS, Broker
 from aioproducer.testing.call import Settings
@@ -107,7 +108,7 @@ class FakeCluster(Control):
 
     def __repr__(self) -> str:
         nodes = [f"{n.node_id}={n.host}:{n.port}" for n in self.topology.live_nodes()]
-        return f"<FakeCluster {' '.join(nodes) or 'stopped'}, {len(self.topology.topics)} topics>"
+        return f"<FakeCluster {' '.join(nodes) or 'stopped'}, {plural(len(self.topology.topics), 'topic')}>"
 
     async def start(self) -> None:
         """Let every node listen; raises OSError where a port is taken, and then none listens."""

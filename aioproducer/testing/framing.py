@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.errors import plural
 from aioproducer.records.compression import Codec
 from aioproducer.testing.refusal import Refused
 
@@ -37,7 +38,9 @@ def one_batch(data: Chunk | None, version: int) -> memoryview:
     whole = memoryview(data or b"")
     size = _size_of_first(whole)
     if size is None:
-        raise Refused(ErrorCode.INVALID_RECORD, f"there is no whole record batch in {len(whole)} bytes")
+        raise Refused(
+            ErrorCode.INVALID_RECORD, f"there is no whole record batch in {plural(len(whole), 'byte')}"
+        )
     magic = whole[_MAGIC_AT]
     if magic != _NEWEST_MAGIC:
         raise Refused(

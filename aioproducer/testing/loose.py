@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import ConfigurationError, ProtocolError
+from aioproducer.errors import ConfigurationError, ProtocolError, plural
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
 from aioproducer.records.reader import MAX_PLAIN_SIZE, DecodedRecord, RecordBatch, TimestampType
@@ -44,7 +44,7 @@ def parse_loosely(whole: memoryview) -> LooseBatch:
         base_timestamp, max_timestamp, producer_id, producer_epoch, base_sequence, count,
     ) = _HEADER.unpack_from(whole)  # fmt: skip
     if count < 1 or last_offset_delta != count - 1:
-        reason = f"the batch's last offset delta is {last_offset_delta} with {count} records"
+        reason = f"the batch's last offset delta is {last_offset_delta} with {plural(count, 'record')}"
         raise Refused(ErrorCode.INVALID_RECORD, reason)
     is_log_append = bool(attributes & _LOG_APPEND_BIT)
     codec = Codec(attributes & _CODEC_BITS)
@@ -100,9 +100,11 @@ class _Records:
         try:
             records = tuple([self._record(index) for index in range(count)])
         except IndexError:
-            raise Refused(ErrorCode.INVALID_RECORD, f"there are no {count} records in the batch") from None
+            raise Refused(
+                ErrorCode.INVALID_RECORD, f"the batch holds less than {plural(count, 'record')}"
+            ) from None
         if self._at != len(self._data):
-            raise Refused(ErrorCode.INVALID_RECORD, f"{len(self._data) - self._at} bytes are left over")
+            raise Refused(ErrorCode.INVALID_RECORD, f"{plural(len(self._data) - self._at, 'byte')} left over")
         return records
 
     def _record(self, index: int) -> DecodedRecord:
@@ -118,7 +120,7 @@ class _Records:
         key, value = self._field(), self._field()
         count = self._varint()
         if not 0 <= count <= len(self._data) - self._at:
-            raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has {count} headers")
+            raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has {plural(count, 'header')}")
         headers = tuple([self._header(index) for _ in range(count)])
         if self._at != end:
             raise Refused(ErrorCode.INVALID_RECORD, f"record {index} does not end where it says")

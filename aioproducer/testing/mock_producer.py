@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Generic
 from anyio.lowlevel import checkpoint
 
 from aioproducer.core.line import Dismissal
-from aioproducer.errors import ProducerError, UnknownPartitionError
+from aioproducer.errors import ProducerError, UnknownPartitionError, plural
 from aioproducer.net.engine import Engine
 from aioproducer.producer import K, Producer, V
 from aioproducer.protocol.metadata import (
@@ -299,7 +299,7 @@ class _MockEngine(Engine):
 
     def _no_such_partition(self, record: WaitingRecord) -> ProducerError:
         count = self.accumulator.topics[record.topic].count
-        words = f"topic {record.topic!r} has {count} partitions and no partition {record.partition}"
+        words = f"topic {record.topic!r} has {plural(count, 'partition')} and no partition {record.partition}"
         return UnknownPartitionError(words, topic=record.topic, partition=record.partition, partitions=count)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.errors import plural
 from aioproducer.testing.log import PartitionLog
 from aioproducer.testing.refusal import Refused
 
@@ -110,7 +111,9 @@ class Topology:
                 ErrorCode.INVALID_PARTITIONS, f"a topic has at least one partition, not {partitions}"
             )
         if not 1 <= replicas <= len(self.nodes):
-            reason = f"{replicas} replicas need as many brokers, and there are {len(self.nodes)}"
+            reason = (
+                f"{plural(replicas, 'replica')} with {plural(len(self.nodes), 'broker')}: each needs its own"
+            )
             raise Refused(ErrorCode.INVALID_REPLICATION_FACTOR, reason)
         topic = Topic(name, config)
         self._grow(topic, partitions, replicas)
@@ -121,7 +124,7 @@ class Topology:
         """Let a topic grow to `total` partitions."""
         topic = self.topic(name)
         if total <= len(topic.partitions):
-            reason = f"topic {name!r} has {len(topic.partitions)} partitions already"
+            reason = f"topic {name!r} has {plural(len(topic.partitions), 'partition')} already"
             raise Refused(ErrorCode.INVALID_PARTITIONS, reason)
         self._grow(topic, total, len(topic.partitions[0].replicas))
 
@@ -148,7 +151,7 @@ class Topology:
         """Return one partition of one topic."""
         partitions = self.topic(name).partitions
         if not 0 <= index < len(partitions):
-            reason = f"topic {name!r} has {len(partitions)} partitions, none has the number {index}"
+            reason = f"topic {name!r} has {plural(len(partitions), 'partition')}, none has the number {index}"
             raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, reason)
         return partitions[index]
 

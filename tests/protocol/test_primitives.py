@@ -196,7 +196,7 @@ def test_a_count_that_the_bytes_cannot_hold_is_refused_before_it_is_believed(
 
 
 def test_an_array_of_more_numbers_than_fit_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="needs 16 bytes, but 5 are left"):
+    with pytest.raises(ProtocolError, match="needs 16 bytes, with 5 left"):
         Reader(bytes.fromhex("00000004 0000000000")).int32_array()
 
 
@@ -230,7 +230,7 @@ def test_a_string_that_is_not_utf_8_is_refused() -> None:
 def test_bytes_left_over_are_refused() -> None:
     reader = Reader(b"\x00\x00\x00")
     reader.int16()
-    with pytest.raises(ProtocolError, match="1 of 3 bytes are left over"):
+    with pytest.raises(ProtocolError, match="1 of 3 bytes left over"):
         reader.expect_end()
 
 

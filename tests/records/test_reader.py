@@ -181,12 +181,12 @@ def test_with_log_append_time_each_record_has_the_time_of_the_batch() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (GOLDEN[:60], "takes 61 bytes at least, 60 are left"),
-        (GOLDEN[:-1], "says that it has 91 bytes, 90 are left"),
+        (GOLDEN[:60], "takes 61 bytes at least, with 60 left"),
+        (GOLDEN[:-1], "says that it has 91 bytes, with 90 left"),
         (assemble(record(), length=48), "says that it has 60 bytes"),
         (assemble(record(), length=-1), "says that it has 11 bytes"),
         (assemble(record(), length=2**31 - 1), "says that it has 2147483659 bytes"),
-        (GOLDEN + b"\0", "a batch of 91 bytes is followed by 1 more"),
+        (GOLDEN + b"\0", "a batch of 91 bytes is followed by 1 byte"),
         (assemble(record(), magic=1), "magic is 1, not 2"),
         (assemble(record(), magic=-1), "magic is -1, not 2"),
         (assemble(record(), crc=1), r"CRC-32C is 0x\w{8}, its header says 0x00000001"),
@@ -196,7 +196,7 @@ def test_with_log_append_time_each_record_has_the_time_of_the_batch() -> None:
         (assemble(record(), attributes=7), "codec is 7, known are 0 to 4"),
         (assemble(count=0), "says that it has 0 records"),
         (assemble(record(), count=-1), "says that it has -1 records"),
-        (assemble(record(), last_offset_delta=1), "last offset delta is 1 with 1 records"),
+        (assemble(record(), last_offset_delta=1), "last offset delta is 1 with 1 record"),
     ],
     ids=words_alone,
 )
@@ -210,7 +210,7 @@ def test_each_fault_of_the_header_has_its_words(data: bytes, words: str) -> None
     [
         (assemble(record(), count=2**31 - 1), "says that it has 2147483647 records, in 9 bytes"),
         (assemble(record(), count=2), "says that it has 2 records, in 9 bytes"),
-        (assemble(record(), record(1), count=1), "the 1 records are followed by 9 bytes"),
+        (assemble(record(), record(1), count=1), "9 bytes left over behind 1 record"),
         (
             assemble(record(), max_timestamp=NOW + 1),
             f"max timestamp is {NOW + 1}, its newest record's is {NOW}",
@@ -218,21 +218,27 @@ def test_each_fault_of_the_header_has_its_words(data: bytes, words: str) -> None
         (assemble(record(), record(2)), "record 1 has the offset delta 2"),
         (assemble(record(1)), "record 0 has the offset delta 1"),
         (assemble(record(attributes=b"\x80")), "record 0 has the attributes 128"),
-        (assemble(record(length=-1)), "record 0 has the length -1, 8 bytes are left"),
-        (assemble(record(length=9)), "record 0 has the length 9, 8 bytes are left"),
+        (assemble(record(length=-1)), "record 0 has the length -1, with 8 bytes left"),
+        (assemble(record(length=9)), "record 0 has the length 9, with 8 bytes left"),
         (assemble(record(length=7)), "record 0 has the length 7, its fields take 8 bytes"),
         (assemble(record(rest=b"\2k\2v\0\0")), "record 0 has the length 9, its fields take 8 bytes"),
         (assemble(record(rest=zigzag(-2) + b"\2v\0")), "record 0 has a key of the length -2"),
-        (assemble(record(rest=zigzag(9) + b"\2v\0")), "record 0 has a key of the length 9, 3 bytes are left"),
+        (
+            assemble(record(rest=zigzag(9) + b"\2v\0")),
+            "record 0 has a key of the length 9, with 3 bytes left",
+        ),
         (assemble(record(rest=b"\2k" + zigzag(-3) + b"\0\0")), "record 0 has a value of the length -3"),
         (assemble(record(rest=b"\2k" + zigzag(70) + b"\0\0")), "record 0 has a value of the length 70"),
         (assemble(record(rest=b"\1\1" + zigzag(-1))), "record 0 has -1 headers"),
-        (assemble(record(rest=b"\1\1" + zigzag(2**30))), "record 0 has 1073741824 headers, 0 bytes are left"),
+        (
+            assemble(record(rest=b"\1\1" + zigzag(2**30))),
+            "record 0 has 1073741824 headers, with 0 bytes left",
+        ),
         (assemble(record(rest=b"\1\1\2\1\1")), "record 0 has a header whose key is null"),
         (assemble(record(rest=b"\1\1\2\3\1")), "record 0 has a header key of the length -2"),
         (assemble(record(rest=b"\1\1\2\2\xff\1")), "record 0 has a header whose key is not UTF-8"),
         (assemble(record(rest=b"\1\1\2\2h\3")), "record 0 has a header value of the length -2"),
-        (assemble(record(rest=b"\2k\2vvv")), "record 0 has 59 headers, 1 bytes are left"),
+        (assemble(record(rest=b"\2k\2vvv")), "record 0 has 59 headers, with 1 byte left"),
         (
             assemble(record(rest=b"\2k\4vv")),
             "record 0 has a varint at byte 9 that goes on after the last byte",
@@ -259,7 +265,7 @@ def test_each_fault_of_a_record_has_its_words(data: bytes, words: str) -> None:
 
 def test_a_record_that_ends_with_its_length_is_refused() -> None:
     batch = RecordBatch.parse(assemble(record(rest=b"\1\1\0"), zigzag(0), count=1))
-    with pytest.raises(ProtocolError, match="followed by 1 bytes"):
+    with pytest.raises(ProtocolError, match="1 byte left over behind"):
         batch.records()
 
 

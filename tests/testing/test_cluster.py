@@ -24,7 +24,7 @@ async def test_it_starts_and_stops_twice_and_keeps_what_was_stored() -> None:
         async with cluster, await RawClient.connect(cluster, 1) as client:
             await client.produce("orders", 0, make_batch(b"a"))
         assert len(cluster.records("orders")) == expected
-    assert repr(cluster) == "<FakeCluster stopped, 1 topics>"
+    assert repr(cluster) == "<FakeCluster stopped, 1 topic>"
 
 
 async def test_records_can_be_asked_for_by_partition() -> None:
