@@ -18,7 +18,7 @@ from asyncio import CancelledError, InvalidStateError, get_running_loop
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aioproducer.errors import ProducerError, WrongLoopError
+from aioproducer.errors import ProducerError, WrongLoopError, plural
 
 if TYPE_CHECKING:
     # Type checkers that do not know Cython would know nothing of the classes either.
@@ -267,9 +267,9 @@ class BatchResult:
         unseen = self.count - (0 if self.seen is None else len(self.seen))
         if self.error is not None and unseen > 0:
             logger.error(
-                "%d of %d records for %s-%s failed and nobody looked at their deliveries: %s",
+                "%d of %s for %s-%s failed and nobody looked at their deliveries: %s",
                 unseen,
-                self.count,
+                plural(self.count, "record"),
                 self.topic,
                 self.partition if self.partition >= 0 else "?",
                 self.error,

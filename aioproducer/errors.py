@@ -41,6 +41,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun, as messages need it.
+
+    >>> plural(1, "record"), plural(2000, "record"), plural(0, "batch")
+    ('1 record', '2000 records', '0 batches')
+    """
+    if count == 1:
+        return f"{count} {noun}"
+    return f"{count} {noun}es" if noun.endswith("ch") else f"{count} {noun}s"
+
+
 class ProducerError(Exception):
     """The base of all errors of this package."""
 

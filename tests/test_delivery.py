@@ -744,7 +744,7 @@ async def test_a_record_that_failed_before_it_had_a_partition_is_logged_without_
     new_result(-1).fail(1, refusal())
 
     (message,) = unseen_errors(caplog)
-    assert message.startswith("1 of 1 records for orders-? failed")
+    assert message.startswith("1 of 1 record for orders-? failed")
 
 
 async def test_an_awaiter_that_was_cancelled_has_not_looked(caplog: pytest.LogCaptureFixture) -> None:

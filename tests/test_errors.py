@@ -36,6 +36,7 @@ from aioproducer.errors import (
     UnknownTopicError,
     UnsupportedVersionError,
     WrongLoopError,
+    plural,
 )
 
 # An error of each class, with all attributes.
@@ -272,3 +273,16 @@ def test_broker_reason_is_kept() -> None:
     assert error.reason == "no such tier"
     assert error.may_be_written
     assert BrokerError.of(ErrorCode.POLICY_VIOLATION, "topic 'orders'").reason is None
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "words"),
+    [
+        (1, "record", "1 record"),
+        (0, "record", "0 records"),
+        (2, "batch", "2 batches"),
+        (1, "batch", "1 batch"),
+    ],
+)
+def test_nouns_follow_their_numbers(count: int, noun: str, words: str) -> None:
+    assert plural(count, noun) == words

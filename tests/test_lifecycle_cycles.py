@@ -373,7 +373,7 @@ ENDS: dict[str, tuple[str, set[str]]] = {
 
 @pytest.mark.parametrize("end", ENDS)
 async def test_the_interpreter_ends_without_a_warning(cluster: FakeCluster, end: str) -> None:
-    cluster.on(ApiKey.PRODUCE, topic="held", times=None).hold()
+    cluster.on(ApiKey.PRODUCE, topic="held", times=None, optional=True).hold()
     script, may_log = ENDS[end]
     whole = f"{BEGINNING}{textwrap.dedent(script)}\nprint('the end')\n"
     code, output, errors = await _interpret(whole, cluster.bootstrap)

@@ -490,7 +490,7 @@ async def test_flush_gives_up_in_time_and_loses_nothing(cluster: FakeCluster) ->
     held = cluster.on(ApiKey.PRODUCE).hold()
     async with quick(cluster, request_timeout_ms=5_000) as producer:
         delivery = producer.send("orders", b"1")
-        with pytest.raises(CallTimeoutError, match=r"1 batches were not acknowledged within 0\.05 s"):
+        with pytest.raises(CallTimeoutError, match=r"1 batch not acknowledged within 0\.05 s"):
             await producer.flush(0.05)
         assert not delivery.done()
         held.release()

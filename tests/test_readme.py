@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -85,16 +86,31 @@ def test_the_web_service_runs(cluster: FakeCluster) -> None:
 
     with testclient.TestClient(service["app"]) as client:
         answer = client.post("/orders/42", content=b"tea")
+        too_large = client.post("/orders/42", content=bytes(2_000_000))
+        cluster.on("PRODUCE").answer("TOPIC_AUTHORIZATION_FAILED")
+        refused = client.post("/orders/42", content=b"tea")
 
     (record,) = cluster.records("orders")
+    assert (too_large.status_code, refused.status_code) == (413, 503)
+    assert refused.json() == {"error": "AuthorizationError", "may_be_written": False}
     assert (record.key, record.value) == (b"42", b"tea")
     assert answer.json() == {"partition": record.partition, "offset": 0}
 
 
-async def test_the_test_of_a_service_passes() -> None:
-    names = run(block("python", "FakeCluster"))
+def test_the_test_of_a_service_passes(tmp_path: Path) -> None:
+    """In pytest-asyncio's strict mode, where a test without its mark is not run."""
+    (tmp_path / "test_orders.py").write_text(block("python", "FakeCluster"))
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = strict\nfilterwarnings = error\n")
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
+    options = ["-q", "-p", "no:cacheprovider", "-p", "pytest_asyncio.plugin"]
+    options += ["-o", "asyncio_default_fixture_loop_scope=function", str(tmp_path)]
 
-    await names["test_orders_survive_a_change_of_leader"]()
+    done = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-m", "pytest", *options], capture_output=True, text=True, env=environ, check=False
+    )
+
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 def test_the_example_of_the_fixtures_is_the_plugins_own() -> None:

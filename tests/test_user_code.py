@@ -405,7 +405,7 @@ async def test_a_callback_may_start_what_waits(cluster: FakeCluster, call: str) 
 async def test_a_callback_that_sends_after_stop_is_refused_and_logged(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
+    cluster.on(ApiKey.PRODUCE, times=None, optional=True).fall_silent()
     async with no_traces():
         async with quick(cluster) as producer:
             delivery = producer.send("orders", b"")

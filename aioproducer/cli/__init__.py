@@ -2,11 +2,11 @@
 
     aioproducer produce orders lines.txt -b localhost:9092
     aioproducer perf --topic load --num-records 1000000 --record-size 100
-    aioproducer metadata
+    aioproducer metadata --embedded
 
-The one idea: data goes to stdout, talk to stderr. Where no servers are named the commands
-start a broker of their own, so that each of them can be tried on a bare machine. They exit
-with 0; 1 if a record or the work failed; 2 if what was asked makes no sense; 130 on Ctrl-C.
+Data goes to stdout, messages go to stderr. The commands can start a broker of their own, so
+that each of them can be tried on a bare machine (see `servers`). They exit with 0; 1 if a
+record or the work failed; 2 if the call makes no sense; 130 on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from aioproducer.cli import metadata, perf, produce
 from aioproducer.errors import ConfigurationError, ProducerError
+from aioproducer.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ EXIT_INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line (by default the process's own), and return its exit code."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = _parse(argv)
     except SystemExit as done:
         # argparse has said what there is to say; --help is no failure.
         return done.code if isinstance(done.code, int) else EXIT_USAGE
@@ -64,10 +65,27 @@ def _run(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    arguments, rest = _parser().parse_known_args(argv)
+    # argparse fills a list of positionals from one run of arguments: in `produce TOPIC -b HOST FILE`
+    # the list is empty when the options begin, and FILE is left over.
+    positionals: list[str] | None = getattr(arguments, arguments.more_to, None)
+    if positionals is not None and not any(_is_option(each) for each in rest):
+        positionals += rest
+    elif rest:
+        arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
+
+
+def _is_option(argument: str) -> bool:
+    return argument.startswith("-") and argument != "-"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aioproducer", description="Produce to Apache Kafka, and to everything that speaks its protocol."
     )
+    parser.add_argument("--version", action="version", version=f"aioproducer {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (produce, perf, metadata):
         command.add_parser(commands)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from aioproducer.errors import plural
+
 
 @dataclass(slots=True)
 class _Kind:
@@ -34,7 +36,7 @@ class Failures:
         """Return the lines to print, none if nothing failed."""
         if not self.count:
             return []
-        lines = [f"{self.count} of {total} records failed"]
+        lines = [f"{self.count} of {plural(total, 'record')} failed"]
         lines += [f"  {kind.count} x {name}, first {kind.first}" for name, kind in self._kinds.items()]
         if self.may_be_written:
             lines.append(f"  {self.may_be_written} of them may be in the log all the same")

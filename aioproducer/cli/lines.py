@@ -1,7 +1,7 @@
 r"""Lines of bytes out of a file or a pipe, without holding up the event loop.
 
-The one idea: a line ends with `\n` and is otherwise left as it is, `\r` and broken UTF-8
-included. Reading happens in a thread, as a pipe may have nothing to say for hours.
+A line ends with a delimiter, `\n` by default, and is otherwise left as it is, `\r` and broken
+UTF-8 included. Reading happens in a thread, as a pipe may be silent for hours.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 CHUNK_SIZE = 256 * 1024
 
 
-async def read_lines(descriptor: int) -> AsyncIterator[list[bytes]]:
-    """Give the lines as they come, several at a time; the last one needs no newline."""
+async def read_lines(descriptor: int, delimiter: bytes = b"\n") -> AsyncGenerator[list[bytes]]:
+    """Give the lines as they come, several at a time; the last one needs no delimiter."""
     unfinished = bytearray()
     while chunk := await _read(descriptor):
-        if b"\n" not in chunk:
+        # A delimiter of several bytes may have begun in the chunk before.
+        seam = unfinished[max(0, len(unfinished) - len(delimiter) + 1) :]
+        if delimiter not in seam + chunk:
             unfinished += chunk
             continue
-        lines = chunk.split(b"\n")
-        if unfinished:
-            lines[0] = bytes(unfinished) + lines[0]
+        lines = bytes(unfinished + chunk).split(delimiter)
         unfinished = bytearray(lines.pop())
         yield lines
     if unfinished:

@@ -17,7 +17,7 @@ from aioproducer.cli.tables import table
 from aioproducer.config import ProducerConfig
 from aioproducer.config.kinds import format_address
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BootstrapError, BrokerConnectionError, BrokerError, ProducerError
+from aioproducer.errors import BootstrapError, BrokerConnectionError, BrokerError, ProducerError, plural
 from aioproducer.net.causes import cause_of
 from aioproducer.protocol.api import ApiKey, Request, Response, VersionRange, negotiate
 from aioproducer.protocol.api_versions import ApiVersionsRequest
@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("topics", metavar="TOPIC", nargs="*", help="topics to show (default: all)")
     add_servers_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser, more_to="topics", may_embed=False)
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -144,7 +144,7 @@ def _topic_as_json(topic: MetadataResponseTopic) -> dict[str, Any]:
 
 
 def _as_text(response: MetadataResponse) -> str:
-    cluster_line = f"Cluster {response.cluster_id or '(no id)'}, {len(response.brokers)} brokers"
+    cluster_line = f"Cluster {response.cluster_id or '(no id)'}, {plural(len(response.brokers), 'broker')}"
     brokers = [
         (
             broker.node_id,

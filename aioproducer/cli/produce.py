@@ -3,8 +3,8 @@ r"""`aioproducer produce`: the lines of a file, or of stdin, as records.
     read_lines ──▶ send, send, send … ──▶ queue of deliveries ──▶ printed in the order of the lines
                    (drain: bounded)        (bounded)
 
-The one idea: nobody waits for one record. Lines are sent as fast as the producer's buffer
-takes them, while a second task follows and tells what became of each.
+No line waits for the one before. Lines are sent as fast as the producer's buffer takes them,
+while a second task follows and tells what became of each.
 """
 
 from __future__ import annotations
@@ -12,22 +12,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import stat
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aioproducer.cli.failures import Failures
 from aioproducer.cli.lines import read_lines
 from aioproducer.cli.servers import add_servers_option, cluster, named_servers, parse_properties
 from aioproducer.config import ProducerConfig
-from aioproducer.errors import ConfigurationError, ProducerError
+from aioproducer.errors import ConfigurationError, ProducerError, plural
 from aioproducer.producer import Producer
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from aioproducer.delivery import Delivery, RecordMetadata
 
@@ -37,21 +40,36 @@ LINES_A_PORTION = 1000
 PORTIONS_AHEAD = 100
 """How far sending may be ahead of printing: what bounds the memory that deliveries take."""
 
-_ESCAPES = {r"\t": "\t", r"\n": "\n", r"\r": "\r", r"\0": "\0", r"\\": "\\"}
+STDIN = "-"
+
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.)")
+_ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0", "\\": "\\"}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "produce",
-        help="send the lines of a file or of stdin",
-        description=r"Send each line of a file, or of stdin, as a record. A line ends with \n and is sent as "
-        "it is. Prints where each record went, in the order of the lines.",
+        help="send the lines of files or of stdin",
+        description=r"Send each line of the files, or of stdin, as a record. A line ends with \n and is sent "
+        "as it is. Prints where each record went, in the order of the lines.",
     )
     parser.add_argument("topic", metavar="TOPIC")
-    parser.add_argument("file", metavar="FILE", nargs="?", default="-", help="default: stdin, as is -")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="default: stdin, as is -")
     add_servers_option(parser)
-    parser.add_argument("-K", dest="delimiter", metavar="DELIM", help=r"between key and value; \t is a tab")
+    parser.add_argument(
+        "-K",
+        dest="delimiter",
+        metavar="DELIM",
+        help=r"between key and value; \t is a tab, \x1f a byte; a line without it has no key",
+    )
+    parser.add_argument(
+        "-D", dest="separator", metavar="DELIM", default=r"\n", help=r"at the end of a line (default: \n)"
+    )
+    parser.add_argument(
+        "-Z", dest="empty_is_null", action="store_true", help="send empty values and keys as null"
+    )
+    parser.add_argument("-c", dest="count", metavar="N", type=int, help="end after so many records")
     parser.add_argument("-k", dest="key", metavar="KEY", help="key of every record")
     parser.add_argument("-p", dest="partition", metavar="N", type=int, help="partition of every record")
     parser.add_argument(
@@ -69,7 +87,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object a record")
     output.add_argument("--quiet", action="store_true", help="print nothing but what went wrong")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser, more_to="files", may_embed=False)
 
 
 async def run(arguments: argparse.Namespace) -> int:
@@ -80,12 +98,14 @@ async def run(arguments: argparse.Namespace) -> int:
         properties["compression.type"] = arguments.codec
     partitions = max(EMBEDDED_PARTITIONS, (arguments.partition or 0) + 1)
     servers = named_servers(arguments, properties)
-    report = _Report(arguments.topic, arguments.json, arguments.quiet)
-    with _opened(arguments.file) as descriptor:
-        async with cluster(servers, {arguments.topic: partitions}) as bootstrap:
-            config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)
-            async with Producer.from_config(config) as producer:
-                await _send_all(producer, template, descriptor, report)
+    files: list[str] = arguments.files or [STDIN]
+    _check_files(files)
+    limit = sys.maxsize if arguments.count is None else arguments.count
+    report = _Report(arguments.topic, arguments.json, arguments.quiet, has_several_files=len(files) > 1)
+    async with cluster(servers, {arguments.topic: partitions}) as bootstrap:
+        config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)
+        async with Producer.from_config(config) as producer:
+            await _send_all(producer, template, files, limit, report)
     return report.finish()
 
 
@@ -94,7 +114,9 @@ class _Template:
     """What all records have in common, and how a line becomes a key and a value."""
 
     topic: str
+    separator: bytes
     delimiter: bytes | None
+    empty_is_null: bool
     key: bytes | None
     partition: int | None
     headers: tuple[tuple[str, bytes | None], ...] | None
@@ -104,22 +126,33 @@ class _Template:
         if arguments.delimiter is not None and arguments.key is not None:
             message = "-K takes the key from the line, and -k is one for all: use one of them"
             raise ConfigurationError(message)
-        if arguments.delimiter == "":
-            message = "the delimiter of -K is empty"
+        for option, delimiter in (("-K", arguments.delimiter), ("-D", arguments.separator)):
+            if delimiter == "":
+                message = f"the delimiter of {option} is empty"
+                raise ConfigurationError(message)
+        if arguments.count is not None and arguments.count < 1:
+            message = f"-c is at least 1, not {arguments.count}"
             raise ConfigurationError(message)
         return cls(
             topic=arguments.topic,
-            delimiter=None if arguments.delimiter is None else os.fsencode(_unescape(arguments.delimiter)),
+            separator=_unescape(arguments.separator),
+            delimiter=None if arguments.delimiter is None else _unescape(arguments.delimiter),
+            empty_is_null=arguments.empty_is_null,
             key=None if arguments.key is None else os.fsencode(arguments.key),
             partition=arguments.partition,
             headers=tuple([_header(pair) for pair in arguments.headers]) or None,
         )
 
 
-def _unescape(text: str) -> str:
-    for escape, character in _ESCAPES.items():
-        text = text.replace(escape, character)
-    return text
+def _unescape(text: str) -> bytes:
+    """Return the bytes of a delimiter; unknown escapes stay as they are."""
+
+    def character(escape: re.Match[str]) -> str:
+        name = escape[1]
+        # Bytes above 127 are surrogates, as in every argument (PEP 383).
+        return os.fsdecode(bytes.fromhex(name[1:])) if len(name) > 1 else _ESCAPES.get(name, escape[0])
+
+    return os.fsencode(_ESCAPE.sub(character, text))
 
 
 def _header(pair: str) -> tuple[str, bytes | None]:
@@ -127,9 +160,27 @@ def _header(pair: str) -> tuple[str, bytes | None]:
     return name, os.fsencode(value) if equals else None
 
 
+def _check_files(files: list[str]) -> None:
+    """Refuse files that cannot be read before anything is sent."""
+    for file in files:
+        if file == STDIN:
+            continue
+        try:
+            mode = Path(file).stat().st_mode
+        except OSError as error:
+            message = f"{file}: {error.strerror}"
+            raise ConfigurationError(message) from None
+        if stat.S_ISDIR(mode):
+            message = f"{file}: Is a directory"
+            raise ConfigurationError(message)
+        if not os.access(file, os.R_OK):
+            message = f"{file}: Permission denied"
+            raise ConfigurationError(message)
+
+
 @contextmanager
 def _opened(file: str) -> Iterator[int]:
-    if file == "-":
+    if file == STDIN:
         yield sys.stdin.fileno()
         return
     descriptor = os.open(file, os.O_RDONLY)
@@ -141,44 +192,68 @@ def _opened(file: str) -> Iterator[int]:
 
 @dataclass(slots=True)
 class _Portion:
-    """The fates of a few consecutive lines: a delivery, or the error that `send` raised."""
+    """What became of a few consecutive lines: a delivery each, or the error that `send` raised."""
 
+    file: str
     first_line: int
     fates: list[Delivery | ProducerError] = field(default_factory=list)
 
 
-class _NoDelimiter(Exception):  # noqa: N818 - ends the sending, and is told in the report
-    """The line that comes next cannot be taken apart."""
-
-
-async def _send_all(producer: Producer, template: _Template, descriptor: int, report: _Report) -> None:
+async def _send_all(
+    producer: Producer, template: _Template, files: list[str], limit: int, report: _Report
+) -> None:
+    """Send the lines of all files, at most `limit`."""
     portions: asyncio.Queue[_Portion | None] = asyncio.Queue(PORTIONS_AHEAD)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell_all(portions, report), name="aioproducer-produce-tell")
-        portion = _Portion(1)
-        try:
-            async for lines in read_lines(descriptor):
+        for file in files:
+            line = 1
+            async for lines in _lines_of(file, template.separator, limit):
                 for start in range(0, len(lines), LINES_A_PORTION):
-                    await _send_some(producer, template, lines[start : start + LINES_A_PORTION], portion)
+                    portion = _Portion(file, line)
+                    some = lines[start : start + LINES_A_PORTION]
+                    await _send_some(producer, template, some, portion, report)
                     await portions.put(portion)
-                    portion = _Portion(portion.first_line + len(portion.fates))
-        except _NoDelimiter:
-            await portions.put(portion)
-            report.stopped_at(portion.first_line + len(portion.fates), template)
+                    line += len(some)
+            limit -= line - 1
         await portions.put(None)
 
 
-async def _send_some(producer: Producer, template: _Template, lines: list[bytes], portion: _Portion) -> None:
+async def _lines_of(file: str, separator: bytes, limit: int) -> AsyncIterator[list[bytes]]:
+    """Give the lines of a file, at most `limit`; an error names the file."""
+    if not limit:
+        return
+    with _opened(file) as descriptor:
+        async with aclosing(read_lines(descriptor, separator)) as reading:
+            try:
+                async for lines in reading:
+                    yield lines[:limit]
+                    limit -= min(limit, len(lines))
+                    if not limit:
+                        return
+            except OSError as error:
+                message = f"{file}: {error.strerror}"
+                raise OSError(message) from error
+
+
+async def _send_some(
+    producer: Producer, template: _Template, lines: list[bytes], portion: _Portion, report: _Report
+) -> None:
     # This loop is all that a line costs beside the producer, so it looks nothing up twice.
     send, drain, fates = producer.send, producer.drain, portion.fates
     topic, partition, headers = template.topic, template.partition, template.headers
-    key, delimiter = template.key, template.delimiter
+    key, delimiter, empty_is_null = template.key, template.delimiter, template.empty_is_null
     for line in lines:
-        value = line
+        value: bytes | None = line
         if delimiter is not None:
             key, found, value = line.partition(delimiter)
             if not found:
-                raise _NoDelimiter
+                key, value = None, line
+                report.has_no_key(portion.file, portion.first_line + len(fates))
+            elif empty_is_null and not key:
+                key = None
+        if empty_is_null and not value:
+            value = None
         try:
             fates.append(send(topic, value, key=key, partition=partition, headers=headers))
         except ProducerError as error:
@@ -190,17 +265,17 @@ async def _send_some(producer: Producer, template: _Template, lines: list[bytes]
 
 async def _tell_all(portions: asyncio.Queue[_Portion | None], report: _Report) -> None:
     while (portion := await portions.get()) is not None:
-        line = portion.first_line
+        file, line = portion.file, portion.first_line
         for fate in portion.fates:
             if isinstance(fate, ProducerError):
-                report.failed(line, fate)
+                report.failed(file, line, fate)
             else:
                 if not fate.done():
                     report.flush()
                 try:
-                    report.delivered(line, await fate)
+                    report.delivered(file, line, await fate)
                 except ProducerError as error:
-                    report.failed(line, error)
+                    report.failed(file, line, error)
             line += 1
         report.flush()
 
@@ -212,19 +287,22 @@ class _Report:
     topic: str
     as_json: bool
     is_quiet: bool
-    reason: str | None = None
+    has_several_files: bool
     _delivered: int = 0
     _failures: Failures = field(default_factory=Failures)
+    _without_key: int = 0
+    _first_without_key: str = ""
     _lines: list[str] = field(default_factory=list)
     _started: float = field(default_factory=time.monotonic)
 
-    def delivered(self, line: int, metadata: RecordMetadata) -> None:
+    def delivered(self, file: str, line: int, metadata: RecordMetadata) -> None:
         """Tell where a record is."""
         self._delivered += 1
         if self.is_quiet:
             return
         if self.as_json:
             self._tell_json(
+                file,
                 line=line,
                 topic=metadata.topic,
                 partition=metadata.partition,
@@ -237,18 +315,18 @@ class _Report:
                 f"with timestamp {metadata.timestamp_ms}\n"
             )
 
-    def failed(self, line: int, error: ProducerError) -> None:
+    def failed(self, file: str, line: int, error: ProducerError) -> None:
         """Tell that a record failed."""
-        self._failures.add(error, f"in line {line}")
+        self._failures.add(error, f"in {self._place(file, line)}")
         if self.as_json:
             self._tell_json(
-                line=line, topic=self.topic, error=str(error), may_be_written=error.may_be_written
+                file, line=line, topic=self.topic, error=str(error), may_be_written=error.may_be_written
             )
 
-    def stopped_at(self, line: int, template: _Template) -> None:
-        """Note that a line could not be taken apart, and nothing after it was sent."""
-        delimiter = (template.delimiter or b"").decode(errors="backslashreplace")
-        self.reason = f"line {line} has no key delimiter {delimiter!r}: neither it nor what follows was sent"
+    def has_no_key(self, file: str, line: int) -> None:
+        """Note that a line has no key delimiter."""
+        self._without_key += 1
+        self._first_without_key = self._first_without_key or self._place(file, line)
 
     def flush(self) -> None:
         """Print what there is to tell."""
@@ -260,14 +338,23 @@ class _Report:
     def finish(self) -> int:
         """Print the summary, and return the exit code."""
         problems = self._failures.summary(self._delivered + self._failures.count)
-        if self.reason is not None:
-            problems.append(self.reason)
         for problem in problems:
             print(problem, file=sys.stderr)
+        if self._without_key:
+            count = plural(self._without_key, "line")
+            print(
+                f"{count} without the key delimiter: no key, first in {self._first_without_key}",
+                file=sys.stderr,
+            )
         if not self.is_quiet and sys.stderr.isatty():
             seconds = time.monotonic() - self._started
-            print(f"{self._delivered} records produced in {seconds:.1f} s", file=sys.stderr)
+            print(f"{plural(self._delivered, 'record')} produced in {seconds:.1f} s", file=sys.stderr)
         return 1 if problems else 0
 
-    def _tell_json(self, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    def _place(self, file: str, line: int) -> str:
+        return f"line {line} of {file}" if self.has_several_files else f"line {line}"
+
+    def _tell_json(self, file: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+        if self.has_several_files:
+            fields = {"file": file, **fields}
         self._lines.append(json.dumps(fields, separators=(",", ":")) + "\n")

@@ -1,7 +1,10 @@
 """Which cluster a command works on: the one that is named, or one of its own.
 
--b/--bootstrap-server  ▸  bootstrap.servers among the properties
-▸  KAFKA_BOOTSTRAP_SERVERS  ▸  an embedded broker
+-b/--bootstrap-server or --embedded  ▸  bootstrap.servers among the properties
+▸  KAFKA_BOOTSTRAP_SERVERS  ▸  on a terminal: an embedded broker
+
+The embedded broker forgets everything at the end, and its notice is for a person to read. A
+script that names no servers has forgotten them: it gets an error instead.
 """
 
 from __future__ import annotations
@@ -28,13 +31,19 @@ EMBEDDED_RETENTION_BYTES = 64 * 1024 * 1024
 
 def add_servers_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the cluster."""
-    parser.add_argument(
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
         "-b",
         "--bootstrap-server",
         "--bootstrap-servers",
         dest="servers",
         metavar="HOST:PORT,…",
-        help=f"brokers to learn the cluster from (default: ${ENVIRONMENT}, else an embedded broker)",
+        help=f"brokers to learn the cluster from (default: ${ENVIRONMENT})",
+    )
+    group.add_argument(
+        "--embedded",
+        action="store_true",
+        help="use a broker inside this command, which forgets everything at the end",
     )
 
 
@@ -51,13 +60,23 @@ def parse_properties(pairs: Iterable[str]) -> dict[str, object]:
 
 
 def named_servers(arguments: argparse.Namespace, properties: Mapping[str, object]) -> str | None:
-    """Return the servers that were named, None for none."""
+    """Return the servers that were named, None for an embedded broker."""
     if arguments.servers:
         return str(arguments.servers)
-    for name in _PROPERTIES:
-        if properties.get(name):
-            return str(properties[name])
-    return os.environ.get(ENVIRONMENT) or None
+    named = next((str(properties[name]) for name in _PROPERTIES if properties.get(name)), None)
+    if arguments.embedded:
+        if named is not None:
+            message = f"--embedded and servers are given: {named}"
+            raise ConfigurationError(message)
+        return None
+    named = named or os.environ.get(ENVIRONMENT)
+    if not named and not (arguments.may_embed or sys.stdin.isatty() or sys.stdout.isatty()):
+        message = (
+            f"no servers named: pass -b HOST:PORT or set {ENVIRONMENT}; "
+            "--embedded uses a broker that forgets everything at the end"
+        )
+        raise ConfigurationError(message)
+    return named or None
 
 
 @asynccontextmanager
@@ -75,7 +94,7 @@ async def cluster(
     )
     async with embedded:
         print(
-            f"No servers named: using an embedded broker at {embedded.bootstrap}, "
+            f"Using an embedded broker at {embedded.bootstrap}, "
             f"which forgets everything at the end (name yours with -b or {ENVIRONMENT}).",
             file=sys.stderr,
         )

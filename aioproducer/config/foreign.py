@@ -17,7 +17,7 @@ from aioproducer.config.kinds import INT_MAX, whole
 from aioproducer.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from aioproducer.config.kinds import Kind
     from aioproducer.config.option import Option
@@ -127,11 +127,11 @@ def _hint(name: str, plain: str, options: Mapping[str, Option]) -> str:
     return "the producer has no option with a similar name"
 
 
-def nearest(name: str, options: Mapping[str, Option], *, similarity: float = 0.6) -> str | None:
-    """Return the option with the most similar name, None if there is none."""
+def nearest(name: str, names: Iterable[str], *, similarity: float = 0.6) -> str | None:
+    """Return the most similar one of `names`, None if there is none."""
     import difflib  # noqa: PLC0415 - only for misspelled names
 
-    return next(iter(difflib.get_close_matches(name, options, n=1, cutoff=similarity)), None)
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=similarity)), None)
 
 
 def _as_text(value: object) -> str:

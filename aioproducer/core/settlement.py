@@ -29,6 +29,7 @@ from aioproducer.errors import (
     RecordTooLargeError,
     UnknownPartitionError,
     UnknownTopicError,
+    plural,
 )
 
 if TYPE_CHECKING:
@@ -254,8 +255,8 @@ class Settlement:
             self._retry(batch, error, now, backs_off=not waits_for_others)
             return
         words = (
-            f"{batch.count} records for {_place(batch)}: the broker has not what comes before them, and "
-            "whether an earlier attempt stored them is not known"
+            f"{plural(batch.count, 'record')} for {_place(batch)}: the broker has not what comes "
+            "before them, and whether an earlier attempt stored them is not known"
         )
         self._failed(batch, BrokerError.of(error.code, words, reason=error.reason), now)
 
@@ -299,8 +300,8 @@ class Settlement:
         if not batch.maybe_written:
             stored = "nothing of the batch was stored: send it again"
         words = (
-            f"the batch for {_place(batch)} held {len(record_errors)} records that the broker refused; "
-            f"this record was not one of them, {stored}"
+            f"the batch for {_place(batch)} held {plural(len(record_errors), 'record')} that the broker "
+            f"refused; this record was not one of them, {stored}"
         )
         innocent = BatchRefusedError(words, code=error.code, reason=answer.error_message)
         self._failed(batch, innocent, now, record_errors)
@@ -339,12 +340,12 @@ class Settlement:
         is_in_doubt = in_flight or batch.maybe_written
         age = now - batch.oldest_send
         words = (
-            f"{batch.count} records for {_place(batch)} were not acknowledged within "
+            f"{plural(batch.count, 'record')} for {_place(batch)} not acknowledged within "
             f"{age * 1000:.0f} ms (delivery_timeout_ms is {self._delivery_timeout * 1000:.0f})"
         )
         outage = None if in_flight else self._outages.of_node(batch.queue.node.node_id)
         if batch.last_error is not None:
-            words = f"{words}; {batch.attempts} attempts failed, the last with: {batch.last_error}"
+            words = f"{words}; {plural(batch.attempts, 'attempt')} failed, the last with: {batch.last_error}"
             if outage is not None and outage.__cause__ is not batch.last_error:
                 words = f"{words}; now the leader cannot be sent to: {outage}"
         elif not in_flight:
@@ -414,7 +415,7 @@ class Settlement:
         topic_queue = accumulator.topics.get(topic)
         if topic_queue is not None:
             words = (
-                f"topic {topic!r} has {topic_queue.count} partitions and got no partition "
+                f"topic {topic!r} has {plural(topic_queue.count, 'partition')} and got no partition "
                 f"{record.partition} {within}"
             )
             return UnknownPartitionError(
@@ -440,7 +441,7 @@ class Settlement:
         return f"{option} ({limit * 1000:.0f})"
 
     def _subject(self, batch: ProducerBatch, number: int, code: ErrorCode) -> str:
-        words = f"{batch.count} records for {_place(batch)}"
+        words = f"{plural(batch.count, 'record')} for {_place(batch)}"
         if code is ErrorCode.UNKNOWN_SERVER_ERROR and number != code:
             return f"{words}: error code {number}, which this version does not know"
         return words

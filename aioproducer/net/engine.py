@@ -25,7 +25,7 @@ from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.core.settlement import Settlement, in_doubt
-from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError
+from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError, plural
 from aioproducer.net.broker import Broker
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.compressor import Compressor
@@ -231,7 +231,7 @@ class Engine:
                     await self._written()
         except TimeoutError:
             open_still = sum(not result.is_settled() for result in results)
-            msg = f"{open_still} batches were not acknowledged within {timeout} s; they are still being sent"
+            msg = f"{plural(open_still, 'batch')} not acknowledged within {timeout} s, but still being sent"
             raise CallTimeoutError(msg) from None
         finally:
             accumulator.schedule.urgent -= 1

@@ -15,7 +15,7 @@ from functools import lru_cache
 from struct import Struct as Layout
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from aioproducer.errors import ProtocolError
+from aioproducer.errors import ProtocolError, plural
 from aioproducer.protocol.api import ApiKey, Message, R, Request, Response, check_version
 from aioproducer.protocol.reader import Reader
 from aioproducer.protocol.writer import Writer
@@ -108,7 +108,7 @@ def decode_response(kind: type[R], frame: Chunk, version: int) -> tuple[int, R]:
 def read_correlation_id(frame: Chunk) -> int:
     """Return the correlation id of a response without reading its body."""
     if len(frame) < _SIZE.size:
-        message = f"a frame of {len(frame)} bytes is too short for a correlation id"
+        message = f"a frame of {plural(len(frame), 'byte')} is too short for a correlation id"
         raise ProtocolError(message)
     return int.from_bytes(frame[: _SIZE.size], "big", signed=True)
 
@@ -169,7 +169,7 @@ class FrameSplitter:
         return frames
 
     def _impossible(self, size: int, prefix: bytes) -> ProtocolError:
-        message = f"a frame cannot have {size} bytes (the limit is {self._max_size})"
+        message = f"a frame cannot have {plural(size, 'byte')} (the limit is {self._max_size})"
         for start, meaning in _OTHER_PROTOCOLS:
             if prefix.startswith(start):
                 message = f"{message}; the bytes {prefix!r} look like {meaning}"

@@ -12,7 +12,7 @@ from struct import error as LayoutError  # noqa: N812 -- a class with an old low
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from aioproducer.errors import ProtocolError
+from aioproducer.errors import ProtocolError, plural
 from aioproducer.protocol.fields import INT16, INT32, INT64, VARINT_LAST, ZERO_UUID, Chunk
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Reader:
     def expect_end(self) -> None:
         """Raise ProtocolError if bytes are left over."""
         if self.remaining:
-            message = f"{self.remaining} of {len(self._data)} bytes are left over after the last field"
+            message = f"{self.remaining} of {plural(len(self._data), 'byte')} left over after the last field"
             raise ProtocolError(message)
 
     def unpack(self, layout: Layout) -> tuple[Any, ...]:
@@ -189,7 +189,7 @@ class Reader:
         try:
             return str(self._take(length), "utf-8")
         except UnicodeDecodeError as error:
-            message = f"the string of {length} bytes before byte {self._at} is not UTF-8: {error.reason}"
+            message = f"the string of length {length} before byte {self._at} is not UTF-8: {error.reason}"
             raise ProtocolError(message) from None
 
     def _string_length(self) -> int | None:
@@ -200,7 +200,8 @@ class Reader:
         # Every element takes at least one byte. So a larger count is wrong: refuse it before a
         # loop or an allocation uses it.
         if count is not None and count > self.remaining:
-            message = f"an array of {count} elements cannot be in the remaining {self.remaining} bytes"
+            left = plural(self.remaining, "byte")
+            message = f"an array of length {count} cannot be in the remaining {left}"
             raise ProtocolError(message)
         return count
 
@@ -221,7 +222,7 @@ class Reader:
 
     def _too_short(self, needed: int) -> ProtocolError:
         return ProtocolError(
-            f"the field at byte {self._at} needs {needed} bytes, but {self.remaining} are left"
+            f"the field at byte {self._at} needs {plural(needed, 'byte')}, but {self.remaining} are left"
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from typing import assert_never
 
-from aioproducer.errors import ProtocolError
+from aioproducer.errors import ProtocolError, plural
 from aioproducer.records import snappy
 from aioproducer.records.compression import Codec
 
@@ -72,7 +72,7 @@ def _decompress_zstd(data: bytes | memoryview, max_size: int) -> bytes:
         # size; so check it. If it has none, zstandard ignores bytes after the frame.
         size = zstandard.get_frame_parameters(data).content_size
         if size > max_size and size != zstandard.CONTENTSIZE_UNKNOWN:
-            message = f"zstd data expands to {size} bytes; the limit is {max_size}"
+            message = f"zstd data expands to {plural(size, 'byte')}; the limit is {max_size}"
             raise ProtocolError(message)
         plain = zstandard.ZstdDecompressor().decompress(
             data, max_output_size=max_size + 1, allow_extra_data=False
@@ -87,9 +87,9 @@ def _whole(what: str, plain: bytes, max_size: int, *, ended: bool = True, unused
     if len(plain) > max_size:
         message = f"{what} expands to more than {max_size} bytes"
     elif not ended:
-        message = f"{what} is truncated after {len(plain)} decompressed bytes"
+        message = f"{what} is truncated after {plural(len(plain), 'decompressed byte')}"
     elif unused:
-        message = f"{what} has {unused} extra bytes after its end"
+        message = f"{what} has {plural(unused, 'extra byte')} after its end"
     else:
         return plain
     raise ProtocolError(message)

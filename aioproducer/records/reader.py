@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NoReturn, Self
 
-from aioproducer.errors import ProtocolError
+from aioproducer.errors import ProtocolError, plural
 from aioproducer.records.checksum import crc32c
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
@@ -93,7 +93,9 @@ class RecordBatch:
         view = memoryview(data)
         size = _size_of_first(view)
         if size != len(view):
-            _refuse(f"a batch of {size} bytes is followed by {len(view) - size} extra bytes")
+            _refuse(
+                f"a batch of {plural(size, 'byte')} is followed by {plural(len(view) - size, 'extra byte')}"
+            )
         header = BatchHeader.unpack(view)
         count = header.record_count
         if header.magic != MAGIC:
@@ -108,7 +110,9 @@ class RecordBatch:
         if count < 1:
             _refuse(f"the batch has the record count {count}")
         if header.last_offset_delta != count - 1:
-            _refuse(f"the batch has last offset delta {header.last_offset_delta} with {count} records")
+            _refuse(
+                f"the batch has last offset delta {header.last_offset_delta} with {plural(count, 'record')}"
+            )
         return cls.of_header(header, size, codec, bytes(view[HEADER_SIZE:]))
 
     @classmethod
@@ -144,11 +148,12 @@ class RecordBatch:
         """
         plain = decompress(self.codec, self.payload, max_size)
         if self.record_count * _SMALLEST_RECORD > len(plain):
-            _refuse(f"the batch claims {self.record_count} records in {len(plain)} bytes")
+            _refuse(f"the batch claims {plural(self.record_count, 'record')} in {plural(len(plain), 'byte')}")
         cursor = _Cursor(plain)
         records = [self._record(cursor, index) for index in range(self.record_count)]
         if cursor.position != len(plain):
-            _refuse(f"{len(plain) - cursor.position} extra bytes follow the {self.record_count} records")
+            extra = plural(len(plain) - cursor.position, "extra byte")
+            _refuse(f"{extra} after the {plural(self.record_count, 'record')}")
         if self.timestamp_type is TimestampType.CREATE:
             newest = max(record.timestamp_ms for record in records)
             if newest != self.max_timestamp:
@@ -160,7 +165,9 @@ class RecordBatch:
         length = cursor.varint()
         end = cursor.position + length
         if length < 0 or end > len(cursor.data):
-            cursor.refuse(f"has length {length}, but {len(cursor.data) - cursor.position} bytes are left")
+            cursor.refuse(
+                f"has length {length}, with {plural(len(cursor.data) - cursor.position, 'byte')} left"
+            )
         if attributes := cursor.byte():
             cursor.refuse(f"has attributes {attributes}; records have no attributes")
         timestamp_ms = self.base_timestamp + cursor.varint(64)
@@ -171,7 +178,9 @@ class RecordBatch:
         value = cursor.field("value")
         headers = cursor.headers()
         if cursor.position != end:
-            cursor.refuse(f"has length {length}, but its fields take {cursor.position - end + length} bytes")
+            cursor.refuse(
+                f"has length {length}, but its fields take {plural(cursor.position - end + length, 'byte')}"
+            )
         if self.timestamp_type is TimestampType.LOG_APPEND:
             timestamp_ms = self.max_timestamp
         return DecodedRecord(offset_delta, timestamp_ms, key, value, headers)
@@ -197,7 +206,7 @@ def _size_of_first(view: memoryview) -> int:
     length: int = LENGTH.unpack_from(view, LENGTH_AT)[0]
     size = length + LENGTH_END
     if not HEADER_SIZE <= size <= len(view):
-        _refuse(f"the batch claims {size} bytes, but {len(view)} are left")
+        _refuse(f"the batch claims {plural(size, 'byte')}, but {len(view)} are left")
     return size
 
 
@@ -251,7 +260,8 @@ class _Cursor:
         start = self.position
         end = start + length
         if length < 0 or end > len(self.data):
-            self.refuse(f"has a {name} of length {length}, but {len(self.data) - start} bytes are left")
+            left = plural(len(self.data) - start, "byte")
+            self.refuse(f"has a {name} of length {length}, with {left} left")
         self.position = end
         return self.data[start:end]
 
@@ -259,7 +269,7 @@ class _Cursor:
         count = self.varint()
         left = len(self.data) - self.position
         if not 0 <= count * _SMALLEST_HEADER <= left:
-            self.refuse(f"has {count} headers, but {left} bytes are left")
+            self.refuse(f"has {plural(count, 'header')}, with {plural(left, 'byte')} left")
         return tuple([self._header() for _ in range(count)])
 
     def _header(self) -> tuple[str, bytes | None]:

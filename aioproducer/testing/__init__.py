@@ -3,8 +3,9 @@
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey
 from aioproducer.testing.cluster import FakeCluster
-from aioproducer.testing.faults import Fault
+from aioproducer.testing.faults import Fault, UnmatchedFaultWarning
 from aioproducer.testing.mock_producer import MockProducer, SentRecord
+from aioproducer.testing.refusal import Refused
 from aioproducer.testing.stored_record import StoredRecord
 from aioproducer.testing.topology import TopicConfig
 from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA, BrokerVersion
@@ -21,7 +22,9 @@ __all__ = [
     "FakeCluster",
     "Fault",
     "MockProducer",
+    "Refused",
     "SentRecord",
     "StoredRecord",
     "TopicConfig",
+    "UnmatchedFaultWarning",
 ]

@@ -1,7 +1,8 @@
 """`python -m aioproducer.testing`: the embedded cluster as a program, for producers of any kind.
 
 It prints the addresses to connect to, runs until SIGINT or SIGTERM, and then prints how
-many records each topic holds.
+many records each topic holds. It accepts what Kafka accepts; `--strict` refuses what no client
+should send.
 
     $ python -m aioproducer.testing --port 9092 --topic orders:6
     127.0.0.1:9092
@@ -17,6 +18,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from aioproducer.errors import plural
 from aioproducer.testing.cluster import FakeCluster
 from aioproducer.testing.refusal import Refused
 from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, topic in sorted(cluster.topology.topics.items()):
         logs = [partition.log for partition in topic.partitions]
         count = sum(log.end_offset - log.start_offset for log in logs)
-        sys.stdout.write(f"{name}: {count} records\n")
+        sys.stdout.write(f"{name}: {plural(count, 'record')}\n")
     sys.stdout.flush()
     return 0
 
@@ -99,6 +101,7 @@ def _cluster(arguments: argparse.Namespace) -> FakeCluster:
         auto_create_topics=arguments.auto_create,
         default_partitions=arguments.partitions,
         versions=_VERSIONS[arguments.versions],
+        strict=arguments.strict,
     )
     for name, partitions in arguments.topics:
         cluster.create_topic(name, arguments.partitions if partitions is None else partitions)
@@ -154,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
         default="kafka-4",
         metavar="RELEASE",
         help=f"what the brokers look like: {', '.join(_VERSIONS)} (default: kafka-4)",
+    )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse what Kafka accepts although no client should send it, and give reasons: "
+        "for authors of clients",
     )
     return parser
 

@@ -14,9 +14,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from aioproducer.errors import ProtocolError, UnsupportedVersionError
+from aioproducer.errors import ProtocolError, UnsupportedVersionError, plural
 from aioproducer.protocol.api import ApiKey
-from aioproducer.protocol.frame import decode_request, decode_request_header, encode_response
+from aioproducer.protocol.frame import decode_request_header, encode_response
 from aioproducer.testing.apis import api_versions, init_producer_id, metadata, produce
 from aioproducer.testing.call import Call
 from aioproducer.testing.faults import AddUnasked, Rewrite, Throttle
@@ -61,6 +61,11 @@ class Api:
     acknowledge: Callable[[Call, Any], Any] = _as_it_is
     add_unasked: Callable[[Call, Any, AddUnasked], Any] = _as_it_is
 
+    @property
+    def has_topics(self) -> bool:
+        """Whether its requests name topics, so that a fault can be of one topic."""
+        return self.targets is not _no_targets
+
 
 APIS: dict[ApiKey, Api] = {
     ApiKey.PRODUCE: Api(
@@ -72,6 +77,47 @@ APIS: dict[ApiKey, Api] = {
     ApiKey.API_VERSIONS: Api(api_versions.REQUEST, api_versions.answer),
     ApiKey.INIT_PRODUCER_ID: Api(init_producer_id.REQUEST, init_producer_id.answer),
 }
+
+
+# Other APIs that clients ask for, by the names that Kafka gives them.
+_OTHER_APIS = {
+    1: "FETCH",
+    2: "LIST_OFFSETS",
+    8: "OFFSET_COMMIT",
+    9: "OFFSET_FETCH",
+    11: "JOIN_GROUP",
+    12: "HEARTBEAT",
+    13: "LEAVE_GROUP",
+    14: "SYNC_GROUP",
+    15: "DESCRIBE_GROUPS",
+    16: "LIST_GROUPS",
+    20: "DELETE_TOPICS",
+    21: "DELETE_RECORDS",
+    23: "OFFSET_FOR_LEADER_EPOCH",
+    29: "DESCRIBE_ACLS",
+    33: "ALTER_CONFIGS",
+    37: "CREATE_PARTITIONS",
+    42: "DELETE_GROUPS",
+    65: "DESCRIBE_TRANSACTIONS",
+    66: "LIST_TRANSACTIONS",
+    68: "CONSUMER_GROUP_HEARTBEAT",
+    75: "DESCRIBE_TOPIC_PARTITIONS",
+    76: "SHARE_GROUP_HEARTBEAT",
+}
+
+
+def _implemented(number: int) -> ApiKey:
+    """Return the API with this number; HungUp if there is none here."""
+    try:
+        key = ApiKey(number)
+    except ValueError:
+        name = _OTHER_APIS.get(number, f"API key {number}")
+    else:
+        if key in APIS:
+            return key
+        name = key.name
+    message = f"FakeCluster does not implement {name}, only {', '.join(key.name for key in APIS)}"
+    raise HungUp(message)
 
 
 class Broker:
@@ -92,10 +138,10 @@ class Broker:
             header, reader = decode_request_header(
                 frame if self._settings.strict else _without_client_id(frame)
             )
-            key = ApiKey(header.api_key)
-        except (ProtocolError, ValueError) as error:
+        except ProtocolError as error:
             message = f"no request that this broker knows: {error}"
             raise HungUp(message) from None
+        key = _implemented(header.api_key)
         try:
             request = self._decode(key, reader, header.version)
         except (ProtocolError, UnsupportedVersionError) as error:
@@ -121,22 +167,37 @@ class Broker:
         """Return the request, or None for an ApiVersions request in a version that is not there."""
         versions = self.version.apis.get(key)
         if versions is None:
-            message = f"{self.version.name} has no {key.name}"
+            message = f"this broker ({self.version.name}) was made without {key.name}"
             raise HungUp(message)
         kind = APIS[key].request
         if version in versions and version in kind.versions:
-            if self._settings.strict:
-                return decode_request(kind, reader, version)
-            reader.flexible = version >= kind.flexible_from
-            reader.tagged_fields()
-            return kind.read(reader, version)
+            return self._read(kind, reader, version)
         if key is not ApiKey.API_VERSIONS:
-            message = f"{self.version.name} has {key.name} {versions}, not {version}"
+            if version in versions:
+                message = f"FakeCluster implements {key.name} {kind.versions}, not {version}"
+            else:
+                message = f"this broker ({self.version.name}) has {key.name} {versions}, not {version}"
             raise HungUp(message)
         # The header is read to its end, in the form that it must have in that version.
         reader.flexible = version >= kind.flexible_from
         reader.tagged_fields()
         return None
+
+    def _read(self, kind: type[Request[Any]], reader: Reader, version: int) -> Message:
+        reader.flexible = version >= kind.flexible_from
+        try:
+            reader.tagged_fields()
+            request = kind.read(reader, version)
+        except ProtocolError as error:
+            message = f"this is no {kind.__name__} version {version}: {error}"
+            raise HungUp(message) from None
+        if reader.remaining and self._settings.strict:
+            message = (
+                f"{plural(reader.remaining, 'byte')} left over behind {kind.__name__} version {version}; "
+                "a cluster with strict=False ignores them, as Kafka does"
+            )
+            raise HungUp(message)
+        return request
 
     def answer(self, call: Call) -> Response | None:
         """Do what is asked; None for no answer, HungUp for an end of the connection."""

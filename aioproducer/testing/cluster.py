@@ -10,24 +10,31 @@ log, move a leader or lose a node between two lines, and nothing runs meanwhile.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+import sys
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 from aioproducer.config.kinds import format_address
-from aioproducer.testing.broker import Broker
+from aioproducer.errors import plural
+from aioproducer.protocol.api import ApiKey
+from aioproducer.testing.broker import APIS, Broker
 from aioproducer.testing.call import Settings
 from aioproducer.testing.connection import Connection
 from aioproducer.testing.control import Control
-from aioproducer.testing.faults import Match, Script
+from aioproducer.testing.faults import Match, Script, warn_of
+from aioproducer.testing.named import named
+from aioproducer.testing.refusal import Refused
 from aioproducer.testing.scripting import Scripting
-from aioproducer.testing.topology import Topology
+from aioproducer.testing.topology import Topology, check_name, partition_counts
 from aioproducer.testing.versions import KAFKA_4, BrokerVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
 
-    from aioproducer.protocol.api import ApiKey
+    from aioproducer.testing.faults import Fault
     from aioproducer.testing.topology import Node, TopicConfig
+
+MaxVersions: TypeAlias = "Mapping[ApiKey, int | None] | Mapping[str, int | None] | Mapping[int, int | None]"
 
 
 class FakeCluster(Control):
@@ -36,12 +43,12 @@ class FakeCluster(Control):
     Clients connect to `cluster.bootstrap`; `cluster.records("orders")` tells what they stored.
 
     - `brokers`: how many nodes, numbered from 1.
-    - `topics`: names and their numbers of partitions.
+    - `topics`: names and their numbers of partitions, or names alone, with `default_partitions`.
     - `auto_create_topics`: whether asking for a topic creates it, with `default_partitions`.
     - `replication_factor`: of new topics; 3 or as many as there are nodes.
     - `topic_config`: of new topics, see `TopicConfig`.
     - `versions`: which Kafka it plays (`aioproducer.testing.versions`), or which one each node does.
-    - `max_versions`: the highest version of an API; None for none at all.
+    - `max_versions`: the highest version of an API, by key or name; None for none at all.
     - `leader_hints`: whether a node that does not lead says who does (KIP-951).
     - `check_records`: False leaves the insides of batches unread, for speed.
     - `strict`: False lets pass what Kafka lets pass though no producer should send it (bytes behind
@@ -52,21 +59,22 @@ class FakeCluster(Control):
     def __init__(
         self,
         brokers: int = 1,
-        topics: Mapping[str, int] | None = None,
+        topics: Mapping[str, int] | Iterable[str] | None = None,
         *,
         auto_create_topics: bool = True,
         default_partitions: int = 1,
         replication_factor: int | None = None,
         topic_config: TopicConfig | None = None,
         versions: BrokerVersion | Mapping[int, BrokerVersion] = KAFKA_4,
-        max_versions: Mapping[ApiKey, int | None] | None = None,
+        max_versions: MaxVersions | None = None,
         leader_hints: bool = True,
         check_records: bool = True,
         strict: bool = True,
         cluster_id: str = "aioproducer-fake-cluster",
     ) -> None:
         topology = Topology(brokers, cluster_id)
-        played = _one_for_each(topology, versions, max_versions or {})
+        caps = {named(ApiKey, api, "API"): highest for api, highest in (max_versions or {}).items()}
+        played = _one_for_each(topology, versions, caps)
         settings = Settings(
             auto_create_topics=auto_create_topics,
             partitions=default_partitions,
@@ -84,7 +92,7 @@ class FakeCluster(Control):
         }
         self._servers: dict[int, asyncio.Server] = {}
         self._connections: dict[int, set[Connection]] = {node_id: set() for node_id in self._brokers}
-        for name, partitions in (topics or {}).items():
+        for name, partitions in partition_counts(topics, default_partitions).items():
             self.create_topic(name, partitions)
 
     async def __aenter__(self) -> Self:
@@ -94,11 +102,14 @@ class FakeCluster(Control):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.stop()
+        if error is None:
+            await self.stop()
+        else:
+            await self._stop()
 
     def __repr__(self) -> str:
         nodes = [f"{n.node_id}={format_address(n.host, n.port)}" for n in self.topology.live_nodes()]
-        return f"<FakeCluster {' '.join(nodes) or 'stopped'}, {len(self.topology.topics)} topics>"
+        return f"<FakeCluster {' '.join(nodes) or 'stopped'}, {plural(len(self.topology.topics), 'topic')}>"
 
     async def start(self) -> None:
         """Let every node listen; raises OSError where a port is taken, and then none listens."""
@@ -106,11 +117,20 @@ class FakeCluster(Control):
             for node_id in self._brokers:
                 await self.start_node(node_id)
         except OSError:
-            await self.stop()
+            await self._stop()
             raise
 
     async def stop(self) -> None:
-        """Drop every connection and stop listening; what was stored can still be read."""
+        """Drop every connection and stop listening; what was stored can still be read.
+
+        Warns of scripted faults that matched no request (UnmatchedFaultWarning).
+        """
+        unmatched = self.unmatched_faults()
+        await self._stop()
+        if unmatched:
+            warn_of(unmatched, self.topology.topics)
+
+    async def _stop(self) -> None:
         self._script.clear()
         for node_id in self._brokers:
             await self.stop_node(node_id)
@@ -122,23 +142,43 @@ class FakeCluster(Control):
 
     def on(
         self,
-        api: ApiKey | None = None,
+        api: ApiKey | str | int | None = None,
         *,
         node: int | None = None,
         topic: str | None = None,
         partition: int | None = None,
         skip: int = 0,
         times: int | None = 1,
+        optional: bool = False,
     ) -> Scripting:
         """Say which requests something is to happen to; what, says the method called on the result.
+
+        `api` is a member of `ApiKey`, its name or its number; None for every API. `skip` matching
+        requests pass before the fault happens `times` times (None: to all that follow). Where no
+        request matches, `stop` warns, unless the fault is `optional`. What can never match raises
+        ValueError.
 
         >>> from aioproducer.protocol.api import ApiKey
         >>> fault = FakeCluster(topics={"orders": 1}).on(ApiKey.PRODUCE, topic="orders").disconnect()
         >>> fault.hits
         0
         """
-        match = Match(api=api, node=node, topic=topic, partition=partition, skip=skip, times=times)
-        return Scripting(self._script, match)
+        match = Match(
+            api=None if api is None else named(ApiKey, api, "API"),
+            node=node,
+            topic=topic,
+            partition=partition,
+            skip=skip,
+            times=times,
+            optional=optional,
+        )
+        self._check(match)
+        caller = sys._getframe(1)  # noqa: SLF001 - a warning names the line of the test
+        return Scripting(self._script, match, (caller.f_code.co_filename, caller.f_lineno))
+
+    def unmatched_faults(self) -> list[Fault]:
+        """Return the faults that have matched no request so far, without those that are optional."""
+        return self._script.unmatched()
 
     def heal(self) -> None:
         """Forget all faults; what is held goes on."""
@@ -192,6 +232,31 @@ class FakeCluster(Control):
     def connections(self, node_id: int) -> int:
         """Return how many clients are connected to a node."""
         return len(self._connections[node_id])
+
+    def _check(self, match: Match) -> None:
+        """Raise ValueError for a match that no request can have."""
+        if match.api is not None and match.api not in APIS:
+            message = (
+                f"FakeCluster does not implement {match.api.name}, only {', '.join(key.name for key in APIS)}"
+            )
+            raise ValueError(message)
+        if match.node is not None and match.node not in self._brokers:
+            message = f"there is no node {match.node!r}, only {sorted(self._brokers)}"
+            raise ValueError(message)
+        if match.topic is not None:
+            try:
+                check_name(match.topic)
+            except Refused as refused:
+                raise ValueError(refused.reason) from None
+        is_of_topic = match.topic is not None or match.partition is not None
+        if match.api is not None and is_of_topic and not APIS[match.api].has_topics:
+            message = f"requests of {match.api.name} have no topics and no partitions"
+            raise ValueError(message)
+        for name, least in (("partition", 0), ("skip", 0), ("times", 1)):
+            number = getattr(match, name)
+            if number is not None and (not isinstance(number, int) or number < least):
+                message = f"{name} is a whole number from {least}, not {number!r}"
+                raise ValueError(message)
 
     async def _listen(self, node: Node, *, another: bool) -> asyncio.Server:
         """Listen at the node's address, or at `another` port."""

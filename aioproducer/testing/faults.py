@@ -7,20 +7,28 @@ match counts: it lets `skip` matching requests pass and acts on the `times` that
     cluster.on(ApiKey.PRODUCE, node=2, skip=3, times=2).disconnect(after_storing=True)
     held = cluster.on(ApiKey.METADATA, times=None).hold()
 
-When several faults match a request, all of them act on it, in the order they were made.
+When several faults match a request, all of them act on it, in the order they were made. A
+cluster that stops reports faults that never matched a request, unless they are `optional`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aioproducer.config.foreign import nearest
+from aioproducer.errors import plural
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from aioproducer.error_code import ErrorCode
     from aioproducer.protocol.api import ApiKey
+
+Place: TypeAlias = tuple[str, int]
+"""The file and the line where a test scripts a fault."""
 
 Target: TypeAlias = tuple[str, int | None]
 """A topic and a partition that a request is about; None for the topic as a whole."""
@@ -134,6 +142,17 @@ class Match:
     partition: int | None = None
     skip: int = 0
     times: int | None = 1
+    optional: bool = False
+
+    def __str__(self) -> str:
+        """Return the call of `on` that makes this match."""
+        api = [] if self.api is None else [self.api.name]
+        given = [
+            f"{each.name}={getattr(self, each.name)!r}"
+            for each in fields(self)[1:]
+            if getattr(self, each.name) != each.default
+        ]
+        return f"on({', '.join(api + given)})"
 
     def covers(self, topic: str | None, partition: int | None) -> bool:
         """Return whether this part of a request is meant (None: the whole of it)."""
@@ -158,6 +177,7 @@ class Fault:
 
     match: Match
     action: Action
+    place: Place | None = None
     hits: int = 0
     _passed: int = 0
     _hit: asyncio.Event = field(default_factory=asyncio.Event)
@@ -204,9 +224,9 @@ class Script:
     def __bool__(self) -> bool:
         return bool(self._faults)
 
-    def add(self, match: Match, action: Action) -> Fault:
+    def add(self, match: Match, action: Action, place: Place | None = None) -> Fault:
         """Have a fault happen from now on."""
-        fault = Fault(match, action)
+        fault = Fault(match, action, place)
         self._faults.append(fault)
         return fault
 
@@ -215,8 +235,40 @@ class Script:
         targets = tuple(targets)
         return tuple([fault for fault in self._faults if fault.is_due(api, node, targets)])
 
+    def unmatched(self) -> list[Fault]:
+        """Return the faults that have happened to no request, though they are not optional."""
+        return [fault for fault in self._faults if not fault.hits and not fault.match.optional]
+
     def clear(self) -> None:
         """Let everything go right from now on; what is held is released."""
         for fault in self._faults:
             fault.release()
         self._faults.clear()
+
+
+class UnmatchedFaultWarning(UserWarning):
+    """A cluster stopped before a scripted fault matched a request."""
+
+
+def warn_of(unmatched: list[Fault], topics: Iterable[str]) -> None:
+    """Give one warning for these faults, at the line that scripted the first of them."""
+    file, line = unmatched[0].place or ("<unknown>", 0)
+    warnings.warn_explicit(complaint_about(unmatched, topics), UnmatchedFaultWarning, file, line)
+
+
+def complaint_about(unmatched: list[Fault], topics: Iterable[str]) -> str:
+    """Return what to tell the author of a test about these faults; `topics` are the cluster's."""
+    topics = list(topics)
+    lines = "".join([f"\n  {_description(fault, topics)}" for fault in unmatched])
+    count = plural(len(unmatched), "scripted fault")
+    return f"{count} matched no request; pass optional=True to `on` where that is right:{lines}"
+
+
+def _description(fault: Fault, topics: list[str]) -> str:
+    place = "" if fault.place is None else f" in {fault.place[0]}, line {fault.place[1]}"
+    topic = fault.match.topic
+    if topic is None or topic in topics:
+        return f"{fault.match}{place}"
+    near = nearest(topic, topics)
+    hint = f"; did you mean {near!r}?" if near is not None else ""
+    return f"{fault.match}{place}: the cluster has no topic {topic!r}{hint}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.errors import plural
 from aioproducer.protocol.produce import ProduceRequest
 from aioproducer.records.compression import Codec
 from aioproducer.records.layout import (
@@ -39,7 +40,8 @@ def one_batch(data: Chunk | None, version: int) -> memoryview:
     whole = memoryview(data or b"")
     size = _size_of_first(whole)
     if size is None:
-        raise Refused(ErrorCode.INVALID_RECORD, f"there is no whole record batch in {len(whole)} bytes")
+        reason = f"there is no whole record batch in {plural(len(whole), 'byte')}"
+        raise Refused(ErrorCode.INVALID_RECORD, reason)
     magic = whole[MAGIC_AT]
     if magic != MAGIC:
         raise Refused(ErrorCode.INVALID_RECORD, f"Produce takes batches of magic {MAGIC}, not {magic}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import ConfigurationError, ProtocolError
+from aioproducer.errors import ConfigurationError, ProtocolError, plural
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
 from aioproducer.records.layout import HEADER_SIZE, BatchHeader
@@ -37,7 +37,8 @@ def parse_loosely(whole: memoryview) -> LooseBatch:
     header = BatchHeader.unpack(whole)
     count = header.record_count
     if count < 1 or header.last_offset_delta != count - 1:
-        reason = f"the batch's last offset delta is {header.last_offset_delta} with {count} records"
+        records = plural(count, "record")
+        reason = f"the batch's last offset delta is {header.last_offset_delta} with {records}"
         raise Refused(ErrorCode.INVALID_RECORD, reason)
     codec = Codec(header.codec_number)
     plain = _decompressed(codec, whole[HEADER_SIZE:])
@@ -76,9 +77,11 @@ class _Records:
         try:
             records = tuple([self._record(index) for index in range(count)])
         except IndexError:
-            raise Refused(ErrorCode.INVALID_RECORD, f"there are no {count} records in the batch") from None
+            raise Refused(
+                ErrorCode.INVALID_RECORD, f"the batch holds less than {plural(count, 'record')}"
+            ) from None
         if self._at != len(self._data):
-            raise Refused(ErrorCode.INVALID_RECORD, f"{len(self._data) - self._at} bytes are left over")
+            raise Refused(ErrorCode.INVALID_RECORD, f"{plural(len(self._data) - self._at, 'byte')} left over")
         return records
 
     def _record(self, index: int) -> DecodedRecord:
@@ -94,7 +97,7 @@ class _Records:
         key, value = self._field(), self._field()
         count = self._varint()
         if not 0 <= count <= len(self._data) - self._at:
-            raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has {count} headers")
+            raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has {plural(count, 'header')}")
         headers = tuple([self._header(index) for _ in range(count)])
         if self._at != end:
             raise Refused(ErrorCode.INVALID_RECORD, f"record {index} does not end where it says")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Generic
 from anyio.lowlevel import checkpoint
 
 from aioproducer.core.line import Dismissal
-from aioproducer.errors import ProducerError, UnknownPartitionError
+from aioproducer.errors import ProducerError, UnknownPartitionError, plural
 from aioproducer.net.engine import Engine
 from aioproducer.producer import Producer
 from aioproducer.protocol.metadata import (
@@ -31,10 +31,10 @@ from aioproducer.protocol.metadata import (
 )
 from aioproducer.protocol.produce import PartitionProduceResponse
 from aioproducer.testing.refusal import Refused
-from aioproducer.testing.topology import TopicConfig, Topology
+from aioproducer.testing.topology import TopicConfig, Topology, partition_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Unpack
 
     from typing_extensions import TypeVar
@@ -101,7 +101,7 @@ class MockProducer(Producer[K, V]):
         bootstrap_servers: str | Sequence[str] = "mock:9092",
         *,
         auto_complete: bool = True,
-        topics: Mapping[str, int] | None = None,
+        topics: Mapping[str, int] | Iterable[str] | None = None,
         default_partitions: int = 1,
         key_serializer: Callable[[K], bytes | None] | None = None,
         value_serializer: Callable[[V], bytes | None] | None = None,
@@ -112,7 +112,7 @@ class MockProducer(Producer[K, V]):
         )
         self.auto_complete = auto_complete
         self._mock.default_partitions = default_partitions
-        for name, partitions in (topics or {}).items():
+        for name, partitions in partition_counts(topics, default_partitions).items():
             self._mock.create_topic(name, partitions)
 
     def _set_up(self, config: ProducerConfig) -> None:
@@ -313,7 +313,7 @@ class _MockEngine(Engine):
 
     def _no_such_partition(self, record: WaitingRecord) -> ProducerError:
         count = self.accumulator.topics[record.topic].count
-        words = f"topic {record.topic!r} has {count} partitions and no partition {record.partition}"
+        words = f"topic {record.topic!r} has {plural(count, 'partition')} and no partition {record.partition}"
         return UnknownPartitionError(words, topic=record.topic, partition=record.partition, partitions=count)
 
 

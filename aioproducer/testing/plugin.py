@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixtures `kafka_cluster` and `producer`, for those who ask for it.
+"""The pytest plugin: the fixtures `kafka_cluster`, `producer` and `mock_producer`.
 
     import pytest
 
@@ -10,6 +10,9 @@
     async def test_an_order_is_stored(kafka_cluster, producer):
         await producer.send("orders", b"tea", key=b"42")
         assert [record.value for record in kafka_cluster.records("orders")] == [b"tea"]
+
+Each test has a cluster of its own; `aioproducer.testing.fixtures` makes those of wider scopes.
+A test ends with an error where a scripted fault matched no request, unless it is optional.
 
 The one idea: a cluster and a producer belong to the event loop that the test runs in, and
 whose that is, only the test can tell. So each fixture exists once for every loop that
@@ -25,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
-from aioproducer.producer import Producer
-from aioproducer.testing.cluster import FakeCluster
+from aioproducer.testing.fixtures import HAS_FAILED, running_cluster, running_producer
+from aioproducer.testing.mock_producer import MockProducer
 
 try:
     import pytest_asyncio
@@ -36,10 +39,17 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-__all__ = ["kafka_cluster", "kafka_cluster_options", "producer", "producer_options"]
+    from aioproducer.producer import Producer
+    from aioproducer.testing.cluster import FakeCluster
 
-STOP_TIMEOUT = 5.0
-"""Seconds that a test's producer has at the end to deliver what the test did not wait for."""
+__all__ = [
+    "kafka_cluster",
+    "kafka_cluster_options",
+    "mock_producer",
+    "mock_producer_options",
+    "producer",
+    "producer_options",
+]
 
 _LOOPS: Final = ("function", "class", "module", "package", "session")
 _ANYIO = "anyio"
@@ -54,6 +64,12 @@ def kafka_cluster_options() -> dict[str, Any]:
 @pytest.fixture
 def producer_options() -> dict[str, Any]:
     """Options of the test's `Producer`: override it, or parametrize it directly."""
+    return {}
+
+
+@pytest.fixture
+def mock_producer_options() -> dict[str, Any]:
+    """Arguments of the test's `MockProducer`: override it, or parametrize it directly."""
     return {}
 
 
@@ -77,6 +93,21 @@ def producer(
 ) -> Producer[Any, Any]:
     """Give a started producer to `kafka_cluster`; it is stopped after the test."""
     return cast("Producer[Any, Any]", _of_the_loop_of(request, "producer"))
+
+
+@pytest.fixture
+def mock_producer(
+    request: pytest.FixtureRequest,
+    mock_producer_options: dict[str, Any],  # noqa: ARG001
+) -> MockProducer[Any, Any]:
+    """Give a started `MockProducer`; it is stopped after the test."""
+    return cast("MockProducer[Any, Any]", _of_the_loop_of(request, "mock_producer"))
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Remember that a test has failed: it need not hear of its faults as well."""
+    if call.when == "call":
+        item.stash[HAS_FAILED] = call.excinfo is not None
 
 
 def _of_the_loop_of(request: pytest.FixtureRequest, name: str) -> object:
@@ -111,23 +142,32 @@ def _name(name: str, loop: str) -> str:
 
 
 def _define(loop: str, fixture: Callable[..., Any]) -> None:
-    """Make both fixtures as they have to be for one loop."""
+    """Make the fixtures as they have to be for one loop."""
 
-    async def run_cluster(kafka_cluster_options: dict[str, Any]) -> AsyncIterator[FakeCluster]:
-        async with FakeCluster(**kafka_cluster_options) as cluster:
+    async def run_cluster(
+        request: pytest.FixtureRequest, kafka_cluster_options: dict[str, Any]
+    ) -> AsyncIterator[FakeCluster]:
+        async with running_cluster(request, kafka_cluster_options) as cluster:
             yield cluster
 
     async def run_producer(
         kafka_cluster: FakeCluster, producer_options: dict[str, Any]
     ) -> AsyncIterator[Producer[Any, Any]]:
-        producer: Producer[Any, Any] = Producer(kafka_cluster.bootstrap, **producer_options)
-        await producer.start()
-        try:
+        async with running_producer(kafka_cluster, producer_options) as producer:
             yield producer
-        finally:
-            await producer.stop(STOP_TIMEOUT)
 
-    for name, function in (("kafka_cluster", run_cluster), ("producer", run_producer)):
+    async def run_mock_producer(
+        mock_producer_options: dict[str, Any],
+    ) -> AsyncIterator[MockProducer[Any, Any]]:
+        async with MockProducer(**mock_producer_options) as producer:
+            yield producer
+
+    functions = {
+        "kafka_cluster": run_cluster,
+        "producer": run_producer,
+        "mock_producer": run_mock_producer,
+    }
+    for name, function in functions.items():
         globals()[_name(name, loop)] = fixture(function, name=_name(name, loop))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aioproducer.error_code import ErrorCode
+from aioproducer.testing.broker import APIS
 from aioproducer.testing.faults import (
     AddUnasked,
     AnswerError,
@@ -22,12 +24,12 @@ from aioproducer.testing.faults import (
     Throttle,
     Wait,
 )
+from aioproducer.testing.named import named
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from aioproducer.error_code import ErrorCode
-    from aioproducer.testing.faults import Action, Fault, Match, Script
+    from aioproducer.testing.faults import Action, Fault, Match, Place, Script
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,30 +42,34 @@ class Scripting:
 
     _script: Script
     _match: Match
+    _place: Place | None = None
 
     def answer(
         self,
-        code: ErrorCode,
+        code: ErrorCode | str | int,
         reason: str | None = None,
         *,
         record_errors: Mapping[int, str | None] | None = None,
         log_start_offset: int | None = None,
         after_storing: bool = False,
     ) -> Fault:
-        """Answer with an error.
+        """Answer with an error: a member of `ErrorCode`, its name or its number.
 
         `record_errors` blames single records (index → why); `log_start_offset` is told in place of
         the log's own (-1: unknown).
         """
         errors = dict(record_errors or {})
-        return self._add(AnswerError(code, reason, errors, log_start_offset, after_storing))
+        error = named(ErrorCode, code, "error code")
+        return self._add(AnswerError(error, reason, errors, log_start_offset, after_storing))
 
     def leave_out(self) -> Fault:
         """Leave the topics or partitions that match out of the answer (Produce, Metadata)."""
+        self._check_is_about_topics("leave_out")
         return self._add(LeaveOut())
 
     def add_unasked(self, topic: str, partition: int) -> Fault:
         """Answer for a partition more, whether it exists or not (Produce, Metadata)."""
+        self._check_is_about_topics("add_unasked")
         return self._add(AddUnasked(topic, partition))
 
     def throttle(self, milliseconds: int, *, mutes: bool = False) -> Fault:
@@ -109,4 +115,10 @@ class Scripting:
         return self._add(Run(function, after_storing))
 
     def _add(self, action: Action) -> Fault:
-        return self._script.add(self._match, action)
+        return self._script.add(self._match, action, self._place)
+
+    def _check_is_about_topics(self, action: str) -> None:
+        api = self._match.api
+        if api is not None and not APIS[api].has_topics:
+            message = f"{action} needs an API whose answers have topics; those of {api.name} have none"
+            raise ValueError(message)

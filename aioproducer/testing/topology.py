@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.errors import plural
 from aioproducer.testing.log import PartitionLog
 from aioproducer.testing.refusal import Refused
 
@@ -109,7 +111,9 @@ class Topology:
                 ErrorCode.INVALID_PARTITIONS, f"a topic has at least one partition, not {partitions}"
             )
         if not 1 <= replicas <= len(self.nodes):
-            reason = f"{replicas} replicas need as many brokers, and there are {len(self.nodes)}"
+            reason = (
+                f"{plural(replicas, 'replica')} with {plural(len(self.nodes), 'broker')}: each needs its own"
+            )
             raise Refused(ErrorCode.INVALID_REPLICATION_FACTOR, reason)
         topic = Topic(name, config)
         self._grow(topic, partitions, replicas)
@@ -120,7 +124,7 @@ class Topology:
         """Let a topic grow to `total` partitions."""
         topic = self.topic(name)
         if total <= len(topic.partitions):
-            reason = f"topic {name!r} has {len(topic.partitions)} partitions already"
+            reason = f"topic {name!r} has {plural(len(topic.partitions), 'partition')} already"
             raise Refused(ErrorCode.INVALID_PARTITIONS, reason)
         self._grow(topic, total, len(topic.partitions[0].replicas))
 
@@ -147,7 +151,7 @@ class Topology:
         """Return one partition of one topic."""
         partitions = self.topic(name).partitions
         if not 0 <= index < len(partitions):
-            reason = f"topic {name!r} has {len(partitions)} partitions, none has the number {index}"
+            reason = f"topic {name!r} has {plural(len(partitions), 'partition')}, none has the number {index}"
             raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, reason)
         return partitions[index]
 
@@ -221,7 +225,29 @@ class Topology:
             yield from topic.partitions
 
 
+def partition_counts(topics: Mapping[str, int] | Iterable[str] | None, default: int) -> dict[str, int]:
+    """Return how many partitions each topic gets; `default` where only names are given.
+
+    >>> partition_counts(["orders", "audit"], 3)
+    {'orders': 3, 'audit': 3}
+    """
+    if topics is None:
+        return {}
+    if isinstance(topics, str | bytes) or not isinstance(topics, Iterable):
+        message = f"topics are {{name: partitions}} or a list of names, not {topics!r}"
+        raise TypeError(message)
+    counts = dict(topics) if isinstance(topics, Mapping) else dict.fromkeys(topics, default)
+    for name, count in counts.items():
+        if not isinstance(name, str) or not isinstance(count, int):
+            message = f"topics are {{name: partitions}} or a list of names; not {name!r}: {count!r}"
+            raise TypeError(message)
+    return counts
+
+
 def check_name(name: str) -> None:
     """Refuse a name that no topic can have."""
+    if not isinstance(name, str):
+        message = f"a topic's name is text, not {name!r}"
+        raise TypeError(message)
     if name in {".", ".."} or not _LEGAL_NAME.fullmatch(name):
         raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name!r} is no legal topic name")

@@ -7,6 +7,7 @@ import pytest
 
 from aioproducer.cli import main
 from aioproducer.testing import FakeCluster
+from aioproducer.version import __version__
 from tests.cli.conftest import Run
 
 
@@ -29,6 +30,57 @@ def test_help_is_no_failure_and_no_command_is_one(capsys: pytest.CaptureFixture[
     assert "TOPIC" in capsys.readouterr().err
 
 
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"aioproducer {__version__}\n"
+
+
+def test_forgotten_servers_lose_no_data() -> None:
+    with command("produce", "orders") as process:
+        out, err = process.communicate(b"a\nb\n", timeout=20)
+    assert (process.returncode, out) == (2, b"")
+    assert err.startswith(b"aioproducer: no servers named: pass -b HOST:PORT or set KAFKA_BOOTSTRAP_SERVERS;")
+    assert err.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("stream", ["stdin", "stdout"])
+async def test_on_a_terminal_a_broker_is_embedded(
+    run: Run, monkeypatch: pytest.MonkeyPatch, stream: str
+) -> None:
+    monkeypatch.setattr(getattr(sys, stream), "isatty", lambda: True)
+    outcome = await run("metadata")
+    assert outcome.code == 0
+    assert outcome.err.startswith("Using an embedded broker at 127.0.0.1:")
+
+
+@pytest.mark.parametrize("argv", [["metadata"], ["produce", "orders"], ["perf", "--num-records", 10]])
+async def test_embedded_goes_before_the_environment(
+    run: Run, monkeypatch: pytest.MonkeyPatch, stdin: int, argv: list[object]
+) -> None:
+    os.close(stdin)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "nowhere.invalid:9092")
+    outcome = await run(*argv, "--embedded")
+    assert outcome.code == 0
+    assert "Using an embedded broker" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "options", [["-b", "a:1"], ["-X", "bootstrap.servers=a:1"], ["-X", "metadata.broker.list=a:1"]]
+)
+async def test_servers_beside_embedded_are_a_usage_error(run: Run, options: list[str]) -> None:
+    outcome = await run("produce", "orders", "--embedded", *options)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--embedded" in outcome.err
+
+
+@pytest.mark.parametrize("argv", [["produce", "t", "a", "--bogus", "b"], ["perf", "a"], ["metadata", "-q"]])
+async def test_unknown_arguments_are_usage_errors(run: Run, argv: list[str]) -> None:
+    outcome = await run(*argv)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert f"usage: aioproducer {argv[0]}" in outcome.err
+    assert "unrecognized arguments: " in outcome.err
+
+
 async def test_the_environment_names_servers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeCluster(cluster_id="from the environment") as cluster:
         monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap)
@@ -38,16 +90,16 @@ async def test_the_environment_names_servers(run: Run, monkeypatch: pytest.Monke
 
 
 def test_as_a_program_it_keeps_data_and_talk_apart() -> None:
-    with command("produce", "orders", "--json") as process:
+    with command("produce", "orders", "--json", "--embedded") as process:
         out, err = process.communicate(b"a\nb\n", timeout=20)
     assert process.returncode == 0
     assert out.count(b"\n") == 2
-    assert err.startswith(b"No servers named")
+    assert err.startswith(b"Using an embedded broker")
     assert err.count(b"\n") == 1
 
 
 def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:
-    with command("produce", "orders") as process:
+    with command("produce", "orders", "--embedded") as process:
         assert process.stderr is not None
         assert process.stdin is not None
         assert process.stdout is not None
@@ -62,7 +114,7 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:
 
 
 def test_a_reader_that_goes_is_no_traceback() -> None:
-    with command("produce", "orders") as process:
+    with command("produce", "orders", "--embedded") as process:
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stderr is not None

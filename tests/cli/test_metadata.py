@@ -95,7 +95,16 @@ async def test_a_silent_server_is_given_up(run: Run, monkeypatch: pytest.MonkeyP
     assert (outcome.code, "no answer within 0.1 s" in outcome.err) == (1, True)
 
 
-async def test_without_servers_it_shows_its_own(run: Run) -> None:
-    outcome = await run("metadata")
+async def test_topics_may_stand_anywhere(run: Run) -> None:
+    async with FakeCluster(topics={"orders": 1, "audit": 1, "other": 1}) as cluster:
+        outcome = await run("metadata", "orders", "-b", cluster.bootstrap, "audit")
+    assert outcome.code == 0
+    assert "orders" in outcome.out
+    assert "audit" in outcome.out
+    assert "other" not in outcome.out
+
+
+async def test_embedded_broker_shows_itself(run: Run) -> None:
+    outcome = await run("metadata", "--embedded")
     assert outcome.code == 0
     assert "embedded broker" in outcome.err

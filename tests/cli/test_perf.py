@@ -36,6 +36,16 @@ async def test_it_runs_on_its_own(run: Run) -> None:
     assert "embedded broker" in outcome.err
 
 
+async def test_batches_of_one_answer_are_all_counted(run: Run) -> None:
+    """The callbacks of the last batches run after `flush` has returned."""
+    async with FakeCluster(topics={"perf": 6}) as cluster:
+        outcome = await run(
+            "perf", "-b", cluster.bootstrap, "--num-records", 600,
+            "--producer-props", "linger.ms=60000", "partitioner=round_robin",
+        )  # fmt: skip
+    assert (outcome.code, sent(outcome.out.strip())) == (0, 600)
+
+
 async def test_throughput_is_held(run: Run) -> None:
     outcome = await run("perf", "--num-records", 100, "--throughput", 500)
     rate = float(outcome.out.split(", ")[1].split()[0])

@@ -1,3 +1,5 @@
+import asyncio
+import errno
 import json
 import os
 import re
@@ -85,14 +87,117 @@ async def test_the_key_is_what_stands_before_the_first_delimiter(run: Run, lines
     assert pairs == [(b"a", b"b:c"), (b"", b"empty key"), (b"empty value", b"")]
 
 
-async def test_a_line_without_the_delimiter_ends_it_and_says_where(run: Run, lines: Lines) -> None:
-    content = b"".join(b"k:%d\n" % n for n in range(1500)) + b"oops\nk:never\n"
+async def test_line_without_delimiter_has_no_key(run: Run, lines: Lines) -> None:
+    """As in kcat: the whole line is the value."""
+    content = b"".join(b"k:%d\n" % n for n in range(1500)) + b"plain\nk:last\nplain again\n"
     async with FakeCluster(topics={"orders": 1}) as cluster:
         outcome = await run("produce", "orders", lines(content), "-K", ":", "-b", cluster.bootstrap)
-        assert len(cluster.records("orders")) == 1500
+        records = cluster.records("orders")
+    assert (outcome.code, len(outcome.lines)) == (0, 1503)
+    assert [(record.key, record.value) for record in records[1500:]] == [
+        (None, b"plain"),
+        (b"k", b"last"),
+        (None, b"plain again"),
+    ]
+    assert outcome.err == "2 lines without the key delimiter: no key, first in line 1501\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter", "values"),
+    [
+        (b"a,b\n,,c", ",", [b"a", b"b\n", b"", b"c"]),
+        (b"a||b|c||", "||", [b"a", b"b|c"]),
+        (b"a\x00b", r"\0", [b"a", b"b"]),
+        (b"a\xffb\x1fc", r"\xff", [b"a", b"b\x1fc"]),
+        (b"a\\tb\tc", r"\\t", [b"a", b"b\tc"]),
+    ],
+)
+async def test_lines_end_with_the_delimiter(
+    run: Run, lines: Lines, content: bytes, delimiter: str, values: list[bytes]
+) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run("produce", "orders", lines(content), "-D", delimiter, "-b", cluster.bootstrap)
+        assert outcome.code == 0
+        assert [record.value for record in cluster.records("orders")] == values
+
+
+async def test_delimiter_is_found_across_chunks(
+    run: Run, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aioproducer.cli.lines.CHUNK_SIZE", 3)
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        content = b"one<->two<-<->three<->"
+        outcome = await run("produce", "orders", lines(content), "-D", "<->", "-b", cluster.bootstrap)
+        assert outcome.code == 0
+        assert [record.value for record in cluster.records("orders")] == [b"one", b"two<-", b"three"]
+
+
+async def test_empty_keys_and_values_are_null(run: Run, lines: Lines) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run(
+            "produce", "orders", lines(b"a:\n:b\nc:d\n\n"), "-Z", "-K", ":", "-b", cluster.bootstrap
+        )
+        pairs = [(record.key, record.value) for record in cluster.records("orders")]
+    assert outcome.code == 0
+    assert pairs == [(b"a", None), (None, b"b"), (b"c", b"d"), (None, None)]
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 100])
+async def test_count_ends_it(run: Run, tmp_path: Path, count: int) -> None:
+    (tmp_path / "one").write_bytes(b"1\n2\n3\n")
+    (tmp_path / "two").write_bytes(b"4\n5\n6\n")
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        files = (tmp_path / "one", tmp_path / "two")
+        outcome = await run("produce", "orders", "-c", count, "-b", cluster.bootstrap, *files)
+        assert outcome.code == 0
+        assert [int(record.value or b"") for record in cluster.records("orders")] == list(range(1, 7))[:count]
+
+
+async def test_count_does_not_wait_for_more(run: Run, stdin: int) -> None:
+    os.write(stdin, b"first\nsecond\n")
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        async with asyncio.timeout(20):
+            outcome = await run("produce", "orders", "-c", 2, "-b", cluster.bootstrap)
+        assert (outcome.code, len(outcome.lines)) == (0, 2)
+    os.close(stdin)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        "produce TOPIC -b HOST FILE",
+        "produce TOPIC FILE -b HOST",
+        "produce -b HOST TOPIC FILE",
+        "produce TOPIC -b HOST FILE -z gzip FILE --quiet FILE",
+        "produce -z gzip TOPIC FILE -b HOST FILE",
+        "produce TOPIC --quiet -b HOST FILE FILE",
+    ],
+)
+async def test_arguments_stand_in_any_order(run: Run, lines: Lines, order: str) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        meant: dict[str, object] = {"TOPIC": "orders", "HOST": cluster.bootstrap, "FILE": lines(b"a\n")}
+        outcome = await run(*[meant.get(word, word) for word in order.split()])
+        assert (outcome.code, outcome.err) == (0, "")
+        assert len(cluster.records("orders")) == order.count("FILE")
+
+
+async def test_files_and_stdin_are_sent_one_after_the_other(run: Run, tmp_path: Path, stdin: int) -> None:
+    (tmp_path / "one").write_bytes(b"1\n2")
+    (tmp_path / "two").write_bytes(b"4\n" + b"x" * 2000 + b"\n")
+    os.write(stdin, b"3\n")
+    os.close(stdin)
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run(
+            "produce", "orders", "--json", "-b", cluster.bootstrap, "-X", "max.request.size=1000",
+            tmp_path / "one", "-", tmp_path / "two",
+        )  # fmt: skip
+        assert [record.value for record in cluster.records("orders")] == [b"1", b"2", b"3", b"4"]
+    told = [json.loads(line) for line in outcome.lines]
+    assert [(Path(each["file"]).name, each["line"]) for each in told] == [
+        ("one", 1), ("one", 2), ("-", 1), ("two", 1), ("two", 2),
+    ]  # fmt: skip
     assert outcome.code == 1
-    assert len(outcome.lines) == 1500
-    assert "line 1501 has no key delimiter ':'" in outcome.err
+    assert f"first in line 2 of {tmp_path / 'two'}: " in outcome.err
 
 
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
@@ -143,8 +248,8 @@ async def test_a_line_too_long_for_the_producer_fails_alone(run: Run, lines: Lin
     assert "1 x RecordTooLargeError, first in line 2" in outcome.err
 
 
-async def test_without_servers_it_brings_its_own(run: Run, lines: Lines) -> None:
-    outcome = await run("produce", "orders", lines(b"a\nb\n"), "-p", 5)
+async def test_embedded_broker_takes_the_lines(run: Run, lines: Lines) -> None:
+    outcome = await run("produce", "orders", lines(b"a\nb\n"), "-p", 5, "--embedded")
     assert outcome.code == 0
     assert [line.rpartition(" ")[0] for line in outcome.lines] == [
         "Produced to partition 5 at offset 0 with timestamp",
@@ -163,6 +268,8 @@ async def test_without_servers_it_brings_its_own(run: Run, lines: Lines) -> None
         pytest.param(["-z", "brotli"], "compression", id="unknown codec"),
         pytest.param(["-K", ":", "-k", "key"], "-K", id="two keys"),
         pytest.param(["-K", ""], "empty", id="empty delimiter"),
+        pytest.param(["-D", ""], "-D is empty", id="empty delimiter of lines"),
+        pytest.param(["-c", "0"], "-c is at least 1, not 0", id="no records"),
         pytest.param(["-p", "one"], "invalid int value", id="no number"),
         pytest.param(["--json", "--quiet"], "not allowed with", id="two outputs"),
     ],
@@ -170,15 +277,36 @@ async def test_without_servers_it_brings_its_own(run: Run, lines: Lines) -> None
 async def test_what_makes_no_sense_is_a_usage_error(
     run: Run, lines: Lines, options: list[str], words: str
 ) -> None:
-    outcome = await run("produce", "orders", lines(b"a\n"), *options)
+    outcome = await run("produce", "orders", lines(b"a\n"), "--embedded", *options)
     assert (outcome.code, outcome.out) == (2, "")
     assert words in outcome.err
 
 
-async def test_a_file_that_is_not_there_is_a_usage_error(run: Run, tmp_path: Path) -> None:
-    outcome = await run("produce", "orders", tmp_path / "nothing")
+@pytest.mark.parametrize(
+    ("name", "complaint"), [("nothing", "No such file or directory"), (".", "Is a directory")]
+)
+async def test_unreadable_files_are_named_before_anything_is_sent(
+    run: Run, lines: Lines, tmp_path: Path, name: str, complaint: str
+) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        outcome = await run("produce", "orders", lines(b"a\n"), "-b", cluster.bootstrap, tmp_path / name)
+        assert cluster.records("orders") == []
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"aioproducer: {tmp_path / name}: {complaint}\n"
+
+
+async def test_error_while_reading_names_the_file(
+    run: Run, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_descriptor: int, _size: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = lines(b"a\n")
+    async with FakeCluster(topics={"orders": 1}) as cluster:
+        monkeypatch.setattr("aioproducer.cli.lines.os.read", fail)
+        outcome = await run("produce", "orders", path, "-b", cluster.bootstrap)
     assert outcome.code == 2
-    assert "nothing" in outcome.err
+    assert outcome.err == f"aioproducer: {path}: {os.strerror(errno.EIO)}\n"
 
 
 async def test_a_cluster_that_is_not_there_is_named(run: Run, lines: Lines) -> None:

@@ -224,7 +224,7 @@ def test_the_last_failure_is_told_with_the_expiry() -> None:
     assert isinstance(error, DeliveryTimeoutError)
     assert isinstance(error.__cause__, BrokerError)
     assert error.__cause__.code is ErrorCode.NOT_ENOUGH_REPLICAS
-    assert "1 attempts failed" in str(error)
+    assert "1 attempt failed" in str(error)
     assert not error.may_be_written
 
 
@@ -704,7 +704,7 @@ def test_the_brokers_own_words_are_kept() -> None:
     error = delivery.exception()
     assert isinstance(error, BrokerError)
     assert error.reason == "no more than 3 headers"
-    assert str(error) == "1 records for orders-0: POLICY_VIOLATION (44): no more than 3 headers"
+    assert str(error) == "1 record for orders-0: POLICY_VIOLATION (44): no more than 3 headers"
 
 
 @pytest.mark.parametrize(
@@ -1325,7 +1325,7 @@ def test_an_expiry_says_how_long_it_took_and_how_long_it_might() -> None:
     desk.wait(DELIVERY_TIMEOUT + 1)
     desk.expire()
 
-    words = "1 records for orders-0 were not acknowledged within 31000 ms (delivery_timeout_ms is 30000)"
+    words = "1 record for orders-0 not acknowledged within 31000 ms (delivery_timeout_ms is 30000)"
     assert str(delivery.exception()).startswith(words)
     assert "broker 0, which leads the partition" in str(delivery.exception())
 
@@ -1405,7 +1405,7 @@ def test_an_error_code_that_is_known_is_not_called_unknown() -> None:
 
     desk.answer(desk.take_one(), ErrorCode.UNKNOWN_SERVER_ERROR)
 
-    assert str(delivery.exception()) == "1 records for orders-0: UNKNOWN_SERVER_ERROR (-1)"
+    assert str(delivery.exception()) == "1 record for orders-0: UNKNOWN_SERVER_ERROR (-1)"
 
 
 @pytest.mark.scenario(18, 51)

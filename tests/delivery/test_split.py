@@ -160,8 +160,8 @@ async def test_of_several_records_that_the_broker_refuses_each_gets_its_own_word
 @pytest.mark.parametrize(
     ("reason", "words"),
     [
-        ("no more than 3 headers", "1 records for orders-0: POLICY_VIOLATION (44): no more than 3 headers"),
-        (None, "1 records for orders-0: POLICY_VIOLATION (44)"),
+        ("no more than 3 headers", "1 record for orders-0: POLICY_VIOLATION (44): no more than 3 headers"),
+        (None, "1 record for orders-0: POLICY_VIOLATION (44)"),
     ],
 )
 async def test_the_brokers_own_words_come_with_the_error(reason: str | None, words: str) -> None:

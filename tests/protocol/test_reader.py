@@ -110,14 +110,14 @@ def test_unexpected_null_is_refused(
 
 
 def test_invalid_utf_8_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="the string of 2 bytes before byte 4 is not UTF-8"):
+    with pytest.raises(ProtocolError, match="the string of length 2 before byte 4 is not UTF-8"):
         Reader(b"\x00\x02\xff\xfe").string()
 
 
 def test_leftover_bytes_are_refused() -> None:
     reader = Reader(b"\x00\x00\x00")
     reader.int16()
-    with pytest.raises(ProtocolError, match="1 of 3 bytes are left over"):
+    with pytest.raises(ProtocolError, match="1 of 3 bytes left over"):
         reader.expect_end()
 
 

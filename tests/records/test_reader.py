@@ -188,7 +188,7 @@ def test_log_append_time_applies_to_records() -> None:
         (assemble(record(), length=48), "claims 60 bytes"),
         (assemble(record(), length=-1), "claims 11 bytes"),
         (assemble(record(), length=2**31 - 1), "claims 2147483659 bytes"),
-        (GOLDEN + b"\0", "a batch of 91 bytes is followed by 1 extra bytes"),
+        (GOLDEN + b"\0", "a batch of 91 bytes is followed by 1 extra byte"),
         (assemble(record(), magic=1), "magic 1, not 2"),
         (assemble(record(), magic=-1), "magic -1, not 2"),
         (assemble(record(), crc=1), r"CRC-32C of the batch is 0x\w{8}, its header has 0x00000001"),
@@ -198,7 +198,7 @@ def test_log_append_time_applies_to_records() -> None:
         (assemble(record(), attributes=7), "unknown codec 7; known are 0 to 4"),
         (assemble(count=0), "record count 0"),
         (assemble(record(), count=-1), "record count -1"),
-        (assemble(record(), last_offset_delta=1), "last offset delta 1 with 1 records"),
+        (assemble(record(), last_offset_delta=1), "last offset delta 1 with 1 record"),
     ],
     ids=ids_of_words,
 )
@@ -212,7 +212,7 @@ def test_invalid_header_is_explained(data: bytes, words: str) -> None:
     [
         (assemble(record(), count=2**31 - 1), "claims 2147483647 records in 9 bytes"),
         (assemble(record(), count=2), "claims 2 records in 9 bytes"),
-        (assemble(record(), record(1), count=1), "9 extra bytes follow the 1 records"),
+        (assemble(record(), record(1), count=1), "9 extra bytes after the 1 record"),
         (
             assemble(record(), max_timestamp=NOW + 1),
             f"max timestamp {NOW + 1}, its newest record has {NOW}",
@@ -220,24 +220,24 @@ def test_invalid_header_is_explained(data: bytes, words: str) -> None:
         (assemble(record(), record(2)), "record 1 has offset delta 2"),
         (assemble(record(1)), "record 0 has offset delta 1"),
         (assemble(record(attributes=b"\x80")), "record 0 has attributes 128"),
-        (assemble(record(length=-1)), "record 0 has length -1, but 8 bytes are left"),
-        (assemble(record(length=9)), "record 0 has length 9, but 8 bytes are left"),
+        (assemble(record(length=-1)), "record 0 has length -1, with 8 bytes left"),
+        (assemble(record(length=9)), "record 0 has length 9, with 8 bytes left"),
         (assemble(record(length=7)), "record 0 has length 7, but its fields take 8 bytes"),
         (assemble(record(rest=b"\2k\2v\0\0")), "record 0 has length 9, but its fields take 8 bytes"),
         (assemble(record(rest=zigzag(-2) + b"\2v\0")), "record 0 has a key of length -2"),
-        (assemble(record(rest=zigzag(9) + b"\2v\0")), "record 0 has a key of length 9, but 3 bytes are left"),
+        (assemble(record(rest=zigzag(9) + b"\2v\0")), "record 0 has a key of length 9, with 3 bytes left"),
         (assemble(record(rest=b"\2k" + zigzag(-3) + b"\0\0")), "record 0 has a value of length -3"),
         (assemble(record(rest=b"\2k" + zigzag(70) + b"\0\0")), "record 0 has a value of length 70"),
         (assemble(record(rest=b"\1\1" + zigzag(-1))), "record 0 has -1 headers"),
         (
             assemble(record(rest=b"\1\1" + zigzag(2**30))),
-            "has 1073741824 headers, but 0 bytes are left",
+            "has 1073741824 headers, with 0 bytes left",
         ),
         (assemble(record(rest=b"\1\1\2\1\1")), "record 0 has a header with a null key"),
         (assemble(record(rest=b"\1\1\2\3\1")), "record 0 has a header key of length -2"),
         (assemble(record(rest=b"\1\1\2\2\xff\1")), "record 0 has a header key that is not UTF-8"),
         (assemble(record(rest=b"\1\1\2\2h\3")), "record 0 has a header value of length -2"),
-        (assemble(record(rest=b"\2k\2vvv")), "record 0 has 59 headers, but 1 bytes are left"),
+        (assemble(record(rest=b"\2k\2vvv")), "record 0 has 59 headers, with 1 byte left"),
         (
             assemble(record(rest=b"\2k\4vv")),
             "record 0 has a varint at byte 9 that continues after the last byte",
@@ -264,7 +264,7 @@ def test_invalid_record_is_explained(data: bytes, words: str) -> None:
 
 def test_record_without_fields_is_refused() -> None:
     batch = RecordBatch.parse(assemble(record(rest=b"\1\1\0"), zigzag(0), count=1))
-    with pytest.raises(ProtocolError, match="1 extra bytes follow"):
+    with pytest.raises(ProtocolError, match="1 extra byte after the"):
         batch.records()
 
 

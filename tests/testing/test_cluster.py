@@ -1,14 +1,16 @@
 import asyncio
 import logging
 import socket
+import struct
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.protocol.produce import ProduceResponse
-from aioproducer.testing import ApiKey, FakeCluster
+from aioproducer.testing import ApiKey, FakeCluster, MockProducer
 from aioproducer.testing.refusal import Refused
 from tests.testing.batches import make_batch
 from tests.testing.raw_client import RawClient, produce_request
@@ -22,7 +24,7 @@ async def test_it_starts_and_stops_twice_and_keeps_what_was_stored() -> None:
         async with cluster, await RawClient.connect(cluster, 1) as client:
             await client.produce("orders", 0, make_batch(b"a"))
         assert len(cluster.records("orders")) == expected
-    assert repr(cluster) == "<FakeCluster stopped, 1 topics>"
+    assert repr(cluster) == "<FakeCluster stopped, 1 topic>"
 
 
 async def test_records_can_be_asked_for_by_partition() -> None:
@@ -84,6 +86,49 @@ async def test_what_kafka_hangs_up_on_is_hung_up_on(data: bytes, caplog: pytest.
             client.send_bytes(data)
             assert await client.closed() == b""
     assert "hangs up" in caplog.text
+
+
+async def test_topics_may_be_names_alone() -> None:
+    cluster = FakeCluster(topics=["orders", "audit"], default_partitions=3)
+    assert {name: len(topic.partitions) for name, topic in cluster.topology.topics.items()} == {
+        "orders": 3,
+        "audit": 3,
+    }
+
+
+@pytest.mark.parametrize("topics", ["orders", b"orders", 1, [b"orders"], {"orders": "3"}, {"orders": None}])
+def test_topics_of_another_kind_are_refused(topics: Any) -> None:  # noqa: ANN401 - what is wrong
+    for make in (FakeCluster, MockProducer):
+        with pytest.raises(TypeError, match=r"topics are \{name: partitions\} or a list of names"):
+            make(topics=topics)
+
+
+def test_caps_name_their_apis() -> None:
+    cluster = FakeCluster(max_versions={"PRODUCE": 7})
+    assert cluster._brokers[1].version.apis[ApiKey.PRODUCE].max == 7  # noqa: SLF001 - what it plays
+    with pytest.raises(ValueError, match="did you mean PRODUCE"):
+        FakeCluster(max_versions={"PRODUCES": 7})
+
+
+@pytest.mark.parametrize(
+    ("api", "version", "reason"),
+    [
+        (10, 4, "FakeCluster does not implement FIND_COORDINATOR, only PRODUCE, METADATA, "),
+        (1, 4, "FakeCluster does not implement FETCH, only "),
+        (999, 0, "FakeCluster does not implement API key 999, only "),
+        (0, 1, "FakeCluster implements PRODUCE 3-13, not 1"),
+        (0, 14, "this broker (Kafka 4.3) has PRODUCE 0-13, not 14"),
+        (22, 0, "this broker (Kafka 4.3) was made without INIT_PRODUCER_ID"),
+    ],
+)
+async def test_log_says_why_a_request_is_refused(
+    api: int, version: int, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = FakeCluster(max_versions={ApiKey.INIT_PRODUCER_ID: None})
+    async with cluster, await RawClient.connect(cluster) as client:
+        client.send_bytes(struct.pack(">ihhih", 10, api, version, 1, -1))
+        assert await client.closed() == b""
+    assert f"node 1 hangs up: {reason}" in caplog.text
 
 
 async def test_a_version_above_the_cap_is_hung_up_on() -> None:

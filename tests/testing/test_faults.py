@@ -54,6 +54,21 @@ def test_all_faults_that_match_happen_in_the_order_they_were_made() -> None:
     assert script.due(ApiKey.PRODUCE, 1, ORDERS_0) == ()
 
 
+def test_only_faults_without_hits_are_unmatched() -> None:
+    script = Script()
+    on(script, api=ApiKey.PRODUCE).leave_out()
+    late = on(script, api=ApiKey.PRODUCE, skip=1).leave_out()
+    on(script, api=ApiKey.METADATA, optional=True).leave_out()
+    script.due(ApiKey.PRODUCE, 1, ORDERS_0)
+    assert script.unmatched() == [late]
+
+
+def test_match_reads_as_its_call() -> None:
+    match = Match(api=ApiKey.PRODUCE, topic="orders", times=None, optional=True)
+    assert str(match) == "on(PRODUCE, topic='orders', times=None, optional=True)"
+    assert str(Match(partition=0)) == "on(partition=0)"
+
+
 async def test_a_hit_can_be_awaited_and_what_is_held_released() -> None:
     script = Script()
     fault = on(script).hold()

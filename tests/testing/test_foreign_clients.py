@@ -5,9 +5,12 @@ from collections import defaultdict
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from confluent_kafka import Consumer as LibrdkafkaConsumer
 from confluent_kafka import Producer as LibrdkafkaProducer
 
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster, StoredRecord
+from tests.net.quick import until
 
 RECORDS = 300
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
@@ -113,3 +116,26 @@ async def test_a_topic_is_created_for_who_asks_for_it() -> None:
     async with FakeCluster(default_partitions=4) as cluster:
         await with_aiokafka(cluster, "none", idempotent=True)
         check(cluster.records("orders"))
+
+
+async def test_consumer_is_refused_and_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    async with FakeCluster(topics={"orders": 1}, strict=False) as cluster:
+        consumer = LibrdkafkaConsumer(
+            {"bootstrap.servers": cluster.bootstrap, "group.id": "readers", "log_level": 0}
+        )
+        try:
+            await asyncio.to_thread(consumer.subscribe, ["orders"])
+            await until(lambda: "does not implement FIND_COORDINATOR" in caplog.text, 20)
+        finally:
+            await asyncio.to_thread(consumer.close)
+
+
+async def test_aiokafka_describes_the_cluster() -> None:
+    async with FakeCluster(2, {"orders": 4}, strict=False) as cluster:
+        client = AIOKafkaAdminClient(bootstrap_servers=cluster.bootstrap)
+        await client.start()
+        try:
+            assert await client.list_topics() == ["orders"]
+            assert len((await client.describe_cluster())["brokers"]) == 2
+        finally:
+            await client.close()

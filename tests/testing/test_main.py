@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer as LibrdkafkaProducer
+from confluent_kafka.admin import AdminClient
 
 from aioproducer import Producer, UnknownTopicError
 from aioproducer.protocol.api_versions import ApiVersionsRequest
+from aioproducer.protocol.frame import encode_request
+from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.testing import ApiKey
 from aioproducer.testing.__main__ import main
 from tests.testing.raw_client import RawClient
@@ -113,7 +116,25 @@ async def test_topics_are_not_created_for_who_asks_if_that_is_not_wanted() -> No
             await producer.send("orders", b"tea")
             with pytest.raises(UnknownTopicError):
                 await producer.send("audit", b"tea")
-        assert broker.end() == ["orders: 1 records"]
+        assert broker.end() == ["orders: 1 record"]
+
+
+def test_librdkafka_lists_topics() -> None:
+    """The C client writes bytes behind the last field of Metadata, which Kafka ignores."""
+    with stand_alone("--topic", "orders:6") as broker:
+        client = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+        topics = client.list_topics(timeout=PATIENCE).topics
+        assert {name: len(topic.partitions) for name, topic in topics.items()} == {"orders": 6}
+        assert broker.end() == ["orders: 0 records"]
+
+
+async def test_strict_refuses_bytes_behind_a_request() -> None:
+    with stand_alone("--strict") as broker:
+        host, _, port = broker.bootstrap.rpartition(":")
+        async with await RawClient.connect_to(host, int(port)) as client:
+            body = b"".join(encode_request(MetadataRequest(topics=None), 9, 1, "raw"))[4:] + b"more"
+            client.send_bytes(len(body).to_bytes(4) + body)
+            assert await client.closed() == b""
 
 
 # The command.

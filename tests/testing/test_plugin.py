@@ -112,7 +112,7 @@ def asyncio_in(mode: str, test_loops: str = "function") -> list[str]:
 
 
 def test_the_example_passes(run: Run) -> None:
-    example = (plugin.__doc__ or "").partition("\n\n")[2].partition("\n\nThe one idea")[0]
+    example = (plugin.__doc__ or "").partition("\n\n")[2].partition("\n\nEach test has")[0]
     assert len(example.replace("\n\n", "\n").splitlines()) <= 10
     outcome = run(example, *asyncio_in("strict"), conftest="")
     assert outcome.counts == {"passed": 1}, outcome.said
@@ -190,18 +190,144 @@ def test_without_a_loop_the_reason_is_told(run: Run) -> None:
     assert "install pytest-asyncio, or mark the test with pytest.mark.anyio" in outcome.said
 
 
+# What a test scripts and does not meet.
+
+
+def test_unmatched_fault_is_an_error(run: Run) -> None:
+    outcome = run(
+        """
+        import pytest
+
+        pytestmark = pytest.mark.asyncio
+
+        @pytest.mark.parametrize("kafka_cluster_options", [{"topics": ["orders"]}])
+        async def test_misspelt(kafka_cluster, producer):
+            kafka_cluster.on("PRODUCE", topic="order").answer("NOT_LEADER_OR_FOLLOWER")
+            await producer.send("orders", b"tea")
+
+        async def test_optional(kafka_cluster, producer):
+            kafka_cluster.on("PRODUCE", optional=True).disconnect()
+
+        async def test_fails_before(kafka_cluster):
+            kafka_cluster.on("PRODUCE").disconnect()
+            assert False, "enough"
+        """,
+        *asyncio_in("strict"),
+    )
+    assert outcome.counts == {"passed": 2, "error": 1, "failed": 1}, outcome.said
+    assert "on(PRODUCE, topic='order')" in outcome.said
+    assert "did you mean 'orders'?" in outcome.said
+
+
+# Wider scopes, and the mock.
+
+SHARED = """
+    import pytest
+
+    pytestmark = pytest.mark.{mark}
+
+    async def test_first(kafka_cluster, producer):
+        assert (await producer.send("orders", b"tea")).offset == 0
+        assert len(await producer.partitions_for("orders")) == 1
+
+    async def test_second(kafka_cluster, producer):
+        assert (await producer.send("orders", b"tea")).offset == 1
+        assert len(kafka_cluster.records("orders")) == 2
+"""
+WIDE = """
+import pytest
+from aioproducer.testing.fixtures import cluster_fixture, producer_fixture
+
+pytest_plugins = ["aioproducer.testing.plugin"]
+kafka_cluster = cluster_fixture("{scope}", topics={{"orders": 1}}{more})
+producer = producer_fixture("{scope}", linger_ms=0{more})
+"""
+
+
+@pytest.mark.parametrize("scope", ["module", "package", "session"])
+def test_tests_of_a_scope_share_a_cluster(scope: str, run: Run) -> None:
+    outcome = run(
+        SHARED,
+        *asyncio_in("strict"),
+        mark=f'asyncio(loop_scope="{scope}")',
+        conftest=WIDE.format(scope=scope, more=""),
+    )
+    assert outcome.counts == {"passed": 2}, outcome.said
+
+
+def test_loop_may_be_wider_than_the_scope(run: Run) -> None:
+    outcome = run(
+        SHARED,
+        *asyncio_in("strict"),
+        mark='asyncio(loop_scope="session")',
+        conftest=WIDE.format(scope="module", more=', loop_scope="session"'),
+    )
+    assert outcome.counts == {"passed": 2}, outcome.said
+
+
+def test_tests_of_anyio_share_a_cluster(run: Run) -> None:
+    backend = '@pytest.fixture(scope="module")\ndef anyio_backend(): return "asyncio"\n'
+    outcome = run(
+        SHARED, *ANYIO, mark="anyio", conftest=WIDE.format(scope="module", more=", anyio=True") + backend
+    )
+    assert outcome.counts == {"passed": 2}, outcome.said
+
+
+def test_shared_cluster_reports_unmatched_faults(run: Run) -> None:
+    outcome = run(
+        """
+        import pytest
+
+        @pytest.mark.asyncio(loop_scope="module")
+        async def test_it(kafka_cluster):
+            kafka_cluster.on("PRODUCE").disconnect()
+        """,
+        *asyncio_in("strict"),
+        conftest=WIDE.format(scope="module", more=""),
+    )
+    assert outcome.counts == {"passed": 1, "error": 1}, outcome.said
+
+
+MOCK = """
+    import pytest
+    from aioproducer.testing import MockProducer
+
+    pytestmark = pytest.mark.{mark}
+
+    async def test_it_is_started(mock_producer):
+        assert isinstance(mock_producer, MockProducer)
+        assert (await mock_producer.send("orders", b"tea")).offset == 0
+
+    @pytest.mark.parametrize("mock_producer_options", [{{"topics": {{"orders": 6}}, "auto_complete": False}}])
+    async def test_it_has_options(mock_producer):
+        assert len(await mock_producer.partitions_for("orders")) == 6
+        delivery = mock_producer.send("orders", b"tea")
+        assert not delivery.done()
+        assert mock_producer.complete_next()
+"""
+
+
+def test_mock_producer_runs_in_the_loop_of_the_test(run: Run) -> None:
+    tests = MOCK.format(mark="asyncio")
+    outcome = run(tests, *asyncio_in("strict", test_loops="session"))
+    assert outcome.counts == {"passed": 2}, outcome.said
+    outcome = run(MOCK.format(mark="anyio") + ON_BACKEND.format("asyncio"), *ANYIO)
+    assert outcome.counts == {"passed": 2}, outcome.said
+
+
 def test_a_record_that_cannot_be_delivered_holds_no_test_up(run: Run) -> None:
     outcome = run(
         """
         import pytest
-        from aioproducer.testing import ApiKey, plugin
+        from aioproducer.testing import ApiKey, fixtures
 
-        plugin.STOP_TIMEOUT = 0.1
+        fixtures.STOP_TIMEOUT = 0.1
 
         @pytest.mark.asyncio
         async def test_nobody_answers(kafka_cluster, producer):
-            kafka_cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
+            fault = kafka_cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
             producer.send("orders", b"tea")
+            await fault.hit()
         """,
         *asyncio_in("strict"),
     )

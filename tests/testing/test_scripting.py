@@ -1,6 +1,8 @@
 """What a test can make happen to a request, seen by a client."""
 
 import asyncio
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -16,7 +18,7 @@ from aioproducer.protocol.produce import (
     ProduceResponse,
     TopicProduceData,
 )
-from aioproducer.testing import ApiKey, FakeCluster, TopicConfig
+from aioproducer.testing import ApiKey, FakeCluster, TopicConfig, UnmatchedFaultWarning
 from tests.testing.batches import make_batch
 from tests.testing.raw_client import RawClient, only_answer, produce_request
 
@@ -200,3 +202,90 @@ async def test_answers_can_be_wrong_in_every_way_at_once() -> None:
         response = await client.ask(request, 9)
         assert told(response) == [("orders", ZERO_UUID, [1, 5])] * 2
         assert response.throttle_time_ms == 10
+
+
+# What can be scripted.
+
+
+@pytest.mark.parametrize(
+    ("api", "code"),
+    [
+        ("PRODUCE", "POLICY_VIOLATION"),
+        ("produce", "PolicyViolation"),
+        (0, 44),
+        (ApiKey.PRODUCE, ErrorCode.POLICY_VIOLATION),
+    ],
+)
+async def test_names_and_numbers_are_taken(api: ApiKey | str | int, code: ErrorCode | str | int) -> None:
+    async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
+        fault = cluster.on(api).answer(code)
+        answer = await client.produce("orders", 0, make_batch(b"a"))
+        assert (answer.error_code, fault.hits) == (ErrorCode.POLICY_VIOLATION, 1)
+
+
+@pytest.mark.parametrize(
+    ("script", "complaint"),
+    [
+        (lambda on: on("PRODUCT"), "there is no API 'PRODUCT'; did you mean PRODUCE?"),
+        (lambda on: on(99), "there is no API 99"),
+        (lambda on: on(ErrorCode.NONE), "the API is a member of ApiKey, its name or its number"),
+        (lambda on: on(10), "FakeCluster does not implement FIND_COORDINATOR, only PRODUCE, "),
+        (lambda on: on(node=3), "there is no node 3, only [1, 2]"),
+        (lambda on: on(topic="a b"), "'a b' is no legal topic name"),
+        (lambda on: on(topic=b"orders"), "a topic's name is text, not b'orders'"),
+        (lambda on: on("API_VERSIONS", topic="orders"), "requests of API_VERSIONS have no topics"),
+        (lambda on: on("INIT_PRODUCER_ID", partition=0), "requests of INIT_PRODUCER_ID have no topics"),
+        (lambda on: on(times=0), "times is a whole number from 1, not 0"),
+        (lambda on: on(skip=-1), "skip is a whole number from 0, not -1"),
+        (lambda on: on(partition="0"), "partition is a whole number from 0, not '0'"),
+        (lambda on: on().answer("NOT_LEADER"), "did you mean NOT_LEADER_OR_FOLLOWER?"),
+        (lambda on: on().answer(999), "there is no error code 999"),
+        (lambda on: on().answer(None), "the error code is a member of ErrorCode"),
+        (lambda on: on("API_VERSIONS").leave_out(), "those of API_VERSIONS have none"),
+        (lambda on: on("API_VERSIONS").add_unasked("orders", 0), "those of API_VERSIONS have none"),
+    ],
+)
+def test_what_can_never_happen_is_refused(script: Callable[..., object], complaint: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=re.escape(complaint)):
+        script(FakeCluster(2).on)
+
+
+async def test_stop_warns_of_unmatched_faults() -> None:
+    cluster = FakeCluster(topics={"orders": 1})
+    await cluster.start()
+    cluster.on("PRODUCE", topic="order").answer("POLICY_VIOLATION")
+    cluster.on("PRODUCE", optional=True).disconnect()
+    with pytest.warns(UnmatchedFaultWarning) as warned:
+        await cluster.stop()
+    [warning] = warned
+    assert warning.filename == __file__
+    assert str(warning.message).startswith("1 scripted fault matched no request; pass optional=True to `on`")
+    assert str(warning.message).endswith("the cluster has no topic 'order'; did you mean 'orders'?")
+    await cluster.stop()
+
+
+async def test_nodes_stop_though_the_warning_is_an_error() -> None:
+    cluster = FakeCluster()
+    await cluster.start()
+    cluster.on("PRODUCE").disconnect()
+    with pytest.raises(UnmatchedFaultWarning):
+        await cluster.stop()
+    assert not cluster.topology.live_nodes()
+
+
+async def test_an_error_is_not_hidden_by_unmatched_faults() -> None:
+    async def fail() -> None:
+        async with FakeCluster() as cluster:
+            cluster.on("PRODUCE").disconnect()
+            message = "the test's own"
+            raise KeyError(message)
+
+    with pytest.raises(KeyError, match="own"):
+        await fail()
+
+
+async def test_healed_faults_are_not_reported() -> None:
+    async with FakeCluster() as cluster:
+        cluster.on("PRODUCE").disconnect()
+        assert len(cluster.unmatched_faults()) == 1
+        cluster.heal()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
+from aioproducer.errors import plural
 from aioproducer.protocol.produce import (
     BatchIndexAndErrorMessage,
     LeaderIdAndEpoch,
@@ -91,7 +92,7 @@ def check_isr(call: Call, topic: Topic, partition: Partition) -> None:
         needed = min(needed, len(partition.replicas))
     in_sync = len(call.topology.in_sync(partition))
     if in_sync < needed:
-        reason = f"{in_sync} replicas are in sync, min.insync.replicas is {needed}"
+        reason = f"{plural(in_sync, 'replica')} in sync, min.insync.replicas is {needed}"
         raise Refused(ErrorCode.NOT_ENOUGH_REPLICAS, reason)
 
 
@@ -134,7 +135,7 @@ def _check_request(
     if topic.name in INTERNAL_TOPICS:
         raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{topic.name} is Kafka's own")
     if call.settings.strict and written.records is not None and len(batch) != len(written.records):
-        reason = f"{len(written.records) - len(batch)} bytes follow the batch of {name}"
+        reason = f"{plural(len(written.records) - len(batch), 'byte')} left over behind the batch of {name}"
         raise Refused(ErrorCode.INVALID_RECORD, reason)
     return batch
 
