@@ -52,8 +52,11 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
     class Loop(uvloop.Loop):
         """Resolves names as asyncio does: tests replace `socket.getaddrinfo`, which uvloop does not call."""
 
-        async def getaddrinfo(self, *arguments: Any, **options: Any) -> list[Any]:  # noqa: ANN401 - as socket has it
-            return await self.run_in_executor(None, partial(socket.getaddrinfo, *arguments, **options))
+        async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, **options: Any) -> list[Any]:  # noqa: ANN401 - as socket has it
+            if family:
+                # uvloop's own sock_connect comes here with an address in digits.
+                return await super().getaddrinfo(host, port, family=family, **options)
+            return await self.run_in_executor(None, partial(socket.getaddrinfo, host, port, **options))
 
     return Loop
 
