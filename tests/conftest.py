@@ -11,10 +11,12 @@ and `tests/test_scenarios.py` fails where a scenario has no test or the file is 
 """
 
 import asyncio
-import importlib
 import signal
+import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +41,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_asyncio_loop_factories(
     config: pytest.Config,
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    name: str = config.getoption("--loop")
-    return {name: importlib.import_module(name).new_event_loop}
+    if config.getoption("--loop") == "uvloop":
+        return {"uvloop": _uvloop()}
+    return {"asyncio": asyncio.new_event_loop}
+
+
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
+    import uvloop  # noqa: PLC0415 - only where it is asked for
+
+    class Loop(uvloop.Loop):
+        """Resolves names as asyncio does: tests replace `socket.getaddrinfo`, which uvloop does not call."""
+
+        async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, **options: Any) -> list[Any]:  # noqa: ANN401 - as socket has it
+            if family:
+                # uvloop's own sock_connect comes here with an address in digits.
+                return await super().getaddrinfo(host, port, family=family, **options)
+            return await self.run_in_executor(None, partial(socket.getaddrinfo, host, port, **options))
+
+    return Loop
 
 
 def pytest_configure() -> None:

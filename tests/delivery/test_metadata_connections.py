@@ -220,7 +220,8 @@ async def test_while_a_broker_throttles_nothing_is_sent_to_it_and_nothing_times_
 
         assert throttled.hits == 1
         first, second, third = relay.requests[count:]
-        assert first.at <= second.at < silent_from
+        # uvloop's clock has milliseconds, so the two may be the same.
+        assert first.at <= second.at <= silent_from
         assert third.at - silent_from > 1.3
         assert figure(producer, "record-retry-total") == 0
         assert relay.connections == 2
