@@ -196,7 +196,7 @@ class Producer(Generic[K, V]):
 
     # `drain` measures how long the event loop is held: in real time, whatever clock the loop has.
     # A class attribute, unlike a module's, keeps its value where the time is frozen for a test.
-    _real_time = staticmethod(monotonic)
+    _monotonic = staticmethod(monotonic)
 
     def _set_up(self, config: ProducerConfig) -> None:
         self.config = config
@@ -210,6 +210,7 @@ class Producer(Generic[K, V]):
         self._is_plain = config.key_serializer is None and config.value_serializer is None
         self._half = config.buffer_memory // 2
         self._turn_ends = 0.0
+        self._real_time = self._monotonic
         self._place: object = _NOWHERE
         self._run: weakref.ref[Any] | None = None
         self._is_open = False
@@ -386,8 +387,8 @@ class Producer(Generic[K, V]):
         It costs next to nothing when that is so, and gives way to the event loop every few
         milliseconds: call it in a loop of sends that awaits nothing else.
         """
-        accumulator = self._accumulator
-        if accumulator.used < self._half and not accumulator.waiting and self._real_time() < self._turn_ends:
+        accumulator, now = self._accumulator, self._real_time
+        if accumulator.used < self._half and not accumulator.waiting and now() < self._turn_ends:
             return _NOTHING
         return self._drain()
 
