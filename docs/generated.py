@@ -6,6 +6,8 @@ A page names a part in a comment, which the hook replaces:
     <!-- generated: errors -->              the tree of errors
     <!-- generated: help produce -->        what a command prints with --help
     <!-- generated: testing help -->        what `python -m aioproducer.testing --help` prints
+    <!-- generated: api of errors -->       directives of mkdocstrings for the errors
+    <!-- generated: api of tests -->        likewise for the smaller classes of `aioproducer.testing`
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from aioproducer import ProducerError, cli
+from aioproducer import ProducerError, cli, testing
 from aioproducer.config import OPTIONS
-from aioproducer.testing import __main__ as testing
+from aioproducer.testing import __main__ as testing_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +46,10 @@ def options() -> str:
 
 def errors() -> str:
     """Return the table of errors, each below its base class."""
-    return _table(("error", "is also a", "class", "meaning"), list(_error_rows(ProducerError, 0)))
+    return _table(
+        ("error", "is also a", "class", "meaning"),
+        [_error_row(*place) for place in _error_tree(ProducerError, 0)],
+    )
 
 
 def command_help(*command: str) -> str:
@@ -54,7 +59,19 @@ def command_help(*command: str) -> str:
 
 def testing_help() -> str:
     """Return what `python -m aioproducer.testing --help` prints."""
-    return _help(testing.main, ["--help"])
+    return _help(testing_command.main, ["--help"])
+
+
+def api_of_errors() -> str:
+    """Return the directives that describe every error, base classes first."""
+    return "\n".join(f"::: aioproducer.{kind.__name__}\n" for kind, _ in _error_tree(ProducerError, 0))
+
+
+def api_of_tests() -> str:
+    """Return the directives for what the page itself does not name."""
+    named = {"ApiKey", "ErrorCode", "FakeCluster", "MockProducer"}
+    classes = [name for name in testing.__all__ if isinstance(getattr(testing, name), type)]
+    return "\n".join(f"::: aioproducer.testing.{name}\n" for name in classes if name not in named)
 
 
 def _part(name: str) -> str:
@@ -65,6 +82,10 @@ def _part(name: str) -> str:
             return errors()
         case ["testing", "help"]:
             return testing_help()
+        case ["api", "of", "errors"]:
+            return api_of_errors()
+        case ["api", "of", "tests"]:
+            return api_of_tests()
         case ["help", *command]:
             return command_help(*command)
         case _:
@@ -85,7 +106,13 @@ def _short(text: str) -> str:
     return text
 
 
-def _error_rows(kind: type[ProducerError], depth: int) -> Iterator[tuple[str, ...]]:
+def _error_tree(kind: type[ProducerError], depth: int) -> Iterator[tuple[type[ProducerError], int]]:
+    yield kind, depth
+    for derived in kind.__subclasses__():
+        yield from _error_tree(derived, depth + 1)
+
+
+def _error_row(kind: type[ProducerError], depth: int) -> tuple[str, ...]:
     bases = (
         [] if kind is ProducerError else [base for base in kind.__bases__ if base.__module__ == "builtins"]
     )
@@ -94,9 +121,7 @@ def _error_rows(kind: type[ProducerError], depth: int) -> Iterator[tuple[str, ..
         traits = ["from its `code`"]
     meaning = (kind.__doc__ or "").splitlines()[0]
     names = ", ".join(f"`{base.__name__}`" for base in bases)
-    yield "· " * depth + f"`{kind.__name__}`", names, ", ".join(traits), meaning
-    for derived in kind.__subclasses__():
-        yield from _error_rows(derived, depth + 1)
+    return "· " * depth + f"`{kind.__name__}`", names, ", ".join(traits), meaning
 
 
 def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

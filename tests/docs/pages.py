@@ -5,7 +5,7 @@ for a fake cluster, and `producer` is a started producer of that cluster when a 
 
     ```python                        runs in the producer's event loop; `await` is allowed
     ```python, asyncio.run in it     runs without a loop
-    ```python, a test in it          is a file that pytest runs
+    ```python, a test in it          is a file that pytest runs, after the other blocks
     ```sh                            runs in bash; `aioproducer` and `python` are on the path
     title="conftest.py"              is also written to a file of that name
 
@@ -113,6 +113,7 @@ def run_page(blocks: Sequence[Block], folder: Path) -> None:
         try:
             for block in blocks:
                 session.run(block)
+            session.run_tests()
         finally:
             runner.run(session.stop())
 
@@ -126,7 +127,7 @@ class _Session:
         self._runner = runner
         self._producer = Producer(bootstrap)
         self._names: dict[str, Any] = {"__name__": "example"}
-        self._number = 0
+        self._tests: list[str] = []
 
     async def start(self) -> None:
         await self._producer.start()
@@ -143,9 +144,10 @@ class _Session:
             return
         match block.language:
             case "sh":
-                self._run_command(["bash", "-e", "-c", code], block)
+                self._run_command(f"{block.page.name}, line {block.line}", ["bash", "-e", "-c", code])
             case "python" if block.is_test:
-                self._run_tests(block, code)
+                self._tests.append(block.title or f"test_line_{block.line}.py")
+                (self._folder / self._tests[-1]).write_text(code, encoding="utf-8")
             case "python" if "asyncio.run(" in code:
                 exec(self._compiled(block, code, 0), self._names)  # noqa: S102 - our own pages
             case "python" if block.title is None:
@@ -164,21 +166,20 @@ class _Session:
         if inspect.iscoroutine(result):
             await result
 
-    def _run_tests(self, block: Block, code: str) -> None:
-        self._number += 1
-        file = self._folder / (block.title or f"test_block_{self._number}.py")
-        file.write_text(code, encoding="utf-8")
-        self._run_command([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file.name], block)
+    def run_tests(self) -> None:
+        if self._tests:
+            pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+            self._run_command("the tests of the page", [*pytest, *self._tests])
 
-    def _run_command(self, command: list[str], block: Block) -> None:
+    def _run_command(self, name: str, command: list[str]) -> None:
         programs = self._folder / "bin"
         if not programs.exists():
             programs.mkdir()
             _write_program(programs / "aioproducer", f'exec "{sys.executable}" -m aioproducer.cli "$@"')
             _write_program(programs / "python", f'exec "{sys.executable}" "$@"')
         environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-        for name in ("PYTEST_ADDOPTS", "KAFKA_BOOTSTRAP_SERVERS"):
-            environment.pop(name, None)
+        for variable in ("PYTEST_ADDOPTS", "KAFKA_BOOTSTRAP_SERVERS"):
+            environment.pop(variable, None)
         done = subprocess.run(  # noqa: S603 - the commands of our own pages
             command,
             cwd=self._folder,
@@ -189,9 +190,7 @@ class _Session:
             timeout=SHELL_TIMEOUT,
             check=False,
         )
-        assert done.returncode == 0, (
-            f"{block.page.name}, line {block.line}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-        )
+        assert done.returncode == 0, f"{name}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
 
 
 def _write_program(path: Path, command: str) -> None:

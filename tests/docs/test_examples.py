@@ -7,13 +7,13 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-import uvicorn
 from aiohttp.test_utils import TestServer
 
 from aioproducer.testing import FakeCluster
@@ -22,10 +22,6 @@ from tests.docs.pages import ROOT
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-    from types import ModuleType
-
-    from aiohttp.web import Application
-    from uvicorn._types import ASGIApplication
 
 EXAMPLES = ROOT / "docs" / "examples"
 TIMEOUT = 60.0
@@ -40,57 +36,56 @@ async def cluster(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeCluster]
         yield cluster
 
 
-def load(name: str) -> ModuleType:
+@asynccontextmanager
+async def served_by_uvicorn(name: str) -> AsyncIterator[str]:
+    """Run the service as its docstring says; frameworks that set up logging do it over there."""
+    command = ["-m", "uvicorn", "--app-dir", str(EXAMPLES), "--port", "0", "--no-access-log", f"{name}:app"]
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    assert server.stderr is not None
+    printed = ""
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            while not (address := re.search(r"running on (http://\S+)", printed)):
+                line = await server.stderr.readline()
+                assert line, printed
+                printed += line.decode()
+        yield address[1]
+        server.send_signal(signal.SIGINT)
+        async with asyncio.timeout(TIMEOUT):
+            printed += (await server.stderr.read()).decode()
+            await server.wait()
+        assert "Application shutdown complete" in printed
+    finally:
+        if server.returncode is None:
+            server.kill()
+            await server.wait()
+
+
+@asynccontextmanager
+async def served_by_aiohttp(name: str) -> AsyncIterator[str]:
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # FastAPI looks up the types of a module's functions there.
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[name]
-    return module
-
-
-@asynccontextmanager
-async def served_by_uvicorn(app: ASGIApplication) -> AsyncIterator[str]:
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5))
-    serving = asyncio.create_task(server.serve())
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            while not server.started:
-                assert not serving.done()
-                await asyncio.sleep(0.01)
-        host, port = server.servers[0].sockets[0].getsockname()[:2]
-        yield f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        async with asyncio.timeout(TIMEOUT):
-            await serving
-
-
-@asynccontextmanager
-async def served_by_aiohttp(app: Application) -> AsyncIterator[str]:
-    async with TestServer(app) as server:
+    spec.loader.exec_module(module)
+    async with TestServer(module.create_app()) as server:
         yield str(server.make_url("")).rstrip("/")
 
 
 SERVICES = {
-    "fastapi_app": lambda module: served_by_uvicorn(module.app),
-    "litestar_app": lambda module: served_by_uvicorn(module.app),
-    "aiohttp_app": lambda module: served_by_aiohttp(module.create_app()),
+    "fastapi_app": served_by_uvicorn,
+    "litestar_app": served_by_uvicorn,
+    "aiohttp_app": served_by_aiohttp,
 }
 
 
 @pytest.mark.parametrize("name", SERVICES)
 async def test_service(cluster: FakeCluster, name: str) -> None:
     """Requests become records with their keys, and the answers say where the records are."""
-    module = load(name)
-
     async with (
-        SERVICES[name](module) as address,
+        SERVICES[name](name) as address,
         httpx.AsyncClient(base_url=address, timeout=TIMEOUT) as client,
     ):
         answers = await asyncio.gather(

@@ -51,6 +51,22 @@ def test_failing_block_fails_the_page(tmp_path: Path) -> None:
         run_page(blocks_of(page), tmp_path)
 
 
+def test_failing_test_fails_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```python\ndef test_sum():\n    assert 1 + 1 == 3\n```\n", encoding="utf-8")
+
+    with pytest.raises(AssertionError, match="assert 1 \\+ 1 == 3"):
+        run_page(blocks_of(page), tmp_path)
+
+
+def test_failing_command_fails_the_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```sh\nfalse\ntrue\n```\n", encoding="utf-8")
+
+    with pytest.raises(AssertionError, match="line 2: exit code 1"):
+        run_page(blocks_of(page), tmp_path)
+
+
 def test_block_with_a_reason_is_not_run(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- not run: an example -->\n```sh\nexit 1\n```\n", encoding="utf-8")
