@@ -37,8 +37,8 @@ def parse_loosely(whole: memoryview) -> LooseBatch:
     header = BatchHeader.unpack(whole)
     count = header.record_count
     if count < 1 or header.last_offset_delta != count - 1:
-        records = plural(count, "record")
-        reason = f"the batch's last offset delta is {header.last_offset_delta} with {records}"
+        length = plural(count, "record")
+        reason = f"the batch's last offset delta is {header.last_offset_delta} with {length}"
         raise Refused(ErrorCode.INVALID_RECORD, reason)
     codec = Codec(header.codec_number)
     plain = _decompressed(codec, whole[HEADER_SIZE:])

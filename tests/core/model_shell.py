@@ -97,6 +97,7 @@ class ModelRequest:
     parts: dict[Place, bytes]
     asked: dict[Place, ProducerBatch]
     deadline: float
+    cluster: int
     answers: dict[Place, PartitionProduceResponse] = field(default_factory=dict)
 
 
@@ -135,6 +136,8 @@ class ModelConnection:
 
     def _process(self, request: ModelRequest) -> None:
         simulation = self._simulation
+        if request.cluster != simulation.cluster:
+            return
         for place in request.parts:
             simulation.logs[place].to_come -= 1
         if not self.is_open and self.loses_requests:
@@ -298,6 +301,7 @@ class ModelSender:
     def _connected(self) -> None:
         self._is_connecting = False
         if not self.is_closed:
+            self.simulation.verify_cluster()
             self.connection = ModelConnection(self)
             self.pump()
 
@@ -338,4 +342,4 @@ class ModelSender:
             )
             parts[place] = bytes(stamped)
         assert self.connection is not None
-        self.connection.send(ModelRequest(parts, asked, now + REQUEST_TIMEOUT))
+        self.connection.send(ModelRequest(parts, asked, now + REQUEST_TIMEOUT, simulation.cluster))

@@ -17,7 +17,7 @@ from aioproducer.delivery import BatchResult
 from aioproducer.errors import BufferExhaustedError, ProducerClosedError
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
 from tests.core.desk import KnownOutages
-from tests.core.model_broker import PartitionLog, Producer
+from tests.core.model_broker import SEQUENCES, WINDOW, PartitionLog, Producer
 from tests.core.model_shell import Dice, ModelSender, Timers
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class Simulation:
             for topic, count in PARTITIONS.items()
             for partition in range(count)
         }
+        self.old_logs: list[dict[Place, PartitionLog]] = []
+        self.cluster = self._known_cluster = 0
         self.sent: list[tuple[Delivery, Place, int]] = []
         self.waiters: list[Waiter] = []
         self._next_id = PRODUCER_ID
@@ -167,6 +169,13 @@ class Simulation:
         log = self.logs[place]
         if place[0] in self.accumulator.topics:
             self.accumulator.set_leader(*place, log.leader, log.leader_epoch)
+
+    def verify_cluster(self) -> None:
+        """Compare ids on a new connection: it may lead to another cluster than the last one."""
+        if self._known_cluster != self.cluster:
+            self._known_cluster = self.cluster
+            self.settlement.logs_replaced()
+            self.held_back()
 
     def _adopt(self) -> None:
         self._is_asking = False
@@ -292,6 +301,9 @@ class Simulation:
         dice = self.dice
         place = dice.random.choice(list(self.logs))
         log = self.logs[place]
+        if self.options.idempotent and dice.chance(0.03):
+            self._replace_cluster()
+            return
         match dice.random.randrange(7):
             case 0:
                 log.move(dice.random.choice(NODES))
@@ -309,6 +321,26 @@ class Simulation:
                 self._forget_state(place)
             case _:
                 self._forget_topic(place[0])
+
+    def _replace_cluster(self) -> None:
+        """Put empty logs in place of all, in which another producer has used our producer id."""
+        self.old_logs.append(self.logs)
+        self.cluster += 1
+        self.logs = {place: self._foreign_log(place, log) for place, log in self.logs.items()}
+        for sender in self.senders.values():
+            if sender.connection is not None:
+                sender.connection.drop()
+
+    def _foreign_log(self, place: Place, old: PartitionLog) -> PartitionLog:
+        log = PartitionLog(old.leader, is_strict=True, demands_state=old.demands_state)
+        log.leader_epoch = old.leader_epoch
+        queue = self._queue(place)
+        if queue is not None and queue.producer_id >= 0:
+            producer = log.producers[queue.producer_id] = Producer(queue.producer_epoch)
+            # Single records under the sequences that come next would pass for duplicates.
+            following = [(queue.next_sequence + number) % SEQUENCES for number in range(WINDOW)]
+            producer.batches.extend((sequence, sequence, 0) for sequence in following)
+        return log
 
     def _replace_sender(self, node_id: int) -> None:
         old = self.senders[node_id]
@@ -370,14 +402,14 @@ class Simulation:
         """See that what was reported is true, and that nothing is left."""
         self.timers.run_until(self.timers.now + CALM)
         for delivery, place, number in self.sent:
-            numbers = self.logs[place].numbers
+            holding = [log.numbers for log in self._all_logs(place) if number in log.numbers]
             error = delivery.exception()
             if error is None:
                 offset = delivery.result().offset
-                assert number in numbers, f"record {number} for {place} is lost"
-                assert offset == -1 or numbers[offset] == number
+                assert holding, f"record {number} for {place} is lost"
+                assert offset == -1 or any(numbers[offset : offset + 1] == [number] for numbers in holding)
             elif not error.may_be_written:
-                assert number not in numbers, f"record {number} is stored, but {error!r} rules it out"
+                assert not holding, f"record {number} is stored, but {error!r} rules it out"
         for waiter in self.waiters:
             waiter.check()
         if self.options.idempotent or self.options.in_flight == 1:
@@ -392,12 +424,20 @@ class Simulation:
         assert splits or accumulator.used <= accumulator.buffer_memory
 
     def _check_order(self) -> None:
-        last = dict.fromkeys(self.logs, -1)
+        last = dict.fromkeys(self.logs, (0, -1))
         for delivery, place, number in self.sent:
             if delivery.exception() is None:
-                offset = self.logs[place].numbers.index(number)
-                assert offset > last[place], f"record {number} for {place} was overtaken"
-                last[place] = offset
+                cluster, log = next(
+                    (cluster, log)
+                    for cluster, log in enumerate(self._all_logs(place))
+                    if number in log.numbers
+                )
+                position = (cluster, log.numbers.index(number))
+                assert position > last[place], f"record {number} for {place} was overtaken"
+                last[place] = position
+
+    def _all_logs(self, place: Place) -> list[PartitionLog]:
+        return [logs[place] for logs in (*self.old_logs, self.logs)]
 
     def _check_nothing_left(self) -> None:
         assert self.accumulator.used == 0

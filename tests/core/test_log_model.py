@@ -3,8 +3,9 @@
 Each run sends records through accumulator, sequencer and settlement to two brokers, while leaders
 move, connections break before and after what they carried is stored, answers are lost or leave
 batches out, every kind of error is answered, limits shrink, brokers restart and forget, topics are
-forgotten, and time runs out. Then either all trouble ends, and everything has to be delivered
-soon; or the producer is stopped. What has to hold is in `Simulation.check` and `PartitionLog`.
+forgotten, another cluster takes the place of the one before, and time runs out. Then either all
+trouble ends, and everything has to be delivered soon; or the producer is stopped. What has to hold
+is in `Simulation.check` and `PartitionLog`.
 """
 
 from __future__ import annotations
@@ -83,4 +84,5 @@ def test_the_runs_have_been_through_everything() -> None:
     assert sum(log.duplicates for log in logs) > 100
     assert {"DeliveryTimeoutError", "RecordTooLargeError", "InvalidRecordError", "BrokerError"} <= errors
     assert any(simulation.sequencer.producer_id > 4000 for simulation in simulations)
+    assert sum(simulation.cluster for simulation in simulations) > 10
     assert any(simulation.sequencer.producer_epoch > 3 for simulation in simulations)

@@ -280,10 +280,10 @@ async def test_other_topics_of_recreated_topic_are_stored_once(version: BrokerVe
         await held.hit()
         cluster.delete_topic("orders")
         cluster.create_topic("orders")
-        insides(producer)._refresh_metadata()  # noqa: SLF001 - as when a leader is out of date
         sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
         assert sequencer is not None
         cluster.drop_connections()
+        await until(lambda: insides(producer).gauges()["connection-count"] == 0)
         orders = [producer.send("orders", b"%d" % number) for number in range(3)]
         held.release()
         assert await settled(audit + orders) == [None] * 6
