@@ -360,7 +360,8 @@ class Sender:
     def _lost(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
         attempts = batch.attempts
         self._settlement.lost(batch, error, now)
-        if batch.attempts != attempts:
+        # A broker is closed when the producer ends, too: then nothing is sent again.
+        if batch.attempts != attempts and not self.broker.is_closed:
             self._retry_log.retried(batch)
 
 
