@@ -35,8 +35,8 @@ async def test_what_passes_is_tried_again_after_a_backoff_that_grows_and_is_spre
 
     waited = [later - earlier for earlier, later in pairwise(arrived)]
     assert len(waited) == 4
-    # Doubled each time, a fifth more by the dice, and never above the maximum.
-    for seconds, least in zip(waited, [0.071, 0.143, 0.287, 0.299], strict=True):
+    # Doubled each time, a fifth more by the dice, and never above the maximum; clocks may have milliseconds.
+    for seconds, least in zip(waited, [0.069, 0.141, 0.285, 0.297], strict=True):
         assert seconds >= least
     assert values(cluster) == [b"1"]
 
