@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioproducer.engine")
 
+# In a tuple, since a library that freezes the time replaces the attributes of modules.
+_REAL_MONOTONIC = (time.monotonic,)
+
 RECORDS_A_SLICE = 256
 """How many waiting records are placed before the event loop gets its turn."""
 
@@ -179,14 +182,9 @@ class Engine:
 
     def _join_loop(self) -> None:
         loop = self._loop = asyncio.get_running_loop()
-
-        def clock() -> float:
-            # The method is looked up at each call: what freezes the time may replace it.
-            return loop.time()
-
-        self.clock = self.accumulator.clock = clock
+        self.clock = self.accumulator.clock = _clock_of(loop)
         self.accumulator.loop = loop
-        self.metrics.begin(clock())
+        self.metrics.begin(self.clock())
 
     async def stop(self) -> None:
         """Fail what is not done yet, close every connection and end every task."""
@@ -438,6 +436,17 @@ class Engine:
             f"brokers={len(brokers)} buffered={accumulator.used} B in line={len(accumulator.line)} "
             f"in flight={sum(broker.in_flight for broker in brokers)}"
         )
+
+
+def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """Return the clock of the loop, as the cheapest callable."""
+    (monotonic,) = _REAL_MONOTONIC
+    is_plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+    if is_plain and time.monotonic is monotonic:
+        # `loop.time()` calls this function. Each request reads the clock several times.
+        return monotonic
+    # The method is looked up at each call: what simulates or freezes the time may replace it.
+    return loop.time
 
 
 def _partitioner(config: ProducerConfig) -> Partitioner:
