@@ -55,6 +55,9 @@ RECORDS_A_SLICE = 256
 SOONEST = 0.005
 """Seconds between two looks at what has expired, at the least."""
 
+NEXT_LOOK = 0.1
+"""Seconds to the next look, at the least, where nothing expires before: `max_block_ms` may be 0."""
+
 
 class Engine:
     """All of a producer but its public face."""
@@ -374,7 +377,7 @@ class Engine:
             self.accumulator.watched = False
             return
         # What comes later may expire sooner, but not before the shorter of the two limits has passed.
-        soonest = min(self.config.max_block, self.config.delivery_timeout)
+        soonest = max(NEXT_LOOK, min(self.config.max_block, self.config.delivery_timeout))
         delay = max(SOONEST, min(soonest, due - self.clock()))
         self._timer = LateTimer(delay, self._expire, clock=self.clock, turns=WAKES)
 

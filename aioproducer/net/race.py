@@ -78,7 +78,9 @@ class Race(Generic[R]):
                 if broker is None:
                     if len(self._outcomes) == len(self._asked):
                         break
-                    await self._settled.wait()
+                    # Others may be backing off, and can be asked soon.
+                    with anyio.move_on_after(HEAD_START):
+                        await self._settled.wait()
                     continue
                 self._asked.append(broker)
                 group.start_soon(self._ask, broker)

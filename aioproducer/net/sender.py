@@ -335,7 +335,7 @@ class Sender:
     def _settle(self, batch: ProducerBatch, answer: PartitionProduceResponse, now: float) -> None:
         attempts = batch.attempts
         self._settlement.answered(batch, answer, now)
-        if batch.attempts != attempts:
+        if batch.attempts != attempts and not batch.result.done:
             self._retry_log.retried(batch)
         elif self._retry_log.troubled and batch.queue.last_error is None:
             self._retry_log.stored(batch.queue)
@@ -361,7 +361,7 @@ class Sender:
         attempts = batch.attempts
         self._settlement.lost(batch, error, now)
         # A broker is closed when the producer ends, too: then nothing is sent again.
-        if batch.attempts != attempts and not self.broker.is_closed:
+        if batch.attempts != attempts and not batch.result.done and not self.broker.is_closed:
             self._retry_log.retried(batch)
 
 

@@ -71,6 +71,20 @@ async def test_retries_are_logged_once_for_each_cause(
         assert len(told(caplog, logging.INFO, "stored again")) == 2
 
 
+async def test_record_that_expires_is_no_retry(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The request is lost when its records have expired, so they are not sent again."""
+    async with quick(cluster, request_timeout_ms=490, delivery_timeout_ms=500) as producer:
+        await asyncio.wait_for(producer.send("orders", b"1", partition=0), PATIENCE)
+        insides(producer)._settlement._delivery_timeout = 0.1  # noqa: SLF001 - before the timer is due
+        cluster.on(ApiKey.PRODUCE).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
+        cluster.on(ApiKey.PRODUCE).delay(0.3)
+        with pytest.raises(DeliveryTimeoutError):
+            await asyncio.wait_for(producer.send("orders", b"2", partition=0), PATIENCE)
+    assert not told(caplog, logging.WARNING, "again")
+
+
 async def test_partitions_of_one_request_share_a_line(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:

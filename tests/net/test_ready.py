@@ -123,6 +123,24 @@ async def test_stop_can_be_cut_short_anywhere_meanwhile() -> None:
     await cluster.stop()
 
 
+async def test_waiters_that_give_up_are_forgotten() -> None:
+    """A readiness check asks every second for as long as Kafka is down."""
+    cluster = await _down()
+    producer = quick(cluster)
+    await producer.start(wait=False)
+    for _ in range(10):
+        with pytest.raises(BootstrapError):
+            await producer.ready(0.001)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(producer.partitions_for("orders"), 0.001)
+    shell = insides(producer)._cluster  # noqa: SLF001 - tests of the insides
+    assert shell is not None
+    assert len(shell._finders) == 1, "the producer id waits for the cluster"  # noqa: SLF001 - likewise
+    assert not any(shell._waiters.values())  # noqa: SLF001 - likewise
+    await producer.stop(0)
+    await cluster.stop()
+
+
 async def test_only_a_started_producer_can_be_ready() -> None:
     producer = Producer("localhost:1")
     assert not producer.is_ready

@@ -114,6 +114,37 @@ async def test_a_peer_that_does_not_read_is_noticed(server: Server) -> None:
     transport.abort()
 
 
+async def test_every_unsent_byte_is_noticed(server: Server) -> None:
+    """With acks=0 a record counts as stored when the operating system has taken it."""
+    port, writers, _ = server
+    transport = await _connect(port)
+    await until(lambda: writers)
+    transport.attach(lambda _data: None, lambda: None, lambda _error: None)
+    transport.hold_nothing_back(60.0)
+    chunk = bytes(1_000)
+    while transport.can_write:
+        transport.write([chunk])
+        await asyncio.sleep(0)  # uvloop writes at the end of a turn
+    unsent = transport._transport.get_write_buffer_size()  # type: ignore[union-attr] # noqa: SLF001 - the insides
+    assert 0 < unsent <= len(chunk)
+    transport.abort()
+
+
+async def test_end_of_stream_is_a_loss_at_once(server: Server) -> None:
+    """A broker that sends no more reads no more: unsent bytes do not keep the connection."""
+    port, writers, _ = server
+    transport = await _connect(port)
+    await until(lambda: writers)
+    lost: list[Exception | None] = []
+    transport.attach(lambda _data: None, lambda: None, lost.append)
+    while transport.can_write:
+        transport.write([bytes(1_000_000)])
+        await asyncio.sleep(0)
+    writers[0].write_eof()
+    await until(lambda: lost == [None])
+    transport.abort()
+
+
 async def test_the_socket_is_configured(server: Server) -> None:
     port, _, _ = server
     transport = await connect("localhost", port, timeout=SOON, send_buffer=20_000, receive_buffer=30_000)
