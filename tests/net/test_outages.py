@@ -138,7 +138,15 @@ async def test_a_missing_producer_id_is_logged_once(
 
         cluster.heal()
         assert (await asyncio.wait_for(delivery, PATIENCE)).offset == 0
-    assert told(caplog, logging.INFO, "producer id 1")
+        assert told(caplog, logging.INFO, "producer id 1")
+
+        # The next outage is logged anew.
+        cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).disconnect()
+        insides(producer)._settlement.logs_replaced()  # noqa: SLF001 - another producer id is needed
+        delivery = producer.send("orders", b"2")
+        await until(lambda: len(told(caplog, logging.WARNING, "no producer id")) == 2)
+        cluster.heal()
+        await asyncio.wait_for(delivery, PATIENCE)
 
 
 async def test_an_outage_of_the_cluster_is_logged_once(
