@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from aioproducer import BrokerConnectionError
+from aioproducer.net import transport as module
 from aioproducer.net.transport import STALL_CHECKS, Transport, connect, resolve
 from tests.net.quick import until
 from tests.net.traces import cuts, no_traces
@@ -182,6 +183,24 @@ async def test_connection_that_is_paused_already_is_watched() -> None:
     transport.pause_writing()
     transport.hold_nothing_back(0.001)
     await until(lambda: peer.is_aborted)
+
+
+async def test_socket_without_transport_is_closed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    sockets: list[socket.socket] = []
+    configure = module._configure  # noqa: SLF001 - the first to see the socket
+
+    def seen(sock: socket.socket, *sizes: int) -> None:
+        sockets.append(sock)
+        configure(sock, *sizes)
+
+    def fail(_address: object) -> Transport:
+        raise OSError(errno.EMFILE, "no file descriptor is left")
+
+    monkeypatch.setattr(module, "_configure", seen)
+    monkeypatch.setattr(module, "Transport", fail)
+    with pytest.raises(BrokerConnectionError, match="too many open files"):
+        await _connect(server[0])
+    assert [sock.fileno() for sock in sockets] == [-1]
 
 
 async def test_end_of_stream_is_a_loss_at_once(server: Server) -> None:
