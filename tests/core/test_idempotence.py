@@ -905,3 +905,22 @@ def test_second_drop_covers_compressed_batch() -> None:
 
     assert desk.take_one() is compressed
     assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 2, 0)
+
+
+def test_drop_closes_a_gap_during_compression() -> None:
+    """The gap was in the old log: the batch that is being compressed begins the new one."""
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(3)
+    (refused,) = desk.drain()
+    desk.write(refused)
+    (after,) = desk.drain()
+    desk.write(after)
+    (compressed,) = desk.drain()
+    desk.answer(refused, ErrorCode.INVALID_RECORD)
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.answer(after, offset=1)
+
+    assert desk.sequencer.assign(compressed)
+    assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)

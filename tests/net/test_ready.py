@@ -84,6 +84,8 @@ async def test_the_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level(logging.INFO, logger="aioproducer"):
         await producer.start(wait=False)
         await until(lambda: sum("no bootstrap server" in line for line in caplog.messages) > 3)
+        await cluster.start_node(1)
+        await until(lambda: "a bootstrap server answers again" in caplog.messages)
         await producer.stop()
     assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
     await cluster.stop()
