@@ -159,7 +159,7 @@ async def _asking_for_silence(cluster: FakeCluster, producer: Producer[Any, Any]
     await producer.send("orders", b"before", partition=0)
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 @pytest.mark.parametrize("timeout", [0.0, 0.2])
 @pytest.mark.parametrize("die", [_gone, _silent, _cutting_off, _refusing, _asking_for_silence])
 async def test_stop_returns_within_its_timeout_from_a_cluster_that_is(

@@ -114,7 +114,7 @@ async def test_a_partitioner_that_answers_nonsense_fails_its_record_alone(
             producer.send("late", key=b"bad")
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("outcome", ["delivered", "refused", "stopped"])
 async def test_a_callback_that_raises_is_logged_and_the_others_are_called(
@@ -352,7 +352,7 @@ async def test_a_broker_that_answers_in_time_is_not_taken_for_silent_by_a_loop_t
 # What calls the producer that calls it.
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 async def test_each_callback_may_send_the_next_record(cluster: FakeCluster) -> None:
     done = asyncio.Event()
 
@@ -369,7 +369,7 @@ async def test_each_callback_may_send_the_next_record(cluster: FakeCluster) -> N
     assert values_of(cluster) == [b"%d" % number for number in range(100)]
 
 
-@pytest.mark.scenario(85, 86)
+@pytest.mark.scenario("stop", "callbacks")
 @pytest.mark.parametrize("call", ["flush", "drain", "stop", "stop at once", "partitions_for"])
 async def test_a_callback_may_start_what_waits(cluster: FakeCluster, call: str) -> None:
     tasks: list[asyncio.Task[None]] = []

@@ -28,7 +28,7 @@ def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
     return kafka
 
 
-@pytest.mark.scenario(26)
+@pytest.mark.scenario("acks-zero")
 @pytest.mark.parametrize("acks", [0, 1, "all"])
 @pytest.mark.parametrize("codec", ["none", "gzip"])
 async def test_all_acks_bring_records_home(
@@ -72,7 +72,7 @@ async def test_a_stop_waits_until_what_nobody_acknowledges_is_written(kafka: Kaf
     assert [record.value for record in records] == [b"first", *values]
 
 
-@pytest.mark.scenario(26)
+@pytest.mark.scenario("acks-zero")
 async def test_a_new_leader_is_found_without_acknowledgements(
     kafka_three: KafkaCluster, topic_name: str
 ) -> None:
@@ -94,7 +94,7 @@ async def test_a_new_leader_is_found_without_acknowledgements(
     assert [record.value for record in records] == [b"first", b"last"]
 
 
-@pytest.mark.scenario(27)
+@pytest.mark.scenario("too-few-replicas")
 async def test_missing_replicas_are_waited_for_as_long_as_that_is_allowed(
     cluster: KafkaCluster, topic_name: str
 ) -> None:

@@ -92,13 +92,13 @@ async def assert_every_shape_comes_back(broker: Kafka, topic_name: str, codec: s
     assert_intact(records, sent, started_ms)
 
 
-@pytest.mark.scenario(14, 65)
+@pytest.mark.scenario("codecs", "mixed-releases")
 @pytest.mark.parametrize("codec", CODECS)
 async def test_every_shape_of_record_comes_back(broker: Kafka, topic_name: str, codec: str) -> None:
     await assert_every_shape_comes_back(broker, topic_name, codec)
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("codec", CODECS)
 async def test_large_batches_come_back(kafka: Kafka, topic_name: str, codec: str) -> None:
     """They are compressed in worker threads, while records go on coming."""

@@ -73,7 +73,7 @@ async def failure(delivery: Delivery) -> ProducerError | None:
     return delivery.exception()
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 async def test_an_unknown_topic_is_told_when_the_time_is_up(broker: Kafka, topic_name: str) -> None:
     known = await asyncio.to_thread(broker.create_topic, f"{topic_name}-known")
     async with Producer(broker.bootstrap, max_block_ms=BLOCK_MS) as producer:
@@ -91,7 +91,7 @@ async def test_an_unknown_topic_is_told_when_the_time_is_up(broker: Kafka, topic
         await producer.send(known, b"after")
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 async def test_a_topic_that_is_created_in_time_is_found(broker: Kafka, topic_name: str) -> None:
     async with Producer(broker.bootstrap) as producer:
         deliveries = [producer.send(topic_name, value) for value in NUMBERS]
@@ -121,7 +121,7 @@ async def test_an_impossible_topic_is_told_at_once(broker: Kafka) -> None:
             await producer.send("no topic", b"value")
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 async def test_partitions_that_are_added_are_used(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     async with Producer(broker.bootstrap, metadata_max_age_ms=300) as producer:
@@ -136,7 +136,7 @@ async def test_partitions_that_are_added_are_used(broker: Kafka, topic_name: str
     assert used == {0, 1, 2, 3}
 
 
-@pytest.mark.scenario(4)
+@pytest.mark.scenario("request-size-limit")
 async def test_a_record_larger_than_a_request_is_refused_at_once(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     async with Producer(broker.bootstrap, max_request_size=10_000) as producer:
@@ -149,7 +149,7 @@ async def test_a_record_larger_than_a_request_is_refused_at_once(broker: Kafka, 
     assert raised.value.size > 10_000
 
 
-@pytest.mark.scenario(24)
+@pytest.mark.scenario("single-record-too-large")
 @pytest.mark.parametrize("codec", ["none", "lz4"])
 async def test_a_record_larger_than_the_topic_allows_harms_no_other(
     broker: Kafka, topic_name: str, codec: str
@@ -174,7 +174,7 @@ async def test_a_record_larger_than_the_topic_allows_harms_no_other(
     assert await values(broker, topic, 2 * len(NUMBERS)) == NUMBERS * 2
 
 
-@pytest.mark.scenario(22, 23)
+@pytest.mark.scenario("split-too-large", "split-ends")
 @pytest.mark.parametrize("codec", ["none", "gzip", "zstd"])
 async def test_batches_larger_than_the_topic_allows_are_split(
     broker: Kafka, topic_name: str, codec: str
@@ -191,7 +191,7 @@ async def test_batches_larger_than_the_topic_allows_are_split(
     assert await values(broker, topic, len(sent)) == sent
 
 
-@pytest.mark.scenario(25)
+@pytest.mark.scenario("record-errors")
 async def test_a_refused_record_is_told_from_the_others_of_its_batch(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name, config={"cleanup.policy": "compact"})
     async with Producer(broker.bootstrap, linger_ms=20) as producer:
@@ -218,7 +218,7 @@ async def test_a_refused_timestamp_is_told(broker: Kafka, topic_name: str) -> No
     assert raised.value.code is ErrorCode.INVALID_TIMESTAMP
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 async def test_a_full_buffer_fails_whoever_waits_too_long(kafka: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(kafka.create_topic, topic_name)
     async with Producer(kafka.bootstrap, buffer_memory=20_000, max_block_ms=BLOCK_MS) as producer:
@@ -307,7 +307,7 @@ def test_what_is_not_there_yet_is_refused(options: dict[str, str]) -> None:
         Producer(**{"bootstrap_servers": "localhost:9092", **options})  # type: ignore[call-overload] # mixed options
 
 
-@pytest.mark.scenario(28, 62)
+@pytest.mark.scenario("topic-deleted", "topic-ids")
 async def test_a_topic_that_is_made_anew_takes_what_comes_after(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     sent: list[Delivery] = []
@@ -346,7 +346,7 @@ def generous(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
         clusters.remove(cluster)
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 async def test_a_topic_that_is_merely_named_is_created(generous: KafkaCluster, topic_name: str) -> None:
     async with Producer(generous.bootstrap) as producer:
         deliveries = [producer.send(topic_name, value) for value in NUMBERS]
@@ -359,7 +359,7 @@ async def test_a_topic_that_is_merely_named_is_created(generous: KafkaCluster, t
     assert set(found) == set(NUMBERS)
 
 
-@pytest.mark.scenario(23, 24)
+@pytest.mark.scenario("split-ends", "single-record-too-large")
 async def test_a_broker_of_small_batches_gets_small_batches(generous: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(generous.create_topic, topic_name)
     sent = [b"%06d" % number * 20 for number in range(10_000)]

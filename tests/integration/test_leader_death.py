@@ -45,7 +45,7 @@ def create(kafka: KafkaCluster, name: str) -> str:
     return kafka.create_topic(name, PARTITIONS, replication=3, config={"min.insync.replicas": 2})
 
 
-@pytest.mark.scenario(63)
+@pytest.mark.scenario("broker-restarts")
 async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -59,7 +59,7 @@ async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(63)
+@pytest.mark.scenario("broker-restarts")
 async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -116,7 +116,7 @@ async def test_what_fails_while_a_leader_is_frozen_leaves_no_gap(
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(63)
+@pytest.mark.scenario("broker-restarts")
 async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -130,7 +130,7 @@ async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(63)
+@pytest.mark.scenario("broker-restarts")
 async def test_all_brokers_are_restarted_one_after_the_other(
     kafka_three: KafkaCluster, topic_name: str
 ) -> None:

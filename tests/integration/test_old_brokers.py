@@ -15,10 +15,10 @@ from tests.integration.test_partitions import assert_keys_land_where_java_puts_t
 if TYPE_CHECKING:
     from tests.integration.kafka import KafkaCluster
 
-pytestmark = pytest.mark.scenario(65)
+pytestmark = pytest.mark.scenario("mixed-releases")
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("codec", CODECS)
 async def test_every_shape_of_record_comes_back(kafka_282: KafkaCluster, topic_name: str, codec: str) -> None:
     await assert_every_shape_comes_back(kafka_282, topic_name, codec)
@@ -42,7 +42,7 @@ async def test_the_log_is_clean(kafka_282: KafkaCluster, topic_name: str) -> Non
     assert sum(int(batch["count"]) for batch in batches) == 5_000
 
 
-@pytest.mark.scenario(45)
+@pytest.mark.scenario("key-partitioning")
 async def test_keys_land_where_its_own_producer_puts_them(kafka_282: KafkaCluster, topic_name: str) -> None:
     await assert_keys_land_where_java_puts_them(kafka_282, topic_name)
 
@@ -64,7 +64,7 @@ async def test_fewer_acknowledgements_bring_records_home(
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(63)
+@pytest.mark.scenario("broker-restarts")
 async def test_a_broker_is_restarted_in_mid_stream(kafka_282: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(kafka_282.create_topic, topic_name, 3)
     async with Producer(kafka_282.bootstrap, buffer_memory=256 * 1024) as producer:

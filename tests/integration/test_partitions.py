@@ -52,7 +52,7 @@ async def assert_keys_land_where_java_puts_them(broker: Kafka, topic_name: str) 
     assert await asyncio.to_thread(placed, broker, ours) == expected
 
 
-@pytest.mark.scenario(45)
+@pytest.mark.scenario("key-partitioning")
 async def test_keys_land_where_java_puts_them(broker: Kafka, topic_name: str) -> None:
     await assert_keys_land_where_java_puts_them(broker, topic_name)
 

@@ -66,7 +66,7 @@ def produce_versions(producer: Producer) -> dict[int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(61, 63, 65)
+@pytest.mark.scenario("version-negotiation", "broker-restarts", "mixed-releases")
 async def test_a_keyed_load_goes_on_while_brokers_are_upgraded(mixed: KafkaCluster, topic_name: str) -> None:
     config = {"min.insync.replicas": 2}
     topic = await asyncio.to_thread(mixed.create_topic, topic_name, PARTITIONS, 3, config)

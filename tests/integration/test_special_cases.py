@@ -110,7 +110,7 @@ def told(deliveries: list[Delivery]) -> dict[int, tuple[int, int]]:
     return {number: (result.partition, result.offset) for number, result in enumerate(results)}
 
 
-@pytest.mark.scenario(43)
+@pytest.mark.scenario("producer-id-expired")
 async def test_a_producer_that_the_broker_forgot_goes_on(peculiar: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(peculiar.create_topic, topic_name)
     sent: list[Delivery] = []
@@ -128,7 +128,7 @@ async def test_a_producer_that_the_broker_forgot_goes_on(peculiar: KafkaCluster,
     assert places(records) == told(sent)
 
 
-@pytest.mark.scenario(28, 62)
+@pytest.mark.scenario("topic-deleted", "topic-ids")
 async def test_a_topic_is_made_anew_under_load(broker: Kafka, topic_name: str) -> None:
     """What was acknowledged for the old topic is gone with it; all that ends later is in the new one."""
     topic = await asyncio.to_thread(broker.create_topic, topic_name, 3)
@@ -148,7 +148,7 @@ async def test_a_topic_is_made_anew_under_load(broker: Kafka, topic_name: str) -
     assert new.items() <= places(records).items() <= all_told.items()
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 async def test_partitions_are_added_under_load(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     async with Producer(broker.bootstrap, metadata_max_age_ms=200, batch_size=1_000) as producer:
@@ -165,7 +165,7 @@ async def test_partitions_are_added_under_load(broker: Kafka, topic_name: str) -
     assert places(records) == told(load.deliveries)
 
 
-@pytest.mark.scenario(27)
+@pytest.mark.scenario("too-few-replicas")
 async def test_replicas_go_and_come_back_under_load(kafka_three: KafkaCluster, topic_name: str) -> None:
     config = {"min.insync.replicas": 3}
     topic = await asyncio.to_thread(kafka_three.create_topic, topic_name, 3, 3, config)
@@ -189,7 +189,7 @@ async def test_replicas_go_and_come_back_under_load(kafka_three: KafkaCluster, t
     assert places(records) == told(load.deliveries)
 
 
-@pytest.mark.scenario(22, 23)
+@pytest.mark.scenario("split-too-large", "split-ends")
 @pytest.mark.parametrize("codec", ["none", "lz4"])
 async def test_batches_larger_than_the_broker_takes_are_split_under_load(
     broker: Kafka, topic_name: str, codec: str
@@ -211,7 +211,7 @@ async def test_batches_larger_than_the_broker_takes_are_split_under_load(
     await stream.check(broker)
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 async def test_a_quota_is_kept_to(peculiar: KafkaCluster, topic_name: str) -> None:
     """The broker falls silent for longer than a request may take, and no request is given up."""
     topic = await asyncio.to_thread(peculiar.create_topic, topic_name)

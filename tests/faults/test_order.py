@@ -8,7 +8,7 @@ import pytest
 
 from aioproducer import Producer
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
-from tests.delivery.stored import (
+from tests.faults.stored import (
     AMPLE,
     expire_the_oldest,
     figure,
@@ -42,7 +42,7 @@ def unnumbered(cluster: FakeCluster, *, metadata_max_age_ms: int = AMPLE) -> Pro
     )
 
 
-@pytest.mark.scenario(41)
+@pytest.mark.scenario("one-in-flight")
 async def test_one_request_in_flight_keeps_the_order_without_idempotence(cluster: FakeCluster) -> None:
     async with unnumbered(cluster) as producer:
         await producer.send("orders", b"first")
@@ -60,7 +60,7 @@ async def test_one_request_in_flight_keeps_the_order_without_idempotence(cluster
     assert producer_ids(cluster) == [-1] * 11
 
 
-@pytest.mark.scenario(41)
+@pytest.mark.scenario("one-in-flight")
 async def test_one_request_in_flight_is_waited_for_though_another_broker_leads_by_now() -> None:
     async with (
         FakeCluster(2, {"orders": 2}) as cluster,
@@ -85,7 +85,7 @@ async def test_one_request_in_flight_is_waited_for_though_another_broker_leads_b
         assert values(cluster) == [b"first", b"older", b"younger"]
 
 
-@pytest.mark.scenario(41)
+@pytest.mark.scenario("one-in-flight")
 async def test_one_request_in_flight_is_waited_for_though_its_batch_has_expired(cluster: FakeCluster) -> None:
     async with unnumbered(cluster) as producer:
         await producer.send("orders", b"first")
@@ -103,7 +103,7 @@ async def test_one_request_in_flight_is_waited_for_though_its_batch_has_expired(
     assert values(cluster) == [b"first", b"older", b"younger"]
 
 
-@pytest.mark.scenario(44)
+@pytest.mark.scenario("cancelled-awaiter")
 async def test_whoever_gives_up_waiting_changes_nothing_for_the_records(cluster: FakeCluster) -> None:
     options: Any = {"batch_size": 1, "buffer_memory": 1_500, "request_timeout_ms": AMPLE}
     async with quick(cluster, delivery_timeout_ms=AMPLE, **options) as producer:

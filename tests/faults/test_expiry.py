@@ -8,7 +8,7 @@ import pytest
 
 from aioproducer import Delivery, DeliveryTimeoutError, UnknownTopicError
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
-from tests.delivery.ending import (
+from tests.faults.ending import (
     SOON,
     all_stored,
     buffer_is_whole,
@@ -19,8 +19,8 @@ from tests.delivery.ending import (
     stored,
     values,
 )
-from tests.delivery.gate import Gate
-from tests.delivery.stored import TOPIC, figure
+from tests.faults.gate import Gate
+from tests.faults.stored import TOPIC, figure
 from tests.net.quick import insides, quick, until
 
 
@@ -28,7 +28,7 @@ def _noise(size: int) -> bytes:
     return random.Random(size).randbytes(size)  # noqa: S311 - nothing is secret
 
 
-@pytest.mark.scenario(12)
+@pytest.mark.scenario("expired-batch-memory")
 async def test_a_batch_that_expires_while_it_is_written_keeps_its_bytes_to_itself() -> None:
     """Half of it is still to be written when its records have failed and others come."""
     large = _noise(900_000)
@@ -63,7 +63,7 @@ async def test_a_batch_that_expires_while_it_is_written_keeps_its_bytes_to_itsel
     assert values(cluster, "audit") == [b"first", *sent]
 
 
-@pytest.mark.scenario(18)
+@pytest.mark.scenario("expired-unsent")
 @pytest.mark.parametrize(
     ("leaderless", "why"), [(False, "no attempt was made: broker 2"), (True, "the partition has no leader")]
 )
@@ -99,7 +99,7 @@ async def test_batches_expire_unsent_where_the_leader_is_out_of_reach(*, leaderl
     assert values(cluster, partition=1) == values(cluster, partition=3) == [b"again"]
 
 
-@pytest.mark.scenario(19)
+@pytest.mark.scenario("expired-in-flight")
 async def test_a_batch_in_flight_expires_though_its_request_is_still_out() -> None:
     """It is sent a second time after a second, so that its own time is over before its request's."""
     loop = asyncio.get_running_loop()
@@ -137,7 +137,7 @@ async def test_a_batch_in_flight_expires_though_its_request_is_still_out() -> No
     assert values(cluster) == [b"first", b"expires", b"next"]
 
 
-@pytest.mark.scenario(20)
+@pytest.mark.scenario("late-response")
 @pytest.mark.parametrize(
     "code",
     [
@@ -178,7 +178,7 @@ async def test_a_late_answer_to_an_expired_batch_changes_nothing(code: ErrorCode
     assert values(cluster) == ([b"first", b"next"] if code else [b"first", b"a", b"b", b"next"])
 
 
-@pytest.mark.scenario(21)
+@pytest.mark.scenario("delivery-timeout")
 async def test_neither_a_retry_nor_a_split_gives_a_record_more_time() -> None:
     """It expires before a younger one that was never touched."""
     loop = asyncio.get_running_loop()

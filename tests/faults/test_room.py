@@ -8,8 +8,8 @@ import pytest
 from aioproducer import BufferExhaustedError, Producer, ProducerClosedError, RecordTooLargeError
 from aioproducer.core.accumulator import OVERHEAD
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.delivery.ending import SOON, all_stored, buffer_is_whole, ending, failure, patient, stored, values
-from tests.delivery.stored import TOPIC, figure
+from tests.faults.ending import SOON, all_stored, buffer_is_whole, ending, failure, patient, stored, values
+from tests.faults.stored import TOPIC, figure
 from tests.net.quick import drained, insides, outcome, quick, turns, until
 from tests.net.traces import no_traces
 
@@ -37,7 +37,7 @@ async def _refuse_above_the_limit(producer: Producer[Any, Any], topic: str, opti
     await buffer_is_whole(producer)
 
 
-@pytest.mark.scenario(4)
+@pytest.mark.scenario("request-size-limit")
 @pytest.mark.parametrize("topic", [TOPIC, "not known yet"])
 async def test_a_record_larger_than_a_request_is_refused_and_leaves_nothing_behind(topic: str) -> None:
     """Java's producer gives a failed future and calls the callback; here `send` itself raises.
@@ -51,7 +51,7 @@ async def test_a_record_larger_than_a_request_is_refused_and_leaves_nothing_behi
     assert len(values(cluster, topic)) == 1
 
 
-@pytest.mark.scenario(5)
+@pytest.mark.scenario("buffer-size-limit")
 @pytest.mark.parametrize("topic", [TOPIC, "not-known-yet"])
 async def test_a_record_larger_than_the_buffer_is_refused_and_leaves_nothing_behind(topic: str) -> None:
     """As one that is larger than a request: it never could be sent, so it does not wait in line."""
@@ -73,7 +73,7 @@ async def _fill(producer: Producer[Any, Any], cluster: FakeCluster) -> None:
     await buffer_is_whole(producer)
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 async def test_room_goes_to_whoever_has_waited_for_it_longest() -> None:
     """To one batch's worth of them for each batch that is acknowledged."""
     finished: list[int] = []
@@ -100,7 +100,7 @@ async def test_room_goes_to_whoever_has_waited_for_it_longest() -> None:
     assert finished == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 async def test_who_has_waited_for_room_too_long_is_told_and_stands_in_nobodys_way() -> None:
     loop = asyncio.get_running_loop()
     async with (
@@ -126,7 +126,7 @@ async def test_who_has_waited_for_room_too_long_is_told_and_stands_in_nobodys_wa
     assert TOO_LATE not in values(cluster)
 
 
-@pytest.mark.scenario(7)
+@pytest.mark.scenario("waiting-record-abandoned")
 async def test_whoever_is_cancelled_while_a_record_waits_for_room_leaves_it_in_line() -> None:
     """In Java an interrupted `send` has sent nothing; here `send` has returned before anybody waits.
 
@@ -155,7 +155,7 @@ async def test_whoever_is_cancelled_while_a_record_waits_for_room_leaves_it_in_l
     assert values(cluster)[1:] == sent
 
 
-@pytest.mark.scenario(7)
+@pytest.mark.scenario("waiting-record-abandoned")
 async def test_a_stop_while_records_wait_for_room_leaves_nobody_waiting_and_no_memory_in_use() -> None:
     async with FakeCluster(topics={TOPIC: 1}) as cluster, no_traces():
         producer = patient(cluster, buffer_memory=LIMIT, batch_size=1, max_block_ms=30_000)

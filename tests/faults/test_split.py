@@ -12,8 +12,8 @@ from aioproducer import (
     RecordTooLargeError,
 )
 from aioproducer.testing import ApiKey, FakeCluster, TopicConfig
-from tests.delivery.ending import all_stored, batches, buffer_is_whole, failure, patient, stored, values
-from tests.delivery.stored import TOPIC, figure
+from tests.faults.ending import all_stored, batches, buffer_is_whole, failure, patient, stored, values
+from tests.faults.stored import TOPIC, figure
 from tests.net.quick import quick
 
 NOISE = random.Random(22)  # noqa: S311 - nothing is secret
@@ -23,7 +23,7 @@ def _too_small_for(size: int) -> FakeCluster:
     return FakeCluster(topics={TOPIC: 1}, topic_config=TopicConfig(max_message_bytes=size))
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 @pytest.mark.parametrize("idempotent", [True, False])
 @pytest.mark.parametrize("codec", ["none", "lz4"])
 async def test_a_batch_too_large_for_the_broker_is_split_in_order(codec: str, *, idempotent: bool) -> None:
@@ -66,7 +66,7 @@ async def test_batches_larger_than_segment_are_split() -> None:
     assert "segment.bytes" in str(large)
 
 
-@pytest.mark.scenario(23)
+@pytest.mark.scenario("split-ends")
 @pytest.mark.parametrize("batch_size", [120, 1_000, 16_384])
 async def test_splitting_ends_however_much_larger_batches_are_than_the_broker_takes(batch_size: int) -> None:
     """The broker takes nothing but single records."""
@@ -85,7 +85,7 @@ async def test_splitting_ends_however_much_larger_batches_are_than_the_broker_ta
     assert requests.hits <= 3 * count
 
 
-@pytest.mark.scenario(24)
+@pytest.mark.scenario("single-record-too-large")
 @pytest.mark.parametrize("codec", ["none", "zstd"])
 async def test_a_record_too_large_for_the_broker_fails_alone(codec: str) -> None:
     async with (
@@ -118,7 +118,7 @@ TOO_OLD = 1
 """A timestamp of 1970."""
 
 
-@pytest.mark.scenario(25)
+@pytest.mark.scenario("record-errors")
 async def test_the_one_record_that_the_broker_refuses_gets_its_error_and_the_others_another() -> None:
     config = TopicConfig(message_timestamp_before_max_ms=10_000)
     async with FakeCluster(topics={TOPIC: 1}, topic_config=config) as cluster, quick(cluster) as producer:
@@ -140,7 +140,7 @@ async def test_the_one_record_that_the_broker_refuses_gets_its_error_and_the_oth
     assert values(cluster) == [b"good"]
 
 
-@pytest.mark.scenario(25)
+@pytest.mark.scenario("record-errors")
 async def test_of_several_records_that_the_broker_refuses_each_gets_its_own_words() -> None:
     async with FakeCluster(topics={TOPIC: 1}) as cluster, quick(cluster) as producer:
         cluster.on(ApiKey.PRODUCE).answer(
@@ -156,7 +156,7 @@ async def test_of_several_records_that_the_broker_refuses_each_gets_its_own_word
     assert not values(cluster)
 
 
-@pytest.mark.scenario(29)
+@pytest.mark.scenario("broker-message")
 @pytest.mark.parametrize(
     ("reason", "words"),
     [

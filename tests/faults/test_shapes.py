@@ -9,8 +9,8 @@ from aioproducer.protocol.produce import ProduceRequest
 from aioproducer.records.compression import Codec
 from aioproducer.records.reader import RecordBatch
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.delivery.ending import all_stored, batches
-from tests.delivery.stored import TOPIC
+from tests.faults.ending import all_stored, batches
+from tests.faults.stored import TOPIC
 from tests.net.quick import quick
 from tests.net.relay import SIZE, Relay
 from tests.records.test_batch import Plain, read_by_aiokafka
@@ -38,7 +38,7 @@ def _written(relay: Relay) -> list[bytes]:
     return found
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("batch_size", [1, 1_000_000], ids=["alone", "together"])
 @pytest.mark.parametrize("codec", list(Codec))
 async def test_every_shape_of_record_comes_back_as_it_was_sent(codec: Codec, batch_size: int) -> None:

@@ -8,15 +8,15 @@ import pytest
 
 from aioproducer import BrokerError, DeliveryTimeoutError, UnknownTopicError
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster, TopicConfig
-from tests.delivery.ending import SOON, all_stored, buffer_is_whole, failure, patient, stored, values
-from tests.delivery.stored import TOPIC, figure
+from tests.faults.ending import SOON, all_stored, buffer_is_whole, failure, patient, stored, values
+from tests.faults.stored import TOPIC, figure
 from tests.net.quick import insides, quick, until
 
 MOST = 0.999
 """The cast of the dice that makes a backoff the longest: a fifth longer."""
 
 
-@pytest.mark.scenario(15)
+@pytest.mark.scenario("retry-backoff")
 @pytest.mark.parametrize("code", [ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.NOT_LEADER_OR_FOLLOWER])
 async def test_what_passes_is_tried_again_after_a_backoff_that_grows_and_is_spread(
     monkeypatch: pytest.MonkeyPatch, code: ErrorCode
@@ -41,7 +41,7 @@ async def test_what_passes_is_tried_again_after_a_backoff_that_grows_and_is_spre
     assert values(cluster) == [b"1"]
 
 
-@pytest.mark.scenario(16)
+@pytest.mark.scenario("leader-changed")
 @pytest.mark.parametrize("version", [13, 9], ids=["named in the answer", "found in the metadata"])
 async def test_a_new_leader_is_tried_without_backoff(version: int) -> None:
     """The backoff is a minute, so what arrives has not waited for it."""
@@ -61,7 +61,7 @@ async def test_a_new_leader_is_tried_without_backoff(version: int) -> None:
     assert values(cluster) == [b"0", b"1"]
 
 
-@pytest.mark.scenario(16)
+@pytest.mark.scenario("leader-changed")
 async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_without_backoff() -> None:
     versions = {ApiKey.PRODUCE: 9}
     async with (
@@ -88,7 +88,7 @@ async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_
     assert values(cluster) == [b"0", b"1", b"elsewhere"]
 
 
-@pytest.mark.scenario(17)
+@pytest.mark.scenario("retries-exhausted")
 @pytest.mark.parametrize("retries", [1, 3])
 async def test_when_the_retries_are_used_up_the_brokers_error_comes_out(retries: int) -> None:
     async with (
@@ -111,7 +111,7 @@ async def test_when_the_retries_are_used_up_the_brokers_error_comes_out(retries:
     assert values(cluster) == [b"0", b"2"]
 
 
-@pytest.mark.scenario(27)
+@pytest.mark.scenario("too-few-replicas")
 @pytest.mark.parametrize("after_append", [False, True], ids=["before", "after the append"])
 @pytest.mark.parametrize("acks", [1, "all"])
 async def test_a_record_is_sent_until_enough_replicas_have_it(acks: int | str, *, after_append: bool) -> None:
@@ -130,7 +130,7 @@ async def test_a_record_is_sent_until_enough_replicas_have_it(acks: int | str, *
     assert metadata.offset == copies - 1
 
 
-@pytest.mark.scenario(27)
+@pytest.mark.scenario("too-few-replicas")
 async def test_records_wait_until_the_replicas_are_in_sync_again() -> None:
     async with (
         FakeCluster(3, {TOPIC: 1}, topic_config=TopicConfig(min_insync_replicas=3)) as cluster,
@@ -149,7 +149,7 @@ async def test_records_wait_until_the_replicas_are_in_sync_again() -> None:
     assert values(cluster) == [b"%d" % number for number in range(6)]
 
 
-@pytest.mark.scenario(28)
+@pytest.mark.scenario("topic-deleted")
 async def test_what_is_sent_to_a_deleted_topic_fails_in_time() -> None:
     async with (
         FakeCluster(topics={TOPIC: 1, "audit": 1}, auto_create_topics=False) as cluster,
@@ -169,7 +169,7 @@ async def test_what_is_sent_to_a_deleted_topic_fails_in_time() -> None:
         await buffer_is_whole(producer)
 
 
-@pytest.mark.scenario(28)
+@pytest.mark.scenario("topic-deleted")
 async def test_what_is_sent_to_a_deleted_topic_goes_on_when_it_is_created_again() -> None:
     async with (
         FakeCluster(topics={TOPIC: 1}, auto_create_topics=False) as cluster,

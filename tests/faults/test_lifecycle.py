@@ -16,7 +16,7 @@ from aioproducer import (
     UnknownTopicError,
 )
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
-from tests.delivery.stored import AMPLE, figure, grow_old, in_flight, landed, patient, send, values
+from tests.faults.stored import AMPLE, figure, grow_old, in_flight, landed, patient, send, values
 from tests.net.quick import PATIENCE, insides, quick, turns, until
 from tests.net.traces import no_traces
 
@@ -30,7 +30,7 @@ async def cluster() -> AsyncIterator[FakeCluster]:
 # Stop.
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_stop_waits_for_what_is_in_flight_and_what_is_queued_behind_it(cluster: FakeCluster) -> None:
     async with no_traces():
         producer = patient(cluster)
@@ -52,7 +52,7 @@ async def test_stop_waits_for_what_is_in_flight_and_what_is_queued_behind_it(clu
         await until(lambda: not cluster.connections(1))
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_a_stop_whose_time_is_up_fails_the_rest_and_says_what_may_be_written(
     cluster: FakeCluster,
 ) -> None:
@@ -79,7 +79,7 @@ async def test_a_stop_whose_time_is_up_fails_the_rest_and_says_what_may_be_writt
         await until(lambda: not cluster.connections(1))
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 @pytest.mark.parametrize("timeout", [None, 0])
 async def test_a_callback_may_stop_the_producer(cluster: FakeCluster, timeout: float | None) -> None:
     """In Java a close in a callback has no time at all, for it would wait for itself; here it has."""
@@ -108,7 +108,7 @@ async def test_a_callback_may_stop_the_producer(cluster: FakeCluster, timeout: f
         await until(lambda: not cluster.connections(1))
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 @pytest.mark.parametrize("timeout", [None, 0])
 async def test_stop_while_records_wait_for_metadata_ends_in_time(
     cluster: FakeCluster, timeout: float | None
@@ -135,7 +135,7 @@ async def test_stop_while_records_wait_for_metadata_ends_in_time(
 # Callbacks.
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 async def test_callbacks_that_raise_are_logged_and_everything_goes_on(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -167,7 +167,7 @@ async def test_callbacks_that_raise_are_logged_and_everything_goes_on(
     assert sum("a bug of a user" in (record.exc_text or "") for record in caplog.records) == 3
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 async def test_in_the_callback_of_an_expired_record_another_may_be_sent(cluster: FakeCluster) -> None:
     async with patient(cluster) as producer:
         await landed(send(producer, 1))
@@ -190,7 +190,7 @@ async def test_in_the_callback_of_an_expired_record_another_may_be_sent(cluster:
     assert values(cluster) == [b"0", b"0", b"1", b"2", b"again", b"again", b"again"]
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 async def test_a_flush_that_a_callback_begins_ends(cluster: FakeCluster) -> None:
     """Java refuses it, as its callbacks run where the answers are read; here it waits elsewhere."""
     async with patient(cluster) as producer:
@@ -215,7 +215,7 @@ async def test_a_flush_that_a_callback_begins_ends(cluster: FakeCluster) -> None
 # Metrics.
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 async def test_every_record_is_counted_by_what_became_of_it(cluster: FakeCluster) -> None:
     async with quick(cluster, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE) as producer:
         await landed(send(producer, 1))
@@ -240,7 +240,7 @@ async def test_every_record_is_counted_by_what_became_of_it(cluster: FakeCluster
         assert (of_topic["record-error-total"], of_topic["record-retry-total"]) == (errors, retries)
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 async def test_what_expires_is_counted_once_though_its_answer_comes_later(cluster: FakeCluster) -> None:
     async with patient(cluster) as producer:
         await landed(send(producer, 1))
@@ -261,7 +261,7 @@ async def test_what_expires_is_counted_once_though_its_answer_comes_later(cluste
         assert figure(producer, "buffer-available-bytes") == figure(producer, "buffer-total-bytes")
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 async def test_after_stop_the_figures_can_be_read_and_nobody_else_keeps_them(cluster: FakeCluster) -> None:
     """Java's metrics are in a registry that closing clears; here they belong to the producer alone."""
     async with patient(cluster) as producer:

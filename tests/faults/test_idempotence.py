@@ -9,7 +9,7 @@ import pytest
 
 from aioproducer import BrokerError, Delivery, DeliveryTimeoutError, InvalidRecordError, Producer
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster, Fault
-from tests.delivery.stored import (
+from tests.faults.stored import (
     Answers,
     expire_the_oldest,
     figure,
@@ -47,7 +47,7 @@ async def lose_the_node(cluster: FakeCluster, producer: Producer[Any, Any]) -> N
     await until(lambda: not figure(producer, "connection-count"))
 
 
-@pytest.mark.scenario(30)
+@pytest.mark.scenario("first-of-five-retried")
 @pytest.mark.parametrize(
     ("fail", "retries"),
     [
@@ -74,7 +74,7 @@ async def test_when_the_first_of_five_fails_all_land_in_order_and_once(
     assert figure(producer, "record-retry-total") == retries
 
 
-@pytest.mark.scenario(31)
+@pytest.mark.scenario("first-of-five-fails")
 @pytest.mark.parametrize("position", [0, 2])
 async def test_what_follows_a_refused_batch_lands_under_a_new_epoch(
     cluster: FakeCluster, producer: Producer[Any, Any], position: int
@@ -98,7 +98,7 @@ async def test_what_follows_a_refused_batch_lands_under_a_new_epoch(
     assert numbers(cluster) == before + [(1, number) for number in range(5 - position)]
 
 
-@pytest.mark.scenario(31)
+@pytest.mark.scenario("first-of-five-fails")
 async def test_the_number_of_a_refused_batch_that_nothing_follows_goes_to_the_next(
     cluster: FakeCluster, producer: Producer[Any, Any]
 ) -> None:
@@ -112,7 +112,7 @@ async def test_the_number_of_a_refused_batch_that_nothing_follows_goes_to_the_ne
     assert numbers(cluster) == [(0, 0), (0, 1), (0, 2)]
 
 
-@pytest.mark.scenario(32)
+@pytest.mark.scenario("next-out-of-order")
 @pytest.mark.parametrize("count", [1, 5])
 async def test_when_the_very_next_batch_is_out_of_order_the_partition_begins_a_new_epoch(
     cluster: FakeCluster, producer: Producer[Any, Any], count: int
@@ -134,7 +134,7 @@ async def test_when_the_very_next_batch_is_out_of_order_the_partition_begins_a_n
     assert numbers(cluster) == [(0, 0), (0, 1), *[(1, number) for number in range(count)]]
 
 
-@pytest.mark.scenario(33)
+@pytest.mark.scenario("later-out-of-order")
 async def test_a_later_batch_that_is_out_of_order_is_sent_again_as_it_is(
     cluster: FakeCluster, producer: Producer[Any, Any]
 ) -> None:
@@ -155,7 +155,7 @@ async def test_a_later_batch_that_is_out_of_order_is_sent_again_as_it_is(
     assert numbers(cluster) == [(0, 0), (0, 1), (0, 2)]
 
 
-@pytest.mark.scenario(33, 34)
+@pytest.mark.scenario("later-out-of-order", "duplicate")
 async def test_a_later_batch_may_be_acknowledged_before_the_one_that_is_in_the_log_before_it(
     cluster: FakeCluster, producer: Producer[Any, Any]
 ) -> None:
@@ -177,7 +177,7 @@ def _note(finished: list[str], name: str, _delivery: Delivery) -> None:
     finished.append(name)
 
 
-@pytest.mark.scenario(34)
+@pytest.mark.scenario("duplicate")
 async def test_a_duplicate_has_the_offset_of_the_first_copy(
     cluster: FakeCluster, producer: Producer[Any, Any]
 ) -> None:
@@ -191,7 +191,7 @@ async def test_a_duplicate_has_the_offset_of_the_first_copy(
     assert values(cluster) == [b"first", b"0", b"1"]
 
 
-@pytest.mark.scenario(34)
+@pytest.mark.scenario("duplicate")
 async def test_a_duplicate_whose_place_the_broker_has_forgotten_is_a_success_without_offset(
     cluster: FakeCluster, producer: Producer[Any, Any]
 ) -> None:
@@ -204,7 +204,7 @@ async def test_a_duplicate_whose_place_the_broker_has_forgotten_is_a_success_wit
     assert numbers(cluster) == [(0, 0), (0, 1), (0, 2)]
 
 
-@pytest.mark.scenario(34)
+@pytest.mark.scenario("duplicate")
 async def test_what_follows_the_first_of_all_when_that_is_in_doubt_does_not_pass_for_its_duplicate(
     cluster: FakeCluster,
 ) -> None:
@@ -217,7 +217,7 @@ async def test_what_follows_the_first_of_all_when_that_is_in_doubt_does_not_pass
     assert numbers(cluster) == [(0, 0), (1, 0)]
 
 
-@pytest.mark.scenario(35)
+@pytest.mark.scenario("response-lost")
 async def test_when_the_answers_to_five_stored_batches_are_lost_nothing_is_twice_in_the_log(
     cluster: FakeCluster,
 ) -> None:
@@ -243,7 +243,7 @@ async def test_when_the_answers_to_five_stored_batches_are_lost_nothing_is_twice
     assert values(cluster) == [b"first", b"0", b"1", b"2", b"3", b"4"]
 
 
-@pytest.mark.scenario(36)
+@pytest.mark.scenario("sequence-gap")
 async def test_what_expires_unsent_leaves_no_gap(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
     await lose_the_node(cluster, producer)
     unsent = send(producer, 3)
@@ -260,7 +260,7 @@ async def test_what_expires_unsent_leaves_no_gap(cluster: FakeCluster, producer:
     assert numbers(cluster) == [(0, 0), (0, 1)]
 
 
-@pytest.mark.scenario(36, 37)
+@pytest.mark.scenario("sequence-gap", "first-batch-expires")
 @pytest.mark.parametrize("is_stored", [True, False])
 async def test_after_a_batch_of_unknown_fate_the_next_one_finds_out_what_became_of_it(
     cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool
@@ -285,7 +285,7 @@ async def test_after_a_batch_of_unknown_fate_the_next_one_finds_out_what_became_
         assert numbers(cluster) == [(0, 0), (1, 0)]
 
 
-@pytest.mark.scenario(37)
+@pytest.mark.scenario("first-batch-expires")
 @pytest.mark.parametrize("is_stored", [True, False])
 async def test_when_the_first_of_two_in_flight_expires_the_second_begins_a_new_epoch_if_it_has_to(
     cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool
@@ -309,7 +309,7 @@ async def test_when_the_first_of_two_in_flight_expires_the_second_begins_a_new_e
     assert figure(producer, "record-retry-total") == (0 if is_stored else 1)
 
 
-@pytest.mark.scenario(37)
+@pytest.mark.scenario("first-batch-expires")
 @pytest.mark.parametrize("is_stored", [True, False])
 async def test_when_the_first_of_two_expires_and_the_answers_to_both_are_lost_nothing_is_stored_twice(
     cluster: FakeCluster, producer: Producer[Any, Any], *, is_stored: bool

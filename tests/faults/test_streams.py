@@ -16,7 +16,7 @@ from aioproducer.testing import (
     BrokerVersion,
     FakeCluster,
 )
-from tests.delivery.stored import AMPLE, landed, values
+from tests.faults.stored import AMPLE, landed, values
 from tests.net.quick import PATIENCE, quick, turns, until
 from tests.net.relay import Asked, Relay
 
@@ -59,7 +59,7 @@ class Stream:
             assert values(self._cluster, partition) == [value for value, _ in sent]
 
 
-@pytest.mark.scenario(63)
+@pytest.mark.scenario("broker-restarts")
 @pytest.mark.parametrize("is_clean", [True, False])
 async def test_leaders_that_bounce_in_a_loop_lose_and_double_nothing(*, is_clean: bool) -> None:
     async with FakeCluster(3, {"orders": 3}) as cluster, patient(cluster) as producer:
@@ -84,7 +84,7 @@ async def test_leaders_that_bounce_in_a_loop_lose_and_double_nothing(*, is_clean
         await stream.check()
 
 
-@pytest.mark.scenario(64)
+@pytest.mark.scenario("lossy-network")
 async def test_a_slow_network_that_loses_requests_and_answers_is_only_slow() -> None:
     async with (
         FakeCluster(topics={"orders": 3}) as cluster,
@@ -119,7 +119,7 @@ async def test_a_slow_network_that_loses_requests_and_answers_is_only_slow() -> 
 VERSIONS = [KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA]
 
 
-@pytest.mark.scenario(61, 65)
+@pytest.mark.scenario("version-negotiation", "mixed-releases")
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
 async def test_brokers_of_every_release_take_records_through_faults_and_moves(version: BrokerVersion) -> None:
     async with (
@@ -144,7 +144,7 @@ async def test_brokers_of_every_release_take_records_through_faults_and_moves(ve
             assert asked == {version.apis[api].max}
 
 
-@pytest.mark.scenario(65)
+@pytest.mark.scenario("mixed-releases")
 async def test_in_a_mixed_cluster_every_broker_is_spoken_to_in_its_own_versions() -> None:
     versions = {1: KAFKA_4, 2: KAFKA_2_1}
     async with (
@@ -170,7 +170,7 @@ async def test_in_a_mixed_cluster_every_broker_is_spoken_to_in_its_own_versions(
         assert {asked.version for asked in new.asked(ApiKey.METADATA)} == {13}
 
 
-@pytest.mark.scenario(63, 65)
+@pytest.mark.scenario("broker-restarts", "mixed-releases")
 async def test_while_brokers_are_upgraded_one_after_the_other_nothing_is_lost_or_doubled() -> None:
     async with FakeCluster(3, {"orders": 3}, versions=KAFKA_2_1) as cluster, patient(cluster) as producer:
         stream = Stream(cluster, producer, 3)
@@ -188,7 +188,7 @@ async def test_while_brokers_are_upgraded_one_after_the_other_nothing_is_lost_or
         await stream.check()
 
 
-@pytest.mark.scenario(65)
+@pytest.mark.scenario("mixed-releases")
 async def test_a_broker_that_comes_back_as_another_release_is_asked_for_its_versions_anew() -> None:
     async with FakeCluster(topics={"orders": 1}, versions=KAFKA_4) as cluster, patient(cluster) as producer:
         stream = Stream(cluster, producer, 1)

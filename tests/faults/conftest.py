@@ -5,7 +5,7 @@ import pytest
 
 from aioproducer import Producer
 from aioproducer.testing import FakeCluster
-from tests.delivery.stored import patient
+from tests.faults.stored import patient
 
 
 @pytest.fixture

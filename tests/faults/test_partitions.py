@@ -9,8 +9,8 @@ import pytest
 
 from aioproducer.records.murmur2 import partition_of_key
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.delivery.ending import SOON, all_stored, batches, patient, stored, values
-from tests.delivery.stored import TOPIC
+from tests.faults.ending import SOON, all_stored, batches, patient, stored, values
+from tests.faults.stored import TOPIC
 from tests.net.quick import insides, quick, until
 
 VALUE = b"v" * 100
@@ -25,7 +25,7 @@ def dice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "random", random.Random(48).random)  # noqa: S311 - nothing is secret
 
 
-@pytest.mark.scenario(45)
+@pytest.mark.scenario("key-partitioning")
 async def test_keys_end_in_the_partitions_that_javas_producer_gives_them() -> None:
     async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster) as producer:
         # The first ones wait in line for the topic, the others do not.
@@ -38,7 +38,7 @@ async def test_keys_end_in_the_partitions_that_javas_producer_gives_them() -> No
         assert record.partition == KEYS[record.key][0]
 
 
-@pytest.mark.scenario(45)
+@pytest.mark.scenario("key-partitioning")
 async def test_keys_that_are_ignored_are_kept_but_choose_nothing() -> None:
     keys = [b"%d" % number for number in range(20)]
     async with (
@@ -51,7 +51,7 @@ async def test_keys_that_are_ignored_are_kept_but_choose_nothing() -> None:
     assert [record.key for record in cluster.records(TOPIC)] == keys
 
 
-@pytest.mark.scenario(46)
+@pytest.mark.scenario("sticky-partition")
 @pytest.mark.usefixtures("dice")
 async def test_without_keys_a_partition_is_kept_until_its_batch_is_full() -> None:
     """Every batch but the last is full: none is cut short by the change to another partition."""
@@ -67,7 +67,7 @@ async def test_without_keys_a_partition_is_kept_until_its_batch_is_full() -> Non
     assert counts == [4, *[8] * 10]
 
 
-@pytest.mark.scenario(46)
+@pytest.mark.scenario("sticky-partition")
 @pytest.mark.usefixtures("dice")
 async def test_batches_that_go_before_they_are_full_stay_in_one_partition_for_as_many_bytes() -> None:
     async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster, batch_size=1_000) as producer:
@@ -78,7 +78,7 @@ async def test_batches_that_go_before_they_are_full_stay_in_one_partition_for_as
     assert len(set(partitions)) > 2
 
 
-@pytest.mark.scenario(48)
+@pytest.mark.scenario("slow-broker-share")
 @pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.usefixtures("dice")
 async def test_a_slow_brokers_partition_gets_less(*, adaptive: bool) -> None:
@@ -107,7 +107,7 @@ async def test_a_slow_brokers_partition_gets_less(*, adaptive: bool) -> None:
         assert 100 < counts[1] < 200
 
 
-@pytest.mark.scenario(49)
+@pytest.mark.scenario("unavailable-broker")
 @pytest.mark.usefixtures("dice")
 async def test_the_partitions_of_a_broker_that_takes_nothing_are_left_out_until_it_does() -> None:
     timeout_ms = 100
@@ -129,7 +129,7 @@ async def test_the_partitions_of_a_broker_that_takes_nothing_are_left_out_until_
             assert {each.partition for each in metadata} == {0, 1, 2, 3}
 
 
-@pytest.mark.scenario(50)
+@pytest.mark.scenario("leaderless-partition")
 @pytest.mark.usefixtures("dice")
 async def test_without_a_leader_a_partition_is_not_chosen_and_with_a_key_it_is_waited_for() -> None:
     key = next(b"%d" % number for number in range(100) if partition_of_key(b"%d" % number, 3) == 1)
@@ -147,7 +147,7 @@ async def test_without_a_leader_a_partition_is_not_chosen_and_with_a_key_it_is_w
     assert values(cluster, partition=1) == [b"keyed"]
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 @pytest.mark.usefixtures("dice")
 async def test_new_partitions_are_seen_and_used() -> None:
     async with (
@@ -171,7 +171,7 @@ async def test_new_partitions_are_seen_and_used() -> None:
         assert max(each.partition for each in unkeyed) >= 10
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 async def test_new_partitions_are_seen_by_those_who_ask_for_none_of_them() -> None:
     async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster, metadata_max_age_ms=50) as producer:
         assert (await stored(producer.send(TOPIC, b"", key=b"foobar"))).partition == 6

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 import pytest
 
 from aioproducer import ProducerError
-from tests.delivery.stored import TOPIC, figure
+from tests.faults.stored import TOPIC, figure
 from tests.net.quick import insides, quick, until
 
 if TYPE_CHECKING:

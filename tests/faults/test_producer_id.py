@@ -8,7 +8,7 @@ import pytest
 from aioproducer import InvalidRecordError, Producer
 from aioproducer.core.idempotence import MAX_EPOCH, SEQUENCES
 from aioproducer.testing import KAFKA_2_1, KAFKA_4, ApiKey, BrokerVersion, ErrorCode, FakeCluster
-from tests.delivery.stored import (
+from tests.faults.stored import (
     Answers,
     in_flight,
     landed,

@@ -11,8 +11,8 @@ import pytest
 
 from aioproducer.records.batch import HEADER_SIZE
 from aioproducer.testing import ApiKey, FakeCluster, TopicConfig
-from tests.delivery.ending import SOON, all_stored, batches, patient, stored, values
-from tests.delivery.stored import TOPIC, figure
+from tests.faults.ending import SOON, all_stored, batches, patient, stored, values
+from tests.faults.stored import TOPIC, figure
 from tests.net.quick import quick, turns
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Answers:
         return response
 
 
-@pytest.mark.scenario(1)
+@pytest.mark.scenario("lone-record-lingers")
 async def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> None:
     loop = asyncio.get_running_loop()
     arrived: list[float] = []
@@ -60,7 +60,7 @@ async def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> N
     assert arrived[0] - sent >= 0.299
 
 
-@pytest.mark.scenario(2)
+@pytest.mark.scenario("full-batch")
 async def test_a_full_batch_goes_out_at_once() -> None:
     """When a record fills it to the byte, and when one finds no room in it."""
     async with (
@@ -77,7 +77,7 @@ async def test_a_full_batch_goes_out_at_once() -> None:
     assert [batch.record_count for batch in batches(cluster)] == [2, 1, 1]
 
 
-@pytest.mark.scenario(3)
+@pytest.mark.scenario("record-larger-than-batch")
 @pytest.mark.parametrize("codec", ["none", "gzip"])
 async def test_a_record_larger_than_a_batch_has_one_of_its_own(codec: str) -> None:
     large = random.Random(3).randbytes(5_000)  # noqa: S311 - nothing is secret
@@ -94,7 +94,7 @@ async def test_a_record_larger_than_a_batch_has_one_of_its_own(codec: str) -> No
     assert batches(cluster)[1].size > 5_000
 
 
-@pytest.mark.scenario(8)
+@pytest.mark.scenario("memory-pressure")
 async def test_who_waits_for_room_makes_every_partition_send_what_lingers() -> None:
     async with (
         FakeCluster(2, {TOPIC: 2}) as cluster,
@@ -115,7 +115,7 @@ async def test_who_waits_for_room_makes_every_partition_send_what_lingers() -> N
     assert waits.result().offset == 2
 
 
-@pytest.mark.scenario(9)
+@pytest.mark.scenario("small-requests")
 async def test_many_partitions_are_all_served_however_small_the_requests() -> None:
     count, each = 7, 12
     async with (
@@ -142,7 +142,7 @@ async def test_many_partitions_are_all_served_however_small_the_requests() -> No
     assert set(served.values()) == {each}
 
 
-@pytest.mark.scenario(10)
+@pytest.mark.scenario("request-fills")
 async def test_a_request_keeps_to_its_size_but_always_carries_its_first_batch() -> None:
     limit = 2_000
     async with (
@@ -164,7 +164,7 @@ async def test_a_request_keeps_to_its_size_but_always_carries_its_first_batch() 
     assert answers.partitions == [[0], [1, 2], [3, 4], [5]]
 
 
-@pytest.mark.scenario(11)
+@pytest.mark.scenario("flush")
 async def test_a_flush_sends_what_lingers_and_waits_for_all_that_was_there_even_for_split_parts() -> None:
     async with (
         FakeCluster(2, {TOPIC: 2}, topic_config=TopicConfig(max_message_bytes=1_500)) as cluster,

@@ -17,7 +17,7 @@ from aioproducer.testing import (
     ErrorCode,
     FakeCluster,
 )
-from tests.delivery.stored import AMPLE, Answers, figure, in_flight, landed, send, values
+from tests.faults.stored import AMPLE, Answers, figure, in_flight, landed, send, values
 from tests.net.quick import PATIENCE, quick, until
 from tests.net.relay import Relay
 
@@ -33,7 +33,7 @@ async def cluster() -> AsyncIterator[FakeCluster]:
 # Metadata.
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 async def test_stale_metadata_does_not_bring_back_a_leader_of_the_past() -> None:
     def of_the_past(answer: MetadataResponse) -> MetadataResponse:
         (topic,) = answer.topics
@@ -54,7 +54,7 @@ async def test_stale_metadata_does_not_bring_back_a_leader_of_the_past() -> None
         assert answers.codes == [ErrorCode.NONE]
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 async def test_a_topic_created_anew_may_begin_with_an_older_leader_epoch() -> None:
     async with FakeCluster(2, {"orders": 1}) as cluster, quick(cluster) as producer:
         for node in (2, 1, 2):
@@ -85,7 +85,7 @@ async def move(cluster: FakeCluster, node_id: int, host: str) -> None:
     await cluster.start_node(node_id)
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 @pytest.mark.parametrize("after_storing", [False, True])
 async def test_when_all_brokers_are_replaced_at_new_addresses_what_was_in_flight_lands_once(
     monkeypatch: pytest.MonkeyPatch, *, after_storing: bool
@@ -118,7 +118,7 @@ async def test_when_all_brokers_are_replaced_at_new_addresses_what_was_in_flight
 # Connections.
 
 
-@pytest.mark.scenario(57)
+@pytest.mark.scenario("several-addresses")
 async def test_of_a_name_with_several_addresses_each_is_tried_and_they_are_looked_up_anew(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +140,7 @@ async def test_of_a_name_with_several_addresses_each_is_tried_and_they_are_looke
         assert await landed(send(producer, 1)) == [1]
 
 
-@pytest.mark.scenario(58)
+@pytest.mark.scenario("connection-setup")
 async def test_a_broker_that_is_away_is_tried_ever_less_often_and_used_when_it_is_back(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +173,7 @@ async def test_a_broker_that_is_away_is_tried_ever_less_often_and_used_when_it_i
         assert await landed([delivery]) == [1]
 
 
-@pytest.mark.scenario(59)
+@pytest.mark.scenario("silent-broker")
 @pytest.mark.parametrize("after_storing", [False, True])
 async def test_what_a_hung_broker_has_got_goes_to_the_next_leader_when_its_time_is_up(
     *, after_storing: bool
@@ -198,7 +198,7 @@ async def test_what_a_hung_broker_has_got_goes_to_the_next_leader_when_its_time_
         assert cluster.leader_of("orders", 0) == 2
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 async def test_while_a_broker_throttles_nothing_is_sent_to_it_and_nothing_times_out(
     cluster: FakeCluster,
 ) -> None:
@@ -227,7 +227,7 @@ async def test_while_a_broker_throttles_nothing_is_sent_to_it_and_nothing_times_
         assert relay.connections == 2
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 async def test_a_long_throttle_keeps_the_connection(cluster: FakeCluster) -> None:
     """The broker reads nothing for several times request_timeout_ms, with requests in flight."""
     async with (
@@ -249,7 +249,7 @@ async def test_a_long_throttle_keeps_the_connection(cluster: FakeCluster) -> Non
         assert relay.connections == connections
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 async def test_a_throttle_gives_records_no_more_time(cluster: FakeCluster) -> None:
     async with quick(
         cluster, batch_size=1, request_timeout_ms=300, delivery_timeout_ms=AMPLE // 10
@@ -266,7 +266,7 @@ async def test_a_throttle_gives_records_no_more_time(cluster: FakeCluster) -> No
 # Versions.
 
 
-@pytest.mark.scenario(62)
+@pytest.mark.scenario("topic-ids")
 async def test_one_topic_without_an_id_has_the_whole_request_name_its_topics() -> None:
     def without_an_id(answer: MetadataResponse) -> MetadataResponse:
         topics = [replace(each, topic_id=ZERO_UUID) if each.name == "b" else each for each in answer.topics]
@@ -285,7 +285,7 @@ async def test_one_topic_without_an_id_has_the_whole_request_name_its_topics() -
         assert [len(cluster.records(topic)) for topic in "ab"] == [3, 2]
 
 
-@pytest.mark.scenario(62)
+@pytest.mark.scenario("topic-ids")
 async def test_a_topic_created_anew_is_written_to_under_its_new_id(cluster: FakeCluster) -> None:
     async with quick(cluster, batch_size=1, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE) as producer:
         await landed(send(producer, 3))
