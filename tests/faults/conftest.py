@@ -16,7 +16,7 @@ async def cluster() -> AsyncIterator[FakeCluster]:
 
 @pytest.fixture
 async def producer(cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
-    """Give a producer whose records are batches of their own, and whose first one is in the log."""
+    """Return a producer with one record per batch, after its first record is stored."""
     async with patient(cluster) as producer:
         await producer.send("orders", b"first")
         yield producer

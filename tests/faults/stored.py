@@ -1,4 +1,4 @@
-"""What brokers have stored and answered, and ways to bring a producer into a situation."""
+"""Steps of a test with one record per batch: send, wait, age, read the log."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 TOPIC = "orders"
 
 AMPLE = 20_000
-"""Milliseconds that no test takes: nothing times out by itself."""
+"""A timeout in milliseconds that no test reaches."""
 
 
 def patient(cluster: FakeCluster) -> Producer[Any, Any]:
-    """Make a producer of single records that waits for answers, but looks often for what has expired."""
+    """Return a producer with one record per batch and long timeouts, which expires records often."""
     return quick(cluster, batch_size=1, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE, max_block_ms=200)
 
 
@@ -37,7 +37,7 @@ def send(producer: Producer[Any, Any], count: int, first: int = 0) -> list[Deliv
 
 
 async def send_at_once(producer: Producer[Any, Any], count: int) -> list[Delivery]:
-    """Have batches on the wire, while the broker holds the first of them."""
+    """Send batches until `count` requests are in flight; the broker holds the first."""
     deliveries = send(producer, count)
     await until(lambda: in_flight(producer) == count)
     return deliveries
@@ -65,8 +65,8 @@ def producer_ids(cluster: FakeCluster, partition: int = 0) -> list[int]:
 
 
 @dataclass
-class Answers:
-    """The error codes that a cluster's brokers answer to Produce from now on, in order."""
+class ResponseCodes:
+    """Notes the error codes of all Produce responses from now on, in order."""
 
     cluster: FakeCluster
     codes: list[int] = field(default_factory=list)
@@ -79,7 +79,7 @@ class Answers:
         return answer
 
 
-async def landed(deliveries: Iterable[Delivery]) -> list[int]:
+async def offsets_of(deliveries: Iterable[Delivery]) -> list[int]:
     """Wait until all records are acknowledged, and return their offsets."""
     async with asyncio.timeout(PATIENCE):
         return [(await delivery).offset for delivery in deliveries]
@@ -91,20 +91,20 @@ def figure(producer: Producer[Any, Any], name: str) -> float:
 
 
 def in_flight(producer: Producer[Any, Any]) -> float:
-    """Return how many requests are not answered yet."""
+    """Return the number of requests without a response."""
     return figure(producer, "requests-in-flight")
 
 
-def grow_old(producer: Producer[Any, Any], count: int | None = None) -> None:
-    """Let the delivery timeout of the oldest batches be over, or of all, rather than wait for it."""
+def age_batches(producer: Producer[Any, Any], count: int | None = None) -> None:
+    """Move the oldest `count` batches (or all) one delivery timeout into the past."""
     for batch in list(insides(producer).accumulator.incomplete)[:count]:
         batch.created -= producer.config.delivery_timeout
         batch.oldest_send = batch.created
 
 
-async def expire_the_oldest(producer: Producer[Any, Any], delivery: Delivery) -> None:
-    """Have the batch that was sent first expire while it is in flight."""
-    grow_old(producer, 1)
+async def expire_oldest(producer: Producer[Any, Any], delivery: Delivery) -> None:
+    """Let the oldest batch expire while it is in flight."""
+    age_batches(producer, 1)
     with pytest.raises(DeliveryTimeoutError) as expired:
         await asyncio.wait_for(delivery, PATIENCE)
     assert expired.value.may_be_written

@@ -1,4 +1,4 @@
-"""When batches go and what goes together, on the way from `send` to the log."""
+"""When batches are sent, and which of them share a request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from aioproducer.records.batch import HEADER_SIZE
 from aioproducer.testing import ApiKey, FakeCluster, TopicConfig
-from tests.faults.ending import SOON, all_stored, batches, patient, stored, values
+from tests.faults.outcomes import SOON, all_stored, batches, patient, stored, values
 from tests.faults.stored import TOPIC, figure
 from tests.net.quick import quick, turns
 
@@ -25,14 +25,14 @@ VALUE = b"v" * 100
 TAKEN = 109
 
 
-def unhurried(cluster: FakeCluster, **options: Unpack[AllOptions]) -> Producer[Any, Any]:
-    """Make a producer with a minute of linger: what goes in a test's time goes for another reason."""
+def with_long_linger(cluster: FakeCluster, **options: Unpack[AllOptions]) -> Producer[Any, Any]:
+    """Return a producer with a minute of linger: batches are sent for another reason."""
     minute: AllOptions = {"linger_ms": 60_000, "delivery_timeout_ms": 120_000}
     return patient(cluster, **cast("AllOptions", {**minute, **options}))
 
 
-class Answers:
-    """Which partitions each request wrote to, in the order of the requests."""
+class RequestPartitions:
+    """Notes the partitions of each Produce request, in the order of the responses."""
 
     def __init__(self, cluster: FakeCluster) -> None:
         self.partitions: list[list[int]] = []
@@ -44,7 +44,7 @@ class Answers:
 
 
 @pytest.mark.scenario("lone-record-lingers")
-async def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> None:
+async def test_lone_record_lingers() -> None:
     loop = asyncio.get_running_loop()
     arrived: list[float] = []
     async with (
@@ -61,11 +61,11 @@ async def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> N
 
 
 @pytest.mark.scenario("full-batch")
-async def test_a_full_batch_goes_out_at_once() -> None:
-    """When a record fills it to the byte, and when one finds no room in it."""
+async def test_full_batch_is_sent_at_once() -> None:
+    """A batch is sent without linger when a record fills it to the byte, or does not fit."""
     async with (
         FakeCluster(topics={TOPIC: 1}) as cluster,
-        unhurried(cluster, batch_size=HEADER_SIZE + 2 * TAKEN) as producer,
+        with_long_linger(cluster, batch_size=HEADER_SIZE + 2 * TAKEN) as producer,
     ):
         await all_stored([producer.send(TOPIC, VALUE, timestamp_ms=1) for _ in range(2)])
 
@@ -79,7 +79,7 @@ async def test_a_full_batch_goes_out_at_once() -> None:
 
 @pytest.mark.scenario("record-larger-than-batch")
 @pytest.mark.parametrize("codec", ["none", "gzip"])
-async def test_a_record_larger_than_a_batch_has_one_of_its_own(codec: str) -> None:
+async def test_large_record_gets_own_batch(codec: str) -> None:
     large = random.Random(3).randbytes(5_000)  # noqa: S311 - nothing is secret
     async with (
         FakeCluster(topics={TOPIC: 1}) as cluster,
@@ -95,10 +95,11 @@ async def test_a_record_larger_than_a_batch_has_one_of_its_own(codec: str) -> No
 
 
 @pytest.mark.scenario("memory-pressure")
-async def test_who_waits_for_room_makes_every_partition_send_what_lingers() -> None:
+async def test_waiting_record_ends_linger() -> None:
+    """While a record waits for memory, every partition sends its lingering batch."""
     async with (
         FakeCluster(2, {TOPIC: 2}) as cluster,
-        unhurried(cluster, buffer_memory=2_000) as producer,
+        with_long_linger(cluster, buffer_memory=2_000) as producer,
     ):
         first = [producer.send(TOPIC, b"first", partition=partition) for partition in (0, 1)]
         await producer.flush()
@@ -116,7 +117,8 @@ async def test_who_waits_for_room_makes_every_partition_send_what_lingers() -> N
 
 
 @pytest.mark.scenario("small-requests")
-async def test_many_partitions_are_all_served_however_small_the_requests() -> None:
+async def test_small_requests_serve_every_partition() -> None:
+    """Requests hold three batches; no partition gets ahead of another by more than one."""
     count, each = 7, 12
     async with (
         FakeCluster(topics={TOPIC: count}) as cluster,
@@ -129,13 +131,13 @@ async def test_many_partitions_are_all_served_however_small_the_requests() -> No
         ) as producer,
     ):
         await producer.partitions_for(TOPIC)
-        answers = Answers(cluster)
+        requests = RequestPartitions(cluster)
         await all_stored(
             [producer.send(TOPIC, VALUE, partition=index) for index in range(count) for _ in range(each)]
         )
 
     served: Counter[int] = Counter(dict.fromkeys(range(count), 0))
-    for partitions in answers.partitions:
+    for partitions in requests.partitions:
         assert len(partitions) <= 3
         served.update(partitions)
         assert max(served.values()) - min(served.values()) <= 1
@@ -143,14 +145,15 @@ async def test_many_partitions_are_all_served_however_small_the_requests() -> No
 
 
 @pytest.mark.scenario("request-fills")
-async def test_a_request_keeps_to_its_size_but_always_carries_its_first_batch() -> None:
+async def test_request_size_is_limited() -> None:
+    """A request stays within max_request_size, but carries its first batch at any size."""
     limit = 2_000
     async with (
         FakeCluster(topics={TOPIC: 6}) as cluster,
-        unhurried(cluster, batch_size=10_000, max_request_size=limit) as producer,
+        with_long_linger(cluster, batch_size=10_000, max_request_size=limit) as producer,
     ):
         await producer.partitions_for(TOPIC)
-        answers = Answers(cluster)
+        requests = RequestPartitions(cluster)
         for _ in range(60):
             producer.send(TOPIC, VALUE, partition=0)
         for partition in range(1, 6):
@@ -161,17 +164,18 @@ async def test_a_request_keeps_to_its_size_but_always_carries_its_first_batch() 
     sizes = [batch.size for partition in range(6) for batch in batches(cluster, partition=partition)]
     assert sizes[0] > 3 * limit
     assert 2 * sizes[1] <= limit < 3 * sizes[1]
-    assert answers.partitions == [[0], [1, 2], [3, 4], [5]]
+    assert requests.partitions == [[0], [1, 2], [3, 4], [5]]
 
 
 @pytest.mark.scenario("flush")
-async def test_a_flush_sends_what_lingers_and_waits_for_all_that_was_there_even_for_split_parts() -> None:
+async def test_flush_waits_for_split_parts() -> None:
+    """Flush sends lingering batches and waits for them, split parts too, not for later records."""
     async with (
         FakeCluster(2, {TOPIC: 2}, topic_config=TopicConfig(max_message_bytes=1_500)) as cluster,
-        unhurried(cluster) as producer,
+        with_long_linger(cluster) as producer,
     ):
         await producer.partitions_for(TOPIC)
-        # The first request is too large, the second has the first part, the third waits.
+        # The first request is too large, the second carries the first part, the third is held.
         last_part = cluster.on(ApiKey.PRODUCE, node=1, skip=2).hold()
         too_late = cluster.on(ApiKey.PRODUCE, node=2).hold()
         lingering = [producer.send(TOPIC, VALUE, partition=0) for _ in range(20)]

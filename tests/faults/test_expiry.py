@@ -1,4 +1,4 @@
-"""What happens when the delivery timeout of a batch is over, wherever the batch is then."""
+"""A batch expires: unsent, half written, in flight, or while it waits for its topic."""
 
 import asyncio
 import random
@@ -8,18 +8,18 @@ import pytest
 
 from aioproducer import Delivery, DeliveryTimeoutError, UnknownTopicError
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
-from tests.faults.ending import (
+from tests.faults.outcomes import (
     SOON,
     all_stored,
-    buffer_is_whole,
-    ending,
+    buffer_is_free,
+    expire_all,
     failure,
-    let_time_run_out,
+    note_end,
     patient,
     stored,
     values,
 )
-from tests.faults.gate import Gate
+from tests.faults.stalling_proxy import StallingProxy
 from tests.faults.stored import TOPIC, figure
 from tests.net.quick import insides, quick, until
 
@@ -29,36 +29,39 @@ def _noise(size: int) -> bytes:
 
 
 @pytest.mark.scenario("expired-batch-memory")
-async def test_a_batch_that_expires_while_it_is_written_keeps_its_bytes_to_itself() -> None:
-    """Half of it is still to be written when its records have failed and others come."""
+async def test_expired_batch_keeps_its_memory() -> None:
+    """The batch expires half written.
+
+    Its memory is not reused for later records while the rest of it is still to be written.
+    """
     large = _noise(900_000)
     async with (
         FakeCluster(topics={TOPIC: 1, "audit": 1}) as cluster,
-        Gate(cluster) as gate,
+        StallingProxy(cluster) as proxy,
         patient(cluster, batch_size=1_000_000, send_buffer_bytes=4_096) as producer,
     ):
         await all_stored([producer.send(topic, b"first") for topic in (TOPIC, "audit")])
         total = figure(producer, "buffer-available-bytes")
-        gate.close()
+        proxy.stall()
         expired = producer.send(TOPIC, large)
         await until(lambda: figure(producer, "requests-in-flight") == 1)
 
-        let_time_run_out(producer)
+        expire_all(producer)
         error = await failure(expired)
         assert isinstance(error, DeliveryTimeoutError)
         assert error.may_be_written
-        # Its memory is not free before the broker has answered.
+        # The memory stays in use until the broker has answered.
         assert figure(producer, "buffer-available-bytes") < total - len(large)
 
         sent = [_noise(size) for size in range(900, 960)]
         later = [producer.send(topic, value) for value in sent for topic in (TOPIC, "audit")]
         await asyncio.sleep(0.05)
         assert not any(delivery.done() for delivery in later)
-        gate.open()
+        proxy.resume()
         await all_stored(later)
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
 
-    # Stored all the same, as the error says it may be: its own bytes, in its own topic.
+    # The expired batch was stored, as the error allows: its own bytes, in its own topic.
     assert values(cluster) == [b"first", large, *sent]
     assert values(cluster, "audit") == [b"first", *sent]
 
@@ -67,7 +70,7 @@ async def test_a_batch_that_expires_while_it_is_written_keeps_its_bytes_to_itsel
 @pytest.mark.parametrize(
     ("leaderless", "why"), [(False, "no attempt was made: broker 2"), (True, "the partition has no leader")]
 )
-async def test_batches_expire_unsent_where_the_leader_is_out_of_reach(*, leaderless: bool, why: str) -> None:
+async def test_unsent_batches_expire_without_leader(*, leaderless: bool, why: str) -> None:
     async with FakeCluster(2, {TOPIC: 4}, replication_factor=1) as cluster:
         if leaderless:
             for partition in (1, 3):
@@ -88,9 +91,9 @@ async def test_batches_expire_unsent_where_the_leader_is_out_of_reach(*, leaderl
                     assert not error.may_be_written
             for partition in (0, 2):
                 assert [each.offset for each in await all_stored(deliveries[partition])] == [0, 1, 2]
-            await buffer_is_whole(producer)
+            await buffer_is_free(producer)
 
-            # What never was sent leaves no gap: the partitions work as soon as they can be reached.
+            # Unsent batches leave no gap: the partitions work as soon as they can be reached.
             cluster.heal()
             for partition in (1, 3):
                 cluster.move_leader(TOPIC, partition, to=2)
@@ -100,8 +103,8 @@ async def test_batches_expire_unsent_where_the_leader_is_out_of_reach(*, leaderl
 
 
 @pytest.mark.scenario("expired-in-flight")
-async def test_a_batch_in_flight_expires_though_its_request_is_still_out() -> None:
-    """It is sent a second time after a second, so that its own time is over before its request's."""
+async def test_batch_expires_in_flight() -> None:
+    """The batch expires before its request times out: a retry after one second leaves it less time."""
     loop = asyncio.get_running_loop()
     async with (
         FakeCluster(topics={TOPIC: 1}) as cluster,
@@ -131,8 +134,8 @@ async def test_a_batch_in_flight_expires_though_its_request_is_still_out() -> No
         assert figure(producer, "connection-close-total") == connections
 
         held.release()
-        await buffer_is_whole(producer)
-        # It is in the log after all: what follows it does so in order.
+        await buffer_is_free(producer)
+        # The expired batch is in the log: the next record gets the offset after it.
         assert (await stored(producer.send(TOPIC, b"next"))).offset == 2
     assert values(cluster) == [b"first", b"expires", b"next"]
 
@@ -148,7 +151,8 @@ async def test_a_batch_in_flight_expires_though_its_request_is_still_out() -> No
         ErrorCode.INVALID_RECORD,
     ],
 )
-async def test_a_late_answer_to_an_expired_batch_changes_nothing(code: ErrorCode) -> None:
+async def test_late_response_changes_nothing(code: ErrorCode) -> None:
+    """A response to an expired batch counts, retries and splits nothing."""
     told: list[tuple[Delivery, Any]] = []
     async with FakeCluster(topics={TOPIC: 1}) as cluster, patient(cluster) as producer:
         await stored(producer.send(TOPIC, b"first"))
@@ -161,13 +165,13 @@ async def test_a_late_answer_to_an_expired_batch_changes_nothing(code: ErrorCode
             delivery.add_done_callback(lambda done: told.append((done, done.exception())))
         async with asyncio.timeout(SOON):
             await held.hit()
-        let_time_run_out(producer)
+        expire_all(producer)
         for delivery in deliveries:
             assert isinstance(await failure(delivery), DeliveryTimeoutError)
 
         held.release()
         await until(lambda: figure(producer, "requests-in-flight") == 0, SOON)
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
         assert requests.hits == 1
         assert figure(producer, "record-retry-total") == figure(producer, "batch-split-total") == 0
         assert [(done, type(error)) for done, error in told] == [
@@ -179,8 +183,8 @@ async def test_a_late_answer_to_an_expired_batch_changes_nothing(code: ErrorCode
 
 
 @pytest.mark.scenario("delivery-timeout")
-async def test_neither_a_retry_nor_a_split_gives_a_record_more_time() -> None:
-    """It expires before a younger one that was never touched."""
+async def test_retry_and_split_keep_deadline() -> None:
+    """A retried and split record expires before a younger record without retries."""
     loop = asyncio.get_running_loop()
     ended: list[str] = []
     async with FakeCluster(2, {TOPIC: 2}, replication_factor=1) as cluster:
@@ -197,8 +201,8 @@ async def test_neither_a_retry_nor_a_split_gives_a_record_more_time() -> None:
                 await first.hit()
             young = producer.send(TOPIC, b"young", partition=1)
             for name, delivery in {"a": old[0], "b": old[1], "young": young}.items():
-                delivery.add_done_callback(ending(name, ended))
-            # So that a clock that began anew would be far behind.
+                delivery.add_done_callback(note_end(name, ended))
+            # A deadline that started again now would be a second late, and fail the test.
             await asyncio.sleep(1)
             first.release()
             async with asyncio.timeout(SOON):
@@ -225,7 +229,7 @@ async def test_delivery_timeout_ends_waiting_for_topic() -> None:
     assert "within delivery_timeout_ms (400)" in str(error)
 
 
-async def test_wait_for_topic_counts_for_delivery_timeout() -> None:
+async def test_topic_wait_counts_for_delivery_timeout() -> None:
     async with (
         FakeCluster(auto_create_topics=False) as cluster,
         patient(cluster, max_block_ms=60_000) as producer,
@@ -241,5 +245,5 @@ async def test_wait_for_topic_counts_for_delivery_timeout() -> None:
         assert batch.created - batch.oldest_send >= 0.29
         timeout = producer.config.delivery_timeout
         assert accumulator.next_deadline(timeout) == batch.oldest_send + timeout
-        let_time_run_out(producer)
+        expire_all(producer)
         assert isinstance(await failure(delivery), DeliveryTimeoutError)

@@ -1,4 +1,4 @@
-"""Stopping, callbacks and counting: what holds from the first record to the last."""
+"""Stop, callbacks and metrics of a whole producer."""
 
 import asyncio
 import gc
@@ -16,7 +16,7 @@ from aioproducer import (
     UnknownTopicError,
 )
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
-from tests.faults.stored import AMPLE, figure, grow_old, in_flight, landed, patient, send, values
+from tests.faults.stored import AMPLE, age_batches, figure, in_flight, offsets_of, patient, send, values
 from tests.net.quick import PATIENCE, insides, quick, turns, until
 from tests.net.traces import no_traces
 
@@ -31,11 +31,11 @@ async def cluster() -> AsyncIterator[FakeCluster]:
 
 
 @pytest.mark.scenario("stop")
-async def test_stop_waits_for_what_is_in_flight_and_what_is_queued_behind_it(cluster: FakeCluster) -> None:
+async def test_stop_waits_for_accepted_records(cluster: FakeCluster) -> None:
     async with no_traces():
         producer = patient(cluster)
         await producer.start()
-        await landed(send(producer, 1))
+        await offsets_of(send(producer, 1))
         held = cluster.on(ApiKey.PRODUCE).hold()
         deliveries = send(producer, 8)
         await held.hit()
@@ -53,13 +53,14 @@ async def test_stop_waits_for_what_is_in_flight_and_what_is_queued_behind_it(clu
 
 
 @pytest.mark.scenario("stop")
-async def test_a_stop_whose_time_is_up_fails_the_rest_and_says_what_may_be_written(
+async def test_stop_timeout_fails_the_rest(
     cluster: FakeCluster,
 ) -> None:
+    """After the timeout the remaining records fail; those in flight may be written."""
     async with no_traces():
         producer = patient(cluster)
         await producer.start()
-        await landed(send(producer, 1))
+        await offsets_of(send(producer, 1))
         held = cluster.on(ApiKey.PRODUCE).hold()
         deliveries = send(producer, 8)
         await held.hit()
@@ -81,12 +82,12 @@ async def test_a_stop_whose_time_is_up_fails_the_rest_and_says_what_may_be_writt
 
 @pytest.mark.scenario("stop")
 @pytest.mark.parametrize("timeout", [None, 0])
-async def test_a_callback_may_stop_the_producer(cluster: FakeCluster, timeout: float | None) -> None:
-    """In Java a close in a callback has no time at all, for it would wait for itself; here it has."""
+async def test_callback_may_stop_producer(cluster: FakeCluster, timeout: float | None) -> None:
+    """Java's `close` in a callback has no time, because it would wait for itself; here it has."""
     async with no_traces():
         producer = patient(cluster)
         await producer.start()
-        await landed(send(producer, 1))
+        await offsets_of(send(producer, 1))
         stopping: list[asyncio.Task[None]] = []
         held = cluster.on(ApiKey.PRODUCE, skip=1).hold()
         deliveries = send(producer, 3)
@@ -110,9 +111,7 @@ async def test_a_callback_may_stop_the_producer(cluster: FakeCluster, timeout: f
 
 @pytest.mark.scenario("stop")
 @pytest.mark.parametrize("timeout", [None, 0])
-async def test_stop_while_records_wait_for_metadata_ends_in_time(
-    cluster: FakeCluster, timeout: float | None
-) -> None:
+async def test_stop_while_waiting_for_metadata(cluster: FakeCluster, timeout: float | None) -> None:
     async with no_traces():
         producer = patient(cluster)
         await producer.start()
@@ -136,9 +135,7 @@ async def test_stop_while_records_wait_for_metadata_ends_in_time(
 
 
 @pytest.mark.scenario("callbacks")
-async def test_callbacks_that_raise_are_logged_and_everything_goes_on(
-    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_raising_callbacks_are_logged(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     called: list[object] = []
     called_next: list[Delivery] = []
@@ -149,7 +146,7 @@ async def test_callbacks_that_raise_are_logged_and_everything_goes_on(
         raise ValueError(msg)
 
     async with patient(cluster) as producer:
-        await landed(send(producer, 1))
+        await offsets_of(send(producer, 1))
         cluster.on(ApiKey.PRODUCE, skip=1).answer(ErrorCode.INVALID_RECORD)
         deliveries = send(producer, 3)
         for delivery in deliveries:
@@ -158,19 +155,19 @@ async def test_callbacks_that_raise_are_logged_and_everything_goes_on(
         refused = deliveries.pop(1)
         with pytest.raises(InvalidRecordError):
             await refused
-        assert await landed(deliveries) == [1, 2]
+        assert await offsets_of(deliveries) == [1, 2]
         await until(lambda: len(called) == len(called_next) == 3)
 
-        assert await landed(send(producer, 1)) == [3]
+        assert await offsets_of(send(producer, 1)) == [3]
         assert repr(producer).startswith(f"<Producer {producer.client_id!r} running")
     assert [type(each) for each in called] == [type(None), InvalidRecordError, type(None)]
     assert sum("a bug of a user" in (record.exc_text or "") for record in caplog.records) == 3
 
 
 @pytest.mark.scenario("callbacks")
-async def test_in_the_callback_of_an_expired_record_another_may_be_sent(cluster: FakeCluster) -> None:
+async def test_callback_of_expired_record_sends(cluster: FakeCluster) -> None:
     async with patient(cluster) as producer:
-        await landed(send(producer, 1))
+        await offsets_of(send(producer, 1))
         held = cluster.on(ApiKey.PRODUCE).hold()
         expiring = send(producer, 3)
         again: list[Delivery] = []
@@ -178,7 +175,7 @@ async def test_in_the_callback_of_an_expired_record_another_may_be_sent(cluster:
             delivery.add_done_callback(lambda _delivery: again.append(producer.send("orders", b"again")))
         await held.hit()
         await until(lambda: in_flight(producer) == 3)
-        grow_old(producer)
+        age_batches(producer)
         for delivery in expiring:
             with pytest.raises(DeliveryTimeoutError):
                 await asyncio.wait_for(delivery, PATIENCE)
@@ -186,15 +183,15 @@ async def test_in_the_callback_of_an_expired_record_another_may_be_sent(cluster:
 
         held.release()
 
-        assert await landed(again) == [4, 5, 6]
+        assert await offsets_of(again) == [4, 5, 6]
     assert values(cluster) == [b"0", b"0", b"1", b"2", b"again", b"again", b"again"]
 
 
 @pytest.mark.scenario("callbacks")
-async def test_a_flush_that_a_callback_begins_ends(cluster: FakeCluster) -> None:
-    """Java refuses it, as its callbacks run where the answers are read; here it waits elsewhere."""
+async def test_callback_may_flush(cluster: FakeCluster) -> None:
+    """Java forbids it, because callbacks run in the thread that reads responses; here they do not."""
     async with patient(cluster) as producer:
-        await landed(send(producer, 1))
+        await offsets_of(send(producer, 1))
         flushing: list[asyncio.Task[None]] = []
         held = cluster.on(ApiKey.PRODUCE, skip=1).hold()
         deliveries = send(producer, 3)
@@ -216,18 +213,18 @@ async def test_a_flush_that_a_callback_begins_ends(cluster: FakeCluster) -> None
 
 
 @pytest.mark.scenario("metrics")
-async def test_every_record_is_counted_by_what_became_of_it(cluster: FakeCluster) -> None:
+async def test_records_are_counted_by_result(cluster: FakeCluster) -> None:
     async with quick(cluster, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE) as producer:
-        await landed(send(producer, 1))
+        await offsets_of(send(producer, 1))
         cluster.on(ApiKey.PRODUCE, times=2).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
-        await landed(send(producer, 10))
+        await offsets_of(send(producer, 10))
         cluster.on(ApiKey.PRODUCE).disconnect(after_storing=True)
-        await landed(send(producer, 7))
+        await offsets_of(send(producer, 7))
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.INVALID_RECORD)
         refused = send(producer, 5)
         await asyncio.wait_for(producer.flush(), PATIENCE)
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.MESSAGE_TOO_LARGE)
-        await landed(send(producer, 4))
+        await offsets_of(send(producer, 4))
 
         assert all(isinstance(delivery.exception(), InvalidRecordError) for delivery in refused)
         sent, errors, retries = (
@@ -241,14 +238,15 @@ async def test_every_record_is_counted_by_what_became_of_it(cluster: FakeCluster
 
 
 @pytest.mark.scenario("metrics")
-async def test_what_expires_is_counted_once_though_its_answer_comes_later(cluster: FakeCluster) -> None:
+async def test_expired_records_are_counted_once(cluster: FakeCluster) -> None:
+    """A late response to an expired batch is not counted again."""
     async with patient(cluster) as producer:
-        await landed(send(producer, 1))
+        await offsets_of(send(producer, 1))
         held = cluster.on(ApiKey.PRODUCE).hold()
         deliveries = send(producer, 7)
         await until(lambda: in_flight(producer) == 5)
         await held.hit()
-        grow_old(producer)
+        age_batches(producer)
         for delivery in deliveries:
             with pytest.raises(DeliveryTimeoutError):
                 await asyncio.wait_for(delivery, PATIENCE)
@@ -262,10 +260,10 @@ async def test_what_expires_is_counted_once_though_its_answer_comes_later(cluste
 
 
 @pytest.mark.scenario("metrics")
-async def test_after_stop_the_figures_can_be_read_and_nobody_else_keeps_them(cluster: FakeCluster) -> None:
-    """Java's metrics are in a registry that closing clears; here they belong to the producer alone."""
+async def test_metrics_outlive_stop(cluster: FakeCluster) -> None:
+    """Java's metrics live in a registry that closing clears; here they belong to the producer alone."""
     async with patient(cluster) as producer:
-        await landed(send(producer, 3))
+        await offsets_of(send(producer, 3))
     assert figure(producer, "record-send-total") == 3
     assert figure(producer, "connection-count") == figure(producer, "requests-in-flight") == 0
     assert figure(producer, "connection-creation-total") == figure(producer, "connection-close-total")

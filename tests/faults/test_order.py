@@ -1,4 +1,4 @@
-"""The order of records without idempotence, and when nobody waits for them any more."""
+"""The order of records without idempotence, and with cancelled awaiters."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,11 +10,11 @@ from aioproducer import Producer
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.faults.stored import (
     AMPLE,
-    expire_the_oldest,
+    expire_oldest,
     figure,
     in_flight,
-    landed,
     numbers,
+    offsets_of,
     producer_ids,
     send,
     values,
@@ -28,8 +28,8 @@ async def cluster() -> AsyncIterator[FakeCluster]:
         yield cluster
 
 
-def unnumbered(cluster: FakeCluster, *, metadata_max_age_ms: int = AMPLE) -> Producer[Any, Any]:
-    """Make a producer without idempotence that sends one request at a time."""
+def without_idempotence(cluster: FakeCluster, *, metadata_max_age_ms: int = AMPLE) -> Producer[Any, Any]:
+    """Return a producer without idempotence that sends one request at a time."""
     return quick(
         cluster,
         enable_idempotence=False,
@@ -43,8 +43,8 @@ def unnumbered(cluster: FakeCluster, *, metadata_max_age_ms: int = AMPLE) -> Pro
 
 
 @pytest.mark.scenario("one-in-flight")
-async def test_one_request_in_flight_keeps_the_order_without_idempotence(cluster: FakeCluster) -> None:
-    async with unnumbered(cluster) as producer:
+async def test_one_in_flight_keeps_order(cluster: FakeCluster) -> None:
+    async with without_idempotence(cluster) as producer:
         await producer.send("orders", b"first")
         cluster.on(ApiKey.PRODUCE, times=2).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
         first = cluster.on(ApiKey.PRODUCE).hold()
@@ -55,16 +55,17 @@ async def test_one_request_in_flight_keeps_the_order_without_idempotence(cluster
 
         first.release()
 
-        assert await landed(deliveries) == list(range(1, 11))
+        assert await offsets_of(deliveries) == list(range(1, 11))
     assert values(cluster) == [b"first", *[b"%d" % number for number in range(10)]]
     assert producer_ids(cluster) == [-1] * 11
 
 
 @pytest.mark.scenario("one-in-flight")
-async def test_one_request_in_flight_is_waited_for_though_another_broker_leads_by_now() -> None:
+async def test_leader_change_waits_for_response() -> None:
+    """The new leader gets no request before the old leader has answered."""
     async with (
         FakeCluster(2, {"orders": 2}) as cluster,
-        unnumbered(cluster, metadata_max_age_ms=20) as producer,
+        without_idempotence(cluster, metadata_max_age_ms=20) as producer,
     ):
         for partition in (0, 1):
             await producer.send("orders", b"first", partition=partition)
@@ -77,34 +78,35 @@ async def test_one_request_in_flight_is_waited_for_though_another_broker_leads_b
         await until(lambda: metadata.topics["orders"].partitions[0].leader_id == 2)
 
         younger = producer.send("orders", b"younger", partition=0)
-        assert await landed([producer.send("orders", b"elsewhere", partition=1)]) == [1]
+        assert await offsets_of([producer.send("orders", b"elsewhere", partition=1)]) == [1]
         assert at_the_new.hits == 0
 
         held.release()
-        assert await landed([older, younger]) == [1, 2]
+        assert await offsets_of([older, younger]) == [1, 2]
         assert values(cluster) == [b"first", b"older", b"younger"]
 
 
 @pytest.mark.scenario("one-in-flight")
-async def test_one_request_in_flight_is_waited_for_though_its_batch_has_expired(cluster: FakeCluster) -> None:
-    async with unnumbered(cluster) as producer:
+async def test_expired_batch_still_blocks_partition(cluster: FakeCluster) -> None:
+    """The next batch waits for the response to an expired batch."""
+    async with without_idempotence(cluster) as producer:
         await producer.send("orders", b"first")
         held = cluster.on(ApiKey.PRODUCE).hold()
         older = producer.send("orders", b"older")
         await held.hit()
-        await expire_the_oldest(producer, older)
+        await expire_oldest(producer, older)
 
         younger = producer.send("orders", b"younger")
         await turns()
         assert (in_flight(producer), younger.done()) == (1, False)
 
         held.release()
-        assert await landed([younger]) == [2]
+        assert await offsets_of([younger]) == [2]
     assert values(cluster) == [b"first", b"older", b"younger"]
 
 
 @pytest.mark.scenario("cancelled-awaiter")
-async def test_whoever_gives_up_waiting_changes_nothing_for_the_records(cluster: FakeCluster) -> None:
+async def test_cancelled_awaiters_change_nothing(cluster: FakeCluster) -> None:
     options: Any = {"batch_size": 1, "buffer_memory": 1_500, "request_timeout_ms": AMPLE}
     async with quick(cluster, delivery_timeout_ms=AMPLE, **options) as producer:
         await producer.send("orders", b"first")
@@ -122,6 +124,6 @@ async def test_whoever_gives_up_waiting_changes_nothing_for_the_records(cluster:
         await asyncio.wait_for(producer.flush(), PATIENCE)
 
         assert all(task.cancelled() for task in waiting)
-        assert await landed(deliveries) == list(range(1, 15))
+        assert await offsets_of(deliveries) == list(range(1, 15))
     assert values(cluster) == [b"first", *[b"%02d" % number * 50 for number in range(14)]]
     assert numbers(cluster) == [(0, number) for number in range(15)]

@@ -1,4 +1,4 @@
-"""Which partition a record ends in, seen in the log of a fake cluster."""
+"""The partition of each record, read from the log of a fake cluster."""
 
 import asyncio
 import random
@@ -9,26 +9,26 @@ import pytest
 
 from aioproducer.records.murmur2 import partition_of_key
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.faults.ending import SOON, all_stored, batches, patient, stored, values
+from tests.faults.outcomes import SOON, all_stored, batches, patient, stored, values
 from tests.faults.stored import TOPIC
 from tests.net.quick import insides, quick, until
 
 VALUE = b"v" * 100
 
-# What Java's producer makes of a key among 10 partitions and among 100.
+# The partition that Java's producer chooses for a key, among 10 partitions and among 100.
 KEYS = {b"foobar": (6, 66), b"abc": (7, 7), b"": (1, 81), b"key": (1, 81)}
 
 
 @pytest.fixture
-def dice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the same chances in every run."""
+def fixed_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every run the same random numbers."""
     monkeypatch.setattr(random, "random", random.Random(48).random)  # noqa: S311 - nothing is secret
 
 
 @pytest.mark.scenario("key-partitioning")
-async def test_keys_end_in_the_partitions_that_javas_producer_gives_them() -> None:
+async def test_keys_match_java_partitions() -> None:
     async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster) as producer:
-        # The first ones wait in line for the topic, the others do not.
+        # The first records wait for the topic's metadata, the others do not.
         for _ in range(2):
             deliveries = {key: producer.send(TOPIC, b"", key=key) for key in KEYS}
             for key, delivery in deliveries.items():
@@ -39,7 +39,7 @@ async def test_keys_end_in_the_partitions_that_javas_producer_gives_them() -> No
 
 
 @pytest.mark.scenario("key-partitioning")
-async def test_keys_that_are_ignored_are_kept_but_choose_nothing() -> None:
+async def test_ignored_keys_are_still_stored() -> None:
     keys = [b"%d" % number for number in range(20)]
     async with (
         FakeCluster(topics={TOPIC: 10}) as cluster,
@@ -52,9 +52,9 @@ async def test_keys_that_are_ignored_are_kept_but_choose_nothing() -> None:
 
 
 @pytest.mark.scenario("sticky-partition")
-@pytest.mark.usefixtures("dice")
-async def test_without_keys_a_partition_is_kept_until_its_batch_is_full() -> None:
-    """Every batch but the last is full: none is cut short by the change to another partition."""
+@pytest.mark.usefixtures("fixed_random")
+async def test_partition_is_kept_until_full() -> None:
+    """Every batch but the last is full: a change of partition cuts none short."""
     async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster, batch_size=1_000) as producer:
         await producer.partitions_for(TOPIC)
         metadata = await all_stored([producer.send(TOPIC, VALUE) for _ in range(84)])
@@ -68,8 +68,9 @@ async def test_without_keys_a_partition_is_kept_until_its_batch_is_full() -> Non
 
 
 @pytest.mark.scenario("sticky-partition")
-@pytest.mark.usefixtures("dice")
-async def test_batches_that_go_before_they_are_full_stay_in_one_partition_for_as_many_bytes() -> None:
+@pytest.mark.usefixtures("fixed_random")
+async def test_partition_changes_after_batch_size() -> None:
+    """Small batches stay in one partition until batch_size bytes went there."""
     async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster, batch_size=1_000) as producer:
         partitions = [(await stored(producer.send(TOPIC, VALUE))).partition for _ in range(60)]
 
@@ -80,14 +81,14 @@ async def test_batches_that_go_before_they_are_full_stay_in_one_partition_for_as
 
 @pytest.mark.scenario("slow-broker-share")
 @pytest.mark.parametrize("adaptive", [True, False])
-@pytest.mark.usefixtures("dice")
-async def test_a_slow_brokers_partition_gets_less(*, adaptive: bool) -> None:
-    """Without adapting it gets the same as the other."""
+@pytest.mark.usefixtures("fixed_random")
+async def test_slow_broker_gets_fewer_records(*, adaptive: bool) -> None:
+    """Without adaptive partitioning both partitions get the same."""
     async with (
         FakeCluster(2, {TOPIC: 2}) as cluster,
         patient(
             cluster,
-            # Every record is a batch, so the partition is chosen anew for each.
+            # Every record fills a batch, so each gets a newly chosen partition.
             batch_size=200,
             partitioner_adaptive_partitioning_enable=adaptive,
         ) as producer,
@@ -108,8 +109,9 @@ async def test_a_slow_brokers_partition_gets_less(*, adaptive: bool) -> None:
 
 
 @pytest.mark.scenario("unavailable-broker")
-@pytest.mark.usefixtures("dice")
-async def test_the_partitions_of_a_broker_that_takes_nothing_are_left_out_until_it_does() -> None:
+@pytest.mark.usefixtures("fixed_random")
+async def test_unavailable_broker_is_left_out() -> None:
+    """Records without keys avoid a broker that accepts no requests, until it accepts them again."""
     timeout_ms = 100
     async with FakeCluster(2, {TOPIC: 4}, replication_factor=1) as cluster:
         cluster.on(ApiKey.API_VERSIONS, node=2, times=None).disconnect()
@@ -130,13 +132,14 @@ async def test_the_partitions_of_a_broker_that_takes_nothing_are_left_out_until_
 
 
 @pytest.mark.scenario("leaderless-partition")
-@pytest.mark.usefixtures("dice")
-async def test_without_a_leader_a_partition_is_not_chosen_and_with_a_key_it_is_waited_for() -> None:
+@pytest.mark.usefixtures("fixed_random")
+async def test_leaderless_partition_waits_for_keys() -> None:
+    """A partition without a leader gets no records without keys; those with keys wait for it."""
     key = next(b"%d" % number for number in range(100) if partition_of_key(b"%d" % number, 3) == 1)
     async with FakeCluster(2, {TOPIC: 3}) as cluster, quick(cluster, batch_size=1) as producer:
         cluster.move_leader(TOPIC, 1, to=-1)
         keyed = producer.send(TOPIC, b"keyed", key=key)
-        # The first ones wait in line for the topic.
+        # The first records wait for the topic's metadata.
         metadata = await all_stored([producer.send(TOPIC, VALUE) for _ in range(30)])
         metadata += await all_stored([producer.send(TOPIC, VALUE) for _ in range(30)])
         assert {each.partition for each in metadata} == {0, 2}
@@ -148,8 +151,8 @@ async def test_without_a_leader_a_partition_is_not_chosen_and_with_a_key_it_is_w
 
 
 @pytest.mark.scenario("new-partitions")
-@pytest.mark.usefixtures("dice")
-async def test_new_partitions_are_seen_and_used() -> None:
+@pytest.mark.usefixtures("fixed_random")
+async def test_new_partitions_are_used() -> None:
     async with (
         FakeCluster(topics={TOPIC: 10}) as cluster,
         quick(cluster, batch_size=1, metadata_max_age_ms=50) as producer,
@@ -172,7 +175,8 @@ async def test_new_partitions_are_seen_and_used() -> None:
 
 
 @pytest.mark.scenario("new-partitions")
-async def test_new_partitions_are_seen_by_those_who_ask_for_none_of_them() -> None:
+async def test_sends_alone_find_new_partitions() -> None:
+    """The producer finds new partitions without `partitions_for`."""
     async with FakeCluster(topics={TOPIC: 10}) as cluster, quick(cluster, metadata_max_age_ms=50) as producer:
         assert (await stored(producer.send(TOPIC, b"", key=b"foobar"))).partition == 6
         cluster.add_partitions(TOPIC, 100)

@@ -1,4 +1,4 @@
-"""Producer ids and epochs that are forgotten, used up or changed: whole producers, a strict cluster."""
+"""Producer ids and epochs expire, run out or change: whole producers, a strict cluster."""
 
 import asyncio
 from typing import Any
@@ -9,10 +9,10 @@ from aioproducer import InvalidRecordError, Producer
 from aioproducer.core.idempotence import MAX_EPOCH, SEQUENCES
 from aioproducer.testing import KAFKA_2_1, KAFKA_4, ApiKey, BrokerVersion, ErrorCode, FakeCluster
 from tests.faults.stored import (
-    Answers,
+    ResponseCodes,
     in_flight,
-    landed,
     numbers,
+    offsets_of,
     patient,
     producer_ids,
     send,
@@ -22,17 +22,16 @@ from tests.faults.stored import (
 from tests.net.quick import PATIENCE, insides, turns, until
 
 
-@pytest.mark.scenario(38)
+@pytest.mark.scenario("unknown-producer-id")
 @pytest.mark.parametrize("log_start_offset", [3, -1])
-async def test_a_producer_that_was_forgotten_with_the_start_of_the_log_goes_on(
+async def test_unknown_producer_id_bumps_epoch(
     cluster: FakeCluster, producer: Producer[Any, Any], log_start_offset: int
 ) -> None:
-    """Java's producer compares the start of the log, where it is told, with what it knows to be stored.
+    """Java's producer compares the log start offset of the response with the stored offsets.
 
-    That makes no difference here: what is answered so is not stored, and a new epoch is right in
-    each case.
+    That makes no difference here: the batch is not stored, and a new epoch is right in each case.
     """
-    await landed(send(producer, 2))
+    await offsets_of(send(producer, 2))
     cluster.delete_records("orders", 0, before=3)
     cluster.forget_producer()
     cluster.on(ApiKey.PRODUCE, times=2).answer(
@@ -43,45 +42,41 @@ async def test_a_producer_that_was_forgotten_with_the_start_of_the_log_goes_on(
 
     first.release()
 
-    assert await landed(deliveries) == [3, 4]
+    assert await offsets_of(deliveries) == [3, 4]
     assert values(cluster) == [b"0", b"1"]
     assert numbers(cluster) == [(1, 0), (1, 1)]
 
 
-@pytest.mark.scenario(39)
-async def test_after_the_highest_sequence_comes_0_on_the_wire_too(
-    cluster: FakeCluster, producer: Producer[Any, Any]
-) -> None:
+@pytest.mark.scenario("sequence-wrap")
+async def test_sequence_wraps_to_zero(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
     # As if two billion records had been sent.
     insides(producer).accumulator.topics["orders"].partitions[0].next_sequence = SEQUENCES - 2
     cluster.forget_producer()
 
-    assert await landed(send(producer, 5)) == [1, 2, 3, 4, 5]
+    assert await offsets_of(send(producer, 5)) == [1, 2, 3, 4, 5]
 
     assert numbers(cluster)[1:] == [(0, SEQUENCES - 2), (0, SEQUENCES - 1), (0, 0), (0, 1), (0, 2)]
 
 
-@pytest.mark.scenario(39)
-async def test_after_the_last_epoch_comes_a_new_producer_id(
-    cluster: FakeCluster, producer: Producer[Any, Any]
-) -> None:
+@pytest.mark.scenario("sequence-wrap")
+async def test_last_epoch_gets_new_id(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
     # As if there had been 32766 gaps before.
     sequencer = insides(producer)._sequencer  # noqa: SLF001 - the counter
     assert sequencer is not None
     sequencer.producer_epoch = MAX_EPOCH - 1
     cluster.forget_producer()
     for _ in range(2):
-        # The first is numbered anew in the last epoch, the second under another id.
+        # The first batches get new sequences in the last epoch, the second ones a new id.
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
-        await landed(send(producer, 2))
+        await offsets_of(send(producer, 2))
 
     assert numbers(cluster)[1:] == [(MAX_EPOCH, 0), (MAX_EPOCH, 1), (0, 0), (0, 1)]
     _, old, _, new, newest = producer_ids(cluster)
     assert old != new == newest
 
 
-@pytest.mark.scenario(40)
-async def test_while_a_partition_waits_for_its_new_epoch_others_go_on() -> None:
+@pytest.mark.scenario("epoch-bump-isolated")
+async def test_epoch_bump_delays_no_other_partition() -> None:
     async with FakeCluster(2, {"orders": 2}) as cluster, patient(cluster) as producer:
         for partition in (0, 1):
             await producer.send("orders", b"first", partition=partition)
@@ -94,23 +89,24 @@ async def test_while_a_partition_waits_for_its_new_epoch_others_go_on() -> None:
         with pytest.raises(InvalidRecordError):
             await asyncio.wait_for(refused, PATIENCE)
 
-        # What was sent in the old epoch is not settled yet, so nothing new may go.
+        # A batch of the old epoch is still in flight, so the partition sends nothing new.
         late = producer.send("orders", b"late", partition=0)
         await second.hit()
-        assert await landed([producer.send("orders", b"%d" % n, partition=1) for n in range(5)])
+        assert await offsets_of([producer.send("orders", b"%d" % n, partition=1) for n in range(5)])
         await turns()
         assert (in_flight(producer), late.done()) == (1, False)
 
         second.release()
-        assert await landed([void, late]) == [1, 2]
+        assert await offsets_of([void, late]) == [1, 2]
         await producer.send("orders", b"after", partition=1)
         assert numbers(cluster, 0) == [(0, 0), (1, 0), (1, 1)]
         # The other partition follows into the new epoch with its next batch.
         assert numbers(cluster, 1) == [*[(0, number) for number in range(6)], (1, 0)]
 
 
-@pytest.mark.scenario(40)
-async def test_what_another_partition_sent_before_a_new_epoch_is_sent_again_in_the_old_one() -> None:
+@pytest.mark.scenario("epoch-bump-isolated")
+async def test_retry_keeps_old_epoch() -> None:
+    """A batch sent before the bump of another partition is retried in its old epoch."""
     async with FakeCluster(2, {"orders": 2}) as cluster, patient(cluster) as producer:
         for partition in (0, 1):
             await producer.send("orders", b"first", partition=partition)
@@ -119,35 +115,35 @@ async def test_what_another_partition_sent_before_a_new_epoch_is_sent_again_in_t
         healthy = producer.send("orders", b"healthy", partition=1)
         await held.hit()
         cluster.on(ApiKey.PRODUCE, partition=0).answer(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
-        await landed([producer.send("orders", b"bumped", partition=0)])
+        await offsets_of([producer.send("orders", b"bumped", partition=0)])
         assert numbers(cluster, 0) == [(0, 0), (1, 0)]
         after = producer.send("orders", b"after", partition=1)
 
         held.release()
 
-        assert await landed([healthy, after]) == [1, 2]
+        assert await offsets_of([healthy, after]) == [1, 2]
         assert numbers(cluster, 1) == [(0, 0), (0, 1), (1, 0)]
 
 
-@pytest.mark.scenario(38, 43)
+@pytest.mark.scenario("unknown-producer-id", "producer-id-expired")
 @pytest.mark.parametrize("version", [KAFKA_2_1, KAFKA_4], ids=lambda version: version.name)
-async def test_when_the_broker_has_forgotten_an_idle_producer_the_next_records_land(
+async def test_expired_producer_id_recovers(
     version: BrokerVersion,
 ) -> None:
     async with FakeCluster(topics={"orders": 1}, versions=version) as cluster, patient(cluster) as producer:
-        await landed(send(producer, 3))
+        await offsets_of(send(producer, 3))
         cluster.forget_producer()
-        answers = Answers(cluster)
+        responses = ResponseCodes(cluster)
         first = cluster.on(ApiKey.PRODUCE).hold()
         deliveries = await send_at_once(producer, 3)
 
         first.release()
 
-        assert await landed(deliveries) == [3, 4, 5]
+        assert await offsets_of(deliveries) == [3, 4, 5]
         assert values(cluster) == [b"0", b"1", b"2"] * 2
         if version is KAFKA_2_1:
-            assert answers.codes[:3] == [ErrorCode.UNKNOWN_PRODUCER_ID] * 3
+            assert responses.codes[:3] == [ErrorCode.UNKNOWN_PRODUCER_ID] * 3
             assert numbers(cluster)[3:] == [(1, 0), (1, 1), (1, 2)]
         else:
-            assert answers.codes == [ErrorCode.NONE] * 3
+            assert responses.codes == [ErrorCode.NONE] * 3
             assert numbers(cluster)[3:] == [(0, 3), (0, 4), (0, 5)]

@@ -1,4 +1,4 @@
-"""What passes is tried again: when, where, and how often."""
+"""Retries of retriable errors: when, where, and how often."""
 
 import asyncio
 import random
@@ -8,19 +8,17 @@ import pytest
 
 from aioproducer import BrokerError, DeliveryTimeoutError, UnknownTopicError
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster, TopicConfig
-from tests.faults.ending import SOON, all_stored, buffer_is_whole, failure, patient, stored, values
+from tests.faults.outcomes import SOON, all_stored, buffer_is_free, failure, patient, stored, values
 from tests.faults.stored import TOPIC, figure
 from tests.net.quick import insides, quick, until
 
 MOST = 0.999
-"""The cast of the dice that makes a backoff the longest: a fifth longer."""
+"""The random number that makes a backoff the longest: a fifth longer."""
 
 
 @pytest.mark.scenario("retry-backoff")
 @pytest.mark.parametrize("code", [ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.NOT_LEADER_OR_FOLLOWER])
-async def test_what_passes_is_tried_again_after_a_backoff_that_grows_and_is_spread(
-    monkeypatch: pytest.MonkeyPatch, code: ErrorCode
-) -> None:
+async def test_retry_backoff_grows_with_jitter(monkeypatch: pytest.MonkeyPatch, code: ErrorCode) -> None:
     loop = asyncio.get_running_loop()
     arrived: list[float] = []
     monkeypatch.setattr(random, "random", lambda: MOST)
@@ -35,7 +33,7 @@ async def test_what_passes_is_tried_again_after_a_backoff_that_grows_and_is_spre
 
     waited = [later - earlier for earlier, later in pairwise(arrived)]
     assert len(waited) == 4
-    # Doubled each time, a fifth more by the dice, and never above the maximum.
+    # Doubled each time, with a jitter of plus a fifth, and never above the maximum.
     for seconds, least in zip(waited, [0.071, 0.143, 0.287, 0.299], strict=True):
         assert seconds >= least
     assert values(cluster) == [b"1"]
@@ -43,8 +41,8 @@ async def test_what_passes_is_tried_again_after_a_backoff_that_grows_and_is_spre
 
 @pytest.mark.scenario("leader-changed")
 @pytest.mark.parametrize("version", [13, 9], ids=["named in the answer", "found in the metadata"])
-async def test_a_new_leader_is_tried_without_backoff(version: int) -> None:
-    """The backoff is a minute, so what arrives has not waited for it."""
+async def test_new_leader_is_tried_at_once(version: int) -> None:
+    """The backoff is a minute: the retry did not wait for it."""
     async with (
         FakeCluster(2, {TOPIC: 1}, max_versions={ApiKey.PRODUCE: version}) as cluster,
         patient(
@@ -52,8 +50,8 @@ async def test_a_new_leader_is_tried_without_backoff(version: int) -> None:
         ) as producer,
     ):
         await stored(producer.send(TOPIC, b"0"))
-        # Metadata is not asked for twice within a backoff; so that it may be, a minute passes.
-        insides(producer).metadata._not_before = 0.0  # noqa: SLF001 - rather than to wait
+        # Metadata is requested once per backoff at most. Allow the next request at once.
+        insides(producer).metadata._not_before = 0.0  # noqa: SLF001 - instead of a minute's wait
         refused = cluster.on(ApiKey.PRODUCE).run(lambda: cluster.move_leader(TOPIC, 0, to=2))
         assert (await stored(producer.send(TOPIC, b"1"))).offset == 1
         assert refused.hits == 1
@@ -62,7 +60,8 @@ async def test_a_new_leader_is_tried_without_backoff(version: int) -> None:
 
 
 @pytest.mark.scenario("leader-changed")
-async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_without_backoff() -> None:
+async def test_known_new_leader_needs_no_backoff() -> None:
+    """Metadata already names the new leader when the old one refuses the batch."""
     versions = {ApiKey.PRODUCE: 9}
     async with (
         FakeCluster(2, {TOPIC: 2}, max_versions=versions) as cluster,
@@ -71,15 +70,16 @@ async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_
         ) as producer,
     ):
         await stored(producer.send(TOPIC, b"0", partition=0))
-        # Connected as well, the other broker is the one that is asked: the leader answers in order.
+        # Connect to the other broker too: the metadata request then goes there, because the
+        # leader has a request in flight that is held.
         await stored(producer.send(TOPIC, b"elsewhere", partition=1))
         held = cluster.on(ApiKey.PRODUCE).hold()
         delivery = producer.send(TOPIC, b"1", partition=0)
         await asyncio.wait_for(held.hit(), SOON)
         cluster.move_leader(TOPIC, 0, to=2)
         engine = insides(producer)
-        engine.metadata._not_before = 0.0  # noqa: SLF001 - rather than to wait a minute
-        engine._refresh_metadata()  # noqa: SLF001 - as something else may have asked for it
+        engine.metadata._not_before = 0.0  # noqa: SLF001 - instead of a minute's wait
+        engine._refresh_metadata()  # noqa: SLF001 - another cause may request it too
         await until(lambda: engine.metadata.topics[TOPIC].partitions[0].leader_id == 2, SOON)
 
         held.release()
@@ -90,7 +90,7 @@ async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_
 
 @pytest.mark.scenario("retries-exhausted")
 @pytest.mark.parametrize("retries", [1, 3])
-async def test_when_the_retries_are_used_up_the_brokers_error_comes_out(retries: int) -> None:
+async def test_exhausted_retries_raise_broker_error(retries: int) -> None:
     async with (
         FakeCluster(topics={TOPIC: 1}) as cluster,
         patient(cluster, retries=retries) as producer,
@@ -107,15 +107,15 @@ async def test_when_the_retries_are_used_up_the_brokers_error_comes_out(retries:
 
         cluster.heal()
         assert (await stored(producer.send(TOPIC, b"2"))).offset == 1
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
     assert values(cluster) == [b"0", b"2"]
 
 
 @pytest.mark.scenario("too-few-replicas")
 @pytest.mark.parametrize("after_append", [False, True], ids=["before", "after the append"])
 @pytest.mark.parametrize("acks", [1, "all"])
-async def test_a_record_is_sent_until_enough_replicas_have_it(acks: int | str, *, after_append: bool) -> None:
-    """Once in the log with idempotence; without it every attempt leaves a copy, as with Java's producer."""
+async def test_too_few_replicas_are_retried(acks: int | str, *, after_append: bool) -> None:
+    """Idempotence stores one copy. Without it every attempt leaves a copy, as with Java's producer."""
     code = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND if after_append else ErrorCode.NOT_ENOUGH_REPLICAS
     is_idempotent = acks == "all"
     async with (
@@ -131,7 +131,7 @@ async def test_a_record_is_sent_until_enough_replicas_have_it(acks: int | str, *
 
 
 @pytest.mark.scenario("too-few-replicas")
-async def test_records_wait_until_the_replicas_are_in_sync_again() -> None:
+async def test_records_wait_for_replicas() -> None:
     async with (
         FakeCluster(3, {TOPIC: 1}, topic_config=TopicConfig(min_insync_replicas=3)) as cluster,
         quick(cluster) as producer,
@@ -150,7 +150,7 @@ async def test_records_wait_until_the_replicas_are_in_sync_again() -> None:
 
 
 @pytest.mark.scenario("topic-deleted")
-async def test_what_is_sent_to_a_deleted_topic_fails_in_time() -> None:
+async def test_deleted_topic_fails_in_time() -> None:
     async with (
         FakeCluster(topics={TOPIC: 1, "audit": 1}, auto_create_topics=False) as cluster,
         quick(cluster, request_timeout_ms=500, delivery_timeout_ms=1_500, max_block_ms=2_000) as producer,
@@ -166,11 +166,11 @@ async def test_what_is_sent_to_a_deleted_topic_fails_in_time() -> None:
         assert {type(error) for error in errors} <= {DeliveryTimeoutError, UnknownTopicError}
         assert "UNKNOWN_TOPIC" in str(errors[0])
         assert (await stored(producer.send("audit", b"goes on"))).offset == 0
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
 
 
 @pytest.mark.scenario("topic-deleted")
-async def test_what_is_sent_to_a_deleted_topic_goes_on_when_it_is_created_again() -> None:
+async def test_recreated_topic_gets_the_records() -> None:
     async with (
         FakeCluster(topics={TOPIC: 1}, auto_create_topics=False) as cluster,
         quick(cluster) as producer,
@@ -189,7 +189,8 @@ async def test_what_is_sent_to_a_deleted_topic_goes_on_when_it_is_created_again(
     assert values(cluster) == [b"%d" % number for number in range(20)]
 
 
-async def test_what_expires_behind_a_batch_that_is_tried_again_says_what_it_waited_for() -> None:
+async def test_expiry_error_names_the_cause() -> None:
+    """A batch expires behind a retried batch: its error does not blame the connection."""
     async with (
         FakeCluster(topics={TOPIC: 1}) as cluster,
         quick(cluster, batch_size=1, request_timeout_ms=400, delivery_timeout_ms=400) as producer,

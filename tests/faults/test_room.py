@@ -1,4 +1,4 @@
-"""Records that are too large, and records that come while the buffer is full."""
+"""Records that are too large, and records that wait for memory."""
 
 import asyncio
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from aioproducer import BufferExhaustedError, Producer, ProducerClosedError, RecordTooLargeError
 from aioproducer.core.accumulator import OVERHEAD
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.faults.ending import SOON, all_stored, buffer_is_whole, ending, failure, patient, stored, values
+from tests.faults.outcomes import SOON, all_stored, buffer_is_free, failure, note_end, patient, stored, values
 from tests.faults.stored import TOPIC, figure
 from tests.net.quick import drained, insides, outcome, quick, turns, until
 from tests.net.traces import no_traces
@@ -29,20 +29,20 @@ async def _refuse_above_the_limit(producer: Producer[Any, Any], topic: str, opti
             producer.send(topic, **record)
         assert (raised.value.topic, raised.value.limit) == (topic, LIMIT)
         assert not raised.value.may_be_written
-    # Nothing of them is kept anywhere.
+    # The rejected records hold no memory.
     assert figure(producer, "buffer-available-bytes") == available
     assert figure(producer, "waiting-threads") == waiting
     assert (await stored(fits)).offset == 0
     await asyncio.wait_for(producer.flush(), SOON)
-    await buffer_is_whole(producer)
+    await buffer_is_free(producer)
 
 
 @pytest.mark.scenario("request-size-limit")
 @pytest.mark.parametrize("topic", [TOPIC, "not known yet"])
-async def test_a_record_larger_than_a_request_is_refused_and_leaves_nothing_behind(topic: str) -> None:
-    """Java's producer gives a failed future and calls the callback; here `send` itself raises.
+async def test_record_above_request_size_raises(topic: str) -> None:
+    """Java's producer returns a failed future and calls the callback; here `send` raises.
 
-    What is wrong with the call is known at once, and then nobody has to look at a delivery for it.
+    The caller can see the error at once, without a look at the delivery.
     """
     topic = topic.replace(" ", "-")
     async with FakeCluster(topics={TOPIC: 1}) as cluster, quick(cluster, max_request_size=LIMIT) as producer:
@@ -53,29 +53,29 @@ async def test_a_record_larger_than_a_request_is_refused_and_leaves_nothing_behi
 
 @pytest.mark.scenario("buffer-size-limit")
 @pytest.mark.parametrize("topic", [TOPIC, "not-known-yet"])
-async def test_a_record_larger_than_the_buffer_is_refused_and_leaves_nothing_behind(topic: str) -> None:
-    """As one that is larger than a request: it never could be sent, so it does not wait in line."""
+async def test_record_above_buffer_size_raises(topic: str) -> None:
+    """The record could never be sent, so it does not wait for memory."""
     async with FakeCluster(topics={TOPIC: 1}) as cluster, quick(cluster, buffer_memory=LIMIT) as producer:
         await producer.partitions_for(TOPIC)
         await _refuse_above_the_limit(producer, topic, "buffer_memory")
     assert len(values(cluster, topic)) == 1
 
 
-# Three records of two hundred bytes fill a buffer of a thousand, and three more its line.
+# Three records of 200 bytes fill a buffer of 1000; three more fill the queue of waiting records.
 FILLING = b"x" * 200
 TOO_LATE = b"y" * 200
 
 
 async def _fill(producer: Producer[Any, Any], cluster: FakeCluster) -> None:
-    """Get a producer id and every partition's first sequence, which goes alone, out of the way."""
+    """Send a first batch to every partition: until it is acknowledged, a partition sends no second."""
     count = len(cluster.topology.topic(TOPIC).partitions)
     await all_stored([producer.send(TOPIC, b"", partition=partition) for partition in range(count)])
-    await buffer_is_whole(producer)
+    await buffer_is_free(producer)
 
 
 @pytest.mark.scenario("buffer-full")
-async def test_room_goes_to_whoever_has_waited_for_it_longest() -> None:
-    """To one batch's worth of them for each batch that is acknowledged."""
+async def test_freed_memory_goes_in_order() -> None:
+    """Each acknowledged batch frees memory for the record that waited longest."""
     finished: list[int] = []
     async with (
         FakeCluster(topics={TOPIC: 4}) as cluster,
@@ -83,10 +83,10 @@ async def test_room_goes_to_whoever_has_waited_for_it_longest() -> None:
     ):
         await _fill(producer, cluster)
         held = [cluster.on(ApiKey.PRODUCE, skip=number).hold() for number in range(3)]
-        # Those in line are for partitions of their own: nothing but the line puts them in order.
+        # The waiting records go to partitions of their own: only the queue orders them.
         for number, partition in enumerate([0, 0, 0, 1, 2, 3]):
             delivery = producer.send(TOPIC, FILLING, partition=partition)
-            delivery.add_done_callback(ending(number, finished))
+            delivery.add_done_callback(note_end(number, finished))
         for number, fault in enumerate(held):
             async with asyncio.timeout(SOON):
                 await fault.hit()
@@ -96,12 +96,13 @@ async def test_room_goes_to_whoever_has_waited_for_it_longest() -> None:
             fault.release()
         await asyncio.wait_for(producer.flush(), SOON)
         await until(lambda: len(finished) == 6, SOON)
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
     assert finished == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.scenario("buffer-full")
-async def test_who_has_waited_for_room_too_long_is_told_and_stands_in_nobodys_way() -> None:
+async def test_waiting_record_expires() -> None:
+    """A record waits for memory up to max_block_ms, then fails and delays no later record."""
     loop = asyncio.get_running_loop()
     async with (
         FakeCluster(topics={TOPIC: 1}) as cluster,
@@ -122,15 +123,15 @@ async def test_who_has_waited_for_room_too_long_is_told_and_stands_in_nobodys_wa
         assert figure(producer, "waiting-threads") == 1
         held.release()
         assert (await stored(next_one)).offset == 4
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
     assert TOO_LATE not in values(cluster)
 
 
 @pytest.mark.scenario("waiting-record-abandoned")
-async def test_whoever_is_cancelled_while_a_record_waits_for_room_leaves_it_in_line() -> None:
-    """In Java an interrupted `send` has sent nothing; here `send` has returned before anybody waits.
+async def test_cancelled_awaiter_keeps_its_place() -> None:
+    """In Java an interrupted `send` has sent nothing; here `send` has already returned.
 
-    So cancelling takes nothing back: the record is sent, once and in its turn, and its memory is free.
+    Cancelling withdraws nothing: the record is sent once, in order, and its memory is freed.
     """
     async with (
         FakeCluster(topics={TOPIC: 1}) as cluster,
@@ -151,12 +152,12 @@ async def test_whoever_is_cancelled_while_a_record_waits_for_room_leaves_it_in_l
 
         held.release()
         assert [each.offset for each in await all_stored(deliveries)] == list(range(1, 7))
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
     assert values(cluster)[1:] == sent
 
 
 @pytest.mark.scenario("waiting-record-abandoned")
-async def test_a_stop_while_records_wait_for_room_leaves_nobody_waiting_and_no_memory_in_use() -> None:
+async def test_stop_frees_waiting_records() -> None:
     async with FakeCluster(topics={TOPIC: 1}) as cluster, no_traces():
         producer = patient(cluster, buffer_memory=LIMIT, batch_size=1, max_block_ms=30_000)
         await producer.start()

@@ -1,4 +1,4 @@
-"""Records of every shape through every codec, read back by another client's reader."""
+"""Records of every shape, with every codec, read back by another client's reader."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from aioproducer.protocol.produce import ProduceRequest
 from aioproducer.records.compression import Codec
 from aioproducer.records.reader import RecordBatch
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.faults.ending import all_stored, batches
+from tests.faults.outcomes import all_stored, batches
 from tests.faults.stored import TOPIC
 from tests.net.quick import quick
 from tests.net.relay import SIZE, Relay
@@ -29,7 +29,7 @@ SHAPES = [
 
 
 def _written(relay: Relay) -> list[bytes]:
-    """Return the batches that went over the wire to partition 0, as bytes."""
+    """Return the bytes of each batch in the Produce requests."""
     found = []
     for asked in relay.asked(ApiKey.PRODUCE):
         header, reader = decode_request_header(asked.frame[SIZE:])
@@ -41,7 +41,7 @@ def _written(relay: Relay) -> list[bytes]:
 @pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("batch_size", [1, 1_000_000], ids=["alone", "together"])
 @pytest.mark.parametrize("codec", list(Codec))
-async def test_every_shape_of_record_comes_back_as_it_was_sent(codec: Codec, batch_size: int) -> None:
+async def test_every_record_shape_is_read_back(codec: Codec, batch_size: int) -> None:
     sent = SHAPES * 3
     async with (
         FakeCluster(topics={TOPIC: 1}) as cluster,

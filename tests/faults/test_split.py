@@ -1,4 +1,4 @@
-"""Batches and records that the broker finds too large, or will not have."""
+"""Batches and records that the broker refuses: too large, or invalid."""
 
 import random
 
@@ -12,7 +12,7 @@ from aioproducer import (
     RecordTooLargeError,
 )
 from aioproducer.testing import ApiKey, FakeCluster, TopicConfig
-from tests.faults.ending import all_stored, batches, buffer_is_whole, failure, patient, stored, values
+from tests.faults.outcomes import all_stored, batches, buffer_is_free, failure, patient, stored, values
 from tests.faults.stored import TOPIC, figure
 from tests.net.quick import quick
 
@@ -26,8 +26,8 @@ def _too_small_for(size: int) -> FakeCluster:
 @pytest.mark.scenario("split-too-large")
 @pytest.mark.parametrize("idempotent", [True, False])
 @pytest.mark.parametrize("codec", ["none", "lz4"])
-async def test_a_batch_too_large_for_the_broker_is_split_in_order(codec: str, *, idempotent: bool) -> None:
-    """Four batches are on the wire, each is too large; every record gets its own offset."""
+async def test_large_batches_are_split_in_order(codec: str, *, idempotent: bool) -> None:
+    """Four batches in flight are too large; every record gets its own offset."""
     sent = [b"%03d" % number + NOISE.randbytes(50) for number in range(100)]
     async with (
         _too_small_for(700) as cluster,
@@ -42,7 +42,7 @@ async def test_a_batch_too_large_for_the_broker_is_split_in_order(codec: str, *,
         await stored(producer.send(TOPIC, b"first"))
         metadata = await all_stored([producer.send(TOPIC, value, key=value[:3]) for value in sent])
         assert figure(producer, "batch-split-total") >= 4
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
 
     assert values(cluster) == [b"first", *sent]
     assert [each.offset for each in metadata] == list(range(1, 101))
@@ -58,7 +58,7 @@ async def test_batches_larger_than_segment_are_split() -> None:
     ):
         metadata = await all_stored([producer.send(TOPIC, value) for value in sent])
         large = await failure(producer.send(TOPIC, NOISE.randbytes(800)))
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
 
     assert values(cluster) == sent
     assert [each.offset for each in metadata] == list(range(100))
@@ -68,26 +68,26 @@ async def test_batches_larger_than_segment_are_split() -> None:
 
 @pytest.mark.scenario("split-ends")
 @pytest.mark.parametrize("batch_size", [120, 1_000, 16_384])
-async def test_splitting_ends_however_much_larger_batches_are_than_the_broker_takes(batch_size: int) -> None:
-    """The broker takes nothing but single records."""
+async def test_splitting_ends(batch_size: int) -> None:
+    """The broker accepts single records only."""
     count = 32
     sent = [b"%02d" % number * 10 for number in range(count)]
     async with _too_small_for(100) as cluster, patient(cluster, batch_size=batch_size) as producer:
         requests = cluster.on(ApiKey.PRODUCE, times=None).rewrite(lambda response: response)
         metadata = await all_stored([producer.send(TOPIC, value) for value in sent])
         splits = figure(producer, "batch-split-total")
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
 
     assert values(cluster) == sent
     assert [each.offset for each in metadata] == list(range(count))
-    # Each split makes at least one batch more, and there are no more than there are records.
+    # Each split makes at least one batch more, and there are at most as many batches as records.
     assert splits < count
     assert requests.hits <= 3 * count
 
 
 @pytest.mark.scenario("single-record-too-large")
 @pytest.mark.parametrize("codec", ["none", "zstd"])
-async def test_a_record_too_large_for_the_broker_fails_alone(codec: str) -> None:
+async def test_large_record_fails_alone(codec: str) -> None:
     async with (
         _too_small_for(400) as cluster,
         quick(cluster, compression_type=codec, batch_size=5_000) as producer,
@@ -109,7 +109,7 @@ async def test_a_record_too_large_for_the_broker_fails_alone(codec: str) -> None
         alone = producer.send(TOPIC, NOISE.randbytes(500))
         assert isinstance(await failure(alone), RecordTooLargeError)
         assert (await stored(producer.send(TOPIC, b"last"))).offset == 6
-        await buffer_is_whole(producer)
+        await buffer_is_free(producer)
     expected = [b"%s %d" % (word, number) for word in (b"before", b"after") for number in range(3)]
     assert values(cluster) == [*expected, b"last"]
 
@@ -119,7 +119,8 @@ TOO_OLD = 1
 
 
 @pytest.mark.scenario("record-errors")
-async def test_the_one_record_that_the_broker_refuses_gets_its_error_and_the_others_another() -> None:
+async def test_record_error_names_one_record() -> None:
+    """The refused record gets the broker's error; the others of its batch fail with BatchRefusedError."""
     config = TopicConfig(message_timestamp_before_max_ms=10_000)
     async with FakeCluster(topics={TOPIC: 1}, topic_config=config) as cluster, quick(cluster) as producer:
         good, bad, other = (
@@ -141,13 +142,13 @@ async def test_the_one_record_that_the_broker_refuses_gets_its_error_and_the_oth
 
 
 @pytest.mark.scenario("record-errors")
-async def test_of_several_records_that_the_broker_refuses_each_gets_its_own_words() -> None:
+async def test_record_errors_keep_their_messages() -> None:
     async with FakeCluster(topics={TOPIC: 1}) as cluster, quick(cluster) as producer:
         cluster.on(ApiKey.PRODUCE).answer(
             ErrorCode.POLICY_VIOLATION, "the policy", record_errors={0: "no tenant", 2: None}
         )
         first, second, third = (producer.send(TOPIC, b"%d" % number) for number in range(3))
-        # Several need not have been refused for the same cause, of which the batch's code is one.
+        # The refused records may have different causes; the code of the batch names only one.
         for delivery, words in ((first, "no tenant"), (third, "the policy")):
             error = await failure(delivery)
             assert isinstance(error, InvalidRecordError)
@@ -164,8 +165,8 @@ async def test_of_several_records_that_the_broker_refuses_each_gets_its_own_word
         (None, "1 record for orders-0: POLICY_VIOLATION (44)"),
     ],
 )
-async def test_the_brokers_own_words_come_with_the_error(reason: str | None, words: str) -> None:
-    """Where it says nothing but a number, the number's name stands for it."""
+async def test_error_has_broker_message(reason: str | None, words: str) -> None:
+    """Without a message the error shows the name of the code."""
     async with FakeCluster(topics={TOPIC: 1}) as cluster, quick(cluster) as producer:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.POLICY_VIOLATION, reason)
         error = await failure(producer.send(TOPIC, b"1"))

@@ -1,4 +1,4 @@
-"""A stream of records while brokers bounce, networks fail and versions change."""
+"""A stream of records while brokers restart, networks fail and versions change."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ from aioproducer.testing import (
     BrokerVersion,
     FakeCluster,
 )
-from tests.faults.stored import AMPLE, landed, values
+from tests.faults.stored import AMPLE, offsets_of, values
 from tests.net.quick import PATIENCE, quick, turns, until
 from tests.net.relay import Asked, Relay
 
@@ -24,7 +24,7 @@ from tests.net.relay import Asked, Relay
 def patient(
     cluster: FakeCluster, *, batch_size: int = 200, metadata_max_age_ms: int = AMPLE
 ) -> Producer[Any, Any]:
-    """Make a producer of small batches that waits for answers."""
+    """Return a producer with small batches and long timeouts."""
     return quick(
         cluster,
         batch_size=batch_size,
@@ -42,8 +42,8 @@ class Stream:
         self._producer = producer
         self._sent: list[list[tuple[bytes, Delivery]]] = [[] for _ in range(partitions)]
 
-    async def flow(self, count: int) -> list[Delivery]:
-        """Send so many records to each partition, and return the deliveries of the last."""
+    async def send(self, count: int) -> list[Delivery]:
+        """Send `count` records to each partition, and return the deliveries of the last ones."""
         for _ in range(count):
             for partition, sent in enumerate(self._sent):
                 value = b"%06d" % len(sent)
@@ -52,47 +52,47 @@ class Stream:
         return [sent[-1][1] for sent in self._sent]
 
     async def check(self) -> None:
-        """See that each record was acknowledged, and is in the log once, in order, where it was told."""
+        """Assert that each record was acknowledged, and is in the log once, in order, at its offset."""
         for partition, sent in enumerate(self._sent):
-            offsets = await landed(delivery for _, delivery in sent)
+            offsets = await offsets_of(delivery for _, delivery in sent)
             assert offsets == list(range(len(sent)))
             assert values(self._cluster, partition) == [value for value, _ in sent]
 
 
 @pytest.mark.scenario("broker-restarts")
 @pytest.mark.parametrize("is_clean", [True, False])
-async def test_leaders_that_bounce_in_a_loop_lose_and_double_nothing(*, is_clean: bool) -> None:
+async def test_bouncing_leaders_lose_nothing(*, is_clean: bool) -> None:
     async with FakeCluster(3, {"orders": 3}) as cluster, patient(cluster) as producer:
         stream = Stream(cluster, producer, 3)
         for bounce in range(9):
-            await landed(await stream.flow(20))
+            await offsets_of(await stream.send(20))
             leader = cluster.leader_of("orders", bounce % 3)
             if is_clean:
                 for partition in range(3):
                     if cluster.leader_of("orders", partition) == leader:
                         cluster.move_leader("orders", partition, to=leader % 3 + 1)
-                await landed(await stream.flow(20))
+                await offsets_of(await stream.send(20))
             else:
-                # It dies when it has stored something that nobody hears of any more.
+                # The leader stops after it has stored a batch and before it answers.
                 dying = cluster.on(ApiKey.PRODUCE, node=leader).hold(after_storing=True)
-                await stream.flow(20)
+                await stream.send(20)
                 await asyncio.wait_for(dying.hit(), PATIENCE)
                 await turns()
             await cluster.stop_node(leader)
-            await landed(await stream.flow(20))
+            await offsets_of(await stream.send(20))
             await cluster.start_node(leader)
         await stream.check()
 
 
 @pytest.mark.scenario("lossy-network")
-async def test_a_slow_network_that_loses_requests_and_answers_is_only_slow() -> None:
+async def test_lossy_network_is_only_slow() -> None:
     async with (
         FakeCluster(topics={"orders": 3}) as cluster,
         Relay(cluster) as relay,
         patient(cluster, batch_size=500) as producer,
     ):
         stream = Stream(cluster, producer, 3)
-        await landed(await stream.flow(1))
+        await offsets_of(await stream.send(1))
         cluster.on(times=None).delay(0.01)
         lost = 0
 
@@ -106,13 +106,13 @@ async def test_a_slow_network_that_loses_requests_and_answers_is_only_slow() -> 
         relay.on_request = lambda asked: not loses(asked, 7)
         relay.on_answer = lambda asked, frame: None if loses(asked, 5) else [frame]
         for _ in range(30):
-            await stream.flow(10)
+            await stream.send(10)
             await asyncio.sleep(0.01)
 
         await stream.check()
 
         assert lost > 2
-        # Neither one request for each record, nor one batch after the other.
+        # Requests carried more than one record each.
         assert len(relay.asked(ApiKey.PRODUCE)) < 300
 
 
@@ -121,7 +121,7 @@ VERSIONS = [KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA]
 
 @pytest.mark.scenario("version-negotiation", "mixed-releases")
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
-async def test_brokers_of_every_release_take_records_through_faults_and_moves(version: BrokerVersion) -> None:
+async def test_every_release_survives_faults(version: BrokerVersion) -> None:
     async with (
         FakeCluster(2, {"orders": 2}, versions=version) as cluster,
         Relay(cluster, 1) as one,
@@ -129,14 +129,14 @@ async def test_brokers_of_every_release_take_records_through_faults_and_moves(ve
         patient(cluster) as producer,
     ):
         stream = Stream(cluster, producer, 2)
-        await stream.flow(10)
+        await stream.send(10)
         cluster.on(ApiKey.PRODUCE, skip=1).disconnect(after_storing=True)
-        await landed(await stream.flow(10))
+        await offsets_of(await stream.send(10))
         cluster.move_leader("orders", 0, to=2)
-        await landed(await stream.flow(10))
+        await offsets_of(await stream.send(10))
         cluster.move_leader("orders", 0, to=1)
 
-        await landed(await stream.flow(10))
+        await offsets_of(await stream.send(10))
 
         await stream.check()
         for api in (ApiKey.PRODUCE, ApiKey.METADATA, ApiKey.INIT_PRODUCER_ID):
@@ -145,7 +145,8 @@ async def test_brokers_of_every_release_take_records_through_faults_and_moves(ve
 
 
 @pytest.mark.scenario("mixed-releases")
-async def test_in_a_mixed_cluster_every_broker_is_spoken_to_in_its_own_versions() -> None:
+async def test_mixed_cluster_uses_own_versions() -> None:
+    """Each broker of a mixed cluster gets requests in its own versions."""
     versions = {1: KAFKA_4, 2: KAFKA_2_1}
     async with (
         FakeCluster(2, {"orders": 2}, versions=versions) as cluster,
@@ -157,43 +158,43 @@ async def test_in_a_mixed_cluster_every_broker_is_spoken_to_in_its_own_versions(
         for leaders in ((1, 2), (2, 1), (1, 1), (2, 2)) * 2:
             for partition, leader in enumerate(leaders):
                 cluster.move_leader("orders", partition, to=leader)
-            await landed(await stream.flow(10))
+            await offsets_of(await stream.send(10))
             await turns()
         await stream.check()
-        # Metadata is asked of a broker chosen at random, so one of them may not have been asked yet.
+        # Metadata requests go to a random broker: wait until both have got one.
         await until(lambda: all(broker.asked(ApiKey.METADATA) for broker in (old, new)))
 
         assert {asked.version for asked in old.asked(ApiKey.PRODUCE)} == {7}
-        # What an old broker tells of a topic is without its id.
+        # Metadata of an old broker has no topic ids, so version 12 names the topics.
         assert {asked.version for asked in new.asked(ApiKey.PRODUCE)} <= {12, 13}
         assert {asked.version for asked in old.asked(ApiKey.METADATA)} == {7}
         assert {asked.version for asked in new.asked(ApiKey.METADATA)} == {13}
 
 
 @pytest.mark.scenario("broker-restarts", "mixed-releases")
-async def test_while_brokers_are_upgraded_one_after_the_other_nothing_is_lost_or_doubled() -> None:
+async def test_rolling_upgrade_loses_nothing() -> None:
     async with FakeCluster(3, {"orders": 3}, versions=KAFKA_2_1) as cluster, patient(cluster) as producer:
         stream = Stream(cluster, producer, 3)
         for version in (KAFKA_2_8, KAFKA_3_6, KAFKA_4, KAFKA_2_8):
             for node in (1, 2, 3):
                 for partition in range(3):
                     cluster.move_leader("orders", partition, to=node)
-                await landed(await stream.flow(10))
+                await offsets_of(await stream.send(10))
                 stored = cluster.on(ApiKey.PRODUCE, node=node).hold(after_storing=True)
-                await stream.flow(10)
+                await stream.send(10)
                 await asyncio.wait_for(stored.hit(), PATIENCE)
                 await turns()
                 await cluster.restart_node(node, version)
-                await landed(await stream.flow(10))
+                await offsets_of(await stream.send(10))
         await stream.check()
 
 
 @pytest.mark.scenario("mixed-releases")
-async def test_a_broker_that_comes_back_as_another_release_is_asked_for_its_versions_anew() -> None:
+async def test_changed_release_is_negotiated_again() -> None:
     async with FakeCluster(topics={"orders": 1}, versions=KAFKA_4) as cluster, patient(cluster) as producer:
         stream = Stream(cluster, producer, 1)
         for version in (KAFKA_2_1, KAFKA_3_6, KAFKA_2_1, KAFKA_4):
-            await landed(await stream.flow(10))
+            await offsets_of(await stream.send(10))
             await cluster.restart_node(1, version)
-        await landed(await stream.flow(10))
+        await offsets_of(await stream.send(10))
         await stream.check()

@@ -1,8 +1,4 @@
-"""How records ended: what the log of a fake cluster holds, and what deliveries say.
-
-The one idea: a test that sends waits for everything here, with a patience that a slow machine
-does not use up, and looks at batches as they were stored.
-"""
+"""Results of records: deliveries awaited with a generous timeout, and batches read from the log."""
 
 from __future__ import annotations
 
@@ -26,22 +22,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SOON = 20.0
-"""Seconds within which everything ends that a test lets end."""
+"""Seconds that every wait of a test may take, on a slow machine too."""
 
 
 def patient(cluster: FakeCluster, **options: Unpack[AllOptions]) -> Producer[Any, Any]:
-    """Make a producer that loses no patience with a broker that a test holds up."""
+    """Return a producer with long timeouts, for tests that hold a broker."""
     patience: AllOptions = {"request_timeout_ms": 30_000, "delivery_timeout_ms": 60_000}
     return quick(cluster, **cast("AllOptions", {**patience, **options}))
 
 
 def values(cluster: FakeCluster, topic: str = TOPIC, partition: int | None = None) -> list[bytes | None]:
-    """Return what was stored, partition by partition."""
+    """Return the stored values, partition by partition."""
     return [record.value for record in cluster.records(topic, partition)]
 
 
 def batches(cluster: FakeCluster, topic: str = TOPIC, partition: int = 0) -> list[RecordBatch]:
-    """Return the batches of a partition as they are in its log."""
+    """Return the batches in a partition's log."""
     return [stored.batch for stored in cluster.topology.partition(topic, partition).log]
 
 
@@ -52,19 +48,19 @@ async def stored(delivery: Delivery) -> RecordMetadata:
 
 
 async def all_stored(deliveries: Iterable[Delivery]) -> list[RecordMetadata]:
-    """Wait until every one of these records is acknowledged."""
+    """Wait until all these records are acknowledged."""
     return [await stored(delivery) for delivery in deliveries]
 
 
 async def failure(delivery: Delivery) -> ProducerError:
-    """Wait until a record has failed."""
+    """Wait until a record fails, and return its error."""
     with pytest.raises(ProducerError) as raised:
         await stored(delivery)
     return raised.value
 
 
-def ending(name: T, order: list[T]) -> Callable[[Delivery], None]:
-    """Make a callback that puts a record's name behind those that have ended before."""
+def note_end(name: T, order: list[T]) -> Callable[[Delivery], None]:
+    """Return a callback that appends `name` to `order`."""
 
     def append(_delivery: Delivery) -> None:
         order.append(name)
@@ -72,16 +68,16 @@ def ending(name: T, order: list[T]) -> Callable[[Delivery], None]:
     return append
 
 
-async def buffer_is_whole(producer: Producer[Any, Any]) -> None:
-    """Wait until nothing of the buffer is in use, and nobody waits for it."""
+async def buffer_is_free(producer: Producer[Any, Any]) -> None:
+    """Wait until no memory is in use, and assert that no record waits for it."""
     total = figure(producer, "buffer-total-bytes")
     await until(lambda: figure(producer, "buffer-available-bytes") == total, SOON)
     accumulator = insides(producer).accumulator
     assert (accumulator.waiting, len(accumulator.line), accumulator.line.bytes) == (0, 0, 0)
 
 
-def let_time_run_out(producer: Producer[Any, Any]) -> None:
-    """Have the delivery timeout pass for everything that is on its way, at once."""
+def expire_all(producer: Producer[Any, Any]) -> None:
+    """Expire all accepted records now."""
     engine = insides(producer)
     later = engine.clock() + 2 * engine.config.delivery_timeout
-    engine._settlement.expire(later)  # noqa: SLF001 - rather than to wait for it
+    engine._settlement.expire(later)  # noqa: SLF001 - instead of a wait

@@ -1,10 +1,9 @@
-"""A gate before a node of a fake cluster: while it is closed nobody reads what comes.
+"""A proxy before a node of a fake cluster that can stop reading.
 
-    producer ──▶ Gate ──▶ node
-             ◀──
+    producer ◀──▶ StallingProxy ◀──▶ node
 
-The one idea: what a stuck machine does not read stays where it is, in the producer's own
-memory once the sockets between them are full, and they are made small.
+While it is stalled, unread bytes stay in the producer's own memory as soon as the sockets
+are full. The socket buffers are small, so that this happens early.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
 CHUNK = 4096
 
 
-class Gate:
-    """Takes the address of a node; open at first."""
+class StallingProxy:
+    """Takes the address of a node while the context is entered; reads at first."""
 
     def __init__(self, cluster: FakeCluster, node_id: int = 1) -> None:
         self._node = cluster.topology.nodes[node_id]
         self._port = self._node.port
-        self._open = asyncio.Event()
-        self._open.set()
+        self._reading = asyncio.Event()
+        self._reading.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -44,25 +43,25 @@ class Gate:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._node.port = self._port
 
-    def close(self) -> None:
-        """Read no more."""
-        self._open.clear()
+    def stall(self) -> None:
+        """Stop reading."""
+        self._reading.clear()
 
-    def open(self) -> None:
-        """Read on."""
-        self._open.set()
+    def resume(self) -> None:
+        """Read again."""
+        self._reading.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(self._node.host, self._port)
-        for source, target in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._pass_on(source, target))
+        node_reader, node_writer = await asyncio.open_connection(self._node.host, self._port)
+        for source, target in ((reader, node_writer), (node_reader, writer)):
+            task = asyncio.create_task(self._forward(source, target))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(CHUNK):
-                await self._open.wait()
+                await self._reading.wait()
                 target.write(data)
                 await target.drain()
         except OSError:

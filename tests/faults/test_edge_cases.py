@@ -1,4 +1,4 @@
-"""What few producers ever meet, and none may be undone by: destructors that send, lies in metadata."""
+"""Rare situations: destructors that send, wrong metadata, endless throttles."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ SOON = 10
 
 
 @pytest.fixture
-def usual_collection() -> Iterator[None]:
-    """Put the garbage collector's thresholds back."""
-    usual = gc.get_threshold()
+def restore_gc() -> Iterator[None]:
+    """Restore the garbage collector's thresholds."""
+    thresholds = gc.get_threshold()
     yield
-    gc.set_threshold(*usual)
+    gc.set_threshold(*thresholds)
 
 
-@pytest.mark.usefixtures("usual_collection")
-async def test_a_destructor_that_sends_while_a_batch_is_opened_takes_nothing_away() -> None:
+@pytest.mark.usefixtures("restore_gc")
+async def test_destructor_may_send() -> None:
+    """The garbage collector calls a destructor that sends, at any allocation inside `send`."""
     async with FakeCluster(topics={"orders": 1}) as cluster:
         sent: list[Delivery] = []
         for allocations in range(1, 14):
@@ -66,7 +67,9 @@ async def test_a_destructor_that_sends_while_a_batch_is_opened_takes_nothing_awa
         assert len({delivery.result().offset for delivery in sent}) == 26
 
 
-async def test_a_value_with_a_will_of_its_own_is_taken_for_its_bytes() -> None:
+async def test_bytes_subclass_is_sent_as_bytes() -> None:
+    """A subclass of bytes that overrides `__len__` and `__bytes__` is sent with its real bytes."""
+
     class Payload(bytes):
         def __bytes__(self) -> Payload:
             return self
@@ -84,7 +87,9 @@ async def test_a_value_with_a_will_of_its_own_is_taken_for_its_bytes() -> None:
         assert cluster.records("new")[0].headers == (("name", b"value"),)
 
 
-async def test_two_topics_that_metadata_gives_one_id_are_written_to_by_name() -> None:
+async def test_shared_topic_id_forces_names() -> None:
+    """Metadata gives two topics one id: requests name the topics."""
+
     def lie(answer: MetadataResponse) -> MetadataResponse:
         first = next((topic.topic_id for topic in answer.topics or () if topic.topic_id.int), None)
         if first is None:
@@ -100,7 +105,9 @@ async def test_two_topics_that_metadata_gives_one_id_are_written_to_by_name() ->
             assert insides(producer).accumulator.used == 0
 
 
-async def test_what_is_stored_while_no_producer_id_is_given_any_more_may_be_written() -> None:
+async def test_lost_producer_id_leaves_doubt() -> None:
+    """No new producer id is allowed: a stored batch without a response may be written."""
+
     def use_up(answer: InitProducerIdResponse) -> InitProducerIdResponse:
         return replace(answer, producer_epoch=32767)
 
@@ -126,7 +133,7 @@ async def test_what_is_stored_while_no_producer_id_is_given_any_more_may_be_writ
     assert b"stored" in [record.value for record in cluster.records("orders", 1)]
 
 
-async def test_flushes_that_give_up_leave_nothing_with_the_batches() -> None:
+async def test_abandoned_flushes_leave_no_waiters() -> None:
     async with (
         FakeCluster(topics={"orders": 1}) as cluster,
         quick(cluster, batch_size=1, delivery_timeout_ms=60_000, request_timeout_ms=30_000) as producer,
@@ -142,8 +149,11 @@ async def test_flushes_that_give_up_leave_nothing_with_the_batches() -> None:
         held.release()
 
 
-async def test_memory_that_fails_with_a_batch_that_cannot_be_written_is_given_to_who_waits() -> None:
-    """The broker is too old for zstd, which shows when the batch is to be written; no timer helps."""
+async def test_failed_encoding_frees_memory() -> None:
+    """The broker is too old for zstd, so batches fail before they are written.
+
+    Waiting records get their memory; no timer helps.
+    """
     async with (
         FakeCluster(topics={"orders": 1}, max_versions={ApiKey.PRODUCE: 6}) as cluster,
         quick(
@@ -162,7 +172,8 @@ async def test_memory_that_fails_with_a_batch_that_cannot_be_written_is_given_to
         assert {type(error).__name__ for error in errors} == {"UnsupportedVersionError"}
 
 
-async def test_a_throttle_of_weeks_keeps_no_memory_for_weeks() -> None:
+async def test_long_throttle_frees_memory() -> None:
+    """A throttle of weeks does not keep the memory of expired batches."""
     async with (
         FakeCluster(topics={"orders": 1}) as cluster,
         quick(
@@ -178,7 +189,8 @@ async def test_a_throttle_of_weeks_keeps_no_memory_for_weeks() -> None:
         await asyncio.wait_for(drained(producer), SOON)
 
 
-async def test_a_broker_that_greets_and_hangs_up_is_tried_ever_less_often() -> None:
+async def test_early_disconnects_grow_backoff() -> None:
+    """A broker that accepts connections and then closes them is retried with a growing backoff."""
     async with (
         FakeCluster(topics={"orders": 1}) as cluster,
         quick(
@@ -195,7 +207,7 @@ async def test_a_broker_that_greets_and_hangs_up_is_tried_ever_less_often() -> N
         lost = producer.send("orders", b"lost")
         assert isinstance(await _failure_of(lost), DeliveryTimeoutError)
         broker = insides(producer)._cluster.brokers[1]  # type: ignore[union-attr] # noqa: SLF001 - started
-        assert broker._failures > 1  # noqa: SLF001 - what the backoff grows by
+        assert broker._failures > 1  # noqa: SLF001 - the backoff's counter
 
 
 async def _failure_of(delivery: Delivery) -> ProducerError:
@@ -204,8 +216,8 @@ async def _failure_of(delivery: Delivery) -> ProducerError:
     return failure.value
 
 
-async def test_who_tries_a_refused_topic_again_at_once_keeps_nobody_waiting() -> None:
-    """Not even itself: the brokers are asked again, and have changed their mind."""
+async def test_immediate_resend_to_refused_topic() -> None:
+    """Callers that resend at once are answered from new metadata, and delay no other record."""
     many = 3 * RECORDS_A_SLICE
     async with (
         FakeCluster(topics={"orders": 1, "secret": 1}) as cluster,
@@ -230,8 +242,8 @@ async def test_who_tries_a_refused_topic_again_at_once_keeps_nobody_waiting() ->
     assert len(cluster.records("secret")) == many
 
 
-async def test_room_that_a_refused_topics_records_leave_is_told_of() -> None:
-    """Too little of it is free before the last slice, and nothing else goes on that would tell."""
+async def test_refused_topic_frees_memory() -> None:
+    """Enough memory is free only after the last slice of rejected records; `drain` returns then."""
     async with (
         FakeCluster(topics={"orders": 1, "secret": 1}) as cluster,
         quick(cluster, buffer_memory=70_000, max_block_ms=60_000, delivery_timeout_ms=60_000) as producer,
@@ -248,7 +260,7 @@ async def test_room_that_a_refused_topics_records_leave_is_told_of() -> None:
         assert all(isinstance(delivery.exception(), AuthorizationError) for delivery in deliveries)
 
 
-async def test_a_stop_tells_everybody_in_a_long_line() -> None:
+async def test_stop_fails_waiting_records_in_slices() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         producer = quick(cluster, max_block_ms=60_000)
         await producer.start()
