@@ -19,7 +19,8 @@ async def test_every_version_is_answered() -> None:
             assert (highest[ApiKey.PRODUCE], highest[ApiKey.METADATA]) == (13, 13)
 
 
-async def test_a_version_too_new_is_answered_in_version_0_with_what_there_is() -> None:
+async def test_too_new_version_gets_version_0() -> None:
+    """The response is in version 0 and lists the versions that the broker has."""
     caps = {ApiKey.API_VERSIONS: 2}
     async with FakeCluster(max_versions=caps) as cluster, await RawClient.connect(cluster) as client:
         client.send_bytes(b"".join(encode_request(INTRODUCTION, 4, 9, "raw")))
@@ -30,13 +31,13 @@ async def test_a_version_too_new_is_answered_in_version_0_with_what_there_is() -
         assert (await client.ask(ApiVersionsRequest(), 2)).error_code == ErrorCode.NONE
 
 
-async def test_a_name_that_kafka_does_not_take_is_an_invalid_request() -> None:
+async def test_illegal_client_name_is_refused() -> None:
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         request = ApiVersionsRequest(client_software_name="no spaces", client_software_version="1")
         assert (await client.ask(request, 3)).error_code == ErrorCode.INVALID_REQUEST
 
 
-async def test_capped_and_missing_apis_are_not_listed() -> None:
+async def test_capped_and_missing_apis() -> None:
     caps = {ApiKey.PRODUCE: 7, ApiKey.INIT_PRODUCER_ID: None}
     async with FakeCluster(max_versions=caps) as cluster, await RawClient.connect(cluster) as client:
         listed = {api.api_key: api for api in (await client.ask(INTRODUCTION, 3)).api_keys}
@@ -44,7 +45,8 @@ async def test_capped_and_missing_apis_are_not_listed() -> None:
         assert ApiKey.INIT_PRODUCER_ID not in listed
 
 
-async def test_a_scripted_unsupported_version_looks_like_a_real_one() -> None:
+async def test_scripted_unsupported_version() -> None:
+    """The response is in version 0 and lists ApiVersions alone, as from a real broker."""
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.API_VERSIONS).answer(ErrorCode.UNSUPPORTED_VERSION)
         response = await client.ask(INTRODUCTION, 4)
@@ -55,9 +57,8 @@ async def test_a_scripted_unsupported_version_looks_like_a_real_one() -> None:
 
 
 @pytest.mark.parametrize(("version", "ending"), [(99, b""), (-1, b"\x00")])
-async def test_the_header_of_an_unknown_version_is_read_as_that_version_has_it(
-    version: int, ending: bytes
-) -> None:
+async def test_unknown_version_has_its_own_header(version: int, ending: bytes) -> None:
+    """A flexible header ends with tagged fields; the broker reads them in any flexible version."""
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         body = struct.pack(">hhih", ApiKey.API_VERSIONS, version, 9, -1) + ending
         client.send_bytes(struct.pack(">i", len(body)) + body)

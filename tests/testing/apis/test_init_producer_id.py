@@ -6,7 +6,8 @@ from tests.testing.raw_client import RawClient
 IDEMPOTENT = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=2**31 - 1)
 
 
-async def test_every_version_gives_another_producer_id_whichever_node_is_asked() -> None:
+async def test_every_response_has_new_id() -> None:
+    """Each version and each node gives another producer id."""
     async with FakeCluster(2) as cluster:
         ids = set()
         for node_id in (1, 2):
@@ -18,7 +19,7 @@ async def test_every_version_gives_another_producer_id_whichever_node_is_asked()
         assert len(ids) == 12
 
 
-async def test_what_it_cannot_do_is_refused_at_once() -> None:
+async def test_unsupported_requests_are_refused() -> None:
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         transactional = InitProducerIdRequest(transactional_id="t", transaction_timeout_ms=1000)
         assert (await client.ask(transactional, 4)).error_code == ErrorCode.INVALID_REQUEST
@@ -26,7 +27,7 @@ async def test_what_it_cannot_do_is_refused_at_once() -> None:
         assert (await client.ask(half, 4)).error_code == ErrorCode.INVALID_REQUEST
 
 
-async def test_it_can_be_given_an_error() -> None:
+async def test_scripted_error_is_answered() -> None:
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.INIT_PRODUCER_ID).answer(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
         response = await client.ask(IDEMPOTENT, 4)

@@ -15,7 +15,7 @@ def named(*names: str, create: bool = True) -> MetadataRequest:
     return MetadataRequest(topics=topics, allow_auto_topic_creation=create)
 
 
-async def test_every_version_tells_the_nodes_and_the_leaders() -> None:
+async def test_every_version_has_nodes_and_leaders() -> None:
     async with FakeCluster(3, {"orders": 6}) as cluster, await RawClient.connect(cluster, 2) as client:
         for version in range(14):
             response = await client.ask(ALL if version else named(), version)
@@ -26,12 +26,12 @@ async def test_every_version_tells_the_nodes_and_the_leaders() -> None:
             assert topic.partitions[0].isr_nodes == (1, 2, 3)
 
 
-async def test_no_topics_are_none_from_version_1() -> None:
+async def test_empty_topic_list_returns_none() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         assert (await client.ask(named(), 1)).topics == ()
 
 
-async def test_asking_for_a_topic_creates_it_for_the_next_request() -> None:
+async def test_requested_topic_is_created() -> None:
     async with FakeCluster(default_partitions=4) as cluster, await RawClient.connect(cluster) as client:
         [first] = (await client.ask(named("new"), 9)).topics
         assert first.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
@@ -39,7 +39,8 @@ async def test_asking_for_a_topic_creates_it_for_the_next_request() -> None:
         assert (second.error_code, len(second.partitions)) == (ErrorCode.NONE, 4)
 
 
-async def test_topics_are_not_created_where_client_or_cluster_does_not_want_it() -> None:
+async def test_topic_creation_can_be_off() -> None:
+    """The request or the cluster can turn topic creation off."""
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         await client.ask(named("new", create=False), 9)
         assert not cluster.topology.topics
@@ -48,13 +49,13 @@ async def test_topics_are_not_created_where_client_or_cluster_does_not_want_it()
         assert not cluster.topology.topics
 
 
-async def test_an_illegal_name_is_told_as_such() -> None:
+async def test_illegal_name_has_error() -> None:
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         [topic] = (await client.ask(named("no spaces"), 9)).topics
         assert topic.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
 
 
-async def test_topics_are_looked_up_by_id_from_version_12() -> None:
+async def test_topics_by_id_need_version_12() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         topic_id = cluster.topology.topic("orders").topic_id
         request = MetadataRequest(
@@ -68,7 +69,7 @@ async def test_topics_are_looked_up_by_id_from_version_12() -> None:
         assert {topic.error_code for topic in response.topics} == {ErrorCode.INVALID_REQUEST}
 
 
-async def test_a_partition_without_a_leader_says_so() -> None:
+async def test_leaderless_partition_has_error() -> None:
     async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         cluster.move_leader("orders", 0, -1)
         [topic] = (await client.ask(ALL, 9)).topics
@@ -77,7 +78,7 @@ async def test_a_partition_without_a_leader_says_so() -> None:
         assert partition.leader_epoch == 1
 
 
-async def test_topics_can_be_given_errors_and_be_left_out() -> None:
+async def test_scripted_errors_and_missing_topics() -> None:
     async with FakeCluster(topics={"a": 1, "b": 1}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.METADATA, topic="a").answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
         a, b = (await client.ask(ALL, 9)).topics
@@ -89,19 +90,20 @@ async def test_topics_can_be_given_errors_and_be_left_out() -> None:
         assert left.name == "b"
 
 
-async def test_a_topic_named_twice_is_told_once() -> None:
+async def test_repeated_topic_is_answered_once() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         assert [t.name for t in (await client.ask(named("orders", "orders"), 9)).topics] == ["orders"]
 
 
 @pytest.mark.parametrize("name", ["", "no spaces", "..", "x" * 250])
-async def test_an_illegal_name_is_told_as_such_even_where_nothing_is_created(name: str) -> None:
+async def test_illegal_name_without_creation(name: str) -> None:
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         [topic] = (await client.ask(named(name, create=False), 9)).topics
         assert topic.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
 
 
-async def test_a_name_that_metrics_could_not_tell_apart_is_not_created() -> None:
+async def test_colliding_name_is_not_created() -> None:
+    """Metric names replace dots by underscores, so Kafka creates no `a_b` beside `a.b`."""
     async with FakeCluster(topics={"a.b": 1}) as cluster, await RawClient.connect(cluster) as client:
         for _ in range(2):
             [topic] = (await client.ask(named("a_b"), 9)).topics
@@ -109,7 +111,7 @@ async def test_a_name_that_metrics_could_not_tell_apart_is_not_created() -> None
         assert list(cluster.topology.topics) == ["a.b"]
 
 
-async def test_neither_name_nor_id_is_more_than_kafka_can_deal_with() -> None:
+async def test_topic_without_name_and_id() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         request = MetadataRequest(topics=(MetadataRequestTopic(None), MetadataRequestTopic("orders")))
         response = await client.ask(request, 12)
@@ -117,7 +119,7 @@ async def test_neither_name_nor_id_is_more_than_kafka_can_deal_with() -> None:
         assert response.brokers == ()
 
 
-async def test_what_may_be_done_is_told_to_who_asks() -> None:
+async def test_authorized_operations_on_request() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         silent = await client.ask(ALL, 10)
         assert (
@@ -134,7 +136,7 @@ async def test_what_may_be_done_is_told_to_who_asks() -> None:
         assert told.cluster_authorized_operations == 8096
 
 
-async def test_kafkas_own_topics_are_internal() -> None:
+async def test_internal_topics_are_marked() -> None:
     cluster = FakeCluster(topics={"__consumer_offsets": 1, "orders": 1})
     async with cluster, await RawClient.connect(cluster) as client:
         assert [topic.is_internal for topic in (await client.ask(ALL, 9)).topics] == [True, False]

@@ -14,7 +14,7 @@ from tests.testing.raw_client import RawClient, only_answer, produce_request
 
 
 @pytest.mark.parametrize("version", range(3, 14))
-async def test_every_version_stores_and_answers_with_the_offset(version: int) -> None:
+async def test_every_version_stores_records(version: int) -> None:
     async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
         topic_id = cluster.topology.topic("orders").topic_id
         data = TopicProduceData("orders", topic_id, (PartitionProduceData(1, make_batch(b"a", b"b")),))
@@ -31,7 +31,7 @@ async def test_every_version_stores_and_answers_with_the_offset(version: int) ->
         ]
 
 
-async def test_records_come_back_whole() -> None:
+async def test_records_keep_all_fields() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         batch = make_batch(
             b"v", None, key=b"k", headers={"a": b"1", "b": None}, timestamp_ms=1_700_000_000_000
@@ -44,7 +44,7 @@ async def test_records_come_back_whole() -> None:
         assert (second.offset, second.value) == (1, None)
 
 
-async def test_a_duplicate_is_acknowledged_with_the_offset_of_the_first() -> None:
+async def test_duplicate_returns_first_offset() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         first = make_batch(b"a", producer=(9, 0, 0))
         await client.produce("orders", 0, first)
@@ -55,7 +55,7 @@ async def test_a_duplicate_is_acknowledged_with_the_offset_of_the_first() -> Non
         assert [record.value for record in cluster.records("orders")] == [b"a", b"b"]
 
 
-async def test_a_gap_and_an_old_epoch_are_refused_and_nothing_is_stored() -> None:
+async def test_gap_and_old_epoch_are_refused() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         await client.produce("orders", 0, make_batch(b"a", producer=(9, 1, 0)))
         gap = await client.produce("orders", 0, make_batch(b"c", producer=(9, 1, 2)))
@@ -66,7 +66,7 @@ async def test_a_gap_and_an_old_epoch_are_refused_and_nothing_is_stored() -> Non
         assert len(cluster.records("orders")) == 1
 
 
-async def test_every_partition_has_its_own_verdict() -> None:
+async def test_partitions_have_their_own_results() -> None:
     async with FakeCluster(topics={"orders": 3}) as cluster, await RawClient.connect(cluster) as client:
         corrupt = spoil(make_batch(b"abc"), put(">b", 70, 1), fix_crc=False)
         request = produce_request("orders", {0: make_batch(b"a"), 1: corrupt, 7: make_batch(b"c")})
@@ -81,7 +81,7 @@ async def test_every_partition_has_its_own_verdict() -> None:
         assert [record.value for record in cluster.records("orders")] == [b"a"]
 
 
-async def test_a_partition_twice_in_a_request_is_refused_the_second_time() -> None:
+async def test_repeated_partition_is_refused() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         data = (PartitionProduceData(0, make_batch(b"a")), PartitionProduceData(0, make_batch(b"b")))
         request = ProduceRequest(
@@ -92,7 +92,7 @@ async def test_a_partition_twice_in_a_request_is_refused_the_second_time() -> No
         assert codes == [ErrorCode.NONE, ErrorCode.INVALID_REQUEST]
 
 
-async def test_only_the_leader_takes_records_and_others_say_who_that_is() -> None:
+async def test_followers_name_the_leader() -> None:
     async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster, 1) as client:
         cluster.move_leader("orders", 0, 2)
         response = await client.ask(produce_request("orders", {0: make_batch(b"a")}), 10)
@@ -108,7 +108,7 @@ async def test_only_the_leader_takes_records_and_others_say_who_that_is() -> Non
         )
 
 
-async def test_unknown_topics_and_ids_have_their_errors() -> None:
+async def test_unknown_topics_and_ids() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         answer = await client.produce("nothing", 0, make_batch(b"a"))
         assert answer.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
@@ -120,7 +120,7 @@ async def test_unknown_topics_and_ids_have_their_errors() -> None:
         assert only_answer(await client.ask(request, 13)).error_code == ErrorCode.UNKNOWN_TOPIC_ID
 
 
-async def test_acks_all_needs_enough_replicas_in_sync_and_acks_1_does_not() -> None:
+async def test_acks_all_needs_in_sync_replicas() -> None:
     async with FakeCluster(2) as cluster, await RawClient.connect(cluster, 1) as client:
         cluster.create_topic("orders", 1, config=TopicConfig(min_insync_replicas=2))
         await cluster.stop_node(2)
@@ -131,13 +131,14 @@ async def test_acks_all_needs_enough_replicas_in_sync_and_acks_1_does_not() -> N
         assert (await client.produce("orders", 0, batch)).error_code == ErrorCode.NONE
 
 
-async def test_acks_are_minus_1_0_or_1() -> None:
+async def test_other_acks_are_refused() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         answer = await client.produce("orders", 0, make_batch(b"a"), acks=2)
         assert answer.error_code == ErrorCode.INVALID_REQUIRED_ACKS
 
 
-async def test_acks_0_gets_no_answer_and_an_error_ends_the_connection() -> None:
+async def test_acks_0_has_no_response() -> None:
+    """An error closes the connection instead."""
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         client.send(produce_request("orders", {0: make_batch(b"a")}, acks=0), 9)
         assert (await client.produce("orders", 0, make_batch(b"b"))).base_offset == 1
@@ -145,7 +146,7 @@ async def test_acks_0_gets_no_answer_and_an_error_ends_the_connection() -> None:
         assert await client.closed() == b""
 
 
-async def test_the_broker_gives_the_time_where_the_topic_says_so() -> None:
+async def test_log_append_time_is_set() -> None:
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         cluster.create_topic("orders", 1, config=TopicConfig(message_timestamp_type="LogAppendTime"))
         answer = await client.produce("orders", 0, make_batch(b"a", timestamp_ms=5))
@@ -154,7 +155,7 @@ async def test_the_broker_gives_the_time_where_the_topic_says_so() -> None:
         assert record.timestamp_ms == answer.log_append_time_ms
 
 
-async def test_records_to_blame_are_named() -> None:
+async def test_record_errors_name_records() -> None:
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         cluster.create_topic("orders", 1, config=TopicConfig(cleanup_policy="compact"))
         answer = await client.produce("orders", 0, make_batch(b"a", b"b"))
@@ -162,7 +163,7 @@ async def test_records_to_blame_are_named() -> None:
         assert [error.batch_index for error in answer.record_errors] == [0, 1]
 
 
-async def test_without_a_transaction_transactional_batches_are_refused() -> None:
+async def test_transactional_batches_are_refused() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         batch = make_batch(b"a", producer=(9, 0, 0), transactional=True)
         answer = await client.produce("orders", 0, batch)
@@ -171,7 +172,7 @@ async def test_without_a_transaction_transactional_batches_are_refused() -> None
         assert only_answer(await client.ask(request, 9)).error_code == ErrorCode.INVALID_TXN_STATE
 
 
-async def test_errors_are_scripted_before_and_after_storing() -> None:
+async def test_scripted_errors_around_storing() -> None:
     async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.PRODUCE, partition=1).answer(ErrorCode.KAFKA_STORAGE_ERROR, "no disk")
         answer = await client.produce("orders", 1, make_batch(b"a"))
@@ -184,7 +185,7 @@ async def test_errors_are_scripted_before_and_after_storing() -> None:
         assert [record.value for record in cluster.records("orders")] == [b"b"]
 
 
-async def test_a_scripted_error_hits_the_partition_meant_and_no_other() -> None:
+async def test_scripted_error_hits_one_partition() -> None:
     async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
         blamed = {0: "bad"}
         cluster.on(ApiKey.PRODUCE, partition=1).answer(ErrorCode.INVALID_RECORD, record_errors=blamed)
@@ -195,7 +196,7 @@ async def test_a_scripted_error_hits_the_partition_meant_and_no_other() -> None:
         assert [(e.batch_index, e.batch_index_error_message) for e in bad.record_errors] == [(0, "bad")]
 
 
-async def test_a_partition_can_be_left_out_of_the_answer() -> None:
+async def test_partition_can_be_left_out() -> None:
     async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.PRODUCE, topic="orders", partition=0).leave_out()
         request = produce_request("orders", {0: make_batch(b"a"), 1: make_batch(b"b")})
@@ -206,7 +207,8 @@ async def test_a_partition_can_be_left_out_of_the_answer() -> None:
         assert (await client.ask(request, 9)).responses == ()
 
 
-async def test_a_transactional_batch_without_an_id_has_the_whole_request_refused() -> None:
+async def test_transactional_batch_without_id() -> None:
+    """One such batch fails every partition of the request."""
     async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
         transactional = make_batch(b"a", producer=(9, 0, 0), transactional=True)
         request = produce_request("orders", {0: make_batch(b"b"), 1: transactional})
@@ -218,13 +220,13 @@ async def test_a_transactional_batch_without_an_id_has_the_whole_request_refused
         assert not cluster.records("orders")
 
 
-async def test_a_transactional_id_alone_makes_no_transaction() -> None:
+async def test_transactional_id_without_transaction() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         request = produce_request("orders", {0: make_batch(b"a")}, transactional_id="t")
         assert only_answer(await client.ask(request, 9)).error_code == ErrorCode.NONE
 
 
-async def test_what_is_wrong_with_a_request_is_told_before_what_is_wrong_with_the_partition() -> None:
+async def test_request_errors_precede_partition_errors() -> None:
     async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster, 2) as client:
         old = spoil(make_batch(b"a"), put(">b", 16, 1))
         corrupt = spoil(make_batch(b"abc"), put(">b", 70, 1), fix_crc=False)
@@ -237,7 +239,7 @@ async def test_what_is_wrong_with_a_request_is_told_before_what_is_wrong_with_th
             assert (answer.error_code, answer.log_start_offset) == (code, -1)
 
 
-async def test_too_few_replicas_are_told_before_what_is_wrong_with_the_batch() -> None:
+async def test_replica_check_precedes_batch_check() -> None:
     config = TopicConfig(min_insync_replicas=2)
     cluster = FakeCluster(2, {"orders": 1}, topic_config=config)
     async with cluster, await RawClient.connect(cluster) as client:
@@ -247,7 +249,7 @@ async def test_too_few_replicas_are_told_before_what_is_wrong_with_the_batch() -
         assert (answer.error_code, answer.log_start_offset) == (ErrorCode.NOT_ENOUGH_REPLICAS, 0)
 
 
-async def test_kafkas_own_topics_are_not_written_to() -> None:
+async def test_internal_topics_are_refused() -> None:
     own = "__transaction_state"
     async with FakeCluster(topics={own: 1}) as cluster, await RawClient.connect(cluster) as client:
         assert (
@@ -255,6 +257,6 @@ async def test_kafkas_own_topics_are_not_written_to() -> None:
         ).error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
 
 
-async def test_a_topic_without_partitions_is_not_answered_for() -> None:
+async def test_topic_without_partitions_is_skipped() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         assert (await client.ask(produce_request("orders", {}), 9)).responses == ()
