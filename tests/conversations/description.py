@@ -1,4 +1,4 @@
-"""Tells of an answer what must be the same on every broker."""
+"""Describes a response as a text that is the same for every broker."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from aioproducer.protocol.api import Response
     from aioproducer.protocol.metadata import MetadataResponsePartition, MetadataResponseTopic
     from aioproducer.protocol.produce import PartitionProduceResponse, TopicProduceResponse
-    from tests.conversations.names import Names
+    from tests.conversations.topic_names import TopicNames
 
 NO_OPERATIONS = -(2**31)
 
 _TOLD_APIS = (ApiKey.PRODUCE, ApiKey.METADATA, ApiKey.API_VERSIONS, ApiKey.INIT_PRODUCER_ID)
 
 
-def tell(response: Response, names: Names) -> str:
-    """Return the answer as a text without ids, ports, and the names that others gave."""
+def describe(response: Response, names: TopicNames) -> str:
+    """Return the response as a text without ids, ports, and foreign topic names."""
     match response:
         case ProduceResponse():
             found = {node.node_id for node in response.node_endpoints}
-            return _lines(_produced(topic, names, found) for topic in response.responses)
+            return _joined(_produced(topic, names, found) for topic in response.responses)
         case MetadataResponse():
             return _metadata(response, names)
         case ApiVersionsResponse():
@@ -43,91 +43,91 @@ def tell(response: Response, names: Names) -> str:
             raise TypeError(message)
 
 
-def _produced(topic: TopicProduceResponse, names: Names, found: set[int]) -> str:
+def _produced(topic: TopicProduceResponse, names: TopicNames, found: set[int]) -> str:
     if topic.topic_id == ZERO_UUID:
-        name = names.there(topic.name) or topic.name or "(no name)"
+        name = names.in_conversation(topic.name) or topic.name or "(no name)"
     else:
         name = names.topic_with(topic.topic_id) or "(unknown id)"
-    return _lines(_written(name, partition, found) for partition in topic.partition_responses)
+    return _joined(_written(name, partition, found) for partition in topic.partition_responses)
 
 
 def _written(topic: str, partition: PartitionProduceResponse, found: set[int]) -> str:
-    said = [f"{topic}-{partition.index} {_name(partition.error_code)}"]
+    parts = [f"{topic}-{partition.index} {_name(partition.error_code)}"]
     if partition.base_offset >= 0:
-        said[0] += f" at {partition.base_offset}"
+        parts[0] += f" at {partition.base_offset}"
     if partition.log_start_offset >= 0:
-        said.append(f"log from {partition.log_start_offset}")
+        parts.append(f"log from {partition.log_start_offset}")
     if partition.log_append_time_ms >= 0:
-        said.append("append time")
+        parts.append("append time")
     if partition.record_errors:
-        said.append(f"records {' '.join([str(error.batch_index) for error in partition.record_errors])}")
+        parts.append(f"records {' '.join([str(error.batch_index) for error in partition.record_errors])}")
         if not all(error.batch_index_error_message for error in partition.record_errors):
-            said.append("no words for them")
+            parts.append("no words for them")
     if partition.error_message is not None:
-        said.append("why")
+        parts.append("why")
     leader = partition.current_leader
     if leader.leader_id >= 0:
         where = "at an address" if leader.leader_id in found else "nowhere"
-        said.append(f"leader epoch {leader.leader_epoch} {where}")
-    return ", ".join(said)
+        parts.append(f"leader epoch {leader.leader_epoch} {where}")
+    return ", ".join(parts)
 
 
-def _metadata(response: MetadataResponse, names: Names) -> str:
+def _metadata(response: MetadataResponse, names: TopicNames) -> str:
     brokers = [broker.node_id for broker in response.brokers]
-    said = [f"{len(brokers)} broker"]
+    parts = [f"{len(brokers)} broker"]
     if response.cluster_id is not None:
-        said.append("cluster id")
+        parts.append("cluster id")
     if response.controller_id in brokers:
-        said.append("controller")
+        parts.append("controller")
     if response.cluster_authorized_operations != NO_OPERATIONS:
-        said.append(f"operations {response.cluster_authorized_operations:#x}")
+        parts.append(f"operations {response.cluster_authorized_operations:#x}")
     if response.error_code:
-        said.append(_name(response.error_code))
+        parts.append(_name(response.error_code))
     topics = [_topic(topic, names, brokers) for topic in response.topics if _is_ours(topic, names)]
-    return "; ".join([", ".join(said), *sorted(topics)])
+    return "; ".join([", ".join(parts), *sorted(topics)])
 
 
-def _is_ours(topic: MetadataResponseTopic, names: Names) -> bool:
-    return bool(topic.error_code) or topic.name is None or names.there(topic.name) is not None
+def _is_ours(topic: MetadataResponseTopic, names: TopicNames) -> bool:
+    return bool(topic.error_code) or topic.name is None or names.in_conversation(topic.name) is not None
 
 
-def _topic(topic: MetadataResponseTopic, names: Names, brokers: list[int]) -> str:
-    name = "(no name)" if topic.name is None else names.there(topic.name) or topic.name
-    said = [f"{name} {_name(topic.error_code)}"]
+def _topic(topic: MetadataResponseTopic, names: TopicNames, brokers: list[int]) -> str:
+    name = "(no name)" if topic.name is None else names.in_conversation(topic.name) or topic.name
+    parts = [f"{name} {_name(topic.error_code)}"]
     if topic.topic_id != ZERO_UUID:
-        said.append("id" if names.topic_with(topic.topic_id) == name else "an id")
+        parts.append("id" if names.topic_with(topic.topic_id) == name else "an id")
     if topic.is_internal:
-        said.append("internal")
+        parts.append("internal")
     if topic.topic_authorized_operations != NO_OPERATIONS:
-        said.append(f"operations {topic.topic_authorized_operations:#x}")
-    said += [
+        parts.append(f"operations {topic.topic_authorized_operations:#x}")
+    parts += [
         _partition(partition, brokers)
         for partition in sorted(topic.partitions, key=lambda partition: partition.partition_index)
     ]
-    return ", ".join(said)
+    return ", ".join(parts)
 
 
 def _partition(partition: MetadataResponsePartition, brokers: list[int]) -> str:
-    said = [f"partition {partition.partition_index}"]
+    parts = [f"partition {partition.partition_index}"]
     if partition.error_code:
-        said.append(_name(partition.error_code))
+        parts.append(_name(partition.error_code))
     if partition.leader_id in brokers:
-        said.append("led")
+        parts.append("led")
     if partition.leader_epoch >= 0:
-        said.append(f"epoch {partition.leader_epoch}")
+        parts.append(f"epoch {partition.leader_epoch}")
     nodes = (partition.replica_nodes, partition.isr_nodes, partition.offline_replicas)
-    return " ".join([*said, "/".join([str(len(group)) for group in nodes])])
+    return " ".join([*parts, "/".join([str(len(group)) for group in nodes])])
 
 
 def _api_versions(response: ApiVersionsResponse) -> str:
     listed = {api.api_key: f"{api.min_version}-{api.max_version}" for api in response.api_keys}
-    told = [f"{api.name} {listed[api]}" for api in _TOLD_APIS if api in listed]
-    return ", ".join([_name(response.error_code), *told])
+    versions = [f"{api.name} {listed[api]}" for api in _TOLD_APIS if api in listed]
+    return ", ".join([_name(response.error_code), *versions])
 
 
 def _name(code: int) -> str:
     return ErrorCode.of(code).name
 
 
-def _lines(lines: Iterable[str]) -> str:
+def _joined(lines: Iterable[str]) -> str:
     return "; ".join(sorted(lines)) or "nothing"

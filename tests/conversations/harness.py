@@ -1,7 +1,9 @@
-"""Where conversations are held, and how.
+"""Runs conversations against a harness: the fake cluster, or real brokers.
 
-The one idea: a stage only knows where the brokers listen, and how topics and brokers come and go there. All
-else, the bytes that are sent and the reading of what comes back, is the same on every stage.
+    run(conversation, harness) ──▶ Client ──bytes──▶ broker of the harness
+
+A harness knows the brokers' addresses, and creates and deletes topics. The requests and the
+reading of responses are the same for every harness.
 """
 
 from __future__ import annotations
@@ -12,18 +14,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from aioproducer.protocol.frame import decode_response, read_correlation_id
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
-from tests.conversations.answers import tell
 from tests.conversations.conversation import (
     CLOSED,
     NO_ANSWER,
+    Exchange,
     FollowerLost,
     LeaderMoved,
     TopicCreated,
     TopicDeleted,
-    Turn,
 )
-from tests.conversations.lines import CORRELATION_ID, PROBE, PROBE_CORRELATION_ID
-from tests.conversations.names import Names
+from tests.conversations.description import describe
+from tests.conversations.requests import CORRELATION_ID, PROBE, PROBE_CORRELATION_ID
+from tests.conversations.topic_names import TopicNames
 from tests.testing.raw_client import RawClient
 
 if TYPE_CHECKING:
@@ -34,83 +36,83 @@ if TYPE_CHECKING:
 FIRST_METADATA_WITH_IDS = 10
 
 
-class Stage(Protocol):
-    """Brokers to talk with."""
+class Harness(Protocol):
+    """Brokers that can run a conversation."""
 
     async def address(self, topic: str, *, of_follower: bool) -> tuple[str, int]:
-        """Tell where the leader of the topic's partition 0 listens, or a follower of it."""
+        """Return host and port of the leader of the topic's partition 0, or of a follower."""
         ...
 
     async def create_topic(self, name: str, topic: Topic) -> None:
-        """Return when the brokers know the topic."""
+        """Create the topic, and return when the brokers know it."""
         ...
 
     async def delete_topic(self, name: str) -> None:
-        """Return when the brokers have forgotten the topic."""
+        """Delete the topic, and return when the brokers have dropped it."""
         ...
 
     async def move_leader(self, topic: str) -> None:
-        """Return when a follower of partition 0 leads it."""
+        """Make a follower the leader of partition 0, and return when it leads."""
         ...
 
     async def lose_follower(self, topic: str) -> None:
-        """Return when a follower of partition 0 is down, and the leader knows."""
+        """Stop a follower of partition 0, and return when the leader knows."""
         ...
 
 
-async def hold(conversation: Conversation, stage: Stage) -> list[str]:
-    """Say all lines of a conversation, and return what was answered to each."""
-    speaker = Speaker(stage)
+async def run(conversation: Conversation, harness: Harness) -> list[str]:
+    """Send all requests of a conversation, and return the description of each response."""
+    client = Client(harness)
     answers = []
     try:
         for step in conversation.steps:
-            if isinstance(step, Turn):
-                answers.append(await speaker.say(step))
+            if isinstance(step, Exchange):
+                answers.append(await client.exchange(step))
             else:
-                await speaker.hang_up()
-                await _change(step, stage, speaker.names)
+                await client.close()
+                await _change(step, harness, client.names)
     finally:
-        await speaker.hang_up()
+        await client.close()
     return answers
 
 
-class Speaker:
-    """The client's end: a connection to a leader or a follower, and the next when a broker has closed it."""
+class Client:
+    """Connections to a leader and a follower; a closed one is replaced at the next request."""
 
-    def __init__(self, stage: Stage) -> None:
-        self.names = Names()
-        self._stage = stage
+    def __init__(self, harness: Harness) -> None:
+        self.names = TopicNames()
+        self._harness = harness
         self._clients: dict[bool, RawClient] = {}
 
-    async def say(self, turn: Turn) -> str:
-        """Send a frame, and tell of its answer."""
-        said = turn.line(self.names)
-        client = await self._connected(turn.to_follower)
-        client.send_bytes(said.frame)
-        if said.answer is None:
+    async def exchange(self, exchange: Exchange) -> str:
+        """Send a frame, and return the description of its response."""
+        request = exchange.request(self.names)
+        client = await self._connected(exchange.to_follower)
+        client.send_bytes(request.frame)
+        if request.response is None:
             client.send_bytes(PROBE)
         try:
             frame = await client.frame()
         except (IncompleteReadError, ConnectionError):
-            await self.hang_up()
+            await self.close()
             return CLOSED
         if read_correlation_id(frame) == PROBE_CORRELATION_ID:
             return NO_ANSWER
-        if said.answer is None:
-            await self.hang_up()
+        if request.response is None:
+            await self.close()
             return f"an answer of {len(frame)} bytes"
-        correlation_id, response = decode_response(said.answer, frame, said.version)
+        correlation_id, response = decode_response(request.response, frame, request.version)
         assert correlation_id == CORRELATION_ID
-        return tell(response, self.names)
+        return describe(response, self.names)
 
-    async def hang_up(self) -> None:
+    async def close(self) -> None:
         while self._clients:
             _, client = self._clients.popitem()
             await client.__aexit__()
 
     async def _connected(self, to_follower: bool) -> RawClient:  # noqa: FBT001 - a key
         if to_follower not in self._clients:
-            address = await self._stage.address(self.names.here("orders"), of_follower=to_follower)
+            address = await self._harness.address(self.names.on_broker("orders"), of_follower=to_follower)
             self._clients[to_follower] = await connect(*address)
         return self._clients[to_follower]
 
@@ -119,22 +121,22 @@ async def connect(host: str, port: int) -> RawClient:
     return RawClient(*await asyncio.open_connection(host, port))
 
 
-async def _change(step: Change, stage: Stage, names: Names) -> None:
-    name = names.here(step.name)
+async def _change(step: Change, harness: Harness, names: TopicNames) -> None:
+    name = names.on_broker(step.name)
     match step:
         case TopicCreated():
-            await stage.create_topic(name, step.topic)
-            names.has_id(step.name, await _topic_id(stage, name))
+            await harness.create_topic(name, step.topic)
+            names.set_id(step.name, await _topic_id(harness, name))
         case TopicDeleted():
-            await stage.delete_topic(name)
+            await harness.delete_topic(name)
         case LeaderMoved():
-            await stage.move_leader(name)
+            await harness.move_leader(name)
         case FollowerLost():
-            await stage.lose_follower(name)
+            await harness.lose_follower(name)
 
 
-async def _topic_id(stage: Stage, name: str) -> UUID:
+async def _topic_id(harness: Harness, name: str) -> UUID:
     request = MetadataRequest(topics=(MetadataRequestTopic(name),), allow_auto_topic_creation=False)
-    async with await connect(*await stage.address(name, of_follower=False)) as client:
+    async with await connect(*await harness.address(name, of_follower=False)) as client:
         [topic] = (await client.ask(request, FIRST_METADATA_WITH_IDS)).topics
     return topic.topic_id
