@@ -112,7 +112,7 @@ async def _cluster_elsewhere() -> AsyncIterator[str]:
         await process.wait()
 
 
-async def test_two_hundred_lives_leave_nothing_behind() -> None:
+async def test_many_cycles_leak_nothing() -> None:
     async with _cluster_elsewhere() as bootstrap:
         tasks, files = asyncio.all_tasks(), _open_files()
         objects: Counter[str] = Counter()
@@ -162,7 +162,7 @@ async def _asking_for_silence(cluster: FakeCluster, producer: Producer[Any, Any]
 @pytest.mark.scenario("stop")
 @pytest.mark.parametrize("timeout", [0.0, 0.2])
 @pytest.mark.parametrize("die", [_gone, _silent, _cutting_off, _refusing, _asking_for_silence])
-async def test_stop_returns_within_its_timeout_from_a_cluster_that_is(
+async def test_stop_returns_within_timeout(
     cluster: FakeCluster, die: Callable[[FakeCluster, Producer[Any, Any]], Any], timeout: float
 ) -> None:
     async with no_traces():
@@ -178,7 +178,7 @@ async def test_stop_returns_within_its_timeout_from_a_cluster_that_is(
             assert isinstance(delivery.exception(), ProducerClosedError)
 
 
-async def test_stop_ends_a_start_that_finds_nobody() -> None:
+async def test_stop_ends_waiting_start() -> None:
     async with FakeCluster() as gone:
         address = gone.bootstrap
     async with no_traces():
@@ -191,7 +191,7 @@ async def test_stop_ends_a_start_that_finds_nobody() -> None:
                 await starting
 
 
-async def test_start_gives_up_in_time_and_leaves_nothing_behind() -> None:
+async def test_failed_start_leaves_nothing() -> None:
     async with FakeCluster() as gone:
         address = gone.bootstrap
     async with no_traces():
@@ -372,7 +372,7 @@ ENDS: dict[str, tuple[str, set[str]]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_the_interpreter_ends_without_a_warning(cluster: FakeCluster, end: str) -> None:
+async def test_interpreter_exits_without_warnings(cluster: FakeCluster, end: str) -> None:
     cluster.on(ApiKey.PRODUCE, topic="held", times=None, optional=True).hold()
     script, may_log = ENDS[end]
     whole = f"{BEGINNING}{textwrap.dedent(script)}\nprint('the end')\n"

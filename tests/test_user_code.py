@@ -59,7 +59,7 @@ class Raising:
 
 @pytest.mark.parametrize("error", [error for error in ERRORS if error is not asyncio.CancelledError])
 @pytest.mark.parametrize("field", ["value", "key"])
-async def test_a_serializer_that_raises_fails_its_call_alone(
+async def test_raising_serializer_fails_one_call(
     cluster: FakeCluster, field: str, error: type[Exception]
 ) -> None:
     async with quick(cluster, **{f"{field}_serializer": Raising(error)}) as producer:  # type: ignore[arg-type] # one of two
@@ -71,7 +71,7 @@ async def test_a_serializer_that_raises_fails_its_call_alone(
         assert (await producer.send("orders", b"good", key=b"good")).offset == 0
 
 
-async def test_a_serializer_that_is_cancelled_fails_its_call_and_cancels_nobody(
+async def test_cancelled_serializer_cancels_no_task(
     cluster: FakeCluster,
 ) -> None:
     async with quick(cluster, value_serializer=Raising(asyncio.CancelledError)) as producer:
@@ -80,9 +80,7 @@ async def test_a_serializer_that_is_cancelled_fails_its_call_and_cancels_nobody(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_a_partitioner_that_raises_fails_its_record_alone(
-    cluster: FakeCluster, error: type[BaseException]
-) -> None:
+async def test_raising_partitioner_fails_one_record(cluster: FakeCluster, error: type[BaseException]) -> None:
     async with quick(cluster, partitioner=Raising(error, 0)) as producer:
         in_line = [
             producer.send("late", b"%d" % number, key=key) for number, key in enumerate((b"", b"bad", b""))
@@ -99,9 +97,7 @@ async def test_a_partitioner_that_raises_fails_its_record_alone(
 
 
 @pytest.mark.parametrize("nonsense", [None, -1, 1, True, 0.0, "0", 2**70])
-async def test_a_partitioner_that_answers_nonsense_fails_its_record_alone(
-    cluster: FakeCluster, nonsense: object
-) -> None:
+async def test_invalid_partition_fails_one_record(cluster: FakeCluster, nonsense: object) -> None:
     def choose(_topic: str, key: bytes | None, _partitions: int) -> Any:  # noqa: ANN401 - nonsense
         return nonsense if key == b"bad" else 0
 
@@ -117,9 +113,10 @@ async def test_a_partitioner_that_answers_nonsense_fails_its_record_alone(
 @pytest.mark.scenario("callbacks")
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("outcome", ["delivered", "refused", "stopped"])
-async def test_a_callback_that_raises_is_logged_and_the_others_are_called(
+async def test_raising_callback_is_logged(
     cluster: FakeCluster, outcome: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The error of a callback is logged, and the other callbacks are called."""
     called: list[Delivery] = []
 
     def fail(_delivery: Delivery) -> None:
@@ -151,7 +148,7 @@ async def test_a_callback_that_raises_is_logged_and_the_others_are_called(
             await producer.send("orders", b"last")
 
 
-async def test_values_that_cannot_be_read_fail_their_call_alone(cluster: FakeCluster) -> None:
+async def test_unreadable_values_fail_one_call(cluster: FakeCluster) -> None:
     gone = memoryview(b"gone")
     gone.release()
     async with quick(cluster) as producer:
@@ -202,7 +199,7 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_serializer_may_end_the_run_and_the_producer_goes_on(end: type[BaseException]) -> None:
+def test_producer_survives_interrupting_serializer(end: type[BaseException]) -> None:
     with Interrupted(value_serializer=Raising(end)) as stage:
 
         async def send() -> None:
@@ -216,7 +213,7 @@ def test_a_serializer_may_end_the_run_and_the_producer_goes_on(end: type[BaseExc
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_partitioner_may_end_the_run_and_the_producer_goes_on(end: type[BaseException]) -> None:
+def test_producer_survives_interrupting_partitioner(end: type[BaseException]) -> None:
     with Interrupted(partitioner=Raising(end, 0)) as stage:
 
         async def send() -> None:
@@ -230,9 +227,10 @@ def test_a_partitioner_may_end_the_run_and_the_producer_goes_on(end: type[BaseEx
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_partitioner_may_end_the_run_for_a_record_in_line_and_those_behind_it_go_on(
+def test_waiting_records_survive_interrupting_partitioner(
     end: type[BaseException],
 ) -> None:
+    """A partitioner interrupts the loop for a waiting record; the records after it are sent."""
     with Interrupted(partitioner=Raising(end, 0), max_block_ms=60_000) as stage:
         deliveries: list[Delivery] = []
 
@@ -249,7 +247,7 @@ def test_a_partitioner_may_end_the_run_for_a_record_in_line_and_those_behind_it_
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_callback_may_end_the_run_and_the_others_are_called(end: type[BaseException]) -> None:
+def test_interrupting_callback_skips_no_others(end: type[BaseException]) -> None:
     with Interrupted() as stage:
         called: list[Delivery] = []
         deliveries: list[Delivery] = []
@@ -272,7 +270,7 @@ def test_a_callback_may_end_the_run_and_the_others_are_called(end: type[BaseExce
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_callback_may_end_the_run_and_the_producer_goes_on(end: type[BaseException]) -> None:
+def test_producer_survives_interrupting_callback(end: type[BaseException]) -> None:
     with Interrupted() as stage:
 
         def raise_it(_delivery: Delivery) -> None:
@@ -291,7 +289,7 @@ def test_a_callback_may_end_the_run_and_the_producer_goes_on(end: type[BaseExcep
 # What is slow.
 
 
-async def test_slow_callbacks_hold_up_nothing_but_the_loop(cluster: FakeCluster) -> None:
+async def test_slow_callbacks_only_block_loop(cluster: FakeCluster) -> None:
     called: list[Delivery] = []
 
     def dawdle(delivery: Delivery) -> None:
@@ -310,7 +308,7 @@ async def test_slow_callbacks_hold_up_nothing_but_the_loop(cluster: FakeCluster)
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
-async def test_slow_serializers_and_partitioners_hold_up_nothing_but_the_loop(cluster: FakeCluster) -> None:
+async def test_slow_serializers_only_block_loop(cluster: FakeCluster) -> None:
     def serialize(value: bytes) -> bytes:
         time.sleep(SLOW)
         return value
@@ -330,10 +328,10 @@ async def test_slow_serializers_and_partitioners_hold_up_nothing_but_the_loop(cl
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
-async def test_a_broker_that_answers_in_time_is_not_taken_for_silent_by_a_loop_that_is_held_up(
+async def test_blocked_loop_causes_no_timeout(
     cluster: FakeCluster,
 ) -> None:
-    """What has arrived counts, though nobody had the time to look at it before its deadline."""
+    """A response that arrived in time counts, though the blocked loop reads it after the deadline."""
     loop = asyncio.get_running_loop()
 
     def hold_up_next(answer: Any) -> Any:  # noqa: ANN401 - the fake's own
@@ -353,7 +351,7 @@ async def test_a_broker_that_answers_in_time_is_not_taken_for_silent_by_a_loop_t
 
 
 @pytest.mark.scenario("callbacks")
-async def test_each_callback_may_send_the_next_record(cluster: FakeCluster) -> None:
+async def test_callback_may_send_next_record(cluster: FakeCluster) -> None:
     done = asyncio.Event()
 
     async with quick(cluster) as producer:
@@ -371,7 +369,7 @@ async def test_each_callback_may_send_the_next_record(cluster: FakeCluster) -> N
 
 @pytest.mark.scenario("stop", "callbacks")
 @pytest.mark.parametrize("call", ["flush", "drain", "stop", "stop at once", "partitions_for"])
-async def test_a_callback_may_start_what_waits(cluster: FakeCluster, call: str) -> None:
+async def test_callback_may_start_waiting_calls(cluster: FakeCluster, call: str) -> None:
     tasks: list[asyncio.Task[None]] = []
 
     async def wait(producer: Producer[Any, Any]) -> None:
@@ -402,7 +400,7 @@ async def test_a_callback_may_start_what_waits(cluster: FakeCluster, call: str) 
         assert last.exception() is None or isinstance(last.exception(), ProducerClosedError)
 
 
-async def test_a_callback_that_sends_after_stop_is_refused_and_logged(
+async def test_callback_cannot_send_after_stop(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.on(ApiKey.PRODUCE, times=None, optional=True).fall_silent()
@@ -417,7 +415,7 @@ async def test_a_callback_that_sends_after_stop_is_refused_and_logged(
 
 
 @pytest.mark.parametrize("topic", ["orders", "late"])
-async def test_a_serializer_may_send(cluster: FakeCluster, topic: str) -> None:
+async def test_serializer_may_send(cluster: FakeCluster, topic: str) -> None:
     inner: list[Delivery] = []
 
     def serialize(value: bytes) -> bytes:
@@ -435,7 +433,7 @@ async def test_a_serializer_may_send(cluster: FakeCluster, topic: str) -> None:
 
 
 @pytest.mark.parametrize("topic", ["orders", "late"])
-async def test_a_partitioner_may_send(cluster: FakeCluster, topic: str) -> None:
+async def test_partitioner_may_send(cluster: FakeCluster, topic: str) -> None:
     inner: list[Delivery] = []
 
     def choose(_topic: str, key: bytes | None, _partitions: int) -> int:
@@ -459,7 +457,7 @@ async def test_a_partitioner_may_send(cluster: FakeCluster, topic: str) -> None:
     ]
 
 
-async def test_a_partitioner_that_sends_keeps_to_the_memory_that_there_is(cluster: FakeCluster) -> None:
+async def test_sending_partitioner_respects_buffer_memory(cluster: FakeCluster) -> None:
     used: list[int] = []
 
     def choose(_topic: str, key: bytes | None, _partitions: int) -> int:
@@ -477,7 +475,7 @@ async def test_a_partitioner_that_sends_keeps_to_the_memory_that_there_is(cluste
     assert used[0] <= 1_000
 
 
-async def test_a_partitioner_that_sends_without_end_fails_its_own_records(cluster: FakeCluster) -> None:
+async def test_endless_recursion_fails_its_records(cluster: FakeCluster) -> None:
     def choose(_topic: str, key: bytes | None, _partitions: int) -> int:
         if key is not None:
             producer.send("orders", b"", key=key)
@@ -492,9 +490,7 @@ async def test_a_partitioner_that_sends_without_end_fails_its_own_records(cluste
 
 @pytest.mark.parametrize("who", ["serializer", "partitioner"])
 @pytest.mark.parametrize("timeout", [None, 0.0])
-async def test_the_producer_may_be_stopped_from_within_a_send(
-    cluster: FakeCluster, who: str, timeout: float | None
-) -> None:
+async def test_send_may_stop_the_producer(cluster: FakeCluster, who: str, timeout: float | None) -> None:
     stopping: list[asyncio.Task[None]] = []
 
     def stop(*arguments: Any) -> Any:  # noqa: ANN401 - a serializer's, a partitioner's
