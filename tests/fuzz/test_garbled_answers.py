@@ -124,9 +124,10 @@ async def _send_steadily(producer: Producer[Any, Any]) -> tuple[list[tuple[bytes
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_records_end_in_time_and_what_is_acknowledged_is_in_the_log(
+async def test_records_end_under_garbled_responses(
     seed: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Every record ends in time, and acknowledged records are in the log."""
     async with garbled_cluster(seed, monkeypatch) as (cluster, garbler), leaving_no_traces():
         producer = await _started(cluster)
         garbler.chance = 0.4

@@ -31,7 +31,7 @@ def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
 @pytest.mark.scenario("acks-zero")
 @pytest.mark.parametrize("acks", [0, 1, "all"])
 @pytest.mark.parametrize("codec", ["none", "gzip"])
-async def test_all_acks_bring_records_home(
+async def test_every_acks_setting_stores_records(
     broker: Kafka, topic_name: str, acks: int | str, codec: str
 ) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
@@ -50,7 +50,7 @@ async def test_all_acks_bring_records_home(
     assert [record.value for record in records] == NUMBERS
 
 
-async def test_a_stop_waits_until_what_nobody_acknowledges_is_written(kafka: Kafka, topic_name: str) -> None:
+async def test_acks_0_stop_waits_for_writes(kafka: Kafka, topic_name: str) -> None:
     if not isinstance(kafka, KafkaCluster):
         pytest.skip("only a broker of our own can be frozen")
     topic = await asyncio.to_thread(kafka.create_topic, topic_name, config={"max.message.bytes": 2_000_000})
@@ -73,9 +73,7 @@ async def test_a_stop_waits_until_what_nobody_acknowledges_is_written(kafka: Kaf
 
 
 @pytest.mark.scenario("acks-zero")
-async def test_a_new_leader_is_found_without_acknowledgements(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+async def test_acks_0_finds_new_leader(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(kafka_three.create_topic, topic_name)
     old = await asyncio.to_thread(kafka_three.leader, topic)
     new = next(node for node in kafka_three.node_ids if node != old)
@@ -95,9 +93,7 @@ async def test_a_new_leader_is_found_without_acknowledgements(
 
 
 @pytest.mark.scenario("too-few-replicas")
-async def test_missing_replicas_are_waited_for_as_long_as_that_is_allowed(
-    cluster: KafkaCluster, topic_name: str
-) -> None:
+async def test_missing_replicas_are_retried_in_time(cluster: KafkaCluster, topic_name: str) -> None:
     config = {"min.insync.replicas": 3}
     topic = await asyncio.to_thread(cluster.create_topic, topic_name, config=config)
     leader = await asyncio.to_thread(cluster.leader, topic)

@@ -94,13 +94,13 @@ async def assert_every_shape_comes_back(broker: Kafka, topic_name: str, codec: s
 
 @pytest.mark.scenario("codecs", "mixed-releases")
 @pytest.mark.parametrize("codec", CODECS)
-async def test_every_shape_of_record_comes_back(broker: Kafka, topic_name: str, codec: str) -> None:
+async def test_every_record_shape_is_read_back(broker: Kafka, topic_name: str, codec: str) -> None:
     await assert_every_shape_comes_back(broker, topic_name, codec)
 
 
 @pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("codec", CODECS)
-async def test_large_batches_come_back(kafka: Kafka, topic_name: str, codec: str) -> None:
+async def test_large_batches_are_read_back(kafka: Kafka, topic_name: str, codec: str) -> None:
     """They are compressed in worker threads, while records go on coming."""
     config = {"max.message.bytes": 4_000_000}
     topic = await asyncio.to_thread(kafka.create_topic, topic_name, config=config)
@@ -126,7 +126,7 @@ async def test_large_batches_come_back(kafka: Kafka, topic_name: str, codec: str
     assert metrics["records-per-request-avg"] > 2_000
 
 
-async def test_the_log_is_clean(broker: Kafka, topic_name: str) -> None:
+async def test_log_passes_kafkas_check(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
 
     for codec in CODECS:
@@ -152,7 +152,7 @@ async def test_the_log_is_clean(broker: Kafka, topic_name: str) -> None:
     assert sorted(sequences.values()) == [len(SHAPES) * 20] * len(CODECS)
 
 
-async def test_the_brokers_time_is_told_where_it_counts(broker: Kafka, topic_name: str) -> None:
+async def test_log_append_time_is_returned(broker: Kafka, topic_name: str) -> None:
     config = {"message.timestamp.type": "LogAppendTime"}
     topic = await asyncio.to_thread(broker.create_topic, topic_name, config=config)
     started_ms = int(time.time() * 1000)

@@ -63,7 +63,7 @@ async def test_one_partition_holds_the_file(
 
 
 @pytest.mark.parametrize("cluster", ["kafka_three", pytest.param("kafka_361_three", marks=pytest.mark.slow)])
-async def test_several_partitions_hold_the_file_each_in_its_order(
+async def test_partitions_hold_the_file_in_order(
     cluster: str, request: pytest.FixtureRequest, topic_name: str, lines: list[str], file: Path
 ) -> None:
     kafka = request.getfixturevalue(cluster)

@@ -46,7 +46,7 @@ def create(kafka: KafkaCluster, name: str) -> str:
 
 
 @pytest.mark.scenario("broker-restarts")
-async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
+async def test_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing():
@@ -60,7 +60,7 @@ async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.scenario("broker-restarts")
-async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: str) -> None:
+async def test_leader_freezes_ten_seconds(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing():
@@ -76,7 +76,7 @@ async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: st
 
 
 @pytest.mark.slow
-async def test_a_frozen_leader_is_given_up(kafka_three: KafkaCluster, topic_name: str) -> None:
+async def test_frozen_leader_times_out(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three, request_timeout_ms=1_500) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -93,9 +93,7 @@ async def test_a_frozen_leader_is_given_up(kafka_three: KafkaCluster, topic_name
 
 
 @pytest.mark.slow
-async def test_what_fails_while_a_leader_is_frozen_leaves_no_gap(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+async def test_failed_records_leave_no_gap(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three, request_timeout_ms=700, delivery_timeout_ms=1_000) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -131,9 +129,7 @@ async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.scenario("broker-restarts")
-async def test_all_brokers_are_restarted_one_after_the_other(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+async def test_rolling_restart(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -146,9 +142,7 @@ async def test_all_brokers_are_restarted_one_after_the_other(
 
 
 @pytest.mark.slow
-async def test_a_leader_that_nothing_was_on_the_way_to_is_killed(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+async def test_idle_leader_is_killed(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -162,9 +156,7 @@ async def test_a_leader_that_nothing_was_on_the_way_to_is_killed(
 
 
 @pytest.mark.slow
-async def test_a_leader_that_was_never_connected_to_is_killed(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+async def test_unconnected_leader_is_killed(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three) as producer:
         await producer.partitions_for(topic)

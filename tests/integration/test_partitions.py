@@ -53,11 +53,11 @@ async def assert_keys_land_where_java_puts_them(broker: Kafka, topic_name: str) 
 
 
 @pytest.mark.scenario("key-partitioning")
-async def test_keys_land_where_java_puts_them(broker: Kafka, topic_name: str) -> None:
+async def test_keys_match_java_partitions(broker: Kafka, topic_name: str) -> None:
     await assert_keys_land_where_java_puts_them(broker, topic_name)
 
 
-async def test_crc32_puts_keys_where_librdkafka_does(kafka: Kafka, topic_name: str) -> None:
+async def test_crc32_matches_librdkafka(kafka: Kafka, topic_name: str) -> None:
     ours = await asyncio.to_thread(kafka.create_topic, f"{topic_name}-ours", PARTITIONS)
     theirs = await asyncio.to_thread(kafka.create_topic, f"{topic_name}-theirs", PARTITIONS)
     # An empty key has no place of its own there.

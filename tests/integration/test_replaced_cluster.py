@@ -71,10 +71,8 @@ async def test_acknowledged_records_are_in_new_log(version: str, *, keeps_id: bo
 
 
 @pytest.mark.parametrize(("version", "keeps_id"), [(NEWEST, False), (NEWEST, True), ("3.6.1", True)])
-async def test_records_in_flight_end_and_acknowledged_ones_are_in_a_log(
-    version: str, *, keeps_id: bool
-) -> None:
-    """A frozen broker has them when it dies; others are sent while there is no broker."""
+async def test_records_in_flight_end(version: str, *, keeps_id: bool) -> None:
+    """Records in flight end, and acknowledged ones are in the old or the new log."""
     with KafkaCluster(version) as kafka:
         kafka.create_topic(TOPIC)
         async with new_producer(kafka) as old:

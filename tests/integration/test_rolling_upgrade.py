@@ -67,7 +67,7 @@ def produce_versions(producer: Producer) -> dict[int, int]:
 
 @pytest.mark.slow
 @pytest.mark.scenario("version-negotiation", "broker-restarts", "mixed-releases")
-async def test_a_keyed_load_goes_on_while_brokers_are_upgraded(mixed: KafkaCluster, topic_name: str) -> None:
+async def test_keyed_load_survives_rolling_upgrade(mixed: KafkaCluster, topic_name: str) -> None:
     config = {"min.insync.replicas": 2}
     topic = await asyncio.to_thread(mixed.create_topic, topic_name, PARTITIONS, 3, config)
     async with Producer(mixed.bootstrap, linger_ms=2, buffer_memory=256 * 1024) as producer:

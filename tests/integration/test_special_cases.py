@@ -111,7 +111,7 @@ def told(deliveries: list[Delivery]) -> dict[int, tuple[int, int]]:
 
 
 @pytest.mark.scenario("producer-id-expired")
-async def test_a_producer_that_the_broker_forgot_goes_on(peculiar: KafkaCluster, topic_name: str) -> None:
+async def test_forgotten_producer_recovers(peculiar: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(peculiar.create_topic, topic_name)
     sent: list[Delivery] = []
     async with Producer(peculiar.bootstrap) as producer:
@@ -129,7 +129,7 @@ async def test_a_producer_that_the_broker_forgot_goes_on(peculiar: KafkaCluster,
 
 
 @pytest.mark.scenario("topic-deleted", "topic-ids")
-async def test_a_topic_is_made_anew_under_load(broker: Kafka, topic_name: str) -> None:
+async def test_topic_is_recreated_under_load(broker: Kafka, topic_name: str) -> None:
     """What was acknowledged for the old topic is gone with it; all that ends later is in the new one."""
     topic = await asyncio.to_thread(broker.create_topic, topic_name, 3)
     async with Producer(broker.bootstrap, retry_backoff_max_ms=100) as producer:
@@ -166,7 +166,7 @@ async def test_partitions_are_added_under_load(broker: Kafka, topic_name: str) -
 
 
 @pytest.mark.scenario("too-few-replicas")
-async def test_replicas_go_and_come_back_under_load(kafka_three: KafkaCluster, topic_name: str) -> None:
+async def test_replicas_fail_and_return_under_load(kafka_three: KafkaCluster, topic_name: str) -> None:
     config = {"min.insync.replicas": 3}
     topic = await asyncio.to_thread(kafka_three.create_topic, topic_name, 3, 3, config)
     async with Producer(kafka_three.bootstrap, retry_backoff_max_ms=100, linger_ms=2) as producer:
@@ -191,9 +191,7 @@ async def test_replicas_go_and_come_back_under_load(kafka_three: KafkaCluster, t
 
 @pytest.mark.scenario("split-too-large", "split-ends")
 @pytest.mark.parametrize("codec", ["none", "lz4"])
-async def test_batches_larger_than_the_broker_takes_are_split_under_load(
-    broker: Kafka, topic_name: str, codec: str
-) -> None:
+async def test_large_batches_split_under_load(broker: Kafka, topic_name: str, codec: str) -> None:
     config = {"max.message.bytes": 20_000}
     topic = await asyncio.to_thread(broker.create_topic, topic_name, 3, config=config)
     async with Producer(
@@ -212,7 +210,7 @@ async def test_batches_larger_than_the_broker_takes_are_split_under_load(
 
 
 @pytest.mark.scenario("throttling")
-async def test_a_quota_is_kept_to(peculiar: KafkaCluster, topic_name: str) -> None:
+async def test_quota_is_obeyed(peculiar: KafkaCluster, topic_name: str) -> None:
     """The broker falls silent for longer than a request may take, and no request is given up."""
     topic = await asyncio.to_thread(peculiar.create_topic, topic_name)
     await asyncio.to_thread(peculiar.limit_producers, topic_name, QUOTA)

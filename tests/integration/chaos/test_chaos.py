@@ -35,14 +35,14 @@ def cluster(clusters: list[KafkaCluster]) -> Iterator[ChaosCluster]:
 
 
 @pytest.mark.scenario("broker-restarts")
-async def test_brokers_are_killed_paused_and_restarted(cluster: ChaosCluster, topic_name: str) -> None:
+async def test_broker_faults(cluster: ChaosCluster, topic_name: str) -> None:
     report = await run(cluster, Chaos("brokers", SEED, SECONDS), topic_name)
 
     check(report)
 
 
 @pytest.mark.scenario("lossy-network")
-async def test_connections_are_slow_silent_and_cut(cluster: ChaosCluster, topic_name: str) -> None:
+async def test_network_faults(cluster: ChaosCluster, topic_name: str) -> None:
     report = await run(cluster, Chaos("network", SEED, SECONDS), topic_name)
 
     check(report)

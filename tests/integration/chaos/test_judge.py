@@ -45,26 +45,26 @@ def found(figures: Figures) -> list[str]:
 Told = tuple[Load, list[ConsumedRecord]]
 
 
-def test_a_log_as_told_is_in_order(told: Told) -> None:
+def test_valid_log_passes(told: Told) -> None:
     figures = judge(*told)
 
     assert figures.sent == figures.acknowledged == len(told[1]) >= RECORDS
     assert found(figures) == []
 
 
-def test_an_acknowledged_record_is_missing(told: Told) -> None:
+def test_missing_record_is_found(told: Told) -> None:
     load, log = told
 
     assert found(judge(load, log[:10] + log[11:])) == ["1 missing"]
 
 
-def test_a_record_is_there_twice(told: Told) -> None:
+def test_duplicate_is_found(told: Told) -> None:
     load, log = told
 
     assert found(judge(load, [*log, log[-3]])) == ["1 duplicates"]
 
 
-def test_two_records_have_changed_places(told: Told) -> None:
+def test_swapped_records_are_found(told: Told) -> None:
     load, log = told
     first, second = log[10], log[11]
     log[10:12] = [replace(second, offset=first.offset), replace(first, offset=second.offset)]
@@ -72,14 +72,14 @@ def test_two_records_have_changed_places(told: Told) -> None:
     assert found(judge(load, log)) == ["1 out of order", "2 misplaced"]
 
 
-def test_a_record_is_not_where_it_was_told_to_be(told: Told) -> None:
+def test_wrong_offset_is_found(told: Told) -> None:
     load, log = told
     load.offset[0] += 1
 
     assert found(judge(load, log)) == ["1 misplaced"]
 
 
-def test_an_offset_that_nobody_told_is_not_wrong(told: Told) -> None:
+def test_unknown_offset_passes(told: Told) -> None:
     load, log = told
     load.offset[0] = -1
 
@@ -87,7 +87,7 @@ def test_an_offset_that_nobody_told_is_not_wrong(told: Told) -> None:
 
 
 @pytest.mark.parametrize("may_be_written", [True, False])
-def test_a_failed_record_is_in_the_log(told: Told, may_be_written: bool) -> None:  # noqa: FBT001 - a parameter
+def test_failed_record_in_log(told: Told, may_be_written: bool) -> None:  # noqa: FBT001 - a parameter
     load, log = told
     load.failures[5] = (may_be_written, "timed out")
 
@@ -97,7 +97,7 @@ def test_a_failed_record_is_in_the_log(told: Told, may_be_written: bool) -> None
     assert found(figures) == ([] if may_be_written else ["1 denied"])
 
 
-def test_a_failed_record_is_not_missed(told: Told) -> None:
+def test_failed_record_may_be_missing(told: Told) -> None:
     load, log = told
     load.failures[next(number for number in range(RECORDS) if load.partition[number] == log[0].partition)] = (
         False,
@@ -107,21 +107,21 @@ def test_a_failed_record_is_not_missed(told: Told) -> None:
     assert found(judge(load, log[1:])) == []
 
 
-def test_a_record_that_nobody_sent_or_not_so(told: Told) -> None:
+def test_unknown_record_is_found(told: Told) -> None:
     load, log = told
     log[3] = replace(log[3], value=(log[3].value or b"") + b"!")
 
     assert found(judge(load, log)) == ["1 missing", "1 foreign"]
 
 
-def test_a_delivery_has_not_ended(told: Told) -> None:
+def test_unfinished_delivery_is_found(told: Told) -> None:
     load, log = told
     load.ended[7] = 0.0
 
     assert found(judge(load, log)) == ["1 unended"]
 
 
-def test_a_delivery_took_too_long(told: Told) -> None:
+def test_slow_delivery_is_found(told: Told) -> None:
     load, log = told
     load.ended[7] += load.limit + 1
 

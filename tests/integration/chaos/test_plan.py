@@ -23,13 +23,13 @@ PARTITIONS = 6
 
 
 @pytest.mark.parametrize("seconds", [10, 60])
-def test_all_harms_end_before_the_plan_does(seconds: float) -> None:
+def test_faults_end_before_the_plan(seconds: float) -> None:
     for seed in SEEDS:
         for harm in broker_plan(seed, seconds, NODES, PARTITIONS) + network_plan(seed, seconds, NODES):
             assert 0 < harm.at <= harm.until < seconds
 
 
-def test_a_seed_gives_its_plan_again_and_another_seed_another() -> None:
+def test_seed_determines_the_plan() -> None:
     plans = [broker_plan(seed, 30, NODES, PARTITIONS) + network_plan(seed, 30, NODES) for seed in SEEDS]
 
     assert plans == [
@@ -38,7 +38,7 @@ def test_a_seed_gives_its_plan_again_and_another_seed_another() -> None:
     assert all(one != other for one, other in pairwise(plans))
 
 
-def test_every_kind_of_harm_comes_about() -> None:
+def test_every_fault_kind_occurs() -> None:
     harms = [
         harm
         for seed in SEEDS
@@ -51,7 +51,7 @@ def test_every_kind_of_harm_comes_about() -> None:
     assert {harm.amount for harm in harms if harm.kind is Kind.MOVE} == set(range(PARTITIONS))
 
 
-def test_a_broker_that_was_away_is_left_alone_for_a_while() -> None:
+def test_restarted_broker_gets_a_pause() -> None:
     for seed in SEEDS:
         plan = [harm for harm in broker_plan(seed, 120, NODES, PARTITIONS) if harm.kind is not Kind.MOVE]
         for node in NODES:
@@ -59,7 +59,7 @@ def test_a_broker_that_was_away_is_left_alone_for_a_while() -> None:
                 assert following.at >= harm.until + RECOVERY
 
 
-def test_a_harm_reads_as_a_line() -> None:
+def test_fault_reads_as_a_line() -> None:
     assert (
         str(Harm(2.5, Kind.KILL, 3, 1.25))
         == "   2.50 s  node 3  KILL        for 1.25 s  (SIGKILL, and started again)"

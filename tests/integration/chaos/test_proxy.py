@@ -94,34 +94,34 @@ both_directions = pytest.mark.parametrize("direction", Direction)
 
 
 @both_directions
-async def test_a_delay_comes_late(echo: Echo, direction: Direction) -> None:
+async def test_delay_holds_bytes(echo: Echo, direction: Direction) -> None:
     async with harmed(echo, Kind.DELAY, direction, amount=0.2) as began:
         assert await echo.say(WORDS) == WORDS
         assert since(began) >= 0.2
 
 
 @both_directions
-async def test_a_narrow_connection_takes_its_time(echo: Echo, direction: Direction) -> None:
+async def test_bandwidth_limit_slows_bytes(echo: Echo, direction: Direction) -> None:
     async with harmed(echo, Kind.NARROW, direction, seconds=0.5, amount=4 * len(WORDS)) as began:
         assert await echo.say(WORDS) == WORDS
         assert since(began) >= 0.2
 
 
 @both_directions
-async def test_crumbs_arrive_whole(echo: Echo, direction: Direction) -> None:
+async def test_small_pieces_arrive_whole(echo: Echo, direction: Direction) -> None:
     async with harmed(echo, Kind.CRUMBLE, direction, amount=7):
         assert await echo.say(WORDS) == WORDS
 
 
 @both_directions
-async def test_what_silence_held_back_comes_after_it(echo: Echo, direction: Direction) -> None:
+async def test_silence_delays_bytes(echo: Echo, direction: Direction) -> None:
     async with harmed(echo, Kind.SILENCE, direction) as began:
         assert await echo.say(WORDS) == WORDS
         assert since(began) >= 0.3
 
 
 @both_directions
-async def test_what_is_swallowed_never_comes(echo: Echo, direction: Direction) -> None:
+async def test_swallowed_bytes_never_arrive(echo: Echo, direction: Direction) -> None:
     async with harmed(echo, Kind.SWALLOW, direction):
         with pytest.raises(ConnectionResetError):
             await echo.say(WORDS)
@@ -129,7 +129,7 @@ async def test_what_is_swallowed_never_comes(echo: Echo, direction: Direction) -
 
 
 @both_directions
-async def test_a_cut_connection_is_reset_and_no_other_is_to_be_had(echo: Echo, direction: Direction) -> None:
+async def test_cut_refuses_new_connections(echo: Echo, direction: Direction) -> None:
     async with harmed(echo, Kind.CUT, direction):
         with pytest.raises(ConnectionResetError):
             await echo.say(WORDS)
@@ -139,7 +139,7 @@ async def test_a_cut_connection_is_reset_and_no_other_is_to_be_had(echo: Echo, d
 
 
 @both_directions
-async def test_a_connection_is_cut_in_the_midst(echo: Echo, direction: Direction) -> None:
+async def test_connection_is_cut_midway(echo: Echo, direction: Direction) -> None:
     async with harmed(echo, Kind.CUT_SHORT, direction, amount=100):
         with pytest.raises(ConnectionResetError):
             await echo.say(WORDS)
@@ -147,20 +147,20 @@ async def test_a_connection_is_cut_in_the_midst(echo: Echo, direction: Direction
     assert echo.told == b"hello" + told
 
 
-async def test_the_answers_end(echo: Echo) -> None:
+async def test_responses_end(echo: Echo) -> None:
     async with harmed(echo, Kind.HALF_CLOSE, Direction.ANSWERS):
         assert await echo.say(WORDS) == b""
     await echo.hears(WORDS)
 
 
-async def test_the_requests_end(echo: Echo) -> None:
+async def test_requests_end(echo: Echo) -> None:
     async with harmed(echo, Kind.HALF_CLOSE, Direction.REQUESTS):
         # The server takes its leave too when nothing more comes.
         assert await echo.say(WORDS) == b""
     assert echo.told == b"hello"
 
 
-async def test_after_a_harm_all_is_well(echo: Echo) -> None:
+async def test_proxy_recovers_after_fault(echo: Echo) -> None:
     for kind in (Kind.DELAY, Kind.NARROW, Kind.CRUMBLE, Kind.SILENCE):
         async with harmed(echo, kind, Direction.REQUESTS, seconds=0.01, amount=1):
             pass
