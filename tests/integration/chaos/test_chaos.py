@@ -1,7 +1,7 @@
-"""Brokers die, freeze and come back, connections fail in every way: what was promised holds.
+"""Brokers are killed, paused and restarted, connections fail in every way: the guarantees hold.
 
-The plan of what goes wrong is made from a seed and printed when a promise is broken, with the command
-to have it again. AIOPRODUCER_CHAOS_SECONDS and AIOPRODUCER_CHAOS_SEED ask for more, or for another.
+A seed determines the plan of faults. A broken guarantee prints the plan, and the command to repeat
+it. AIOPRODUCER_CHAOS_SECONDS and AIOPRODUCER_CHAOS_SEED set the length and the seed.
 """
 
 from __future__ import annotations
@@ -51,6 +51,6 @@ async def test_network_faults(cluster: ChaosCluster, topic_name: str) -> None:
 def check(report: Report) -> None:
     assert not report.violations(), str(report)
     for figures in report.figures:
-        # Else nothing was put to the test.
+        # Otherwise the faults tested nothing.
         assert figures.acknowledged > figures.sent / 10, str(report)
         assert figures.retries, str(report)

@@ -1,15 +1,15 @@
-"""A report says what was promised and did not hold."""
+"""A report names the broken guarantees."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.integration.chaos.judge import Figures
-from tests.integration.chaos.plan import Harm, Kind
+from tests.integration.chaos.log_checker import Figures
+from tests.integration.chaos.plan import ChaosFault, Kind
 from tests.integration.chaos.run import Chaos, Report
 from tests.integration.chaos.watch import LoopWatch
 
-KILL = Harm(2.5, Kind.KILL, 3, 1.25)
+KILL = ChaosFault(2.5, Kind.KILL, 3, 1.25)
 
 
 def report(*figures: Figures, stall: float = 0.0) -> Report:
@@ -27,7 +27,7 @@ def test_report_names_plan_and_command() -> None:
     words = str(report(figures("patient")))
 
     assert str(KILL) in words
-    assert "python -m tests.integration.chaos --harm brokers --seed 7 --seconds 30" in words
+    assert "python -m tests.integration.chaos --fault brokers --seed 7 --seconds 30" in words
     assert "BROKEN" not in words
 
 

@@ -1,4 +1,4 @@
-"""The watch tells work in the event loop from waiting."""
+"""The watch distinguishes work in the event loop from waiting."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_waiting_thread_did_no_work() -> None:
 
     with watch.beating():
         await asyncio.sleep(0.02)
-        time.sleep(LONG)  # noqa: ASYNC251 - what must not be done
+        time.sleep(LONG)  # noqa: ASYNC251 - blocks the loop on purpose
         await asyncio.sleep(0.02)
 
     assert watch.wall >= LONG - 0.02

@@ -1,11 +1,11 @@
-"""Compares what lies in the log with what the producer said of it.
+"""Compares the log with the results that the producer gave.
 
-acknowledged, in the log            as it should be, at the place that was told
+acknowledged, in the log            right, if partition and offset are right, else misplaced
 acknowledged, not in the log        missing
-failed, in the log                  as it should be if it may be written, denied if not
+failed, in the log                  right if `may_be_written`, else denied
 in the log twice                    duplicate
-in the log behind a later record    out of order
-never sent, or not so               foreign
+in the log after a later record     out of order
+never sent with these bytes         foreign
 neither acknowledged nor failed     unended
 """
 
@@ -31,7 +31,7 @@ _NUMBER = re.compile(r"[0-9]+")
 
 @dataclass(slots=True)
 class Figures:
-    """What became of one load; times in seconds. `found` are those that failed but are in the log."""
+    """Counts for one load; times in seconds. `found` counts failed records in the log."""
 
     load: str
     sent: int
@@ -53,9 +53,10 @@ class Figures:
     evidence: dict[str, list[str]] = field(default_factory=dict)
 
     def violations(self, stall: float = 0.0) -> list[str]:
-        """Say which promises were broken, with the first cases of each.
+        """Return the broken guarantees, with the first cases of each.
 
-        While the event loop was held up for `stall` seconds, no delivery could end.
+        `stall` is the longest time in seconds that the event loop was blocked: no delivery could
+        end then.
         """
         names = ("missing", "duplicates", "out_of_order", "misplaced", "denied", "foreign", "unended")
         broken = [
@@ -68,15 +69,15 @@ class Figures:
         return broken
 
     def count(self, what: str, case: str) -> None:
-        """Count one case of what must not be."""
+        """Count one violation."""
         setattr(self, what, getattr(self, what) + 1)
         cases = self.evidence.setdefault(what, [])
         if len(cases) < _EVIDENCE:
             cases.append(case)
 
 
-def judge(load: Load, log: Sequence[ConsumedRecord]) -> Figures:
-    """Give the figures of a load whose topic holds `log`, each partition's records in its order."""
+def check_log(load: Load, log: Sequence[ConsumedRecord]) -> Figures:
+    """Return the figures of a load. `log` has each partition's records in their order."""
     figures = Figures(
         load.name,
         sent=len(load.sent),
@@ -114,18 +115,20 @@ def _read(load: Load, log: Sequence[ConsumedRecord], figures: Figures) -> bytear
             continue
         seen[number] = True
         if number < last.get(record.partition, -1):
-            figures.count("out_of_order", f"{case} behind record {last[record.partition]}")
+            figures.count("out_of_order", f"{case} after record {last[record.partition]}")
         last[record.partition] = max(number, last.get(record.partition, -1))
         if number in load.failures:
             figures.found += 1
             may_be_written, error = load.failures[number]
             if not may_be_written:
                 figures.count("denied", f"{case}, {error}")
-        elif load.is_acknowledged(number) and not _is_where_told(load, number, record):
-            figures.count("misplaced", f"{case}, told {load.partition[number]}, {load.offset[number]}")
+        elif load.is_acknowledged(number) and not _is_at_its_place(load, number, record):
+            figures.count(
+                "misplaced", f"{case}, acknowledged for {load.partition[number]}, {load.offset[number]}"
+            )
     return seen
 
 
-def _is_where_told(load: Load, number: int, record: ConsumedRecord) -> bool:
-    # A duplicate whose first copy the broker no longer remembers is acknowledged without an offset.
+def _is_at_its_place(load: Load, number: int, record: ConsumedRecord) -> bool:
+    # A duplicate is acknowledged with offset -1 if the broker no longer remembers its first copy.
     return record.partition == load.partition[number] and load.offset[number] in {record.offset, -1}
