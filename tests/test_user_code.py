@@ -1,9 +1,8 @@
-"""Code of the user's that raises, is slow, or calls the producer it is called by: it harms only its own.
+"""User code that raises, is slow, or calls its own producer affects only its own records.
 
-What it raises in a call of the user's comes out of that call, or as the error that is documented
-for it; what it raises elsewhere is logged, or fails its own record. KeyboardInterrupt and
-SystemExit are no errors: they end what runs the event loop, as they do in any asyncio program;
-who runs the loop again finds everything else as it was.
+An error in user code called from `send` is raised by `send`; elsewhere it is logged, or fails its
+record. KeyboardInterrupt and SystemExit stop the event loop, as in any asyncio program; when the
+loop runs again, the producer continues.
 """
 
 import asyncio
@@ -42,9 +41,9 @@ def values_of(cluster: FakeCluster, topic: str = "orders") -> list[bytes | None]
 
 
 class Raising:
-    """Something that raises when it comes to "bad", whatever it is called with."""
+    """A callable that raises when one of its arguments is b"bad"."""
 
-    def __init__(self, error: type[BaseException], result: Any = None) -> None:  # noqa: ANN401 - whatever is asked for
+    def __init__(self, error: type[BaseException], result: Any = None) -> None:  # noqa: ANN401 - any result
         self._error = error
         self._result = result
 
@@ -54,7 +53,7 @@ class Raising:
         return arguments[-1] if self._result is None else self._result
 
 
-# What raises.
+# Errors.
 
 
 @pytest.mark.parametrize("error", [error for error in ERRORS if error is not asyncio.CancelledError])
@@ -82,13 +81,13 @@ async def test_cancelled_serializer_cancels_no_task(
 @pytest.mark.parametrize("error", ERRORS)
 async def test_raising_partitioner_fails_one_record(cluster: FakeCluster, error: type[BaseException]) -> None:
     async with quick(cluster, partitioner=Raising(error, 0)) as producer:
-        in_line = [
+        waiting = [
             producer.send("late", b"%d" % number, key=key) for number, key in enumerate((b"", b"bad", b""))
         ]
         with pytest.raises(PartitionerError, match=error.__name__) as raised:
-            await asyncio.wait_for(in_line[1].future(), SOON)
+            await asyncio.wait_for(waiting[1].future(), SOON)
         assert isinstance(raised.value.__cause__, error)
-        assert [(await in_line[index]).offset for index in (0, 2)] == [0, 1]
+        assert [(await waiting[index]).offset for index in (0, 2)] == [0, 1]
         with pytest.raises(PartitionerError, match=error.__name__):
             producer.send("late", b"at once", key=b"bad")
         await producer.send("late", b"3", key=b"")
@@ -163,11 +162,11 @@ async def test_unreadable_values_fail_one_call(cluster: FakeCluster) -> None:
     assert values_of(cluster) == [b"ace"]
 
 
-# What ends the run of the event loop.
+# Interruptions of the event loop.
 
 
 class Interrupted:
-    """A producer and its cluster on a loop of their own, which can be run again after an interruption."""
+    """A producer and its cluster in an event loop that can run again after an interruption."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the producer's
         self.runner = asyncio.Runner()
@@ -200,30 +199,30 @@ class Interrupted:
 
 @pytest.mark.parametrize("end", ENDS)
 def test_producer_survives_interrupting_serializer(end: type[BaseException]) -> None:
-    with Interrupted(value_serializer=Raising(end)) as stage:
+    with Interrupted(value_serializer=Raising(end)) as interrupted:
 
         async def send() -> None:
-            stage.producer.send("orders", b"bad")
+            interrupted.producer.send("orders", b"bad")
 
         with pytest.raises(end):
-            stage.run(send)
-        assert insides(stage.producer).accumulator.used == 0
-        stage.run(lambda: stage.producer.send("orders", b"good"))
-        assert values_of(stage.cluster) == [b"first", b"good"]
+            interrupted.run(send)
+        assert insides(interrupted.producer).accumulator.used == 0
+        interrupted.run(lambda: interrupted.producer.send("orders", b"good"))
+        assert values_of(interrupted.cluster) == [b"first", b"good"]
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_producer_survives_interrupting_partitioner(end: type[BaseException]) -> None:
-    with Interrupted(partitioner=Raising(end, 0)) as stage:
+    with Interrupted(partitioner=Raising(end, 0)) as interrupted:
 
         async def send() -> None:
-            stage.producer.send("orders", b"bad", key=b"bad")
+            interrupted.producer.send("orders", b"bad", key=b"bad")
 
         with pytest.raises(end):
-            stage.run(send)
-        assert insides(stage.producer).accumulator.used == 0
-        stage.run(lambda: stage.producer.send("orders", b"good"))
-        assert values_of(stage.cluster) == [b"first", b"good"]
+            interrupted.run(send)
+        assert insides(interrupted.producer).accumulator.used == 0
+        interrupted.run(lambda: interrupted.producer.send("orders", b"good"))
+        assert values_of(interrupted.cluster) == [b"first", b"good"]
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -231,24 +230,24 @@ def test_waiting_records_survive_interrupting_partitioner(
     end: type[BaseException],
 ) -> None:
     """A partitioner interrupts the loop for a waiting record; the records after it are sent."""
-    with Interrupted(partitioner=Raising(end, 0), max_block_ms=60_000) as stage:
+    with Interrupted(partitioner=Raising(end, 0), max_block_ms=60_000) as interrupted:
         deliveries: list[Delivery] = []
 
         async def send() -> None:
-            deliveries.extend(stage.producer.send("late", key, key=key) for key in (b"1", b"bad", b"2"))
+            deliveries.extend(interrupted.producer.send("late", key, key=key) for key in (b"1", b"bad", b"2"))
             await asyncio.sleep(SOON)
 
         with pytest.raises(end):
-            stage.run(send)
-        stage.run(lambda: deliveries[0])
-        stage.run(lambda: deliveries[2])
+            interrupted.run(send)
+        interrupted.run(lambda: deliveries[0])
+        interrupted.run(lambda: deliveries[2])
         with pytest.raises(PartitionerError):
-            stage.run(lambda: deliveries[1])
+            interrupted.run(lambda: deliveries[1])
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_interrupting_callback_skips_no_others(end: type[BaseException]) -> None:
-    with Interrupted() as stage:
+    with Interrupted() as interrupted:
         called: list[Delivery] = []
         deliveries: list[Delivery] = []
 
@@ -256,37 +255,37 @@ def test_interrupting_callback_skips_no_others(end: type[BaseException]) -> None
             raise end
 
         async def send() -> None:
-            deliveries.extend(stage.producer.send("orders", b"%d" % number) for number in range(3))
+            deliveries.extend(interrupted.producer.send("orders", b"%d" % number) for number in range(3))
             deliveries[0].add_done_callback(raise_it)
             for delivery in deliveries:
                 delivery.add_done_callback(called.append)
-            await stage.producer.flush()
+            await interrupted.producer.flush()
             await asyncio.sleep(0.01)
 
         with pytest.raises(end):
-            stage.run(send)
-        stage.run(lambda: until(lambda: len(called) == 3, 2))
+            interrupted.run(send)
+        interrupted.run(lambda: until(lambda: len(called) == 3, 2))
         assert called == deliveries
 
 
 @pytest.mark.parametrize("end", ENDS)
 def test_producer_survives_interrupting_callback(end: type[BaseException]) -> None:
-    with Interrupted() as stage:
+    with Interrupted() as interrupted:
 
         def raise_it(_delivery: Delivery) -> None:
             raise end
 
         async def send() -> None:
-            stage.producer.send("orders", b"1").add_done_callback(raise_it)
+            interrupted.producer.send("orders", b"1").add_done_callback(raise_it)
             await asyncio.sleep(SOON)
 
         with pytest.raises(end):
-            stage.run(send)
-        stage.run(lambda: stage.producer.send("orders", b"2"))
-        assert values_of(stage.cluster) == [b"first", b"1", b"2"]
+            interrupted.run(send)
+        interrupted.run(lambda: interrupted.producer.send("orders", b"2"))
+        assert values_of(interrupted.cluster) == [b"first", b"1", b"2"]
 
 
-# What is slow.
+# Slow code.
 
 
 async def test_slow_callbacks_only_block_loop(cluster: FakeCluster) -> None:
@@ -321,10 +320,10 @@ async def test_slow_serializers_only_block_loop(cluster: FakeCluster) -> None:
         async with quick(
             cluster, request_timeout_ms=5_000, value_serializer=serialize, partitioner=choose
         ) as producer:
-            in_line = [producer.send("late", b"%d" % number) for number in range(4)]
+            waiting = [producer.send("late", b"%d" % number) for number in range(4)]
             await producer.flush()
             at_once = [producer.send("late", b"%d" % number) for number in range(4, 8)]
-        assert [delivery.result().offset for delivery in in_line + at_once] == list(range(8))
+        assert [delivery.result().offset for delivery in waiting + at_once] == list(range(8))
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
@@ -334,20 +333,20 @@ async def test_blocked_loop_causes_no_timeout(
     """A response that arrived in time counts, though the blocked loop reads it after the deadline."""
     loop = asyncio.get_running_loop()
 
-    def hold_up_next(answer: Any) -> Any:  # noqa: ANN401 - the fake's own
-        # The answer is written in this turn of the loop; the next one takes too long.
+    def block_next_iteration(answer: Any) -> Any:  # noqa: ANN401 - a response of any API
+        # The response is written in this iteration of the loop; the next one blocks too long.
         loop.call_soon(time.sleep, 2 * SLOW)
         return answer
 
     async with quick(cluster, request_timeout_ms=150) as producer:
         await producer.send("orders", b"first")
-        held_up = cluster.on(ApiKey.PRODUCE).rewrite(hold_up_next)
+        held_up = cluster.on(ApiKey.PRODUCE).rewrite(block_next_iteration)
         assert (await producer.send("orders", b"second")).offset == 1
         assert held_up.hits == 1
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
-# What calls the producer that calls it.
+# Calls of the producer from user code.
 
 
 @pytest.mark.scenario("callbacks")

@@ -37,7 +37,7 @@ def test_percentile_samples_are_even() -> None:
     for _ in range(1000):
         latencies.add([100.5] * 9 + [100.0], 0, 101.0)
         latencies.add([100.5] * 7, 0, 101.0)
-    assert len(latencies._samples) == 1700  # noqa: SLF001 - what bounds its memory
+    assert len(latencies._samples) == 1700  # noqa: SLF001 - the bounded buffer
     assert "1000.00 ms max latency" in latencies.closing_line()
 
 

@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 
 def command(*argv: str) -> "subprocess.Popen[bytes]":
     environ = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP_SERVERS"}
-    return subprocess.Popen(  # noqa: S603 - our own program
+    return subprocess.Popen(  # noqa: S603 - this project's program
         [sys.executable, "-W", "error", "-m", "aioproducer.cli", *argv],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -107,7 +107,7 @@ def test_ctrl_c_exits_with_130() -> None:
         process.stdin.flush()
         assert process.stdout.readline().startswith(b"Produced to partition")
         process.send_signal(signal.SIGINT)
-        # stdin stays open: a thread that reads it must not keep the process.
+        # stdin stays open: the thread that reads it must not keep the process alive.
         assert process.wait(timeout=10) == 130
         assert b"Traceback" not in process.stderr.read()
 

@@ -1,4 +1,4 @@
-"""How many brokers have to have a record: none, the leader, all of them, or more than there are."""
+"""The settings of acks: none, the leader, all replicas, and too few replicas."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ async def test_acks_0_finds_new_leader(kafka_three: KafkaCluster, topic_name: st
     new = next(node for node in kafka_three.node_ids if node != old)
     async with Producer(kafka_three.bootstrap, acks=0, linger_ms=0) as producer:
         await producer.send(topic, b"first")
-        # Consumers see only what no new leader can be without.
+        # Consumers read only records that every in-sync replica has.
         await asyncio.to_thread(kafka_three.consume, topic, 1)
         await asyncio.to_thread(kafka_three.move_leader, topic, 0, new)
 
-        # This goes to the old leader, which closes the connection: it has no other answer.
+        # This record goes to the old leader, which can only close the connection (acks=0).
         await producer.send(topic, b"lost")
         await asyncio.sleep(1)
         await producer.send(topic, b"last")
@@ -106,7 +106,7 @@ async def test_missing_replicas_are_retried_in_time(cluster: KafkaCluster, topic
         await patient.send(topic, b"first")
         await impatient.send(topic, b"second")
         await asyncio.to_thread(cluster.stop_node, next(id_ for id_ in cluster.node_ids if id_ != leader))
-        # Until then the leader takes records, and says afterwards that they are too few who have them.
+        # Until then the leader stores records, and answers that too few replicas have them.
         await asyncio.to_thread(
             until, "two replicas are in sync", lambda: len(cluster.partitions(topic)[0].in_sync) == 2, 30
         )
@@ -121,12 +121,12 @@ async def test_missing_replicas_are_retried_in_time(cluster: KafkaCluster, topic
 
         await asyncio.to_thread(cluster.alter_config, topic, {"min.insync.replicas": 2})
         await asyncio.wait_for(patient.flush(), 20)
-        # Nothing waits for a number that was never used.
+        # The failed record leaves no gap in the sequences.
         await impatient.send(topic, b"last")
 
     records = await asyncio.to_thread(cluster.consume, topic, 1_003)
     values = [record.value for record in records]
     if raised.value.may_be_written and b"given up" in values:
-        # The leader had not heard of the missing replica yet, and stored what it then refused.
+        # The leader stored the record before it knew of the missing replica, and then refused it.
         values.remove(b"given up")
     assert values == [b"first", b"second", *(b"%d" % number for number in range(1_000)), b"last"]

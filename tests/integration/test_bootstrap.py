@@ -1,4 +1,4 @@
-"""Bootstrap addresses that are dead, silent or talk garbage: others are used, or each is named."""
+"""Bootstrap addresses that are dead, silent or of other services: others are used, or each is named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 PROMPTLY = 2.0
-"""Seconds within which the good address has to be found."""
+"""Seconds within which the valid address must be found."""
 
 
 @pytest.fixture(params=["kafka", "kafka_361"])
@@ -60,7 +60,7 @@ async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 
 @asynccontextmanager
 async def impostor(talk: Talk) -> AsyncIterator[str]:
-    """Give the address of a server that is no broker."""
+    """Return the address of a server that is no broker."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -125,7 +125,7 @@ async def test_every_failed_address_is_named() -> None:
 
 
 async def test_silent_broker_is_named() -> None:
-    """An address that was tried to the end is named with what came of it, not with the time."""
+    """A failed address is named with its own error, not with the timeout."""
     async with impostor(be_silent) as silent:
         producer = Producer(silent, max_block_ms=1_000, socket_connection_setup_timeout_ms=300)
 

@@ -66,7 +66,7 @@ def broker(request: pytest.FixtureRequest) -> Kafka:
 def assert_intact(
     records: list[ConsumedRecord], sent: Iterable[tuple[Shape, Delivery]], started_ms: int
 ) -> None:
-    """Assert that the log of one partition holds what was `sent`, where the deliveries tell."""
+    """Assert that a partition's log holds `sent`, each record at its delivery's offset."""
     for record, (shape, delivery) in zip(records, sent, strict=True):
         metadata = delivery.result()
         assert (record.value, record.key) == (shape.get("value"), shape.get("key"))
@@ -101,7 +101,7 @@ async def test_every_record_shape_is_read_back(broker: Kafka, topic_name: str, c
 @pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("codec", CODECS)
 async def test_large_batches_are_read_back(kafka: Kafka, topic_name: str, codec: str) -> None:
-    """They are compressed in worker threads, while records go on coming."""
+    """Worker threads compress the batches while more records are sent."""
     config = {"max.message.bytes": 4_000_000}
     topic = await asyncio.to_thread(kafka.create_topic, topic_name, config=config)
     values = [b"%d " % number * 30 for number in range(40_000)]

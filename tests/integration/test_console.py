@@ -40,7 +40,7 @@ def file(lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def produce(kafka: Kafka, topic: str, file: Path, *options: str) -> list[tuple[int, int]]:
-    """Run the command to its end and give the place (partition, offset) that it prints for each line."""
+    """Run the command and return the (partition, offset) that it prints for each line."""
     command = [sys.executable, "-m", "aioproducer.cli", "produce", topic, str(file), "-b", kafka.bootstrap]
     process = await asyncio.create_subprocess_exec(
         *command, *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

@@ -1,4 +1,4 @@
-"""What cannot be sent is told: each cause its own error, promptly, and nothing else is hurt."""
+"""Each cause of failure has its own error, in time, and harms no other record."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def broker(request: pytest.FixtureRequest) -> Kafka:
 
 
 async def freeze(kafka: Kafka) -> KafkaCluster:
-    """Freeze the only broker and give it, if it is one of ours; skip the test otherwise."""
+    """Freeze the only broker and return it; skip the test if the tests did not start it."""
     if not isinstance(kafka, KafkaCluster):
         pytest.skip("only a broker of our own can be frozen")
     kafka.pause(1)
@@ -56,7 +56,7 @@ async def freeze(kafka: Kafka) -> KafkaCluster:
 
 @contextmanager
 def taking(least: float, most: float) -> Iterator[None]:
-    """Assert that the block takes so many seconds."""
+    """Assert that the block takes this many seconds."""
     started = time.monotonic()
     yield
     assert least <= time.monotonic() - started <= most
@@ -68,7 +68,7 @@ async def values(kafka: Kafka, topic: str, expected: int) -> list[bytes | None]:
 
 
 async def failure(delivery: Delivery) -> ProducerError | None:
-    """Wait for a record's end and give what went wrong with it."""
+    """Wait until a record fails, and return its error."""
     await asyncio.wait([delivery.future()])
     return delivery.exception()
 
@@ -79,7 +79,7 @@ async def test_unknown_topic_fails_in_time(broker: Kafka, topic_name: str) -> No
     async with Producer(broker.bootstrap, max_block_ms=BLOCK_MS) as producer:
         await producer.send(known, b"before")
         await asyncio.sleep(0.5)
-        # By now the producer looks ahead to this one's delivery timeout, which is far away.
+        # The producer's next deadline is now the delivery timeout of this record, far away.
         await producer.send(known, b"before")
 
         with taking(0.4, 1.4), pytest.raises(UnknownTopicError, match="UNKNOWN_TOPIC_OR_PARTITION") as raised:
@@ -334,7 +334,7 @@ async def test_recreated_topic_stores_later_records(broker: Kafka, topic_name: s
 
 @pytest.fixture(scope="module")
 def generous(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
-    """One broker that creates topics that are merely named, and takes only small batches."""
+    """One broker that creates requested topics, and accepts only small batches."""
     config = {"auto.create.topics.enable": True, "num.partitions": 3, "message.max.bytes": 5_000}
     with KafkaCluster(config=config) as cluster:
         clusters.append(cluster)

@@ -1,4 +1,4 @@
-"""The harness keeps its own promises, with librdkafka as the producer."""
+"""The harness works, with librdkafka as the producer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.sources import single_broker
 if TYPE_CHECKING:
     from pathlib import Path
 
-# No code of the package runs here.
+# These tests run no code of the package.
 pytestmark = pytest.mark.slow
 
 
@@ -160,7 +160,7 @@ def test_paused_leader_is_replaced(kafka_three: KafkaCluster, topic_name: str) -
 
     kafka_three.pause(paused)
     kafka_three.wait_for_other_leader(topic, 0, than=paused)
-    # A producer id may have to wait for the frozen broker, if it is the first one in the cluster.
+    # The first producer id of a cluster may have to wait for the frozen broker.
     settings = {"socket.timeout.ms": 2_000, "enable.idempotence": False}
     produce(kafka_three.bootstrap, topic, [b"meanwhile"], **settings)
     kafka_three.resume(paused)
@@ -231,7 +231,7 @@ sys.stdin.read()
 
         runner.kill()
 
-        # The output ends when the last process that could write to it is gone.
+        # The output ends when the last process that holds it has ended.
         stdout, _ = runner.communicate(timeout=5)
         assert stdout == b""
 

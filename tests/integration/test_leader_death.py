@@ -1,4 +1,4 @@
-"""Leaders die, freeze, hand over and restart in mid-stream: each record is in the log once, in order."""
+"""Leaders are killed, frozen, moved and restarted in mid-stream: records are stored once, in order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def topic(cluster: KafkaCluster, topic_name: str) -> str:
 def brief_producer(
     kafka: KafkaCluster, *, request_timeout_ms: int = 30_000, delivery_timeout_ms: int = 120_000
 ) -> Producer:
-    """Make a producer with a small buffer: what happens to one leader halts the stream in its midst."""
+    """Return a producer with a small buffer: the stream stops while one leader is away."""
     return Producer(
         kafka.bootstrap,
         linger_ms=2,
@@ -84,7 +84,7 @@ async def test_frozen_leader_times_out(kafka_three: KafkaCluster, topic_name: st
             await stream.acknowledged(RECORDS // 4)
             frozen = kafka_three.leader(topic, 2)
             kafka_three.pause(frozen)
-            # The others go on without it, and what it had got is not stored twice.
+            # The other leaders continue, and batches that the killed one stored are not doubled.
             await stream.acknowledged(RECORDS)
             kafka_three.resume(frozen)
             await stream.acknowledged(len(stream.deliveries) + 10_000)

@@ -25,7 +25,7 @@ async def test_every_record_shape_is_read_back(kafka_282: KafkaCluster, topic_na
 
 
 async def test_log_passes_kafkas_check(kafka_282: KafkaCluster, topic_name: str) -> None:
-    """Each batch has the producer's id and the sequence after the one before."""
+    """Assert that each batch has the producer's id, and continues the sequence."""
     topic = await asyncio.to_thread(kafka_282.create_topic, topic_name)
 
     async with Producer(kafka_282.bootstrap, compression_type="lz4") as producer:

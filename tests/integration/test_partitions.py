@@ -1,4 +1,4 @@
-"""Keyed records land where other clients put them: Kafka's own Java producer, and librdkafka."""
+"""Records with keys go to the partitions of other clients: Kafka's Java producer, and librdkafka."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_keys_match_java_partitions(broker: Kafka, topic_name: str) -> Non
 async def test_crc32_matches_librdkafka(kafka: Kafka, topic_name: str) -> None:
     ours = await asyncio.to_thread(kafka.create_topic, f"{topic_name}-ours", PARTITIONS)
     theirs = await asyncio.to_thread(kafka.create_topic, f"{topic_name}-theirs", PARTITIONS)
-    # An empty key has no place of its own there.
+    # librdkafka treats an empty key as no key.
     keys = [key for key in KEYS if key]
 
     librdkafka = ConfluentProducer({"bootstrap.servers": kafka.bootstrap, "partitioner": "consistent_random"})

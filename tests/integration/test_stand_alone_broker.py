@@ -1,4 +1,4 @@
-"""Kafka's own Java producer, of old and new releases, takes the embedded cluster for a Kafka."""
+"""Kafka's own Java producer, of old and new releases, produces to the embedded cluster."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_console_records_are_stored_unchanged(version: str, config: Proper
     async with FakeCluster(2, {"orders": 4}) as cluster:
         tool = Kafka(cluster.bootstrap, version)
         await asyncio.to_thread(tool.console_producer, "orders", lines(), config=config)
-        # Without acks the tool may be gone before all that it wrote is read.
+        # With acks=0 the tool may end before the broker has read everything.
         await until(lambda: not any(cluster.connections(node) for node in cluster.topology.nodes))
 
         sent, stored = defaultdict(list), defaultdict(list)

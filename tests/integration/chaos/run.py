@@ -38,8 +38,9 @@ RARE = 100
 """One record of so many may fail in doubt, even with long timeouts."""
 
 HEADER = (
-    "faults", "seed", "s", "load", "sent", "acknowledged", "failed", "in doubt", "found", "retries", "missing",
-    "twice", "disorder", "misplaced", "denied", "foreign", "unended", "longest s", "stall ms", "of work ms",
+    "faults", "seed", "s", "load", "sent", "acknowledged", "failed", "in doubt", "found", "retries",
+    "missing", "twice", "disorder", "misplaced", "denied", "foreign", "unended",
+    "longest s", "stall ms", "of work ms",
 )  # fmt: skip
 
 
