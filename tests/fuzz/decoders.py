@@ -29,13 +29,13 @@ from aioproducer.records.decompression import decompress
 from aioproducer.records.layout import CRC, CRC_AT, CRC_END, HEADER_SIZE
 from aioproducer.records.reader import RecordBatch, _Cursor, read_batches
 from aioproducer.testing.cluster import FakeCluster
-from aioproducer.testing.refusal import HungUp
+from aioproducer.testing.refusal import ConnectionDropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.protocol.api import Message, Response
-    from aioproducer.testing.broker import Broker
+    from aioproducer.testing.fake_broker import FakeBroker
 
 RESPONSES: tuple[type[Response], ...] = (
     ApiVersionsResponse,
@@ -174,7 +174,7 @@ def _read_primitives(data: bytes) -> object:
 def _serve(data: bytes) -> object:
     """Send the bytes as a request to a broker of the fake cluster."""
     cluster = FakeCluster(topics={"orders": 2})
-    broker: Broker = cluster._brokers[1]  # noqa: SLF001 - without a socket
+    broker: FakeBroker = cluster._brokers[1]  # noqa: SLF001 - without a socket
     call = broker.receive(data)
     response = broker.answer(call)
     return None if response is None else broker.encode(call, response)
@@ -214,7 +214,7 @@ DECODERS: tuple[Decoder, ...] = (
     *_codecs(),
     Decoder("varints", "varints", _read_varints),
     Decoder("primitives", "primitives", _read_primitives),
-    Decoder("embedded broker", "embedded-broker", _serve, (HungUp,), plain_limit=PLAIN_LIMIT),
+    Decoder("embedded broker", "embedded-broker", _serve, (ConnectionDropped,), plain_limit=PLAIN_LIMIT),
 )
 
 FAMILIES: dict[str, list[Decoder]] = {}

@@ -85,7 +85,7 @@ async def test_malformed_requests_close_connection(data: bytes, caplog: pytest.L
         with caplog.at_level(logging.WARNING, "aioproducer.testing"):
             client.send_bytes(data)
             assert await client.closed() == b""
-    assert "hangs up" in caplog.text
+    assert "closes the connection" in caplog.text
 
 
 async def test_topics_as_names() -> None:
@@ -128,7 +128,7 @@ async def test_log_explains_refusal(
     async with cluster, await RawClient.connect(cluster) as client:
         client.send_bytes(struct.pack(">ihhih", 10, api, version, 1, -1))
         assert await client.closed() == b""
-    assert f"node 1 hangs up: {reason}" in caplog.text
+    assert f"node 1 closes the connection: {reason}" in caplog.text
 
 
 async def test_version_above_cap_closes_connection() -> None:

@@ -33,13 +33,13 @@ def test_truncated_batch_is_none() -> None:
 @pytest.mark.parametrize("length", [13, 5, 0, -1])
 def test_impossible_length_is_corrupt(length: int) -> None:
     refused = refusal(spoil(VALID, put(">i", 8, length)))
-    assert (refused.code, refused.is_told) == (ErrorCode.CORRUPT_MESSAGE, True)
+    assert (refused.code, refused.has_reason) == (ErrorCode.CORRUPT_MESSAGE, True)
 
 
 @pytest.mark.parametrize("magic", [0, 1])
 def test_old_magic_is_refused(magic: int) -> None:
     refused = refusal(spoil(VALID, put(">b", 16, magic)))
-    assert (refused.code, refused.is_told) == (ErrorCode.INVALID_RECORD, False)
+    assert (refused.code, refused.has_reason) == (ErrorCode.INVALID_RECORD, False)
 
 
 @pytest.mark.parametrize("magic", [3, 127, -1])

@@ -111,7 +111,7 @@ async def test_unknown_version_gets_version_0(version: BrokerVersion, told: set[
 
 
 async def test_unknown_version_can_close_connection() -> None:
-    version = replace(KAFKA_3_6, unknown_version=UnknownVersion.HANG_UP)
+    version = replace(KAFKA_3_6, unknown_version=UnknownVersion.CLOSE_CONNECTION)
     async with FakeCluster(versions=version) as cluster, await RawClient.connect(cluster) as client:
         client.send(INTRODUCTION, 4)
         assert await client.closed() == b""

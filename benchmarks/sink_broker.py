@@ -1,7 +1,7 @@
-"""How the sink answers requests: bytes in, bytes out, and nothing kept but counts.
+"""The sink's responses: request bytes in, response bytes out; it keeps only counts.
 
-ApiVersions, Metadata, InitProducerId and Produce in the versions that Kafka 4 speaks, those
-that carry topic ids included. Only Produce has to be quick.
+ApiVersions, Metadata, InitProducerId and Produce in all versions of Kafka 4, those with topic ids
+too. Only Produce must be fast.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ INT16: Final = struct.Struct(">h")
 INT32: Final = struct.Struct(">i")
 INDEX_LENGTH: Final = struct.Struct(">ii")
 
-# One partition of a Produce answer: index, error, base offset, log append time, then what
-# the version adds (log start offset, no record errors, no message, no tags).
+# One partition of a Produce response: index, error, base offset, log append time, then the fields
+# of later versions (log start offset, no record errors, no message, no tags).
 ANSWERS: Final = {
     3: (struct.Struct(">ihqq"), ()),
     5: (struct.Struct(">ihqqq"), (0,)),
@@ -52,23 +52,23 @@ ANSWER_BY_VERSION: Final = {v: ANSWERS[max(f for f in ANSWERS if f <= v)] for v 
 
 
 class ProtocolError(Exception):
-    """The peer sent what this broker does not speak; its connection is closed."""
+    """The client sent an unsupported request; its connection is closed."""
 
 
 def read_uvarint(frame: bytearray, position: int) -> tuple[int, int]:
-    """Read an unsigned varint; give it and the position behind it."""
+    """Read an unsigned varint; return it and the position after it."""
     value = shift = 0
     while True:
         octet = frame[position]
         position += 1
         value |= (octet & 0x7F) << shift
-        if octet < 0x80:  # noqa: PLR2004 - the sign bit says that more follows
+        if octet < 0x80:  # noqa: PLR2004 - the high bit marks more octets
             return value, position
         shift += 7
 
 
 def skip_tags(frame: bytearray, position: int) -> int:
-    """Step over a section of tagged fields; give the position behind it."""
+    """Skip a section of tagged fields; return the position after it."""
     count, position = read_uvarint(frame, position)
     for _ in range(count):
         _, position = read_uvarint(frame, position)
@@ -102,7 +102,7 @@ class Encoder:
         return (uvarint(len(octets) + 1) if self.flexible else INT16.pack(len(octets))) + octets
 
     def length(self, count: int) -> bytes:
-        """Encode the count in front of an array's elements."""
+        """Encode the count of an array's elements."""
         return uvarint(count + 1) if self.flexible else INT32.pack(count)
 
     def int32_array(self, *numbers: int) -> bytes:
@@ -111,7 +111,7 @@ class Encoder:
 
 
 class Counts:
-    """What came over one connection."""
+    """The counts of one connection."""
 
     __slots__ = ("octets", "records", "requests")
 
@@ -121,8 +121,8 @@ class Counts:
         self.requests = 0
 
 
-class Broker:
-    """Answers requests, and remembers each partition's next offset and nothing else."""
+class SinkBroker:
+    """Answers requests, and keeps only each partition's next offset."""
 
     def __init__(self, host: str, port: int, partitions: int) -> None:
         self.host = host
@@ -131,16 +131,16 @@ class Broker:
         self.offsets: dict[bytes, dict[int, int]] = {}
         self.topics: dict[bytes, str] = {}
         self.producer_id = 1000
-        # The first hash of a process loads a library for milliseconds, which no client shall wait for.
+        # The first hash of a process loads a library for milliseconds: do it before clients connect.
         self.topic_id("")
 
     @staticmethod
     def topic_id(name: str) -> bytes:
-        """Return the id of the topic of that name, always the same."""
+        """Return the id of a topic, which depends on its name only."""
         return uuid.uuid5(uuid.NAMESPACE_OID, name).bytes
 
     def answer(self, frame: bytearray, position: int, counts: Counts) -> bytes | None:
-        """Answer the request that starts at `position` (at its size), if it wants an answer."""
+        """Return the response to the request at `position` (at its size), None without one."""
         _, key, version, correlation, client_id_size = HEADER.unpack_from(frame, position)
         low, high = VERSIONS.get(key, (0, -1))
         if not low <= version <= high or key not in FLEXIBLE_FROM:
@@ -163,18 +163,18 @@ class Broker:
         else:
             self.producer_id += 1
             body = struct.pack(">ihqh", 0, 0, self.producer_id, 0) + Encoder(flexible=flexible).tags
-        # The header of an ApiVersions answer has no tags in any version.
+        # The header of an ApiVersions response has no tags in any version.
         tags = b"\x00" if flexible and key != API_VERSIONS else b""
         return framed(INT32.pack(correlation) + tags + body)
 
     def produce(self, frame: bytearray, position: int, version: int, counts: Counts) -> bytes | None:
-        """Count a Produce request's records; None where the request wants no answer (acks 0)."""
+        """Count a Produce request's records and return the response, None for acks=0."""
         if version < FLEXIBLE_FROM[PRODUCE]:
             return self.produce_classic(frame, position, version, counts)
         return self.produce_flexible(frame, position, version, counts)
 
     def produce_classic(self, frame: bytearray, position: int, version: int, counts: Counts) -> bytes | None:
-        """Produce up to version 8."""
+        """Answer Produce up to version 8."""
         answer, rest = ANSWER_BY_VERSION[version]
         (size,) = INT16.unpack_from(frame, position)
         position += 2 + max(size, 0)
@@ -204,7 +204,7 @@ class Broker:
         return b"".join(out) if acks else None
 
     def produce_flexible(self, frame: bytearray, position: int, version: int, counts: Counts) -> bytes | None:
-        """Produce from version 9; from 13 on a topic goes by its id."""
+        """Answer Produce from version 9; from version 13 it has topic ids."""
         answer, rest = ANSWER_BY_VERSION[version]
         by_id = version >= 13  # noqa: PLR2004
         size, position = read_uvarint(frame, position)
@@ -239,7 +239,7 @@ class Broker:
         return b"".join(out) if acks else None
 
     def ranges(self, version: int) -> bytes:
-        """List the versions served, as an ApiVersions answer does behind its error code."""
+        """Encode the versions of an ApiVersions response, after its error code."""
         encoder = Encoder(flexible=version >= FLEXIBLE_FROM[API_VERSIONS])
         out = [encoder.length(len(VERSIONS))]
         for key, (low, high) in VERSIONS.items():
@@ -288,12 +288,12 @@ class Broker:
         out += (self.topic(name, version, encoder) for name in names)
         if 8 <= version <= 10:  # noqa: PLR2004 - operations allowed on the cluster
             out.append(INT32.pack(-(1 << 31)))
-        if version >= 13:  # noqa: PLR2004 - an error of the whole answer
+        if version >= 13:  # noqa: PLR2004 - an error of the whole response
             out.append(INT16.pack(0))
         return b"".join([*out, encoder.tags])
 
     def topic(self, name: str, version: int, encoder: Encoder) -> bytes:
-        """Encode one topic of a Metadata answer."""
+        """Encode one topic of a Metadata response."""
         topic_id = self.topic_id(name)
         self.topics[topic_id] = name
         count = self.partition_count(name)
@@ -313,11 +313,11 @@ class Broker:
         return b"".join([*out, encoder.tags])
 
     def partition_count(self, name: str) -> int:
-        """Read from a topic's name how many partitions it has."""
+        """Return the number of partitions in a topic's name."""
         named = re.search(r"-p(\d+)$", name)
         return int(named.group(1)) if named else self.partitions
 
 
 def framed(body: bytes) -> bytes:
-    """Put its size in front of `body`."""
+    """Return `body` with its size before it."""
     return INT32.pack(len(body)) + body

@@ -1,11 +1,11 @@
-"""One broker: bytes of a request in, bytes of its answer out.
+"""One broker: a request frame in, a response frame out.
 
     frame ── receive ──▶ Call ── answer ──▶ response ── encode ──▶ frame
-             who asks what,      the API's       None: acks=0
-             faults that are due module
+             decoded request,    apis/*_answer   None: acks=0
+             its faults
 
-The one idea: a broker does no I/O and never waits. The connection carries its frames, and
-plays the faults that take time.
+A broker does no I/O and never waits. `FakeConnection` reads and writes the frames, and runs the
+faults that take time.
 """
 
 from __future__ import annotations
@@ -17,10 +17,15 @@ from typing import TYPE_CHECKING, Any, cast
 from aioproducer.errors import ProtocolError, UnsupportedVersionError, plural
 from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.frame import decode_request_header, encode_response
-from aioproducer.testing.apis import api_versions, init_producer_id, metadata, produce
+from aioproducer.testing.apis import (
+    api_versions_answer,
+    init_producer_id_answer,
+    metadata_answer,
+    produce_answer,
+)
 from aioproducer.testing.call import Call
 from aioproducer.testing.faults import AddUnasked, Rewrite, Throttle
-from aioproducer.testing.refusal import HungUp
+from aioproducer.testing.refusal import ConnectionDropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,7 +39,7 @@ if TYPE_CHECKING:
     from aioproducer.testing.versions import BrokerVersion
 
 
-# API key, version and correlation id; then the client id, which begins with its length.
+# A request begins with API key, version and correlation id; then the client id with its length.
 _FIXED_SIZE = 8
 _CLIENT_ID_AT = 10
 _NO_CLIENT_ID = b"\xff\xff"
@@ -44,42 +49,49 @@ def _no_targets(_request: object, _topology: Topology) -> Iterable[Target]:
     return ()
 
 
-def _as_it_is(_call: Call, response: object, *_: object) -> object:
+def _unchanged(_call: Call, response: object, *_: object) -> object:
     return response
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """How one API is read, answered, and matched with faults.
+    """The functions of one API: answer a request, and match it with faults.
 
-    `acknowledge` looks again at an answer that was held back before it is sent.
+    `acknowledge` checks a held response again before it is sent.
     """
 
     request: type[Request[Any]]
     answer: Callable[[Call], Response | None]
     targets: Callable[[Any, Topology], Iterable[Target]] = _no_targets
-    acknowledge: Callable[[Call, Any], Any] = _as_it_is
-    add_unasked: Callable[[Call, Any, AddUnasked], Any] = _as_it_is
+    acknowledge: Callable[[Call, Any], Any] = _unchanged
+    add_unasked: Callable[[Call, Any, AddUnasked], Any] = _unchanged
 
     @property
     def has_topics(self) -> bool:
-        """Whether its requests name topics, so that a fault can be of one topic."""
+        """Whether its requests have topics, so that a fault can match one topic."""
         return self.targets is not _no_targets
 
 
 APIS: dict[ApiKey, Api] = {
     ApiKey.PRODUCE: Api(
-        produce.REQUEST, produce.answer, produce.targets, produce.acknowledge, produce.add_unasked
+        produce_answer.REQUEST,
+        produce_answer.answer,
+        produce_answer.targets,
+        produce_answer.acknowledge,
+        produce_answer.add_unasked,
     ),
     ApiKey.METADATA: Api(
-        metadata.REQUEST, metadata.answer, metadata.targets, add_unasked=metadata.add_unasked
+        metadata_answer.REQUEST,
+        metadata_answer.answer,
+        metadata_answer.targets,
+        add_unasked=metadata_answer.add_unasked,
     ),
-    ApiKey.API_VERSIONS: Api(api_versions.REQUEST, api_versions.answer),
-    ApiKey.INIT_PRODUCER_ID: Api(init_producer_id.REQUEST, init_producer_id.answer),
+    ApiKey.API_VERSIONS: Api(api_versions_answer.REQUEST, api_versions_answer.answer),
+    ApiKey.INIT_PRODUCER_ID: Api(init_producer_id_answer.REQUEST, init_producer_id_answer.answer),
 }
 
 
-# Other APIs that clients ask for, by the names that Kafka gives them.
+# Kafka's names of other APIs that clients may request.
 _OTHER_APIS = {
     1: "FETCH",
     2: "LIST_OFFSETS",
@@ -107,7 +119,7 @@ _OTHER_APIS = {
 
 
 def _implemented(number: int) -> ApiKey:
-    """Return the API with this number; HungUp if there is none here."""
+    """Return the API with this number; raises ConnectionDropped for others."""
     try:
         key = ApiKey(number)
     except ValueError:
@@ -117,10 +129,10 @@ def _implemented(number: int) -> ApiKey:
             return key
         name = key.name
     message = f"FakeCluster does not implement {name}, only {', '.join(key.name for key in APIS)}"
-    raise HungUp(message)
+    raise ConnectionDropped(message)
 
 
-class Broker:
+class FakeBroker:
     """One node of the cluster."""
 
     def __init__(
@@ -133,19 +145,19 @@ class Broker:
         self._script = script
 
     def receive(self, frame: Chunk) -> Call:
-        """Decode a request, and count it with the faults; HungUp where Kafka would close the connection."""
+        """Decode a request and find its faults; ConnectionDropped if Kafka would close the connection."""
         try:
             header, reader = decode_request_header(
                 frame if self._settings.strict else _without_client_id(frame)
             )
         except ProtocolError as error:
-            message = f"no request that this broker knows: {error}"
-            raise HungUp(message) from None
+            message = f"this is no valid request header: {error}"
+            raise ConnectionDropped(message) from None
         key = _implemented(header.api_key)
         try:
             request = self._decode(key, reader, header.version)
         except (ProtocolError, UnsupportedVersionError) as error:
-            raise HungUp(str(error)) from None
+            raise ConnectionDropped(str(error)) from None
         faults: tuple[Fault, ...] = ()
         if self._script:
             targets = APIS[key].targets(request, self._topology) if request is not None else ()
@@ -164,11 +176,11 @@ class Broker:
         )
 
     def _decode(self, key: ApiKey, reader: Reader, version: int) -> Message | None:
-        """Return the request, or None for an ApiVersions request in a version that is not there."""
+        """Return the request, or None for an ApiVersions request in an unknown version."""
         versions = self.version.apis.get(key)
         if versions is None:
             message = f"this broker ({self.version.name}) was made without {key.name}"
-            raise HungUp(message)
+            raise ConnectionDropped(message)
         kind = APIS[key].request
         if version in versions and version in kind.versions:
             return self._read(kind, reader, version)
@@ -177,8 +189,8 @@ class Broker:
                 message = f"FakeCluster implements {key.name} {kind.versions}, not {version}"
             else:
                 message = f"this broker ({self.version.name}) has {key.name} {versions}, not {version}"
-            raise HungUp(message)
-        # The header is read to its end, in the form that it must have in that version.
+            raise ConnectionDropped(message)
+        # Kafka reads the header of an unknown version too: a flexible one ends with tagged fields.
         reader.flexible = version >= kind.flexible_from
         reader.tagged_fields()
         return None
@@ -190,19 +202,19 @@ class Broker:
             request = kind.read(reader, version)
         except ProtocolError as error:
             message = f"this is no {kind.__name__} version {version}: {error}"
-            raise HungUp(message) from None
+            raise ConnectionDropped(message) from None
         if reader.remaining and self._settings.strict:
             message = (
-                f"{plural(reader.remaining, 'byte')} left over behind {kind.__name__} version {version}; "
+                f"{plural(reader.remaining, 'byte')} left over after {kind.__name__} version {version}; "
                 "a cluster with strict=False ignores them, as Kafka does"
             )
-            raise HungUp(message)
+            raise ConnectionDropped(message)
         return request
 
     def answer(self, call: Call) -> Response | None:
-        """Do what is asked; None for no answer, HungUp for an end of the connection."""
+        """Return the response, None for acks=0; ConnectionDropped closes the connection."""
         if call.request is None:
-            return api_versions.unsupported(call.broker)
+            return api_versions_answer.unsupported(call.broker)
         api = APIS[call.api]
         response: Any = api.answer(call)
         for fault in call.faults if response is not None else ():
@@ -218,17 +230,17 @@ class Broker:
         return cast("Response | None", response)
 
     def acknowledge(self, call: Call, response: Response) -> Response:
-        """Return the answer as it is due now, after it was held back."""
+        """Return the response after a hold, with the replicas in sync checked again."""
         return cast("Response", APIS[call.api].acknowledge(call, response))
 
     def encode(self, call: Call, response: Response) -> list[Chunk]:
-        """Return the frame of an answer."""
+        """Return the frame of a response, in chunks."""
         version = 0 if call.request is None else call.version
         return encode_response(response, version, call.correlation_id)
 
 
 def _without_client_id(frame: Chunk) -> Chunk:
-    """Return a request without its client id: any will do for Kafka, text or not."""
+    """Return a request without its client id, because Kafka accepts any bytes there."""
     end = _CLIENT_ID_AT + max(0, int.from_bytes(frame[_FIXED_SIZE:_CLIENT_ID_AT], "big", signed=True))
     if not _CLIENT_ID_AT <= end <= len(frame):
         return frame

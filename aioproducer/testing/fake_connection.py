@@ -1,8 +1,8 @@
-"""A client's connection to a broker, and the faults that take time.
+"""A client's connection to a fake broker, and the faults that take time.
 
-The one idea: as with Kafka, a connection has one request in the works; what arrives
-meanwhile waits. Where nothing is scripted a request is answered in the turn of the loop
-that brought it; only a scripted one gets a task, which holds the connection up.
+As with Kafka, a connection handles one request at a time; later requests wait. A request without
+faults is answered in the same iteration of the event loop. A request with faults gets a task,
+which blocks the connection until it ends.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, cast
 from aioproducer.errors import ProtocolError
 from aioproducer.protocol.frame import FrameSplitter
 from aioproducer.testing.faults import Cut, Disconnect, FallSilent, Run, SendBytes, Throttle, Wait
-from aioproducer.testing.refusal import HungUp
+from aioproducer.testing.refusal import ConnectionDropped
 
 if TYPE_CHECKING:
     from aioproducer.protocol.api import Response
-    from aioproducer.testing.broker import Broker
     from aioproducer.testing.call import Call
+    from aioproducer.testing.fake_broker import FakeBroker
 
 logger = logging.getLogger("aioproducer.testing")
 
@@ -29,10 +29,10 @@ MAX_REQUEST_SIZE = 100 * 1024 * 1024
 """Kafka's default of `socket.request.max.bytes`."""
 
 
-class Connection(asyncio.Protocol):
-    """One accepted connection; it is in `connections` for as long as it is open."""
+class FakeConnection(asyncio.Protocol):
+    """One accepted connection; it is in `connections` while it is open."""
 
-    def __init__(self, broker: Broker, connections: set[Connection]) -> None:
+    def __init__(self, broker: FakeBroker, connections: set[FakeConnection]) -> None:
         self._broker = broker
         self._connections = connections
         self._splitter = FrameSplitter(MAX_REQUEST_SIZE)
@@ -42,24 +42,24 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take note of a new client."""
-        # uvloop's transports are no subclasses of asyncio's.
+        """Add the connection to the set."""
+        # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - a client may go as it likes
-        """Forget the client, and what it asked for."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - any reason
+        """Remove the connection and its waiting requests."""
         self._connections.discard(self)
         self._waiting.clear()
         if self._task is not None:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Serve the requests that are complete."""
+        """Serve the complete requests."""
         try:
             self._waiting.extend(self._splitter.feed(data))
         except ProtocolError as error:
-            self._hang_up(str(error))
+            self._close(str(error))
         else:
             self._serve()
 
@@ -75,23 +75,23 @@ class Connection(asyncio.Protocol):
                 call = self._broker.receive(frame)
                 if call.faults:
                     self._task = asyncio.get_running_loop().create_task(
-                        self._play(call), name=f"aioproducer-testing-{self._broker.node_id}"
+                        self._run_faults(call), name=f"aioproducer-testing-{self._broker.node_id}"
                     )
-                    self._task.add_done_callback(self._played)
+                    self._task.add_done_callback(self._faults_done)
                 elif (response := self._broker.answer(call)) is not None:
                     self._transport.writelines(self._broker.encode(call, response))
-            except HungUp as reason:
-                self._hang_up(str(reason))
+            except ConnectionDropped as reason:
+                self._close(str(reason))
 
-    async def _play(self, call: Call) -> None:
-        if not await self._goes_on(call, after_storing=False):
+    async def _run_faults(self, call: Call) -> None:
+        if not await self._continues(call, after_storing=False):
             return
         try:
             response = self._broker.answer(call)
-        except HungUp as reason:
-            self._hang_up(str(reason))
+        except ConnectionDropped as reason:
+            self._close(str(reason))
             return
-        if await self._goes_on(call, after_storing=True) and response is not None:
+        if await self._continues(call, after_storing=True) and response is not None:
             self._send(call, self._broker.acknowledge(call, response))
             await self._mute(call)
 
@@ -100,7 +100,7 @@ class Connection(asyncio.Protocol):
             if isinstance(fault.action, Throttle) and fault.action.mutes:
                 await asyncio.sleep(fault.action.milliseconds / 1000)
 
-    async def _goes_on(self, call: Call, *, after_storing: bool) -> bool:
+    async def _continues(self, call: Call, *, after_storing: bool) -> bool:
         for fault in call.faults:
             if isinstance(fault.action, Run) and fault.action.after_storing is after_storing:
                 result = fault.action.function()
@@ -128,21 +128,21 @@ class Connection(asyncio.Protocol):
                     frame = data
                 case Cut(size):
                     self._transport.write(frame[:size])
-                    # Closing, unlike aborting, lets the client have what was written.
+                    # `close` sends the written bytes first; `abort` would drop them.
                     self._transport.close()
                     return
                 case _:
                     pass
         self._transport.write(frame)
 
-    def _played(self, task: asyncio.Task[None]) -> None:
+    def _faults_done(self, task: asyncio.Task[None]) -> None:
         self._task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a scripted fault raised; its connection is dropped", exc_info=error)
             self.drop()
         self._serve()
 
-    def _hang_up(self, reason: str) -> None:
-        logger.warning("node %d hangs up: %s", self._broker.node_id, reason)
+    def _close(self, reason: str) -> None:
+        logger.warning("node %d closes the connection: %s", self._broker.node_id, reason)
         self._waiting.clear()
         self._transport.close()

@@ -1,6 +1,6 @@
-"""InitProducerId: gives every producer an id that no other has.
+"""InitProducerId: returns a new producer id to each request.
 
-Transactions are not there yet: who asks with a transactional id is told so at once.
+Transactions are not implemented yet: a request with a transactional id gets INVALID_REQUEST.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REQUEST = InitProducerIdRequest
 
 
 def answer(call: Call) -> InitProducerIdResponse:
-    """Give a new producer id, with epoch 0."""
+    """Return a new producer id, with epoch 0."""
     request: InitProducerIdRequest = call.request
     scripted = call.scripted()
     if isinstance(scripted, AnswerError):

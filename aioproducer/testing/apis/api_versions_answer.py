@@ -1,4 +1,4 @@
-"""ApiVersions: tells which versions of which APIs the broker has."""
+"""ApiVersions: lists the broker's APIs and their versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 from aioproducer.testing.faults import AnswerError
-from aioproducer.testing.refusal import HungUp
+from aioproducer.testing.refusal import ConnectionDropped
 from aioproducer.testing.versions import UnknownVersion
 
 if TYPE_CHECKING:
@@ -35,21 +35,21 @@ def answer(call: Call) -> ApiVersionsResponse:
 
 
 def unsupported(broker: BrokerVersion) -> ApiVersionsResponse:
-    """Answer a version that the broker has not (KIP-511)."""
+    """Answer a request in an unknown version (KIP-511)."""
     match broker.unknown_version:
-        case UnknownVersion.TELL_OWN:
+        case UnknownVersion.LIST_OWN:
             own = broker.apis[ApiKey.API_VERSIONS]
-            told: tuple[ApiVersion, ...] = (ApiVersion(ApiKey.API_VERSIONS, own.min, own.max),)
-        case UnknownVersion.TELL_ALL:
-            told = _all(broker)
-        case UnknownVersion.TELL_NOTHING:
-            told = ()
-        case UnknownVersion.HANG_UP:
-            message = f"{broker.name} has no such version of ApiVersions, and no words for it"
-            raise HungUp(message)
+            listed: tuple[ApiVersion, ...] = (ApiVersion(ApiKey.API_VERSIONS, own.min, own.max),)
+        case UnknownVersion.LIST_ALL:
+            listed = _all(broker)
+        case UnknownVersion.LIST_NONE:
+            listed = ()
+        case UnknownVersion.CLOSE_CONNECTION:
+            message = f"{broker.name} does not have this version of ApiVersions"
+            raise ConnectionDropped(message)
         case unreachable:
             assert_never(unreachable)
-    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=told)
+    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=listed)
 
 
 def _all(broker: BrokerVersion) -> tuple[ApiVersion, ...]:

@@ -1,4 +1,4 @@
-"""Metadata: tells the cluster's nodes and topics, and creates topics that are asked for."""
+"""Metadata: returns the cluster's nodes and topics, and creates requested topics."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 REQUEST = MetadataRequest
 
-# The bits of all that can be done with a topic or a cluster (AclOperation), as nobody is forbidden anything.
+# All operations on a topic or a cluster, as bits (AclOperation): nothing is forbidden here.
 _EVERYTHING_WITH_A_TOPIC = 0b1101_1111_1000
 _EVERYTHING_WITH_THE_CLUSTER = 0b1_1111_1010_0000
 _NOT_ASKED_FOR = -(2**31)
 
 
 def targets(request: MetadataRequest, topology: Topology) -> Iterator[Target]:
-    """Name the topics that are asked for."""
+    """Return the requested topics."""
     if request.topics is None:
         yield from ((name, None) for name in topology.topics)
     for asked in request.topics or ():
@@ -47,7 +47,7 @@ def targets(request: MetadataRequest, topology: Topology) -> Iterator[Target]:
 
 
 def answer(call: Call) -> MetadataResponse:
-    """Tell of the nodes that are alive and of the topics asked for."""
+    """Return the running nodes and the requested topics."""
     request: MetadataRequest = call.request
     topology = call.topology
     if request.topics is None or (call.version == 0 and not request.topics):
@@ -69,7 +69,7 @@ def answer(call: Call) -> MetadataResponse:
 
 
 def add_unasked(call: Call, response: MetadataResponse, unasked: AddUnasked) -> MetadataResponse:
-    """Tell of a partition that nobody asked for, which the answering node leads."""
+    """Add a partition that was not requested, with this node as its leader."""
     partition = MetadataResponsePartition(
         ErrorCode.NONE, unasked.partition, call.node_id, 0, (call.node_id,), (call.node_id,)
     )
@@ -84,7 +84,7 @@ def add_unasked(call: Call, response: MetadataResponse, unasked: AddUnasked) -> 
 
 
 def _illegal(asked: list[MetadataRequestTopic], version: int) -> ErrorCode:
-    """Return the error of a request that is refused as a whole."""
+    """Return the error for the whole request, or NONE."""
     for topic in asked:
         if version < MetadataRequest.topic_ids_from and (topic.name is None or topic.topic_id != ZERO_UUID):
             return ErrorCode.INVALID_REQUEST
@@ -97,7 +97,7 @@ def _answer_topic(call: Call, asked: MetadataRequestTopic) -> MetadataResponseTo
     topology = call.topology
     if asked.topic_id == ZERO_UUID and asked.name is not None:
         try:
-            return _scripted(call, _tell_topic(call, topology.topic(asked.name)))
+            return _scripted(call, _describe_topic(call, topology.topic(asked.name)))
         except Refused:
             return _scripted(
                 call,
@@ -106,13 +106,13 @@ def _answer_topic(call: Call, asked: MetadataRequestTopic) -> MetadataResponseTo
                 ),
             )
     try:
-        return _scripted(call, _tell_topic(call, topology.topic_by_id(asked.topic_id)))
+        return _scripted(call, _describe_topic(call, topology.topic_by_id(asked.topic_id)))
     except Refused as refused:
         return MetadataResponseTopic(refused.code, None, asked.topic_id)
 
 
 def _missing(call: Call, name: str) -> ErrorCode:
-    """Create a topic if that is wished for, and return what is told of it now."""
+    """Create a missing topic if that is allowed, and return its error code."""
     try:
         check_name(name)
     except Refused as refused:
@@ -129,9 +129,9 @@ def _create(call: Call, name: str) -> ErrorCode:
             name, settings.partitions, settings.replication_factor, settings.topic_config
         )
     except Refused:
-        # It is the controller that refuses, and the broker does not wait for its answer.
+        # The controller refuses the topic, and the broker does not wait for it.
         return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-    # The controller of a real cluster takes its time: only the next request finds the topic.
+    # A real controller creates the topic later: only the next request finds it.
     return call.broker.while_creating
 
 
@@ -142,8 +142,8 @@ def _scripted(call: Call, topic: MetadataResponseTopic) -> MetadataResponseTopic
     return None if isinstance(scripted, LeaveOut) else topic
 
 
-def _tell_topic(call: Call, topic: Topic) -> MetadataResponseTopic:
-    partitions = [_tell_partition(call, topic, partition) for partition in topic.partitions]
+def _describe_topic(call: Call, topic: Topic) -> MetadataResponseTopic:
+    partitions = [_describe_partition(call, topic, partition) for partition in topic.partitions]
     return MetadataResponseTopic(
         ErrorCode.NONE,
         topic.name,
@@ -159,7 +159,7 @@ def _operations(call: Call) -> int:
     return _EVERYTHING_WITH_A_TOPIC if is_asked else _NOT_ASKED_FOR
 
 
-def _tell_partition(call: Call, topic: Topic, partition: Partition) -> MetadataResponsePartition | None:
+def _describe_partition(call: Call, topic: Topic, partition: Partition) -> MetadataResponsePartition | None:
     scripted = call.scripted(topic.name, partition.index)
     if isinstance(scripted, LeaveOut):
         return None

@@ -1,7 +1,6 @@
-"""Produce: hands each partition's batch to its leader, and tells what became of each.
+"""Produce: stores the batch of each partition, and returns a response for each.
 
-The one idea: every partition has its own verdict. What is wrong with one batch is told of its
-partition, and keeps no other from being stored.
+Every partition has its own error code: a refused batch does not affect the others.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from aioproducer.protocol.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
-from aioproducer.testing.apis.verdict import ACKS_ALL, answer_partition, check_isr
+from aioproducer.testing.apis.partition_answer import ACKS_ALL, answer_partition, check_isr
 from aioproducer.testing.framing import is_transactional
-from aioproducer.testing.refusal import HungUp, Refused
+from aioproducer.testing.refusal import ConnectionDropped, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +35,7 @@ REQUEST = ProduceRequest
 
 
 def targets(request: ProduceRequest, topology: Topology) -> Iterator[Target]:
-    """Name the partitions that are written to."""
+    """Return the partitions in the request."""
     for data in request.topic_data:
         try:
             name = data.name or topology.topic_by_id(data.topic_id).name
@@ -47,7 +46,7 @@ def targets(request: ProduceRequest, topology: Topology) -> Iterator[Target]:
 
 
 def answer(call: Call) -> ProduceResponse | None:
-    """Store what can be stored; with acks=0 there is no answer, and an error ends the connection."""
+    """Store the valid batches; with acks=0 there is no response, and an error closes the connection."""
     request: ProduceRequest = call.request
     is_foreign = request.transactional_id is None and any(
         is_transactional(partition.records)
@@ -68,13 +67,13 @@ def answer(call: Call) -> ProduceResponse | None:
         if told:
             responses.append(TopicProduceResponse(data.name, data.topic_id, tuple(told)))
     if request.acks == 0:
-        _hang_up_on_errors(responses)
+        _close_on_errors(responses)
         return None
     return ProduceResponse(responses=tuple(responses), node_endpoints=tuple(leaders.values()))
 
 
 def acknowledge(call: Call, response: ProduceResponse) -> ProduceResponse:
-    """Look at the replicas in sync once more: they were to have the records before the client knows."""
+    """Check the replicas in sync again: with acks=all they must have the records before the response."""
     if call.request.acks != ACKS_ALL:
         return response
     topics = []
@@ -87,7 +86,7 @@ def acknowledge(call: Call, response: ProduceResponse) -> ProduceResponse:
 
 
 def add_unasked(call: Call, response: ProduceResponse, unasked: AddUnasked) -> ProduceResponse:
-    """Acknowledge a batch that nobody sent."""
+    """Add a partition that was not in the request."""
     name, topic_id = unasked.topic, _id_of(call.topology, unasked.topic)
     if call.version >= ProduceRequest.topic_ids_from:
         name = ""
@@ -105,7 +104,7 @@ def add_unasked(call: Call, response: ProduceResponse, unasked: AddUnasked) -> P
 
 
 def _last_of_each(topics: Sequence[TopicProduceData]) -> list[TopicProduceData]:
-    """Forget what is written to a partition twice, but for the last, as Kafka does."""
+    """Keep only the last batch of each repeated partition, as Kafka does."""
     written: dict[tuple[str, UUID], dict[int, PartitionProduceData]] = {}
     for data in topics:
         partitions = written.setdefault((data.name, data.topic_id), {})
@@ -116,11 +115,11 @@ def _last_of_each(topics: Sequence[TopicProduceData]) -> list[TopicProduceData]:
     ]
 
 
-def _hang_up_on_errors(responses: list[TopicProduceResponse]) -> None:
+def _close_on_errors(responses: list[TopicProduceResponse]) -> None:
     errors = [p.error_code for topic in responses for p in topic.partition_responses if p.error_code]
     if errors:
-        message = f"acks=0 leaves no other way to tell of {ErrorCode.of(errors[0]).name}"
-        raise HungUp(message)
+        message = f"{ErrorCode.of(errors[0]).name}, and acks=0 has no response"
+        raise ConnectionDropped(message)
 
 
 def _acknowledge_partition(

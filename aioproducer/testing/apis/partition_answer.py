@@ -1,8 +1,7 @@
-"""What becomes of one partition's batch: a leader's checks, one behind the other.
+"""The response for one partition of a Produce request: a leader's checks in Kafka's order.
 
-The one idea: the order is Kafka's. First what the request itself shows (`KafkaApis`), then the
-partition (`ReplicaManager`, `Partition`), then the batch, last the producer's sequence
-(`UnifiedLog`); where several rules are broken the first one is told.
+First the request itself (`KafkaApis`), then the partition (`ReplicaManager`, `Partition`), then
+the batch, last the producer's sequence (`UnifiedLog`). The first broken rule gives the error.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 ACKS_ALL = -1
 _LEGAL_ACKS = frozenset({ACKS_ALL, 0, 1})
 
-# With these Kafka does not say where the log starts.
+# With these errors Kafka's response has no log start offset.
 _WITHOUT_LOG_START = frozenset(
     {
         ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
@@ -55,10 +54,10 @@ def answer_partition(
     seen: set[tuple[str, int]],
     leaders: dict[int, NodeEndpoint],
 ) -> PartitionProduceResponse | None:
-    """Store the batch or say why not; None if a fault leaves it out of the answer.
+    """Store the batch and return the response; None if a fault leaves it out.
 
-    `seen` are the partitions that the request has written to, `leaders` the nodes that the
-    answer has to tell of; both are added to.
+    `seen` has the request's earlier partitions, and `leaders` the endpoints for the response; both
+    are extended here.
     """
     scripted = None
     base_offset = -1
@@ -86,7 +85,7 @@ def answer_partition(
 
 
 def check_isr(call: Call, topic: Topic, partition: Partition) -> None:
-    """Refuse where too few replicas are in sync."""
+    """Raise Refused if too few replicas are in sync."""
     needed = topic.config.min_insync_replicas
     if call.broker.limits_min_insync_replicas:
         needed = min(needed, len(partition.replicas))
@@ -103,13 +102,13 @@ def _refuse_if(
         return
     log_start_offset = scripted.log_start_offset
     if log_start_offset is None:
-        is_told = scripted.code not in _WITHOUT_LOG_START and 0 <= index < len(topic.partitions)
-        log_start_offset = topic.partitions[index].log.start_offset if is_told else -1
+        has_reason = scripted.code not in _WITHOUT_LOG_START and 0 <= index < len(topic.partitions)
+        log_start_offset = topic.partitions[index].log.start_offset if has_reason else -1
     raise Refused(
         scripted.code,
         scripted.reason,
         scripted.record_errors,
-        is_told=True,
+        has_reason=True,
         log_start_offset=log_start_offset,
     )
 
@@ -123,7 +122,7 @@ def _find_topic(call: Call, data: TopicProduceData) -> Topic:
 def _check_request(
     call: Call, topic: Topic, written: PartitionProduceData, seen: set[tuple[str, int]]
 ) -> memoryview:
-    """Check what can be seen without the log, and return the batch."""
+    """Check everything that needs no log, and return the batch."""
     acks = call.request.acks
     name = f"{topic.name}-{written.index}"
     if (topic.name, written.index) in seen:
@@ -135,7 +134,7 @@ def _check_request(
     if topic.name in INTERNAL_TOPICS:
         raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{topic.name} is Kafka's own")
     if call.settings.strict and written.records is not None and len(batch) != len(written.records):
-        reason = f"{plural(len(written.records) - len(batch), 'byte')} left over behind the batch of {name}"
+        reason = f"{plural(len(written.records) - len(batch), 'byte')} left over after the batch of {name}"
         raise Refused(ErrorCode.INVALID_RECORD, reason)
     return batch
 
@@ -205,6 +204,6 @@ def _refusal(
         base_offset=base_offset,
         log_start_offset=refused.log_start_offset,
         record_errors=tuple([BatchIndexAndErrorMessage(at, reason) for at, reason in errors]),
-        error_message=refused.reason if refused.is_told or call.settings.strict else None,
+        error_message=refused.reason if refused.has_reason or call.settings.strict else None,
         current_leader=hint,
     )
