@@ -61,7 +61,7 @@ async def test_payloads_come_from_file(run: Run, tmp_path: Path) -> None:
         assert {record.value for record in cluster.records("perf")} == {b"one", b"two"}
     payloads.write_bytes(b"\n")
     outcome = await run("perf", "--payload-file", payloads)
-    assert (outcome.code, "no line" in outcome.err) == (2, True)
+    assert (outcome.code, "only empty lines" in outcome.err) == (2, True)
 
 
 async def test_metrics_are_printed_by_group(run: Run) -> None:
