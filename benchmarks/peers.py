@@ -38,7 +38,7 @@ QUEUE_PAUSE: Final = 0.001
 
 
 class Aioproducer(FunctionPeer):
-    """This package's Producer."""
+    """The Producer of this package."""
 
     name = "aioproducer"
 
@@ -84,7 +84,7 @@ class Aioproducer(FunctionPeer):
 
 
 class AioproducerPure(Aioproducer):
-    """This package without compiled modules; the caller chooses the interpreter."""
+    """The Producer without compiled modules; the caller chooses the interpreter."""
 
     name = "aioproducer-pure"
 
