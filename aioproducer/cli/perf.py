@@ -1,8 +1,8 @@
-"""`aioproducer perf`: how fast a cluster takes records, told as kafka-producer-perf-test does.
+"""`aioproducer perf`: measures throughput and latency, with the output of kafka-producer-perf-test.
 
-The one idea: records of a batch are acknowledged together, so a batch is looked at once. Each
-record's start is noted in a list of its batch, and one callback turns the list into latencies:
-all of them are counted, at a tenth of the price of a callback a record.
+The records of a batch are acknowledged together. So the start of each record is kept in a list of
+its batch, and one callback per batch turns the list into latencies. This counts all records, at a
+tenth of the cost of a callback per record.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EMBEDDED_PARTITIONS = 6
 
 POOL_SIZE = 1024 * 1024
-"""Random bytes that payloads are cut from, so that compression finds no repetition in a batch."""
+"""Size of the random bytes that payloads are cut from: a batch must not contain repetitions."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,7 +62,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=float,
         default=-1,
         metavar="N",
-        help="records a second at most; -1 for as many as possible (default)",
+        help="the limit in records per second; -1 for no limit (default)",
     )
     parser.add_argument(
         "--producer-props",
@@ -74,7 +74,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="options of the producer, under Kafka's names",
     )
     parser.add_argument("--print-metrics", action="store_true", help="print the metrics at the end")
-    # Its records are nobody's data: it may go to an embedded broker without being told to.
+    # The records are random, so they may go to an embedded broker without --embedded.
     parser.set_defaults(run=run, parser=parser, more_to="", may_embed=True)
 
 
@@ -90,7 +90,7 @@ async def run(arguments: argparse.Namespace) -> int:
     async with cluster(servers, topics, check_records=False) as bootstrap:
         config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)
         async with Producer.from_config(config) as producer:
-            # What is measured is producing, not getting to know the topic.
+            # Wait for the topic's metadata first: it is not part of the measurement.
             await producer.partitions_for(arguments.topic)
             load = _Load(producer, arguments)
             await load.send_all(payloads)
@@ -103,7 +103,7 @@ async def run(arguments: argparse.Namespace) -> int:
 
 
 class _Batch:
-    """The records of one batch that are not acknowledged yet: when each was sent, and their bytes."""
+    """The pending records of one batch: the time of each send, and the bytes of their values."""
 
     __slots__ = ("size", "starts")
 
@@ -113,7 +113,7 @@ class _Batch:
 
 
 class _Load:
-    """Sends records and keeps the time of each."""
+    """Sends records and measures their latencies."""
 
     def __init__(self, producer: Producer, arguments: argparse.Namespace) -> None:
         self._producer = producer
@@ -126,7 +126,7 @@ class _Load:
         self.latencies = Latencies(arguments.num_records)
 
     async def send_all(self, payloads: Iterator[bytes]) -> None:
-        """Send all records, as fast as is allowed, and wait for the last."""
+        """Send all records, within the limit of throughput, and wait for all results."""
         send, drain, now = self._producer.send, self._producer.drain, time.perf_counter
         topic, batches, throughput = self._topic, self._batches, self._throughput
         began = now()
@@ -167,11 +167,11 @@ class _Load:
 
 
 def _error_of(result: BatchResult) -> ProducerError | None:
-    """Return why a batch failed, as a whole or in a piece that it was split into."""
+    """Return the error of a batch or of one of its split pieces, None without one."""
     for _, piece in result.pieces or ():
         if (error := _error_of(piece)) is not None:
             return error
-    # Asking for every record's error tells the deliveries that somebody looked.
+    # Read every record's error: otherwise the producer logs failures without a reader.
     errors = [result.error_of(index) for index in range(result.count)]
     return errors[0] if errors else None
 
@@ -181,7 +181,7 @@ def _payloads(arguments: argparse.Namespace) -> Iterator[bytes]:
         lines = Path(arguments.payload_file).read_bytes().split(b"\n")
         lines = [line for line in lines if line]
         if not lines:
-            message = f"{arguments.payload_file} has no line that is not empty"
+            message = f"{arguments.payload_file} has only empty lines"
             raise ConfigurationError(message)
         return _chosen(lines)
     return _cut(arguments.record_size)
@@ -189,18 +189,18 @@ def _payloads(arguments: argparse.Namespace) -> Iterator[bytes]:
 
 def _chosen(lines: list[bytes]) -> Iterator[bytes]:
     while True:
-        yield from random.choices(lines, k=1000)  # noqa: S311 - load, no secret
+        yield from random.choices(lines, k=1000)  # noqa: S311 - test data
 
 
 def _cut(size: int) -> Iterator[bytes]:
     letters = string.ascii_uppercase.encode()
-    pool = bytes(random.choices(letters, k=POOL_SIZE + size))  # noqa: S311 - as above
+    pool = bytes(random.choices(letters, k=POOL_SIZE + size))  # noqa: S311 - test data
     return itertools.chain.from_iterable(map(partial(_pieces, pool, max(size, 1)), itertools.repeat(size)))
 
 
 def _pieces(pool: bytes, step: int, size: int) -> list[bytes]:
-    # Each round starts elsewhere, so that it does not repeat the payloads of the one before.
-    first = random.randrange(step)  # noqa: S311 - as above
+    # Each round starts at another offset, so that payloads are not repeated.
+    first = random.randrange(step)  # noqa: S311 - test data
     return [pool[start : start + size] for start in range(first, POOL_SIZE, step)]
 
 

@@ -1,8 +1,8 @@
-"""Batches as Kafka reads them, which lets more pass than a producer should send.
+"""Reads batches as loosely as Kafka does.
 
-The one idea: what Kafka overlooks in a batch it stores all the same, so each record is taken for
-what its bytes make of it: its number is its place, unknown attributes mean nothing, any negative
-length is null. What even Kafka cannot read is refused with the error that it has for that.
+Kafka stores a batch in spite of some faults: a record's place replaces a wrong offset delta,
+unknown attributes are ignored, and any negative length is null. Bytes that Kafka cannot read are
+refused with Kafka's error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MORE = 0x80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LooseBatch(RecordBatch):
-    """A batch whose records were read loosely; where they were not read there are none."""
+    """A batch with its records, which were read loosely."""
 
     loose_records: tuple[DecodedRecord, ...]
 
@@ -33,7 +33,7 @@ class LooseBatch(RecordBatch):
 
 
 def parse_loosely(whole: memoryview) -> LooseBatch:
-    """Read a batch whose CRC is right and whose codec is known, or refuse what Kafka refuses."""
+    """Read a batch with a valid CRC and a known codec; raises Refused where Kafka refuses it."""
     header = BatchHeader.unpack(whole)
     count = header.record_count
     if count < 1 or header.last_offset_delta != count - 1:
@@ -64,7 +64,7 @@ def _decompressed(codec: Codec, payload: memoryview) -> bytes:
 
 
 class _Records:
-    """Reads the records of a batch, one behind the other; `time` replaces that of each."""
+    """Reads the records of a batch; `time` replaces their timestamps."""
 
     def __init__(self, data: bytes, base_timestamp: int, time: int | None, *, checks_offsets: bool) -> None:
         self._data = data
@@ -92,7 +92,7 @@ class _Records:
         self._take(1)
         timestamp_ms = self._base_timestamp + self._varint(10)
         if self._varint() != index and self._checks_offsets:
-            # Kafka would write the batch anew, and fails at it.
+            # Kafka would rewrite the batch, and fails.
             raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"record {index} has another offset delta")
         key, value = self._field(), self._field()
         count = self._varint()
