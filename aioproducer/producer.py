@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from aioproducer.config import ProducerOptions
     from aioproducer.core.metadata_cache import PartitionMetadata
-    from aioproducer.core.metrics import Snapshot
     from aioproducer.delivery import Delivery
+    from aioproducer.metrics.snapshot import Snapshot
     from aioproducer.record import Buffer, Headers
 
     K = TypeVar("K", default=Buffer, contravariant=True)  # noqa: PLC0105 - readers of `help` see it

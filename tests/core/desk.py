@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.idempotence import Ordering, Sequencer, Unnumbered
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import Partitioner
 from aioproducer.core.settlement import Settlement
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.protocol.produce import BatchIndexAndErrorMessage, PartitionProduceResponse
 from aioproducer.records.reader import RecordBatch
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.idempotence import Ordering, Sequencer, Unnumbered
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import Partitioner
 from aioproducer.core.producer_batch import NEVER, NO_LEADER, ProducerBatch
 from aioproducer.core.settlement import Settlement
 from aioproducer.delivery import BatchResult
 from aioproducer.errors import BufferExhaustedError, ProducerClosedError
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
 from tests.core.desk import KnownOutages
 from tests.core.model_broker import SEQUENCES, WINDOW, PartitionLog, Producer
