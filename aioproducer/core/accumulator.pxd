@@ -32,6 +32,7 @@ cdef class Accumulator:
     cdef public object line
     cdef public Schedule schedule
     cdef public Py_ssize_t waiting
+    cdef public object waits
     cdef public Py_ssize_t used
     cdef public long long serial
     cdef public bint watched

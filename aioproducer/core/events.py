@@ -12,7 +12,7 @@ returns that listener itself, so an event costs one method call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,3 +118,6 @@ def dispatcher(listeners: Sequence[Listener]) -> Listener:
     A single listener is returned as it is, so that an event costs one call.
     """
     return listeners[0] if len(listeners) == 1 else cast("Listener", Events(listeners))
+
+
+NO_LISTENERS: Final = dispatcher(())

@@ -390,8 +390,10 @@ class Settlement:
         if roomless:
             accumulator.left_line(len(roomless))
             self._events.buffer_exhausted(len(roomless), now)
+            accumulator.waits.left_room(roomless, now)
             self._roomless.fail(roomless)
         topicless = accumulator.line.expire_for_topics(now, RECORDS_A_SLICE)
+        accumulator.waits.left_topic(topicless, now)
         self._topicless.fail(topicless)
         if RECORDS_A_SLICE in (len(roomless), len(topicless)):
             return True

@@ -82,6 +82,7 @@ class Engine:
             adaptive=config.partitioner_adaptive_partitioning_enable,
             availability_timeout=config.availability_timeout,
             delivery_timeout=config.delivery_timeout,
+            events=self._events,
         )
         self._retry_backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
         self.metadata = Metadata(
