@@ -679,7 +679,7 @@ async def test_failed_records_that_nobody_looked_at_are_logged_once_a_batch(
 
     (message,) = unseen_errors(caplog)
     assert message == (
-        "3 of 3 records for orders-3 failed and nobody looked at their deliveries: "
+        "3 of 3 records for orders-3 failed and their deliveries were never looked at: "
         "2 records for orders-3: TOPIC_AUTHORIZATION_FAILED (29)"
     )
 

@@ -25,7 +25,7 @@ from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner,
 from aioproducer.core.producer_batch import NEVER, NO_LEADER, PartitionQueue, ProducerBatch
 from aioproducer.core.schedule import Schedule
 from aioproducer.core.waits import WaitTimes
-from aioproducer.delivery import BatchResult, Delivery, new_delivery
+from aioproducer.delivery import BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.errors import BufferExhaustedError, PartitionerError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 import partition_of_key
@@ -330,7 +330,7 @@ class Accumulator:
             self.schedule.wake_all()
 
     def _place(self, topic_queue: TopicQueue, record: WaitingRecord) -> None:
-        waiting = record.delivery.result_of_batch
+        waiting = result_of(record.delivery)
         try:
             index = record.partition
             if index == STICKY and (record.key is not None or not self.by_murmur2):
@@ -348,11 +348,8 @@ class Accumulator:
             self.left_line(1)
             raise
         # The record waited since `send`, which was max_wait before its deadline.
-        self._age(queue, placed.result_of_batch, record.deadline - self.max_wait)
-        # Whoever waits on the delivery so far now waits on the batch it is in.
-        record.delivery.result_of_batch = placed.result_of_batch
-        record.delivery.index = placed.index
-        waiting.split([(-placed.index, placed.result_of_batch)])
+        self._age(queue, result_of(placed), record.deadline - self.max_wait)
+        move_delivery(record.delivery, result_of(placed), index_of(placed))
 
     def _age(self, queue: PartitionQueue, result: BatchResult, sent_at: float) -> None:
         """Let the batch with this result expire by the `send` of a record that was put into it."""
@@ -485,7 +482,7 @@ class Accumulator:
     def outstanding(self) -> list[BatchResult]:
         """Return the results of all that is accepted and not done."""
         results = [batch.result for batch in self.incomplete]
-        results += [record.delivery.result_of_batch for record in self.line.records()]
+        results += [result_of(record.delivery) for record in self.line.records()]
         return results
 
 
