@@ -143,7 +143,7 @@ class BatchResult:
         error: ProducerError,
         record_errors: dict[int, ProducerError] | None = None,
     ) -> None:
-        """Fail all `count` records with `error`, except those that have their own in `record_errors`."""
+        """Fail all `count` records with `error`; `record_errors` replaces it for single records."""
         self.count = count
         self.error = error
         self.record_errors = record_errors
@@ -476,7 +476,7 @@ class Delivery(cython.object):
         return result
 
 
-# These are no methods: users see every method of a Delivery.
+# Functions, because methods would be part of the public Delivery.
 
 
 def new_delivery(result: BatchResult, index: int, timestamp_ms: int) -> Delivery:

@@ -79,7 +79,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="options of the producer, under Kafka's names",
     )
     parser.add_argument("--print-metrics", action="store_true", help="print the metrics at the end")
-    # Its records are nobody's data: it may go to an embedded broker without being told to.
+    # The records are no user data, so an embedded broker is used without the option too.
     parser.set_defaults(run=run, parser=parser, more_to="", may_embed=True)
 
 
@@ -95,7 +95,7 @@ async def run(arguments: argparse.Namespace) -> int:
     async with cluster(servers, topics, check_records=False) as bootstrap:
         config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)
         async with Producer.from_config(config) as producer:
-            # What is measured is producing, not getting to know the topic.
+            # Fetch the metadata before the measurement begins.
             await producer.partitions_for(arguments.topic)
             load = _Load(producer, arguments)
             await load.send_all(payloads)

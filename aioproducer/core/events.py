@@ -1,6 +1,6 @@
 """Events: the core and the network code tell listeners what happened.
 
-Who calls what:
+The callers:
 
     core/settlement, core/waits ─┐
     net/sender, net/broker ──────┼──▶ Listener ◀── metrics.ProducerMetrics
