@@ -131,8 +131,8 @@ class Producer(Generic[K, V]):
     keys and values are bytes, bytearray, memoryview or None. They determine the type of the
     producer, `Producer[K, V]`: K is the type of keys, V that of values (both contravariant).
 
-    It can be constructed without a running event loop, and then does no I/O. The producer belongs to the loop in
-    which it is started; use it in that loop only.
+    It can be constructed without a running event loop, and does no I/O then. It belongs to the loop
+    in which it is started; use it in that loop only.
 
         async with Producer("localhost:9092") as producer:
             metadata = await producer.send("orders", b"value", key=b"42")
