@@ -18,14 +18,15 @@ from anyio.lowlevel import checkpoint
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
+from aioproducer.core.events import dispatcher
 from aioproducer.core.idempotence import Sequencer, Unnumbered
 from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.core.settlement import Settlement, in_doubt
 from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError, plural
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.net.broker import Broker
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.compressor import Compressor
@@ -73,6 +74,7 @@ class Engine:
         self.metrics = ProducerMetrics(
             clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
         )
+        self._events = dispatcher((self.metrics,))
         self.accumulator = Accumulator(
             batch_size=max(config.batch_size, 1),
             linger=config.linger,
@@ -86,6 +88,7 @@ class Engine:
             adaptive=config.partitioner_adaptive_partitioning_enable,
             availability_timeout=config.availability_timeout,
             delivery_timeout=config.delivery_timeout,
+            events=self._events,
         )
         self._retry_backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
         self.metadata = Metadata(
@@ -103,7 +106,7 @@ class Engine:
         self._settlement = Settlement(
             self.accumulator,
             self._ordering,
-            self.metrics,
+            self._events,
             self._retry_backoff,
             idempotent=config.enable_idempotence,
             retries=config.retries,
@@ -236,7 +239,7 @@ class Engine:
             raise CallTimeoutError(msg) from None
         finally:
             accumulator.schedule.urgent -= 1
-            self.metrics.flushed(self.clock() - started)
+            self._events.flushed(self.clock() - started)
 
     async def _written(self) -> None:
         cluster = self._cluster
@@ -298,7 +301,7 @@ class Engine:
             port,
             config=config,
             client_id=self.client_id,
-            metrics=self.metrics,
+            events=self._events,
             reconnect_backoff=Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
             setup_backoff=Backoff(
                 config.connection_setup_timeout, config.connection_setup_timeout_max, random.random
@@ -315,7 +318,7 @@ class Engine:
             accumulator=self.accumulator,
             settlement=self._settlement,
             ordering=self._ordering,
-            metrics=self.metrics,
+            events=self._events,
             compressor=self._compressor,
             retry_log=self._retry_log,
             clock=self.clock,
