@@ -158,7 +158,7 @@ def test_an_expired_batch_names_the_present_outage() -> None:
     desk.expire()
 
     error = tried.exception()
-    assert "1 attempts failed" in str(error)
+    assert "1 attempt failed" in str(error)
     assert "NOT_ENOUGH_REPLICAS" in str(error)
     assert f"now the leader cannot be sent to: {outage}" in str(error)
     assert str(behind.exception()).endswith(f"no attempt was made: {outage}")
