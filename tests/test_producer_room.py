@@ -178,6 +178,20 @@ async def test_records_that_wait_for_a_topic_are_bounded_too(cluster: FakeCluste
 
 
 @pytest.mark.scenario(8)
+async def test_drain_looks_at_waiting_records(cluster: FakeCluster) -> None:
+    """They are not in the buffer, so no call of `drain` is free of charge while there are any."""
+    async with quick(cluster) as producer:
+        cluster.on(ApiKey.METADATA, topic="new", times=None, optional=True).hold()
+        producer._turn_ends = float("inf")  # noqa: SLF001 - as if it had just given way
+        delivery = producer.send("new", b"1")
+        for _ in range(2):
+            turn_ends = producer._turn_ends  # noqa: SLF001 - the same
+            assert turn_ends == 0.0
+            await producer.drain()
+        cluster.heal()
+        await delivery
+
+
 async def test_drain_does_not_wait_for_what_lingers() -> None:
     """Half of the buffer is in batches that are not full: nobody is in line, and nothing is due."""
     async with (

@@ -475,7 +475,7 @@ def test_failure_past_delivery_timeout(code: ErrorCode | None, *, may_be_written
 
     error = delivery.exception()
     assert isinstance(error, DeliveryTimeoutError)
-    assert "1 attempts failed, the last with: " in str(error)
+    assert "1 attempt failed, the last with: " in str(error)
     assert isinstance(error.__cause__, BrokerConnectionError if code is None else BrokerError)
     assert error.may_be_written is may_be_written
     assert desk.figure("record-error-total") == 1
