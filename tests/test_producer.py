@@ -335,6 +335,26 @@ os._exit(0)
 """
 
 
+def test_send_is_refused_without_hooks_of_the_loop() -> None:
+    """Without the loop's hooks for generators, the end of its run cannot be told."""
+
+    async def start() -> tuple[FakeCluster, Producer[Any, Any]]:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        try:
+            return await _sent_with_an_open_batch()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
+    with asyncio.Runner() as runner:
+        cluster, producer = runner.run(start())
+        with pytest.raises(WrongLoopError):
+            producer.send("orders", b"2")
+        runner.run(producer.stop())
+        runner.run(cluster.stop())
+    assert len(cluster.records("orders")) == 1
+
+
 @pytest.mark.parametrize("module", ["asyncio", "uvloop"])
 def test_send_after_loop_is_closed(module: str) -> None:
     """The loop is closed without ending its tasks: the producer gets no notice."""

@@ -177,7 +177,21 @@ async def test_records_waiting_for_topic_are_bounded(cluster: FakeCluster) -> No
         assert [delivery.result().offset for delivery in deliveries] == list(range(9))
 
 
-@pytest.mark.scenario(8)
+async def test_drain_sees_waiting_records(cluster: FakeCluster) -> None:
+    """They are not in the buffer, so `drain` yields as long as there are any."""
+    async with quick(cluster) as producer:
+        cluster.on(ApiKey.METADATA, topic="new", times=None, optional=True).hold()
+        producer._turn_ends = float("inf")  # noqa: SLF001 - as if it had just yielded
+        delivery = producer.send("new", b"1")
+        for _ in range(2):
+            turn_ends = producer._turn_ends  # noqa: SLF001 - the same
+            assert turn_ends == 0.0
+            await producer.drain()
+        cluster.heal()
+        await delivery
+
+
+@pytest.mark.scenario("memory-pressure")
 async def test_drain_ends_linger() -> None:
     """Half of the buffer is in batches that are not full; no record waits, and no batch is due."""
     async with (
