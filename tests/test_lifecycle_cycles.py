@@ -230,7 +230,7 @@ def run(main):
 """
 
 NOT_STOPPED = "before stop() was called"
-UNSEEN = "failed and nobody looked at their deliveries"
+UNSEEN = "failed and their deliveries were never looked at"
 
 ENDS: dict[str, tuple[str, set[str]]] = {
     "stopped": (

@@ -18,6 +18,7 @@ from aioproducer import (
     ProducerError,
 )
 from aioproducer.core.settlement import RECORDS_A_SLICE
+from aioproducer.delivery import result_of
 from aioproducer.error_code import ErrorCode
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import drained, insides, quick, until
@@ -144,7 +145,7 @@ async def test_abandoned_flushes_leave_no_waiters() -> None:
         for _ in range(20):
             with pytest.raises(CallTimeoutError):
                 await producer.flush(0)
-        waiters = [delivery.result_of_batch.waiters or () for delivery in deliveries]
+        waiters = [result_of(delivery).waiters or () for delivery in deliveries]
         assert sum(map(len, waiters)) <= 20
         held.release()
 

@@ -11,9 +11,13 @@ import asyncio
 import logging
 import sys
 
+import uvloop
+
 from aioproducer.cli.tables import table
 from tests.integration.chaos.cluster import ChaosCluster
 from tests.integration.chaos.run import HEADER, Chaos, run
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 def main() -> int:
@@ -26,7 +30,8 @@ def main() -> int:
         for what in options.fault:
             for seed in options.seed:
                 chaos = Chaos(what, seed, options.seconds, options.rate)
-                report = asyncio.run(run(cluster, chaos, f"{what}-{seed}"))
+                with asyncio.Runner(loop_factory=LOOPS[options.loop]) as runner:
+                    report = runner.run(run(cluster, chaos, f"{what}-{seed}"))
                 rows += report.rows()
                 if report.violations() or options.verbose:
                     print(report, end="\n\n", flush=True)  # noqa: T201 - the output of a command
@@ -43,6 +48,7 @@ def _options() -> argparse.ArgumentParser:
         "--fault", nargs="+", choices=("brokers", "network", "both"), default=["brokers", "network"]
     )
     parser.add_argument("--rate", type=float, default=1500.0, help="records a second and producer (1500)")
+    parser.add_argument("--loop", choices=LOOPS, default="asyncio", help="the event loop (asyncio)")
     parser.add_argument("--verbose", action="store_true", help="print plans of successful runs too")
     return parser
 

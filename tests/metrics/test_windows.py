@@ -1,4 +1,4 @@
-"""Windows: what is recent, what is total, and when the one becomes only the other."""
+"""Windows keep recent counts apart from totals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioproducer.core.windows import Period, Tally, Windows
+from aioproducer.metrics.windows import Period, Tally, Windows
 
 START = 1_000.0
 PERIOD = Period(START, length=30.0, windows=2)
@@ -31,7 +31,7 @@ def new_windows(now: float = START) -> Windows[Parcels]:
     return Windows(Parcels, PERIOD, now)
 
 
-def test_a_tally_adds_sums_and_keeps_the_greatest() -> None:
+def test_tally_adds_sums_and_maxima() -> None:
     tally = Parcels(count=2, weight_max=7.0)
 
     tally.add(Parcels(count=3, weight_max=5.0))
@@ -39,7 +39,7 @@ def test_a_tally_adds_sums_and_keeps_the_greatest() -> None:
     assert tally == Parcels(count=5, weight_max=7.0)
 
 
-def test_an_event_is_recent_in_its_window_and_the_next_and_then_only_in_the_total() -> None:
+def test_event_is_recent_for_two_windows() -> None:
     windows = new_windows()
     count(windows, START + 29.9, weight=9.0)
 
@@ -49,17 +49,17 @@ def test_an_event_is_recent_in_its_window_and_the_next_and_then_only_in_the_tota
     assert windows.total() == Parcels(1, 9.0)
 
 
-def test_windows_roll_over_while_events_go_on() -> None:
+def test_windows_roll_during_events() -> None:
     windows = new_windows()
     for second in range(100):
         count(windows, START + second, weight=float(second))
 
-    # 90 to 99 are in the current window, 60 to 89 in the one before.
+    # Seconds 90 to 99 are in the current window, 60 to 89 in the one before.
     assert windows.recent(START + 99) == Parcels(40, 99.0)
     assert windows.total() == Parcels(100, 99.0)
 
 
-def test_after_idle_windows_nothing_old_is_recent() -> None:
+def test_idle_windows_drop_old_counts() -> None:
     windows = new_windows()
     count(windows, START)
 
@@ -69,11 +69,11 @@ def test_after_idle_windows_nothing_old_is_recent() -> None:
     assert windows.total().count == 2
 
 
-def test_windows_made_later_end_with_those_made_at_the_start() -> None:
+def test_windows_of_one_period_end_together() -> None:
     assert new_windows(START + 47).ends == new_windows(START + 31).ends == START + 60
 
 
-def test_a_single_sample_knows_the_current_window_only() -> None:
+def test_single_sample_is_the_current_window() -> None:
     windows = Windows(Parcels, Period(START, length=10.0, windows=1), START)
     count(windows, START + 9)
 
@@ -87,11 +87,11 @@ def test_a_single_sample_knows_the_current_window_only() -> None:
     ("age", "covered"),
     [(0, 1), (0.5, 1), (5, 5), (29, 29), (45, 45), (59, 59), (60, 30), (75, 45), (3_600, 30), (3_629, 59)],
 )
-def test_rates_are_over_the_windows_that_are_recent(age: float, covered: float) -> None:
+def test_rates_cover_the_recent_windows(age: float, covered: float) -> None:
     assert PERIOD.seconds(START + age) == pytest.approx(covered)
 
 
-def test_absorbed_counts_stay_recent_as_long_as_they_were() -> None:
+def test_absorbed_counts_keep_their_window() -> None:
     kept, dropped = new_windows(), new_windows()
     count(dropped, START + 10, weight=3.0)
     count(dropped, START + 40, weight=2.0)
@@ -105,16 +105,16 @@ def test_absorbed_counts_stay_recent_as_long_as_they_were() -> None:
     assert kept.recent(START + 90) == Parcels(0, 0.0)
 
 
-def test_no_more_is_kept_than_the_recent_windows() -> None:
+def test_closed_windows_are_dropped() -> None:
     windows = new_windows()
     for minute in range(100):
         count(windows, START + minute * 30)
 
     assert windows.total().count == 100
-    assert len(windows._closed) <= PERIOD.windows  # noqa: SLF001  # its memory is the point
+    assert len(windows._closed) <= PERIOD.windows  # noqa: SLF001 - the test is about memory
 
 
-def test_absorbing_many_keeps_no_more_than_the_recent_windows() -> None:
+def test_absorbed_windows_are_dropped() -> None:
     kept = new_windows()
     for minute in range(100):
         dropped = new_windows(START + minute * 60)
@@ -122,11 +122,11 @@ def test_absorbing_many_keeps_no_more_than_the_recent_windows() -> None:
         kept.absorb(dropped)
 
     assert kept.total().count == 100
-    assert len(kept._closed) <= PERIOD.windows  # noqa: SLF001  # its memory is the point
+    assert len(kept._closed) <= PERIOD.windows  # noqa: SLF001 - the test is about memory
 
 
 @given(st.lists(st.floats(0, 500), max_size=60), st.floats(0, 100))
-def test_recent_and_total_are_what_a_list_of_all_events_says(ages: list[float], later: float) -> None:
+def test_counts_match_a_list(ages: list[float], later: float) -> None:
     windows = new_windows()
     for age in sorted(ages):
         count(windows, START + age)
@@ -138,7 +138,7 @@ def test_recent_and_total_are_what_a_list_of_all_events_says(ages: list[float], 
 
 
 @given(start=st.floats(0, 1e9), length=st.floats(1e-3, 1e4), steps=st.integers(1, 50))
-def test_at_each_end_a_window_ends_whatever_the_rounding(start: float, length: float, steps: int) -> None:
+def test_rounding_never_repeats_a_window(start: float, length: float, steps: int) -> None:
     windows = Windows(Parcels, Period(start, length), start)
     for _ in range(steps):
         before = windows.ends

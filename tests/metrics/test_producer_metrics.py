@@ -1,12 +1,16 @@
-"""Metrics: exact counts and true rates, in simulated time."""
+"""ProducerMetrics counts events exactly, in simulated time."""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
-from aioproducer.core.metrics import ProducerMetrics, Snapshot
+from aioproducer.metrics.producer_metrics import ProducerMetrics
+
+if TYPE_CHECKING:
+    from aioproducer.metrics.snapshot import Snapshot
 
 pytestmark = pytest.mark.scenario(89)
 
@@ -30,10 +34,10 @@ def node(snapshot: Snapshot, node_id: int) -> dict[str, float]:
     return snapshot["producer-node-metrics"][f"node-{node_id}"]
 
 
-def test_records_are_counted_exactly_by_topic_and_together(metrics: ProducerMetrics) -> None:
-    metrics.batch_sent("orders", 10, 1_000, START + 1)
-    metrics.batch_sent("orders", 5, 700, START + 2)
-    metrics.batch_sent("audit", 1, 80, START + 2)
+def test_records_are_counted_by_topic(metrics: ProducerMetrics) -> None:
+    metrics.batch_delivered("orders", 10, 1_000, START + 1)
+    metrics.batch_delivered("orders", 5, 700, START + 2)
+    metrics.batch_delivered("audit", 1, 80, START + 2)
     metrics.batch_retried("orders", 5, START + 2)
     metrics.batch_failed("audit", 3, START + 3)
 
@@ -57,9 +61,9 @@ def test_records_are_counted_exactly_by_topic_and_together(metrics: ProducerMetr
     assert producer(snapshot)["batch-size-max"] == 1_000
 
 
-def test_batches_are_averaged_over_batches_not_requests(metrics: ProducerMetrics) -> None:
-    metrics.batches_drained(3, 30, 3_000, 6_000, 0.030, 0.020, START)
-    metrics.batches_drained(1, 10, 1_000, 2_000, 0.050, 0.050, START)
+def test_batch_averages_are_per_batch(metrics: ProducerMetrics) -> None:
+    metrics.batches_sent(3, 30, 3_000, 6_000, 0.030, 0.020, START)
+    metrics.batches_sent(1, 10, 1_000, 2_000, 0.050, 0.050, START)
 
     seen = producer(metrics.snapshot(START + 1, {}))
 
@@ -71,7 +75,7 @@ def test_batches_are_averaged_over_batches_not_requests(metrics: ProducerMetrics
     assert seen["record-queue-time-max"] == pytest.approx(50)
 
 
-def test_requests_are_counted_by_node_and_together(metrics: ProducerMetrics) -> None:
+def test_requests_are_counted_by_node(metrics: ProducerMetrics) -> None:
     metrics.request_sent(1, 400, START)
     metrics.request_sent(1, 200, START)
     metrics.request_sent(2, 100, START)
@@ -104,7 +108,7 @@ def test_requests_are_counted_by_node_and_together(metrics: ProducerMetrics) -> 
     assert producer(snapshot)["network-io-rate"] == pytest.approx(0.6)
 
 
-def test_an_answer_without_throttling_counts_as_0_ms(metrics: ProducerMetrics) -> None:
+def test_unthrottled_responses_count_as_zero(metrics: ProducerMetrics) -> None:
     for _ in range(4):
         metrics.response_received(1, 10, 0.001, START)
     metrics.throttled(1, 0.200, START)
@@ -115,7 +119,7 @@ def test_an_answer_without_throttling_counts_as_0_ms(metrics: ProducerMetrics) -
     assert seen["produce-throttle-time-max"] == pytest.approx(200)
 
 
-def test_connections_splits_and_exhaustion_are_counted(metrics: ProducerMetrics) -> None:
+def test_rare_events_are_counted(metrics: ProducerMetrics) -> None:
     metrics.connection_opened(1, START)
     metrics.connection_opened(2, START)
     metrics.connection_closed(2, START)
@@ -130,7 +134,7 @@ def test_connections_splits_and_exhaustion_are_counted(metrics: ProducerMetrics)
     assert (seen["buffer-exhausted-total"], seen["buffer-exhausted-rate"]) == (7, 3.5)
 
 
-def test_times_waited_add_up_in_nanoseconds(metrics: ProducerMetrics) -> None:
+def test_wait_times_are_in_nanoseconds(metrics: ProducerMetrics) -> None:
     for _ in range(2):
         metrics.flushed(0.25)
         metrics.metadata_waited(0.5)
@@ -143,25 +147,25 @@ def test_times_waited_add_up_in_nanoseconds(metrics: ProducerMetrics) -> None:
     assert seen["bufferpool-wait-time-ns-total"] == 3_000_000_000
 
 
-def test_gauges_are_shown_as_they_come(metrics: ProducerMetrics) -> None:
+def test_gauges_are_included(metrics: ProducerMetrics) -> None:
     gauges = {"requests-in-flight": 3, "buffer-available-bytes": 1_024.0}
 
     assert gauges.items() <= producer(metrics.snapshot(START, gauges)).items()
 
 
-def test_a_steady_stream_has_its_rate_in_every_window(metrics: ProducerMetrics) -> None:
+def test_steady_stream_has_constant_rate(metrics: ProducerMetrics) -> None:
     rates = []
     for second in range(1, 301):
-        metrics.batch_sent("orders", 50, 5_000, START + second - 0.5)
+        metrics.batch_delivered("orders", 50, 5_000, START + second - 0.5)
         rates.append(producer(metrics.snapshot(START + second, {}))["record-send-rate"])
 
     assert rates == pytest.approx([50.0] * 300)
 
 
-def test_peaks_and_averages_pass_with_their_windows(metrics: ProducerMetrics) -> None:
-    metrics.batches_drained(1, 1, 100, 100, 5.0, 5.0, START + 1)
+def test_old_windows_are_dropped(metrics: ProducerMetrics) -> None:
+    metrics.batches_sent(1, 1, 100, 100, 5.0, 5.0, START + 1)
     metrics.response_received(1, 10, 3.0, START + 1)
-    metrics.batches_drained(1, 1, 100, 100, 1.0, 1.0, START + 31)
+    metrics.batches_sent(1, 1, 100, 100, 1.0, 1.0, START + 31)
     metrics.response_received(1, 10, 1.0, START + 31)
 
     while_recent = producer(metrics.snapshot(START + 59, {}))
@@ -173,8 +177,8 @@ def test_peaks_and_averages_pass_with_their_windows(metrics: ProducerMetrics) ->
     assert one_later["request-latency-avg"] == 1_000
 
 
-def test_after_an_idle_minute_rates_are_0_and_totals_stay(metrics: ProducerMetrics) -> None:
-    metrics.batch_sent("orders", 50, 5_000, START)
+def test_idle_producer_keeps_totals(metrics: ProducerMetrics) -> None:
+    metrics.batch_delivered("orders", 50, 5_000, START)
     metrics.request_sent(1, 5_100, START)
 
     snapshot = metrics.snapshot(START + 3_600, {})
@@ -186,12 +190,12 @@ def test_after_an_idle_minute_rates_are_0_and_totals_stay(metrics: ProducerMetri
     assert node(snapshot, 1)["request-total"] == 1
 
 
-def test_every_count_is_of_its_own_time(metrics: ProducerMetrics) -> None:
+def test_every_count_has_its_window(metrics: ProducerMetrics) -> None:
     for now in (START, START + 90):
         metrics.batch_split(now)
         metrics.buffer_exhausted(1, now)
-        metrics.batches_drained(1, 10, 100, 100, 0.5 if now == START else 0.1, 0.1, now)
-        metrics.batch_sent("orders", 10, 100, now)
+        metrics.batches_sent(1, 10, 100, 100, 0.5 if now == START else 0.1, 0.1, now)
+        metrics.batch_delivered("orders", 10, 100, now)
         metrics.batch_retried("audit", 10, now)
         metrics.batch_failed("alerts", 10, now)
         metrics.request_sent(1, 100, now)
@@ -199,8 +203,8 @@ def test_every_count_is_of_its_own_time(metrics: ProducerMetrics) -> None:
         metrics.connection_opened(3, now)
         metrics.connection_closed(4, now)
         metrics.throttled(5, 0.5, now)
-        # Brings none of the largest.
-        metrics.batches_drained(0, 0, 0, 0, 0.0, 0.0, now)
+        # Events below the maximum of their window.
+        metrics.batches_sent(0, 0, 0, 0, 0.0, 0.0, now)
         metrics.request_sent(1, 0, now)
 
     seen = producer(metrics.snapshot(START + 100, {}))
@@ -213,27 +217,27 @@ def test_every_count_is_of_its_own_time(metrics: ProducerMetrics) -> None:
     assert seen["record-queue-time-avg"] == pytest.approx(100)
 
 
-def test_the_number_and_length_of_samples_are_kept_to() -> None:
+def test_sample_options_are_used() -> None:
     metrics = ProducerMetrics(START, num_samples=3, sample_window=1.0)
     for second in range(10):
-        metrics.batch_sent("orders", 1, 10, START + second)
+        metrics.batch_delivered("orders", 1, 10, START + second)
 
     assert producer(metrics.snapshot(START + 9.5, {}))["record-send-rate"] == pytest.approx(3 / 2.5)
 
 
-def test_what_never_happened_is_0_and_the_whole_is_json(metrics: ProducerMetrics) -> None:
+def test_empty_snapshot_is_json(metrics: ProducerMetrics) -> None:
     snapshot = metrics.snapshot(START, {})
 
     assert set(producer(snapshot).values()) == {0.0}
     assert json.loads(json.dumps(snapshot, allow_nan=False)) == snapshot
 
 
-def test_a_forgotten_topic_is_not_shown_but_stays_counted(metrics: ProducerMetrics) -> None:
-    metrics.batch_sent("orders", 10, 1_000, START + 1)
-    metrics.batch_sent("audit", 2, 200, START + 1)
+def test_forgotten_topic_stays_in_sums(metrics: ProducerMetrics) -> None:
+    metrics.batch_delivered("orders", 10, 1_000, START + 1)
+    metrics.batch_delivered("audit", 2, 200, START + 1)
 
-    metrics.forget_topic("orders")
-    metrics.forget_topic("never heard of")
+    metrics.topic_forgotten("orders")
+    metrics.topic_forgotten("never heard of")
 
     snapshot = metrics.snapshot(START + 10, {})
     assert list(snapshot["producer-topic-metrics"]) == ["audit"]
@@ -242,9 +246,9 @@ def test_a_forgotten_topic_is_not_shown_but_stays_counted(metrics: ProducerMetri
     assert producer(metrics.snapshot(START + 90, {}))["record-send-rate"] == 0.0
 
 
-def test_looking_changes_nothing(metrics: ProducerMetrics) -> None:
-    metrics.batch_sent("orders", 10, 1_000, START + 1)
-    metrics.forget_topic("orders")
-    metrics.batch_sent("orders", 1, 100, START + 1)
+def test_snapshot_changes_nothing(metrics: ProducerMetrics) -> None:
+    metrics.batch_delivered("orders", 10, 1_000, START + 1)
+    metrics.topic_forgotten("orders")
+    metrics.batch_delivered("orders", 1, 100, START + 1)
 
     assert metrics.snapshot(START + 45, {}) == metrics.snapshot(START + 45, {})

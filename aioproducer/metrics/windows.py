@@ -1,10 +1,10 @@
-"""Windows: rates, averages and peaks of the recent past, at the price of an addition.
+"""Windows: rates, averages and maxima of the recent past, for the cost of an addition.
 
-The one idea: an event is counted once, into the tally of the current window. Only when
-`now` has passed that window's end is the tally folded into the total and set aside for
-as long as it counts as recent; sums are taken when somebody asks.
+An event is added to the tally of the current window only. When `now` passes the end of that
+window, `roll` adds the tally to the total and keeps it for as long as it counts as recent. Sums
+are computed on request.
 
-        total ◀── fold ──┐
+        total ◀── add ───┐
                          │
     ───┬─────────────┬───┴─────────┬─────────────┬──▶ time
        │   closed    │   closed    │   current   │
@@ -12,7 +12,7 @@ as long as it counts as recent; sums are taken when somebody asks.
                      ╰────── recent ──────╯
                                          now
 
-Counting is the caller's, for speed; three lines, the first of which is the whole upkeep:
+The caller counts, for speed:
 
     if now >= windows.ends:
         windows.roll(now)
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 
 class Tally:
-    """What was counted in one stretch of time.
+    """The counts of one window.
 
-    A subclass is a dataclass with slots and numbers that start at 0. A number whose name
-    ends in `_max` is the greatest seen; every other is a sum.
+    A subclass is a dataclass with slots whose fields are numbers that start at 0. A field whose
+    name ends in `_max` is a maximum; every other is a sum.
     """
 
     __slots__: ClassVar[tuple[str, ...]] = ()
 
     def add(self, other: Self) -> None:
-        """Take in what `other` has counted."""
+        """Add the counts of `other`."""
         for name in self.__slots__:
             mine, others = getattr(self, name), getattr(other, name)
             setattr(self, name, max(mine, others) if name.endswith("_max") else mine + others)
@@ -49,9 +49,9 @@ TallyT = TypeVar("TallyT", bound=Tally)
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """What "recent" means: the current window and the `windows` - 1 before it, from `start` on.
+    """The recent past: the current window and the `windows` - 1 before it, counted from `start`.
 
-    All windows that share a period begin and end at the same times.
+    All windows of one period begin and end at the same times. `length` is in seconds.
     """
 
     start: float
@@ -59,22 +59,22 @@ class Period:
     windows: int = 2
 
     def index(self, now: float) -> int:
-        """Return the number of the window that `now` falls into."""
+        """Return the number of the window at `now`."""
         return int((now - self.start) / self.length)
 
     def end(self, index: int) -> float:
-        """Return the time at which a window is over."""
+        """Return the time at which a window ends."""
         return self.start + (index + 1) * self.length
 
     def oldest(self, now: float) -> int:
-        """Return the number of the first window that is recent."""
+        """Return the number of the first recent window."""
         return self.index(now) - self.windows + 1
 
     def seconds(self, now: float) -> float:
         """Return how many seconds the recent windows cover: the divisor of rates.
 
-        In its first minute a producer is measured over its age, but at least over a
-        second. (Java divides by a full window from the first record on and reads too low.)
+        In its first minute a producer is measured over its age, but at least over one second.
+        Java divides by a full window from the first record on, which gives too low a rate.
         """
         begin = max(self.start, self.start + self.oldest(now) * self.length)
         return max(now - begin, 1.0)
@@ -83,7 +83,7 @@ class Period:
 class Windows(Generic[TallyT]):
     """The tallies of one scope: a topic, a node, the producer.
 
-    `current` is where to count, until `now` reaches `ends`.
+    Count in `current` until `now` reaches `ends`.
     """
 
     __slots__ = ("_closed", "_index", "_kind", "_period", "_total", "current", "ends")
@@ -98,24 +98,24 @@ class Windows(Generic[TallyT]):
         self.ends = period.end(self._index)
 
     def roll(self, now: float) -> None:
-        """Set the current window aside, drop those that are no longer recent, begin the one of `now`."""
+        """Close the current window, drop the old ones and begin the window of `now`."""
         self._total.add(self.current)
-        self._set_aside(self._index, self.current)
-        # Rounding may put `now` still into the window that has just ended.
+        self._close(self._index, self.current)
+        # Rounding may still place `now` in the window that has just ended.
         self._index = max(self._period.index(now), self._index + 1)
         self._drop_before(self._index - self._period.windows + 1)
         self.current = self._kind()
         self.ends = self._period.end(self._index)
 
     def absorb(self, other: Windows[TallyT]) -> None:
-        """Count as ours what another scope counted, now that it goes away."""
+        """Take over the counts of a scope that is removed."""
         self._total.add(other.total())
         for index, tally in (*other._closed.items(), (other._index, other.current)):
-            self._set_aside(index, tally)
+            self._close(index, tally)
         self._drop_before(max(self._closed) - self._period.windows + 1)
 
     def recent(self, now: float) -> TallyT:
-        """Return what the recent windows hold together."""
+        """Return the sum of the recent windows."""
         oldest = self._period.oldest(now)
         recent = self._kind()
         for index, tally in (*self._closed.items(), (self._index, self.current)):
@@ -124,13 +124,13 @@ class Windows(Generic[TallyT]):
         return recent
 
     def total(self) -> TallyT:
-        """Return what was counted since the beginning."""
+        """Return the counts since the start."""
         total = self._kind()
         total.add(self._total)
         total.add(self.current)
         return total
 
-    def _set_aside(self, index: int, tally: TallyT) -> None:
+    def _close(self, index: int, tally: TallyT) -> None:
         self._closed.setdefault(index, self._kind()).add(tally)
 
     def _drop_before(self, oldest: int) -> None:
