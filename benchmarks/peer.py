@@ -48,7 +48,7 @@ class Rows:
 
     @property
     def shape(self) -> str:
-        """What a row has besides its value: `plain`, `keyed` or `full`."""
+        """The fields of a row besides its value: `plain`, `keyed` or `full`."""
         if self.headers is not None:
             return "full"
         return "keyed" if self.keys else "plain"

@@ -101,7 +101,7 @@ async def test_many_tasks_await_one_delivery() -> None:
         assert await asyncio.gather(*tasks) == [RecordMetadata("orders", 3, 7, NOW)] * 5
 
 
-@pytest.mark.scenario(44)
+@pytest.mark.scenario("cancelled-awaiter")
 async def test_cancelled_task_leaves_record_and_others() -> None:
     result, (delivery,) = new_batch(1)
     gone, stays = (asyncio.create_task(waited(delivery)) for _ in range(2))
@@ -384,7 +384,7 @@ async def test_every_caller_gets_a_fresh_error() -> None:
     assert error.__traceback__ is None
 
 
-@pytest.mark.scenario(25)
+@pytest.mark.scenario("record-errors")
 async def test_record_has_its_own_error() -> None:
     """The broker named record 1; the others get the error of the batch."""
     result, deliveries = new_batch(3)
@@ -419,7 +419,7 @@ async def test_offsets_begin_at_zero() -> None:
     assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
 
 
-@pytest.mark.scenario(26, 34)
+@pytest.mark.scenario("acks-zero", "duplicate")
 async def test_unknown_offset_is_minus_one() -> None:
     """Acks=0, and a duplicate whose offset is forgotten."""
     result, deliveries = new_batch(2)
@@ -478,7 +478,7 @@ async def test_callback_added_when_done() -> None:
     assert [type(error) for error in called] == [aioproducer.AuthorizationError]
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 async def test_raising_callback_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -542,7 +542,7 @@ async def test_callback_may_add_a_callback() -> None:
 # Splits.
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 async def test_split_moves_records_to_pieces() -> None:
     """Waiters, callbacks and deliveries alike get their own offset."""
     result, deliveries = new_batch(5)
@@ -572,7 +572,7 @@ async def test_split_moves_records_to_pieces() -> None:
     assert settled.done()
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 async def test_piece_is_split_again() -> None:
     result, deliveries = new_batch(4)
     futures = [delivery.future() for delivery in deliveries]

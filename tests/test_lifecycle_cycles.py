@@ -198,7 +198,7 @@ async def test_failed_start_leaves_nothing() -> None:
         for _ in range(5):
             with pytest.raises(BootstrapError):
                 async with quick(address, max_block_ms=50):
-                    pytest.fail("nobody is there")
+                    pytest.fail("there is no broker")
 
 
 # The end of the interpreter.
@@ -357,7 +357,7 @@ ENDS: dict[str, tuple[str, set[str]]] = {
         """,
         {NOT_STOPPED, UNSEEN},
     ),
-    "interrupted while nobody runs but the loop": (
+    "interrupted while only the loop runs": (
         """
         async def main():
             producer = await started(make())

@@ -106,7 +106,7 @@ async def test_second_start_is_refused(cluster: FakeCluster) -> None:
     await producer.stop()
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_stop_while_starting(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA, times=None).hold()
     producer = quick(cluster)
@@ -120,7 +120,7 @@ async def test_stop_while_starting(cluster: FakeCluster) -> None:
     await until(lambda: not cluster.connections(1))
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_stop_sends_waiting_records(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA, skip=1).delay(0.05)
     async with quick(cluster, buffer_memory=4_000, linger_ms=60_000, delivery_timeout_ms=120_000) as producer:
@@ -129,7 +129,7 @@ async def test_stop_sends_waiting_records(cluster: FakeCluster) -> None:
     assert len(cluster.records("orders")) == len(cluster.records("new")) == 10
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_stop_ends_every_wait(cluster: FakeCluster) -> None:
     held = cluster.on(ApiKey.METADATA, skip=1, times=None).hold()
     producer = quick(cluster)
@@ -148,7 +148,7 @@ async def test_stop_ends_every_wait(cluster: FakeCluster) -> None:
     assert not error.may_be_written
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 async def test_send_in_a_callback(producer: Producer[Any, Any]) -> None:
     more: list[Any] = []
     done = asyncio.Event()
@@ -163,7 +163,7 @@ async def test_send_in_a_callback(producer: Producer[Any, Any]) -> None:
     assert more[0].result().topic == "orders"
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 async def test_send_again_in_a_callback(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE).fall_silent()
     again: list[Delivery] = []
@@ -462,7 +462,7 @@ async def test_sends_share_a_batch_without_linger(cluster: FakeCluster) -> None:
     assert figures["records-per-request-avg"] == 101 / 2
 
 
-@pytest.mark.scenario(1)
+@pytest.mark.scenario("lone-record-lingers")
 async def test_record_is_sent_after_linger(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with quick(cluster, linger_ms=80) as producer:
@@ -476,7 +476,7 @@ async def test_record_is_sent_after_linger(cluster: FakeCluster) -> None:
         assert second.done()
 
 
-@pytest.mark.scenario(2, 11)
+@pytest.mark.scenario("full-batch", "flush")
 async def test_flush_and_full_batches_end_linger(cluster: FakeCluster) -> None:
     options: AllOptions = {"linger_ms": 60_000, "delivery_timeout_ms": 120_000, "batch_size": 1_000}
     async with quick(cluster, **options) as producer, asyncio.timeout(SOON):
@@ -488,7 +488,7 @@ async def test_flush_and_full_batches_end_linger(cluster: FakeCluster) -> None:
         assert not full[3].done()
 
 
-@pytest.mark.scenario(11)
+@pytest.mark.scenario("flush")
 async def test_flush_ignores_later_records(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"0", partition=0)

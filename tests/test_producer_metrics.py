@@ -69,7 +69,7 @@ async def test_metrics_have_javas_names(cluster: FakeCluster) -> None:
     assert all(math.isfinite(figure) for figure in metrics["producer-metrics"].values())
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 async def test_deliveries_are_counted_by_topic(cluster: FakeCluster) -> None:
     async with Relay(cluster) as relay, quick(cluster) as producer:
         await asyncio.gather(*[producer.send("orders", bytes(100)).future() for _ in range(10)])
@@ -91,7 +91,7 @@ async def test_deliveries_are_counted_by_topic(cluster: FakeCluster) -> None:
         assert len(list(stored)) <= 10
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 async def test_failures_are_counted_by_record(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"0")
@@ -112,7 +112,7 @@ async def test_failures_are_counted_by_record(cluster: FakeCluster) -> None:
         assert producer.metrics()["producer-topic-metrics"]["orders"]["record-error-total"] == 4
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 async def test_buffer_gauges(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=2_000) as producer:
         figures = _producer_figures(producer)
@@ -155,7 +155,7 @@ class _Wait:
         return least * records <= nanoseconds / 1e9 + 1e-6 <= most * records + 2e-6
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 async def test_waits_for_topic_are_counted(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"")
@@ -174,7 +174,7 @@ async def test_waits_for_topic_are_counted(cluster: FakeCluster) -> None:
         assert wait.contains(after - before, records=2)
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 async def test_waits_for_room_are_counted(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000) as producer:
         await producer.send("orders", b"")
@@ -195,7 +195,7 @@ async def test_waits_for_room_are_counted(cluster: FakeCluster) -> None:
         assert figures[METADATA] == before[METADATA]
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 @pytest.mark.parametrize(
     ("topic", "name"),
     [("orders", BUFFER), ("unknown", METADATA)],

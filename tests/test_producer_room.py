@@ -35,7 +35,7 @@ def _values(cluster: FakeCluster) -> list[bytes | None]:
     return [record.value for record in cluster.records("orders")]
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 async def test_records_wait_for_room_in_order(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=5_000, batch_size=1_000) as producer:
         await producer.send("orders", b"first")
@@ -49,7 +49,7 @@ async def test_records_wait_for_room_in_order(cluster: FakeCluster) -> None:
     assert _values(cluster)[1:] == [b"%03d" % number * 100 for number in range(20)]
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 async def test_other_topics_wait_their_turn(cluster: FakeCluster) -> None:
     cluster.create_topic("audit")
     async with quick(cluster, buffer_memory=3_000) as producer:
@@ -69,7 +69,7 @@ async def test_other_topics_wait_their_turn(cluster: FakeCluster) -> None:
         await until(lambda: len(finished) == 2)
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 async def test_wait_for_room_expires(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000, max_block_ms=50) as producer:
         await producer.send("orders", b"")
@@ -98,7 +98,7 @@ async def test_full_buffer_refuses_sends(cluster: FakeCluster) -> None:
     assert len(_values(cluster)) == len(deliveries)
 
 
-@pytest.mark.scenario(7, 44)
+@pytest.mark.scenario("waiting-record-abandoned", "cancelled-awaiter")
 async def test_cancelled_task_leaves_waiting_record(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000) as producer:
         await producer.send("orders", b"")

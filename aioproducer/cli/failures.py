@@ -9,8 +9,11 @@ from aioproducer.errors import plural
 
 @dataclass(slots=True)
 class _Kind:
-    count: int
     first: str
+    count: int = 0
+
+    def add(self, count: int) -> None:
+        self.count += count
 
 
 @dataclass(slots=True)
@@ -27,10 +30,8 @@ class Failures:
         if getattr(error, "may_be_written", False):
             self.may_be_written += count
         name = type(error).__name__
-        if name in self._kinds:
-            self._kinds[name].count += count
-        else:
-            self._kinds[name] = _Kind(count, f"{where}: {error}" if where else str(error))
+        kind = self._kinds.setdefault(name, _Kind(f"{where}: {error}" if where else str(error)))
+        kind.add(count)
 
     def summary(self, total: int) -> list[str]:
         """Return the lines to print, an empty list without failures."""

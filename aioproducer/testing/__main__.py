@@ -72,8 +72,10 @@ async def _serve(cluster: FakeCluster, advertised_host: str | None) -> None:
         try:
             await cluster.start()
             # The nodes listen now. From here on `host` is only the address in Metadata responses.
+            # Clients cannot connect to 0.0.0.0, so the default is then localhost.
             for node in cluster.topology.nodes.values():
-                node.host = advertised_host or ("localhost" if node.host in _EVERY_ADDRESS else node.host)
+                host = "localhost" if node.host in _EVERY_ADDRESS else node.host
+                node.move_to(advertised_host or host, node.port)
             sys.stdout.write(f"{cluster.bootstrap}\n")
             sys.stdout.flush()
             await stop.wait()
@@ -106,8 +108,7 @@ def _cluster(arguments: argparse.Namespace) -> FakeCluster:
     for name, partitions in arguments.topics:
         cluster.create_topic(name, arguments.partitions if partitions is None else partitions)
     for index, node in enumerate(cluster.topology.nodes.values()):
-        node.host = arguments.host
-        node.port = arguments.port + index if arguments.port else 0
+        node.move_to(arguments.host, arguments.port + index if arguments.port else 0)
     return cluster
 
 

@@ -51,6 +51,7 @@ class Call:
         """
         for fault in self.faults:
             action, match = fault.action, fault.match
+            # on(METADATA, topic="orders", partition=1).answer(...) must not fail the whole topic.
             if partition is None and match.partition is not None:
                 continue
             if isinstance(action, AnswerError | LeaveOut) and match.covers(topic, partition):

@@ -105,6 +105,7 @@ class FakeCluster(Control):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # After an error of the test, a warning about unmatched faults would only hide it.
         if error is None:
             await self.stop()
         else:
@@ -130,10 +131,13 @@ class FakeCluster(Control):
         """
         unmatched = self.unmatched_faults()
         await self._stop()
+        # Warn at the end: with `filterwarnings = error` the warning raises, and the nodes must be
+        # stopped by then.
         if unmatched:
             warn_about(unmatched, self.topology.topics)
 
     async def _stop(self) -> None:
+        # Release held requests first: their tasks would otherwise keep the connections' state.
         self._script.clear()
         for node_id in self._brokers:
             await self.stop_node(node_id)
@@ -216,7 +220,7 @@ class FakeCluster(Control):
         """
         await self.stop_node(node_id)
         if version is not None:
-            self._brokers[node_id].version = version
+            self._brokers[node_id].upgrade(version)
         await self.start_node(node_id, at_new_port=at_new_port)
 
     async def replace_addresses(self) -> None:
@@ -274,7 +278,7 @@ class FakeCluster(Control):
             server.close()
             await server.wait_closed()
             return again
-        node.port = listens_at
+        node.move_to(node.host, listens_at)
         return server
 
     async def _close(self, node_id: int, server: asyncio.Server) -> None:

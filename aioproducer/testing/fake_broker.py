@@ -144,6 +144,10 @@ class FakeBroker:
         self._settings = settings
         self._script = script
 
+    def upgrade(self, version: BrokerVersion) -> None:
+        """Play another release from now on."""
+        self.version = version
+
     def receive(self, frame: Chunk) -> Call:
         """Decode a request and find its faults; ConnectionDropped if Kafka would close the connection."""
         try:
@@ -158,6 +162,7 @@ class FakeBroker:
             request = self._decode(key, reader, header.version)
         except (ProtocolError, UnsupportedVersionError) as error:
             raise ConnectionDropped(str(error)) from None
+        # Faults count a request when it is decoded, so `skip` and `times` follow the order of arrival.
         faults: tuple[Fault, ...] = ()
         if self._script:
             targets = APIS[key].targets(request, self._topology) if request is not None else ()
@@ -217,6 +222,7 @@ class FakeBroker:
             return api_versions_answer.unsupported(call.broker)
         api = APIS[call.api]
         response: Any = api.answer(call)
+        # Several faults may change one response, in the order of their creation.
         for fault in call.faults if response is not None else ():
             match fault.action:
                 case Rewrite(function):
@@ -235,12 +241,14 @@ class FakeBroker:
 
     def encode(self, call: Call, response: Response) -> list[Chunk]:
         """Return the frame of a response, in chunks."""
+        # Only an ApiVersions request in an unknown version has no decoded request (KIP-511).
         version = 0 if call.request is None else call.version
         return encode_response(response, version, call.correlation_id)
 
 
 def _without_client_id(frame: Chunk) -> Chunk:
     """Return a request without its client id, because Kafka accepts any bytes there."""
+    # A negative length is null, as Kafka reads it.
     end = _CLIENT_ID_AT + max(0, int.from_bytes(frame[_FIXED_SIZE:_CLIENT_ID_AT], "big", signed=True))
     if not _CLIENT_ID_AT <= end <= len(frame):
         return frame

@@ -69,6 +69,7 @@ class FakeConnection(asyncio.Protocol):
         self._transport.abort()
 
     def _serve(self) -> None:
+        # A held request blocks the requests behind it, as in Kafka: `_faults_done` calls this again.
         while self._waiting and self._task is None and not self._is_silent:
             frame = self._waiting.popleft()
             try:
@@ -91,6 +92,7 @@ class FakeConnection(asyncio.Protocol):
         except ConnectionDropped as reason:
             self._close(str(reason))
             return
+        # The hold may have taken seconds: check the replicas in sync again before the response.
         if await self._continues(call, after_storing=True) and response is not None:
             self._send(call, self._broker.acknowledge(call, response))
             await self._mute(call)
@@ -101,6 +103,7 @@ class FakeConnection(asyncio.Protocol):
                 await asyncio.sleep(fault.action.milliseconds / 1000)
 
     async def _continues(self, call: Call, *, after_storing: bool) -> bool:
+        # Functions run before waits: a test may move a leader, and then hold the response.
         for fault in call.faults:
             if isinstance(fault.action, Run) and fault.action.after_storing is after_storing:
                 result = fault.action.function()
@@ -143,6 +146,7 @@ class FakeConnection(asyncio.Protocol):
         self._serve()
 
     def _close(self, reason: str) -> None:
+        # `close` instead of `abort`: responses to earlier requests are still sent, as in Kafka.
         logger.warning("node %d closes the connection: %s", self._broker.node_id, reason)
         self._waiting.clear()
         self._transport.close()

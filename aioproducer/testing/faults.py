@@ -202,6 +202,8 @@ class Fault:
     def is_due(self, api: ApiKey, node: int, targets: Iterable[Target]) -> bool:
         """Count a request, and return whether the fault happens to it."""
         match = self.match
+        # skip=1, times=2: the 1st matching request passes, the 2nd and 3rd are hit, the rest pass.
+        # Requests that do not match are not counted.
         if match.times is not None and self.hits >= match.times:
             return False
         if not match.fits(api, node, targets):
@@ -210,6 +212,7 @@ class Fault:
             self._passed += 1
             return False
         self.hits += 1
+        # A wait after storing sets the event later, in `wait`, when the batch is in the log.
         if not (isinstance(self.action, Wait) and self.action.after_storing):
             self._hit.set()
         return True
@@ -232,6 +235,7 @@ class Script:
 
     def due(self, api: ApiKey, node: int, targets: Iterable[Target]) -> tuple[Fault, ...]:
         """Count a request, and return the faults that happen to it."""
+        # All faults see all requests, and `targets` may be an iterator.
         targets = tuple(targets)
         return tuple([fault for fault in self._faults if fault.is_due(api, node, targets)])
 

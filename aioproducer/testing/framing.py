@@ -50,6 +50,7 @@ def one_batch(data: Chunk | None, version: int) -> memoryview:
         raise Refused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, reason)
     if size == len(whole):
         return whole
+    # A second batch is an error even for Kafka, other extra bytes are not.
     if (second := _size_of_first(whole[size:])) is not None:
         reason = f"one batch a partition: a second one of {second} bytes follows the first of {size}"
         raise Refused(ErrorCode.INVALID_RECORD, reason)
@@ -71,6 +72,7 @@ def is_transactional(data: Chunk | None) -> bool:
 def _size_of_first(view: memoryview) -> int | None:
     if len(view) < LENGTH_END:
         return None
+    # The length counts the bytes after it: a batch of 61 + n bytes has a length of 49 + n.
     length = int.from_bytes(view[LENGTH_AT:LENGTH_END], "big", signed=True)
     if length < _SMALLEST_LENGTH:
         reason = f"a batch has a length of {_SMALLEST_LENGTH} at least, not {length}"
@@ -80,4 +82,5 @@ def _size_of_first(view: memoryview) -> int | None:
     if view[MAGIC_AT] > MAGIC:
         raise Refused(ErrorCode.CORRUPT_MESSAGE, f"there is no magic {view[MAGIC_AT]}", has_reason=True)
     size = length + LENGTH_END
+    # An incomplete batch counts as none.
     return size if size <= len(view) else None

@@ -79,6 +79,8 @@ class PartitionLog:
                     raise Refused(ErrorCode.UNKNOWN_PRODUCER_ID, reason)
                 state = ProducerState(batch.producer_id, batch.producer_epoch)
             last = last_sequence(batch.base_sequence, batch.record_count)
+            # Look for a duplicate before the sequence check: a retry of sequences 0-4 after 5-9 is
+            # out of order, but stored already.
             stored = state.duplicate_of(batch.producer_epoch, batch.base_sequence, last)
             if stored is not None:
                 return Appended(stored.base_offset, stored.timestamp_ms, is_duplicate=True)
@@ -98,6 +100,7 @@ class PartitionLog:
 
     def delete_before(self, offset: int) -> None:
         """Drop the batches that end before `offset`, the new log start (Kafka's DeleteRecords)."""
+        # A batch across the offset stays: its first records are below the log start, but readable.
         while self._batches and self._batches[0].base_offset + self._batches[0].batch.record_count <= offset:
             self.size -= self._batches.popleft().batch.size
         self.start_offset = max(self.start_offset, min(offset, self.end_offset))
@@ -110,6 +113,7 @@ class PartitionLog:
             self.producers.pop(producer_id, None)
 
     def _delete_old(self) -> None:
+        # Delete whole batches, as Kafka deletes whole segments, and keep at least the last one.
         batches = self._batches
         while len(batches) > 1 and self.size - batches[0].batch.size >= self._retention_bytes:
             self.delete_before(batches[1].base_offset)

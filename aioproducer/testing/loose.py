@@ -48,6 +48,7 @@ def parse_loosely(whole: memoryview) -> LooseBatch:
         header.max_timestamp if header.has_log_append_time else None,
         checks_offsets=codec is not Codec.NONE,
     ).read(count)
+    # Kafka computes the max timestamp itself and ignores the header's.
     newest = max(record.timestamp_ms for record in records)
     return LooseBatch.of_header(
         header._replace(max_timestamp=newest), len(whole), codec, plain, loose_records=records
@@ -89,6 +90,7 @@ class _Records:
         end = self._at + length
         if length < 0 or end > len(self._data):
             raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has the length {length}")
+        # The attributes of a record are ignored.
         self._take(1)
         timestamp_ms = self._base_timestamp + self._varint(10)
         if self._varint() != index and self._checks_offsets:
@@ -96,6 +98,7 @@ class _Records:
             raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"record {index} has another offset delta")
         key, value = self._field(), self._field()
         count = self._varint()
+        # A header takes at least one byte, so a larger count is false: refuse it before the loop.
         if not 0 <= count <= len(self._data) - self._at:
             raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has {plural(count, 'header')}")
         headers = tuple([self._header(index) for _ in range(count)])
@@ -126,5 +129,6 @@ class _Records:
             byte = self._take(1)[0]
             folded |= (byte & ~_MORE) << 7 * place
             if byte < _MORE:
+                # Zigzag: 0, 1, 2, 3 stand for 0, -1, 1, -2.
                 return (folded >> 1) ^ -(folded & 1)
         raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"a varint has more than {size} bytes")

@@ -131,6 +131,7 @@ def _of_the_loop_of(request: pytest.FixtureRequest, name: str) -> object:
 
 def _pytest_asyncio_loop(request: pytest.FixtureRequest) -> str:
     """Return the scope of the loop that the test runs in."""
+    # The marker's scope overrides the ini option: @pytest.mark.asyncio(loop_scope="module").
     marker = request.node.get_closest_marker("asyncio")
     chosen = None if marker is None else marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
     return str(chosen or request.config.getini("asyncio_default_test_loop_scope"))
@@ -166,6 +167,7 @@ def _define(loop: str, fixture: Callable[..., Any]) -> None:
         "producer": run_producer,
         "mock_producer": run_mock_producer,
     }
+    # pytest finds fixtures as module attributes: `_producer_in_session_loop` and so on.
     for name, function in functions.items():
         globals()[_name(name, loop)] = fixture(function, name=_name(name, loop))
 

@@ -52,6 +52,8 @@ class ProducerState:
         if epoch < self.epoch:
             reason = f"producer epoch {epoch} is older than {self.epoch} (producer id {self.producer_id})"
             raise Refused(ErrorCode.INVALID_PRODUCER_EPOCH, reason)
+        # A new epoch starts at 0. In the same epoch the next sequence follows the last stored one:
+        # after 0-4 comes 5. Without state any sequence may come first.
         if epoch > self.epoch:
             expected = 0
         elif self.batches:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +33,11 @@ class Refused(Exception):  # noqa: N818 - a response, not a fault of the program
         self.record_errors = dict(record_errors or {})
         self.has_reason = has_reason or bool(record_errors)
         self.log_start_offset = log_start_offset
+
+    def at_log_start(self, offset: int) -> Self:
+        """Return this refusal with the log start offset of its partition."""
+        self.log_start_offset = offset
+        return self
 
 
 class ConnectionDropped(Exception):  # noqa: N818 - as above

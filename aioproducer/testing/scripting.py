@@ -119,6 +119,7 @@ class Scripting:
         return self._script.add(self._match, action, self._place)
 
     def _check_is_about_topics(self, action: str) -> None:
+        # Without an API the fault may hit any request; it does not change responses without topics.
         api = self._match.api
         if api is not None and not APIS[api].has_topics:
             message = f"{action} needs an API whose responses have topics; those of {api.name} have none"

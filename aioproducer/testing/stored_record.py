@@ -31,6 +31,7 @@ class StoredRecord:
 
 def read_log(topic: str, partition: int, log: PartitionLog) -> Iterator[StoredRecord]:
     """Decode the records of a partition, in offset order."""
+    # Offsets in a batch are relative: base offset 10 and delta 2 make offset 12.
     for stored in log:
         for record in stored.batch.records():
             yield StoredRecord(

@@ -37,6 +37,15 @@ class Node:
     port: int = 0
     is_alive: bool = False
 
+    def move_to(self, host: str, port: int) -> None:
+        """Set the address: of the next start, or the one in metadata while the node is running."""
+        self.host = host
+        self.port = port
+
+    def set_alive(self, *, is_alive: bool) -> None:
+        """Mark the node as running or stopped."""
+        self.is_alive = is_alive
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicConfig:
@@ -77,6 +86,15 @@ class Partition:
     leader_epoch: int = 0
     lagging: set[int] = field(default_factory=set)
     """The running replicas that are not in sync."""
+
+    def move_leader(self, to: int) -> None:
+        """Make node `to` the leader, in a new leader epoch."""
+        if to != NO_NODE and to not in self.replicas:
+            self.replicas.append(to)
+        self.leader = to
+        # A leader has all records by definition, so it is in sync.
+        self.lagging.discard(to)
+        self.leader_epoch += 1
 
 
 @dataclass(slots=True)
@@ -185,24 +203,23 @@ class Topology:
         if to != NO_NODE and to not in self.nodes:
             msg = f"there is no node {to}, only {sorted(self.nodes)}"
             raise ValueError(msg)
-        if to != NO_NODE and to not in partition.replicas:
-            partition.replicas.append(to)
-        partition.leader = to
-        partition.lagging.discard(to)
-        partition.leader_epoch += 1
+        partition.move_leader(to)
 
     def node_started(self, node_id: int) -> None:
         """Mark a node as running; it takes over its partitions without a leader."""
-        self.nodes[node_id].is_alive = True
+        self.nodes[node_id].set_alive(is_alive=True)
         for partition in self._all_partitions():
+            # Only a replica in sync may lead (no unclean election): with replicas [1, 2] and 2 out
+            # of sync, the partition waits for node 1.
             if partition.leader == NO_NODE and node_id in self.in_sync(partition):
                 self.move_leader(partition, node_id)
 
     def node_stopped(self, node_id: int) -> None:
         """Mark a node as stopped; replicas in sync take over its partitions."""
-        self.nodes[node_id].is_alive = False
+        self.nodes[node_id].set_alive(is_alive=False)
         for partition in self._all_partitions():
             if partition.leader == node_id:
+                # The first replica in sync leads, as in Kafka; NO_NODE if there is none.
                 self.move_leader(partition, next(iter(self.in_sync(partition)), NO_NODE))
 
     def new_producer_id(self) -> int:
@@ -213,6 +230,7 @@ class Topology:
     def _grow(self, topic: Topic, total: int, replicas: int) -> None:
         node_ids = sorted(self.nodes)
         for index in range(len(topic.partitions), total):
+            # Round robin: partition 0 of 3 nodes has the replicas 1, 2 and partition 2 has 3, 1.
             chosen = [node_ids[(index + copy) % len(node_ids)] for copy in range(replicas)]
             # Before the cluster starts no node is running: the first replica becomes the leader.
             leader = next((node for node in chosen if self.nodes[node].is_alive), NO_NODE)

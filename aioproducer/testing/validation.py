@@ -48,6 +48,7 @@ def check_batch(
 
     Without `decode` the records are not checked. Times are in milliseconds since 1970.
     """
+    # The order is Kafka's: header and CRC, then attributes, then single records.
     _check_prefix(whole, config)
     batch = _parse_strictly(whole) if strict else parse_loosely(whole)
     _check_header(batch, strict=strict)
@@ -55,6 +56,7 @@ def check_batch(
         _check_timestamp_type(batch)
     if decode:
         _check_records(_records_of(batch), config, now_ms)
+    # Kafka compares with the segment size only when it appends, after all other checks.
     if batch.size > config.segment_bytes:
         reason = f"the batch has {batch.size} bytes, segment.bytes is {config.segment_bytes}"
         raise Refused(ErrorCode.RECORD_LIST_TOO_LARGE, reason)

@@ -77,6 +77,7 @@ class BrokerVersion:
         >>> KAFKA_4.capped({ApiKey.PRODUCE: 7}).apis[ApiKey.PRODUCE]
         VersionRange(min=0, max=7)
         """
+        # The cap must be a version that the release has: KAFKA_2_1 has Produce 0-7, so not 8.
         apis = dict(self.apis)
         for api, highest in max_versions.items():
             if highest is None:

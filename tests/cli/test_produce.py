@@ -70,7 +70,7 @@ async def test_stdin_lines_are_joined(run: Run, stdin: int) -> None:
         assert [record.value for record in cluster.records("orders")] == [b"first", b"second", b"last"]
 
 
-async def test_keys_partitions_and_headers_of_all_records(run: Run, lines: Lines) -> None:
+async def test_key_partition_and_headers_options(run: Run, lines: Lines) -> None:
     async with FakeCluster(topics={"orders": 3}) as cluster:
         options = ("-k", "key", "-p", 2, "-H", "a=1", "-H", "a=2=3", "-H", "null", "-b", cluster.bootstrap)
         assert (await run("produce", "orders", lines(b"v\n"), *options)).code == 0

@@ -104,7 +104,7 @@ class Libraries:
             raise KafkaMissingError(message)
         java = shutil.which("java")
         if java is None:
-            message = "there is no java on the path to run Apache Kafka"
+            message = "no java on the path to run Apache Kafka"
             raise KafkaMissingError(message)
         folder = _cache() / version
         with _locked(folder.with_name(f"{version}.lock")):
@@ -158,7 +158,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _fetch_into(folder: Path, version: str) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        message = f"there is no mvn on the path to fetch Apache Kafka {version}"
+        message = f"no mvn on the path to fetch Apache Kafka {version}"
         raise KafkaMissingError(message)
     modern = parse_version(version) >= _LOG4J_2
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{version}-") as temporary:

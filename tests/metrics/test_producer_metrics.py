@@ -12,7 +12,7 @@ from aioproducer.metrics.producer_metrics import ProducerMetrics
 if TYPE_CHECKING:
     from aioproducer.metrics.snapshot import Snapshot
 
-pytestmark = pytest.mark.scenario(89)
+pytestmark = pytest.mark.scenario("metrics")
 
 START = 500.0
 

@@ -468,8 +468,8 @@ async def test_calls_raise_scripted_errors(producer: MockProducer[Any, Any]) -> 
 
 async def test_start_exception_is_raised() -> None:
     producer = MockProducer()
-    producer.start_exception = BootstrapError("nobody there", causes={})
-    with pytest.raises(BootstrapError, match="nobody there"):
+    producer.start_exception = BootstrapError("no broker there", causes={})
+    with pytest.raises(BootstrapError, match="no broker there"):
         await producer.start()
     assert producer.closed()
     with pytest.raises(ProducerClosedError):

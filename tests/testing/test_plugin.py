@@ -27,20 +27,20 @@ USES = """
     pytestmark = pytest.mark.{mark}
     former = []
 
-    async def test_a_record_is_in_the_cluster(kafka_cluster, producer):
+    async def test_record_is_in_the_cluster(kafka_cluster, producer):
         former.append(producer)
         metadata = await producer.send("orders", b"tea", key=b"42")
         (record,) = kafka_cluster.records("orders")
         assert (record.offset, record.key, record.value) == (metadata.offset, b"42", b"tea")
 
-    async def test_the_next_test_has_a_cluster_of_its_own(kafka_cluster, producer):
+    async def test_next_test_has_own_cluster(kafka_cluster, producer):
         assert (await producer.send("orders", b"tea")).offset == 0
 
-    async def test_the_producer_is_stopped_after_its_test():
+    async def test_producer_is_stopped_after_test():
         with pytest.raises(ProducerClosedError):
             former[0].send("orders", b"tea")
 
-    async def test_the_cluster_comes_alone(kafka_cluster):
+    async def test_cluster_without_producer(kafka_cluster):
         assert kafka_cluster.connections(1) == 0
 
     @pytest.mark.parametrize("kafka_cluster_options", [{"brokers": 3, "topics": {"orders": 6}}])
@@ -88,7 +88,7 @@ def run(tmp_path: Path) -> Run:
         # Load only the named plugins: this environment has more than a user's has.
         environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
         (tmp_path / "conftest.py").write_text(conftest)
-        (tmp_path / "test_of_a_user.py").write_text(dedent(tests).replace("{mark}", mark))
+        (tmp_path / "test_user.py").write_text(dedent(tests).replace("{mark}", mark))
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(tmp_path)]
         done = subprocess.run(  # noqa: S603 - a fixed command
             command, capture_output=True, text=True, timeout=PATIENCE, env=environ, check=False
@@ -134,19 +134,19 @@ def test_fixtures_run_in_test_loop(run: Run) -> None:
             async def test_it_sends(self, producer, time):
                 assert (await producer.send("orders", b"tea")).offset == 0
 
-        class TestInTheLoopOfTheFunction(Sends):
+        class TestInLoopOfFunction(Sends):
             pytestmark = pytest.mark.asyncio
 
-        class TestInTheLoopOfTheClass(Sends):
+        class TestInLoopOfClass(Sends):
             pytestmark = pytest.mark.asyncio(loop_scope="class")
 
-        class TestInTheLoopOfTheModule(Sends):
+        class TestInLoopOfModule(Sends):
             pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-        class TestInTheLoopOfThePackage(Sends):
+        class TestInLoopOfPackage(Sends):
             pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-        class TestInTheLoopOfTheSession(Sends):
+        class TestInLoopOfSession(Sends):
             pytestmark = pytest.mark.asyncio(loop_scope="session")
         """,
         *asyncio_in("strict"),
@@ -255,7 +255,7 @@ def test_wider_scope_shares_cluster(scope: str, run: Run) -> None:
     assert outcome.counts == {"passed": 2}, outcome.output
 
 
-def test_loop_may_be_wider_than_the_scope(run: Run) -> None:
+def test_loop_scope_can_be_wider(run: Run) -> None:
     outcome = run(
         SHARED,
         *asyncio_in("strict"),
@@ -324,7 +324,7 @@ def test_undeliverable_record_delays_no_test(run: Run) -> None:
         fixtures.STOP_TIMEOUT = 0.1
 
         @pytest.mark.asyncio
-        async def test_nobody_answers(kafka_cluster, producer):
+        async def test_no_response(kafka_cluster, producer):
             fault = kafka_cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
             producer.send("orders", b"tea")
             await fault.hit()

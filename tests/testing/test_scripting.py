@@ -272,7 +272,7 @@ async def test_nodes_stop_despite_warning_error() -> None:
     assert not cluster.topology.live_nodes()
 
 
-async def test_an_error_is_not_hidden_by_unmatched_faults() -> None:
+async def test_unmatched_faults_hide_no_error() -> None:
     async def fail() -> None:
         async with FakeCluster() as cluster:
             cluster.on("PRODUCE").disconnect()

@@ -50,7 +50,7 @@ def test_pyright_agrees() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_every_type_of_the_public_api_is_known(tmp_path: Path) -> None:
+def test_public_types_are_known(tmp_path: Path) -> None:
     if "site-packages" not in aioproducer.__file__:
         pytest.skip("pyright verifies installed packages only, and aioproducer is imported from its source")
 

@@ -26,6 +26,7 @@ def answer(call: Call) -> ApiVersionsResponse:
     request: ApiVersionsRequest = call.request
     scripted = call.scripted()
     if isinstance(scripted, AnswerError):
+        # A scripted UNSUPPORTED_VERSION lists the versions too, so that clients can try again.
         if scripted.code is ErrorCode.UNSUPPORTED_VERSION:
             return unsupported(call.broker)
         return ApiVersionsResponse(error_code=scripted.code, api_keys=())
@@ -53,6 +54,7 @@ def unsupported(broker: BrokerVersion) -> ApiVersionsResponse:
 
 
 def _all(broker: BrokerVersion) -> tuple[ApiVersion, ...]:
+    # librdkafka derives the record format and lz4 from these two, although its producer never sends them.
     others = [(FETCH, broker.fetch), (ApiKey.FIND_COORDINATOR, broker.find_coordinator)]
     listed = [(int(api), span) for api, span in broker.apis.items()] + others
     return tuple([ApiVersion(api, span.min, span.max) for api, span in sorted(listed, key=itemgetter(0))])

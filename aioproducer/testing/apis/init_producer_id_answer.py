@@ -25,6 +25,7 @@ def answer(call: Call) -> InitProducerIdResponse:
         return InitProducerIdResponse(error_code=scripted.code, producer_epoch=-1)
     if request.transactional_id is not None:
         return InitProducerIdResponse(error_code=ErrorCode.INVALID_REQUEST, producer_epoch=-1)
+    # A bump (KIP-360) has both an id and an epoch; one without the other is invalid.
     if (request.producer_id == -1) != (request.producer_epoch == -1):
         return InitProducerIdResponse(error_code=ErrorCode.INVALID_REQUEST, producer_epoch=-1)
     return InitProducerIdResponse(error_code=ErrorCode.NONE, producer_id=call.topology.new_producer_id())

@@ -50,6 +50,8 @@ def answer(call: Call) -> MetadataResponse:
     """Return the running nodes and the requested topics."""
     request: MetadataRequest = call.request
     topology = call.topology
+    # All topics: a null list, or an empty one in version 0, which has no null. From version 1 on
+    # an empty list requests no topics.
     if request.topics is None or (call.version == 0 and not request.topics):
         asked = [MetadataRequestTopic(name) for name in topology.topics]
     else:
@@ -86,8 +88,10 @@ def add_unasked(call: Call, response: MetadataResponse, unasked: AddUnasked) -> 
 def _illegal(asked: list[MetadataRequestTopic], version: int) -> ErrorCode:
     """Return the error for the whole request, or NONE."""
     for topic in asked:
+        # Versions 10 and 11 have a field for topic ids, but brokers refuse requests that use it.
         if version < MetadataRequest.topic_ids_from and (topic.name is None or topic.topic_id != ZERO_UUID):
             return ErrorCode.INVALID_REQUEST
+        # A topic without name and id is an error that Kafka does not handle.
         if topic.name is None and topic.topic_id == ZERO_UUID:
             return ErrorCode.UNKNOWN_SERVER_ERROR
     return ErrorCode.NONE
@@ -166,6 +170,7 @@ def _describe_partition(call: Call, topic: Topic, partition: Partition) -> Metad
     in_sync = call.topology.in_sync(partition)
     code = ErrorCode.NONE if partition.leader != NO_NODE else ErrorCode.LEADER_NOT_AVAILABLE
     if isinstance(scripted, AnswerError):
+        # With an error there is no leader in the response, as in Kafka.
         code = scripted.code
     nodes = call.topology.nodes
     return MetadataResponsePartition(

@@ -64,10 +64,12 @@ def answer_partition(
     try:
         topic = _find_topic(call, data)
         scripted = call.scripted(topic.name, written.index)
+        # A scripted error comes before all checks, so it may be for a partition that does not exist.
         _refuse_if(scripted, topic, written.index, after_storing=False)
         partition = call.topology.partition(topic.name, written.index)
         batch = _check_request(call, topic, written, seen)
         appended = _append(call, topic, partition, batch)
+        # With `after_storing` the error response has the offset, as with REQUEST_TIMED_OUT in Kafka.
         base_offset = appended.base_offset
         _refuse_if(scripted, topic, written.index, after_storing=True)
     except Refused as refused:
@@ -86,6 +88,7 @@ def answer_partition(
 
 def check_isr(call: Call, topic: Topic, partition: Partition) -> None:
     """Raise Refused if too few replicas are in sync."""
+    # With min.insync.replicas=2 and one replica, Kafka 4 needs one replica in sync, Kafka 3.6 two.
     needed = topic.config.min_insync_replicas
     if call.broker.limits_min_insync_replicas:
         needed = min(needed, len(partition.replicas))
@@ -143,9 +146,9 @@ def _append(call: Call, topic: Topic, partition: Partition, data: memoryview) ->
     try:
         return _append_as_leader(call, topic, partition, data)
     except Refused as refused:
-        if refused.code not in _WITHOUT_LOG_START:
-            refused.log_start_offset = partition.log.start_offset
-        raise
+        if refused.code in _WITHOUT_LOG_START:
+            raise
+        raise refused.at_log_start(partition.log.start_offset) from None
 
 
 def _append_as_leader(call: Call, topic: Topic, partition: Partition, data: memoryview) -> Appended:
@@ -154,6 +157,7 @@ def _append_as_leader(call: Call, topic: Topic, partition: Partition, data: memo
     if partition.leader != call.node_id:
         reason = f"node {call.node_id} does not lead {topic.name}-{partition.index}"
         raise Refused(ErrorCode.NOT_LEADER_OR_FOLLOWER, reason)
+    # Kafka checks the replicas before the batch: a corrupt batch gets NOT_ENOUGH_REPLICAS too.
     if request.acks == ACKS_ALL:
         check_isr(call, topic, partition)
     batch = check_batch(
@@ -189,6 +193,7 @@ def _leader_hint(
     except Refused:
         return LeaderIdAndEpoch()
     if partition.leader != NO_NODE:
+        # The response lists each leader once, with its address, for all its partitions.
         node = call.topology.nodes[partition.leader]
         leaders[node.node_id] = NodeEndpoint(node.node_id, node.host, node.port)
     return LeaderIdAndEpoch(partition.leader, partition.leader_epoch)

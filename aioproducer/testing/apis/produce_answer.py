@@ -48,6 +48,8 @@ def targets(request: ProduceRequest, topology: Topology) -> Iterator[Target]:
 def answer(call: Call) -> ProduceResponse | None:
     """Store the valid batches; with acks=0 there is no response, and an error closes the connection."""
     request: ProduceRequest = call.request
+    # Kafka checks this for the whole request: one transactional batch without a transactional id
+    # fails all partitions.
     is_foreign = request.transactional_id is None and any(
         is_transactional(partition.records)
         for data in request.topic_data
@@ -56,6 +58,7 @@ def answer(call: Call) -> ProduceResponse | None:
     seen: set[tuple[str, int]] = set()
     leaders: dict[int, NodeEndpoint] = {}
     responses = []
+    # A strict cluster refuses a repeated partition; Kafka keeps its last batch.
     for data in request.topic_data if call.settings.strict else _last_of_each(request.topic_data):
         told = []
         for written in data.partition_data:
@@ -88,6 +91,7 @@ def acknowledge(call: Call, response: ProduceResponse) -> ProduceResponse:
 def add_unasked(call: Call, response: ProduceResponse, unasked: AddUnasked) -> ProduceResponse:
     """Add a partition that was not in the request."""
     name, topic_id = unasked.topic, _id_of(call.topology, unasked.topic)
+    # A response has the topic's id from version 13 on, and its name before, never both.
     if call.version >= ProduceRequest.topic_ids_from:
         name = ""
     else:
