@@ -81,7 +81,7 @@ async def test_when_none_answers_each_is_named_with_its_cause(run: Run, dead_add
         assert f"{cluster.bootstrap}: ApiVersions: CLUSTER_AUTHORIZATION_FAILED" in outcome.err
         cluster.on(ApiKey.METADATA).disconnect()
         outcome = await run("metadata", "-b", cluster.bootstrap)
-        assert (outcome.code, "closed before" in outcome.err) == (1, True)
+        assert (outcome.code, "was lost: the broker closed it" in outcome.err) == (1, True)
         cluster.on(ApiKey.API_VERSIONS).answer_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         outcome = await run("metadata", "-b", cluster.bootstrap)
         assert (outcome.code, "HTTP" in outcome.err) == (1, True)

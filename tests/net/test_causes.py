@@ -83,7 +83,7 @@ async def test_reset_in_words() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"1")
         (broker,) = insides(producer)._cluster.brokers.values()  # type: ignore[union-attr] # noqa: SLF001
-        broker._on_lost(ConnectionResetError(errno.ECONNRESET, "x"))  # noqa: SLF001 - as asyncio does
+        broker.channel._on_lost(ConnectionResetError(errno.ECONNRESET, "x"))  # type: ignore[union-attr] # noqa: SLF001 - as asyncio does
         assert str(broker.last_error) == (
             f"the connection to {broker.address} was lost: connection reset by the peer"
         )

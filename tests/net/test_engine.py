@@ -199,7 +199,7 @@ async def test_a_bug_in_a_task_fails_everything_with_its_cause(
         async def raises() -> None:
             raise bug
 
-        insides(producer)._cluster._lifecycle.spawn("bug", raises)  # type: ignore[union-attr] # noqa: SLF001 - a task that fails
+        insides(producer)._tasks.spawn("bug", raises)  # type: ignore[union-attr] # noqa: SLF001 - a task that fails
         async with asyncio.timeout(2):
             errors = await waiting
         assert errors[0] is None

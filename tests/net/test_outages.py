@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioproducer import BrokerConnectionError, DeliveryTimeoutError, UnknownTopicError
-from aioproducer.net.identity import IDLE_ATTEMPTS
+from aioproducer.net.producer_id import IDLE_ATTEMPTS
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import PATIENCE, insides, quick, until
 

@@ -114,7 +114,7 @@ async def _no_reader() -> None:
                 pytest.fail("drain() does not wait for the broker to read")
             assert not deliveries[-1].done()
             (broker,) = insides(producer)._cluster.brokers.values()  # type: ignore[union-attr] # noqa: SLF001
-            transport: Any = broker._transport._transport  # type: ignore[union-attr] # noqa: SLF001
+            transport: Any = broker.channel._transport._transport  # type: ignore[union-attr] # noqa: SLF001
             assert transport.get_write_buffer_size() < 2 * len(MEGABYTE)
             with pytest.raises(CallTimeoutError):
                 await producer.flush(timeout=0.2)
