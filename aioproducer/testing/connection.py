@@ -79,7 +79,9 @@ class Connection(asyncio.Protocol):
                     )
                     self._task.add_done_callback(self._played)
                 elif (response := self._broker.answer(call)) is not None:
-                    self._transport.writelines(self._broker.encode(call, response))
+                    # Not `writelines`: in Python 3.12 and 3.13 it writes to a closed transport, and may
+                    # disturb a new socket with the same number (cpython#136234).
+                    self._transport.write(b"".join(self._broker.encode(call, response)))
             except HungUp as reason:
                 self._hang_up(str(reason))
 
