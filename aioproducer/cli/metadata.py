@@ -15,7 +15,7 @@ from aioproducer.cli.tables import table
 from aioproducer.config import ProducerConfig
 from aioproducer.config.kinds import format_address
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BootstrapError, BrokerConnectionError, plural
+from aioproducer.errors import plural
 from aioproducer.net.bootstrap import Bootstrap
 from aioproducer.net.client import Client
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
@@ -64,16 +64,9 @@ async def _ask(config: ProducerConfig, topics: list[str]) -> MetadataResponse:
             found = await servers.ask({}, within=EXCHANGE_TIMEOUT)
     except TimeoutError:
         found = None
-    if found is not None:
-        return found[0]
-    causes = {
-        address: servers.causes.get(address)
-        or BrokerConnectionError(f"no answer within {EXCHANGE_TIMEOUT:g} s")
-        for address in (format_address(*server) for server in config.bootstrap_servers)
-    }
-    listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
-    message = f"no server could be asked: {listed}"
-    raise BootstrapError(message, causes=causes)
+    if found is None:
+        raise servers.error(EXCHANGE_TIMEOUT)
+    return found[0]
 
 
 def _as_json(response: MetadataResponse) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aioproducer.config.kinds import format_address
-from aioproducer.errors import BrokerConnectionError, ProducerError
+from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
 from aioproducer.net.ask import Race
 from aioproducer.net.broker import Broker, NoListener
 from aioproducer.net.endpoint import Endpoint
@@ -71,6 +71,15 @@ class Bootstrap:
     def summary(self) -> str:
         """Return each address with its error, as a sentence."""
         return "; ".join(f"{address}: {cause}" for address, cause in self.causes.items())
+
+    def error(self, waited: float) -> BootstrapError:
+        """Return the error of a search of `waited` seconds, with the cause at each address."""
+        causes = dict(self.causes)
+        for host, port in self._client.config.bootstrap_servers:
+            causes.setdefault(format_address(host, port), BrokerConnectionError("no answer in time"))
+        listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
+        message = f"none of the bootstrap servers could be used within {waited:.1f} s: {listed}"
+        return BootstrapError(message, causes=causes)
 
     def _endpoint(self, host: str, port: int) -> Endpoint:
         address = format_address(host, port)

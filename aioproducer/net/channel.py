@@ -17,10 +17,9 @@ from aioproducer.core.connection import Connection
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.errors import BrokerConnectionError, ProtocolError, RequestTimeoutError
 from aioproducer.net.causes import cause_of
-from aioproducer.net.exchange import Exchange
+from aioproducer.net.exchange import FrameExchange, ResponseExchange
 from aioproducer.net.timer import LateTimer
 from aioproducer.protocol.api import Response
-from aioproducer.protocol.frame import decode_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +71,6 @@ class Channel:
         *,
         throttled_until: float,
     ) -> None:
-        self.address = endpoint.address
         self.clock = client.clock
         self.versions = BrokerVersions()
         self.error: ProducerError | None = None
@@ -91,6 +89,11 @@ class Channel:
         self._timer: LateTimer | None = None
         self._timer_due = NEVER
         self._changed = asyncio.Event()
+
+    @property
+    def address(self) -> str:
+        """The address of the broker, as host:port."""
+        return self._endpoint.address
 
     @property
     def in_flight(self) -> int:
@@ -148,20 +151,13 @@ class Channel:
 
         Raises BrokerConnectionError, RequestTimeoutError, ProtocolError.
         """
-
-        def read(pending: PendingRequest, frame: memoryview) -> R:
-            response = decode_response(request.response, frame, pending.version)[1]
-            if pending.version >= response.client_throttled_from:
-                self.throttle(getattr(response, "throttle_time_ms", 0) / 1000)
-            return response
-
         self.check_open()
-        return await Exchange(self, request, version, read).run(timeout)
+        return await ResponseExchange[R](self, request, version).run(timeout)
 
     async def exchange_frame(self, request: Request[Any], version: int, *, timeout: float) -> memoryview:
         """Send a request and return the frame of the response; raises as `exchange`."""
         self.check_open()
-        return await Exchange(self, request, version, _frame_of).run(timeout)
+        return await FrameExchange(self, request, version).run(timeout)
 
     def check_open(self) -> None:
         """Raise the error that closed the channel, if any."""
@@ -276,7 +272,3 @@ class Channel:
     def __repr__(self) -> str:
         state = "open" if self.error is None else "closed"
         return f"<Channel {self.address} {state} in_flight={self.in_flight}>"
-
-
-def _frame_of(_pending: PendingRequest, frame: memoryview) -> memoryview:
-    return frame

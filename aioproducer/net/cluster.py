@@ -19,7 +19,7 @@ from aioproducer.config.kinds import format_address
 from aioproducer.core.metadata_cache import ClusterCheck
 from aioproducer.core.producer_batch import BLOCKED, NEVER, NO_LEADER
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BootstrapError, BrokerConnectionError
+from aioproducer.errors import BrokerConnectionError
 from aioproducer.net.ask import Ask
 from aioproducer.net.bootstrap import Bootstrap
 from aioproducer.net.broker import Broker
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from aioproducer.core.metadata_cache import MetadataChange, Node
     from aioproducer.core.producer_batch import NodeQueue
     from aioproducer.core.settlement import Settlement
-    from aioproducer.errors import ProducerError
+    from aioproducer.errors import BootstrapError, ProducerError
     from aioproducer.net.client import Client
     from aioproducer.net.outages import Outages
     from aioproducer.net.sender import Sender
@@ -77,7 +77,6 @@ class Cluster:
         self.is_found = False
         self._senders: dict[int, Sender] = {}
         self._client = client
-        self._config = client.config
         self._clock = client.clock
         self._accumulator = accumulator
         self._settlement = settlement
@@ -97,12 +96,12 @@ class Cluster:
         With a timeout of 0 each address is tried once, within the limits of one attempt.
         """
         started = self._clock()
-        limit = timeout or self._config.delivery_timeout
+        limit = timeout or self._client.config.delivery_timeout
         with suppress(TimeoutError), late_timeout(limit):
             while not await self._ask_bootstrap(within=limit):
                 waited = self._clock() - started
                 is_hopeless = self._bootstrap.only_names_failed
-                if not timeout or (is_hopeless and waited >= self._config.bootstrap_resolve_timeout):
+                if not timeout or (is_hopeless and waited >= self._client.config.bootstrap_resolve_timeout):
                     break
                 await anyio.sleep(max(0.0, self.metadata.next_refresh(self._clock()) - self._clock()))
             else:
@@ -118,15 +117,7 @@ class Cluster:
 
     def bootstrap_error(self, waited: float) -> BootstrapError:
         """Return the error of a search of `waited` seconds, with the cause at each address."""
-        causes = self._bootstrap.causes or {
-            format_address(host, port): BrokerConnectionError("no answer in time")
-            for host, port in self._config.bootstrap_servers
-        }
-        for host, port in self._config.bootstrap_servers:
-            causes.setdefault(format_address(host, port), BrokerConnectionError("no answer in time"))
-        listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
-        msg = f"none of the bootstrap servers could be used within {waited:.1f} s: {listed}"
-        return BootstrapError(msg, causes=causes)
+        return self._bootstrap.error(waited)
 
     async def run(self) -> None:
         """Find the cluster, unless `find` did, and keep the metadata fresh, until cancelled."""
@@ -236,7 +227,7 @@ class Cluster:
             metadata.failed(self._clock())
             if outcome is not None and outcome.error is not None:
                 self._outages.metadata_failed(outcome.broker.outage() or outcome.error)
-            if outcome is None and self._config.metadata_recovery_strategy == "rebootstrap":
+            if outcome is None and self._client.config.metadata_recovery_strategy == "rebootstrap":
                 await self._rebootstrap("no known broker can be connected to")
             return
             return

@@ -92,7 +92,9 @@ async def test_a_silent_server_is_given_up(run: Run, monkeypatch: pytest.MonkeyP
     async with FakeCluster() as cluster:
         cluster.on(ApiKey.METADATA).fall_silent()
         outcome = await run("metadata", "-b", cluster.bootstrap)
-    assert (outcome.code, "no answer within 0.1 s" in outcome.err) == (1, True)
+    assert outcome.code == 1
+    assert "within 0.1 s" in outcome.err
+    assert "no answer in time" in outcome.err
 
 
 async def test_topics_may_stand_anywhere(run: Run) -> None:

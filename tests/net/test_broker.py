@@ -19,7 +19,7 @@ from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import quick, turns, until
 from tests.net.relay import Relay
 from tests.net.running import Running, make_broker, port_of
-from tests.net.traces import cuts, no_traces
+from tests.net.traces import at_each_await, no_traces
 
 if TYPE_CHECKING:
     from aioproducer.config import AllOptions
@@ -121,14 +121,14 @@ async def test_request_times_out(cluster: FakeCluster) -> None:
 
 
 async def test_request_is_cancelled_anywhere(cluster: FakeCluster) -> None:
-    for cut in cuts():
+    for cut in at_each_await():
         async with no_traces(), Running(make_broker(port_of(cluster))) as broker:
             await cut.run(broker.request(ASK, timeout=SOON))
             assert (await broker.request(ASK, timeout=SOON)).brokers
 
 
 async def test_run_is_cancelled_anywhere(cluster: FakeCluster) -> None:
-    for cut in cuts():
+    for cut in at_each_await():
         async with no_traces():
             broker = make_broker(port_of(cluster))
 

@@ -6,7 +6,7 @@ import pytest
 
 from aioproducer.net.tasks import Tasks
 from tests.net.quick import turns, until
-from tests.net.traces import cuts, no_traces
+from tests.net.traces import at_each_await, no_traces
 
 
 def _never_crashes(error: BaseException) -> None:
@@ -21,7 +21,7 @@ async def _forever(entered: list[str], name: str) -> None:
         entered.remove(name)
 
 
-async def test_started_and_stopped_by_different_tasks() -> None:
+async def test_different_tasks_start_and_stop() -> None:
     tasks = Tasks("aioproducer-x", _never_crashes)
     async with no_traces():
         running: list[str] = []
@@ -102,13 +102,13 @@ async def test_foreign_cancellation_is_reported() -> None:
     assert isinstance(reported[0], asyncio.CancelledError)
 
 
-async def test_cancelled_calls_leave_nothing_behind() -> None:
-    for cut in cuts():
+async def test_cancelled_calls_leave_nothing() -> None:
+    for cut in at_each_await():
         async with no_traces():
             tasks = Tasks("x", _never_crashes)
             await cut.run(tasks.start())
             await tasks.stop()
-    for cut in cuts():
+    for cut in at_each_await():
         async with no_traces():
             tasks = Tasks("x", _never_crashes)
             await tasks.start()
