@@ -40,6 +40,7 @@ The files:
     client        the settings and services that all connections share
     compressor    compression, in threads where it takes long
     producer_id   the task that requests a producer id
+    lifecycle     the start and stop of a producer as states
     tasks         the task group
     outages       the present causes of an outage, for errors
     retry_log     one line of the log for many retries
