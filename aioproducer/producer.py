@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-import math
 import os
 import sys
 import weakref
@@ -23,14 +22,12 @@ import anyio
 from aioproducer.config import OPTIONS, ProducerConfig
 from aioproducer.core.checks import checked_topic
 from aioproducer.errors import (
-    IllegalStateError,
-    ProducerClosedError,
     ProducerError,
-    ProducerNotStartedError,
     SerializationError,
     WrongLoopError,
 )
 from aioproducer.net.engine import Engine
+from aioproducer.net.lifecycle import ELSEWHERE, Lifecycle, ProducerState
 from aioproducer.net.timer import late_timeout
 
 if TYPE_CHECKING:
@@ -68,11 +65,6 @@ LEAVE_TIMEOUT = 5.0
 
 _NOWHERE = object()
 """The place of a producer whose state has to be checked at the next call."""
-
-_ELSEWHERE = (
-    "the producer was called from another event loop or thread than the one it was started in: "
-    "use loop.call_soon_threadsafe, or anyio.from_thread"
-)
 
 _asks_for_loop = sys.version_info >= (3, 12) or sys.implementation.name != "cpython"
 
@@ -207,6 +199,7 @@ class Producer(Generic[K, V]):
         client_id = config.client_id
         self.client_id: str = f"producer-{next(_numbers)}" if client_id is None else client_id
         self._engine = self._make_engine(config)
+        self._lifecycle = Lifecycle(self._engine)
         accumulator = self._engine.accumulator
         self._accumulator = accumulator
         self._append = accumulator.append
@@ -217,12 +210,6 @@ class Producer(Generic[K, V]):
         self._real_time = self._monotonic
         self._place: object = _NOWHERE
         self._run: weakref.ref[Any] | None = None
-        self._is_open = False
-        self._home: asyncio.AbstractEventLoop | None = None
-        self._start_scope: anyio.CancelScope | None = None
-        self._stop_task: asyncio.Task[None] | None = None
-        self._hurry: anyio.CancelScope | None = None
-        self._is_stopped = False
 
     def _make_engine(self, config: ProducerConfig) -> Engine:
         return Engine(config, self.client_id, self._on_failure)
@@ -239,33 +226,9 @@ class Producer(Generic[K, V]):
         stopped. Records sent meanwhile wait for their topic, at most `max_block_ms`. See
         `is_ready` and `ready`.
         """
-        if self._is_stopped:
-            msg = "the producer was stopped; make a new one"
-            raise ProducerClosedError(msg)
-        if self._home is not None:
-            msg = "the producer is started already"
-            raise IllegalStateError(msg)
-        self._home = asyncio.get_running_loop()
-        with anyio.CancelScope() as scope:
-            self._start_scope = scope
-            try:
-                await self._engine.start(wait=wait)
-            except BaseException:
-                self._is_stopped = True
-                with anyio.CancelScope(shield=True):
-                    await self._engine.stop()
-                raise
-            finally:
-                self._start_scope = None
-        if self._is_stopped:
-            msg = "the producer was stopped while it was starting"
-            raise ProducerClosedError(msg)
-        if self._engine.failure is not None:
-            await self.stop()
-            raise self._engine.failed_error()
+        await self._lifecycle.start(wait=wait)
         self._want_topic = self._accumulator.want_topic
         self._accumulator.want_topic = self._topic_unknown
-        self._is_open = True
         self._take_place()
 
     @property
@@ -275,7 +238,7 @@ class Producer(Generic[K, V]):
         Cheap enough for the readiness check of a service. It stays true when brokers go away
         later: the producer then keeps records and retries.
         """
-        return self._is_open and self._engine.is_found
+        return self._lifecycle.state is ProducerState.RUNNING and self._engine.is_found
 
     async def ready(self, timeout: float | None = None) -> None:
         """Wait until `is_ready`, for at most `timeout` seconds (None: `max_block_ms`).
@@ -306,42 +269,8 @@ class Producer(Generic[K, V]):
         wait minutes for brokers that are gone. For another timeout, call `stop(timeout)` in a
         `finally` inside the body.
         """
-        if self._home is None or self._home.is_closed():
-            # Nothing of the producer is running.
-            self._close()
-            return
-        if asyncio.get_running_loop() is not self._home:
-            raise WrongLoopError(_ELSEWHERE)
-        deadline = math.inf if timeout is None else anyio.current_time() + timeout
-        self._close()
-        if self._stop_task is None:
-            self._hurry = anyio.CancelScope()
-            self._stop_task = self._home.create_task(
-                self._stop(self._hurry), name=f"aioproducer-{self.client_id}-stop"
-            )
-        hurry, task = self._hurry, self._stop_task
-        assert hurry is not None  # noqa: S101 - made with the task
-        # The shortest timeout of several calls counts.
-        hurry.deadline = min(hurry.deadline, deadline)
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            # No time to wait for records, but connections and tasks are still closed.
-            hurry.cancel()
-            with anyio.CancelScope(shield=True):
-                await asyncio.shield(task)
-            raise
-
-    async def _stop(self, hurry: anyio.CancelScope) -> None:
-        try:
-            if self._start_scope is not None:
-                self._start_scope.cancel()
-            elif self._engine.failure is None:
-                with hurry:
-                    await self._engine.settle(self._accumulator.outstanding(), None)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await self._engine.stop()
+        self._place = _NOWHERE
+        await self._lifecycle.stop(timeout)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -466,8 +395,9 @@ class Producer(Generic[K, V]):
 
     def _look_closer(self) -> None:
         """Raise why the call is refused, or take the place again after a pause of the loop."""
-        if not self._is_open or _get_running_loop() is not self._home:
-            raise self._refusal()
+        lifecycle = self._lifecycle
+        if lifecycle.state is not ProducerState.RUNNING or _get_running_loop() is not lifecycle.loop:
+            raise lifecycle.refusal()
         self._take_place()
 
     def _take_place(self) -> None:
@@ -475,38 +405,20 @@ class Producer(Generic[K, V]):
             self._place = _place()
             return
         # If the end of the run cannot be observed, every call checks the state.
-        self._run = _end_of_run(self._home, self._forget_place)
+        self._run = _end_of_run(self._lifecycle.loop, self._forget_place)
         self._place = _NOWHERE if self._run is None else _place()
         _sendable.add(self)
 
     def _forget_place(self, _hook: object = None) -> None:
         self._place = _NOWHERE
 
-    def _close(self) -> None:
-        self._is_stopped = True
-        self._is_open = False
-        self._place = _NOWHERE
-
     def _check_loop(self) -> None:
         # Not the state: records accepted before `stop` are still put into batches.
-        if _get_running_loop() is not self._home:
-            raise WrongLoopError(_ELSEWHERE)
-
-    def _refusal(self) -> ProducerError:
-        if self._engine.failure is not None:
-            return self._engine.failed_error()
-        if self._is_stopped:
-            return ProducerClosedError("the producer was stopped")
-        if not self._is_open:
-            return ProducerNotStartedError(
-                "the producer is not started: use `async with`, or `await start()` first"
-            )
-        if self._home is not None and self._home.is_closed():
-            return WrongLoopError("the event loop that the producer was started in is closed")
-        return WrongLoopError(_ELSEWHERE)
+        if _get_running_loop() is not self._lifecycle.loop:
+            raise WrongLoopError(ELSEWHERE)
 
     def _on_failure(self) -> None:
-        self._is_open = False
+        self._lifecycle.failed()
         self._place = _NOWHERE
 
     def _topic_unknown(self, topic: str) -> None:
@@ -532,12 +444,7 @@ class Producer(Generic[K, V]):
         return serialized
 
     def __repr__(self) -> str:
-        if self._engine.failure is not None:
-            state = "failed"
-        elif self._is_stopped:
-            state = "stopped"
-        else:
-            state = "running" if self._is_open else "not started"
+        state = "failed" if self._engine.failure is not None else self._lifecycle.state.value
         return f"<{type(self).__name__} {self.client_id!r} {state} {self._engine!r}>"
 
 

@@ -1,43 +1,34 @@
 """`aioproducer metadata`: the brokers of a cluster, its topics, their partitions and leaders.
 
-The one idea: this needs no producer. One connection to the first server that answers, two
-requests, and what came back as a table or as JSON.
+It needs no producer: the first bootstrap server that responds to one Metadata request is enough.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import suppress
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from aioproducer.cli.servers import add_servers_option, cluster, named_servers
 from aioproducer.cli.tables import table
 from aioproducer.config import ProducerConfig
 from aioproducer.config.kinds import format_address
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BootstrapError, BrokerConnectionError, BrokerError, ProducerError, plural
-from aioproducer.net.causes import cause_of
-from aioproducer.protocol.api import ApiKey, Request, Response, VersionRange, negotiate
-from aioproducer.protocol.api_versions import ApiVersionsRequest
-from aioproducer.protocol.frame import FrameSplitter, decode_response, encode_request
-from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
+from aioproducer.errors import plural
+from aioproducer.net.bootstrap import Bootstrap
+from aioproducer.net.client import Client
+from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
 
 if TYPE_CHECKING:
     import argparse
 
-    from aioproducer.protocol.metadata import MetadataResponseTopic
+    from aioproducer.protocol.metadata import MetadataResponse, MetadataResponseTopic
 
 CLIENT_ID = "aioproducer-metadata"
 
 EXCHANGE_TIMEOUT = 10.0
-"""Seconds that one server may take for everything."""
-
-_MAX_RESPONSE_SIZE = 100 * 1024 * 1024
-_READ_SIZE = 64 * 1024
-
-R = TypeVar("R", bound=Response)
+"""Seconds in which a server must respond."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -57,60 +48,25 @@ async def run(arguments: argparse.Namespace) -> int:
     """Ask, print, and return the exit code."""
     topics: list[str] = arguments.topics
     async with cluster(named_servers(arguments, {}), {"example": 1}) as bootstrap:
-        response = await _ask_any(ProducerConfig(bootstrap_servers=bootstrap).bootstrap_servers, topics)
+        response = await _ask(ProducerConfig(bootstrap_servers=bootstrap), topics)
     print(json.dumps(_as_json(response), indent=2) if arguments.json else _as_text(response))
     return 1 if any(topic.error_code for topic in response.topics) else 0
 
 
-async def _ask_any(servers: tuple[tuple[str, int], ...], topics: list[str]) -> MetadataResponse:
-    causes: dict[str, Exception] = {}
-    for host, port in servers:
-        address = format_address(host, port)
-        try:
-            async with asyncio.timeout(EXCHANGE_TIMEOUT):
-                return await _ask(host, port, topics)
-        except TimeoutError:
-            causes[address] = BrokerConnectionError(f"no answer within {EXCHANGE_TIMEOUT:g} s")
-        except ProducerError as error:
-            causes[address] = error
-        except OSError as error:
-            causes[address] = BrokerConnectionError(cause_of(error))
-    words = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
-    message = f"no server could be asked: {words}"
-    raise BootstrapError(message, causes=causes)
-
-
-async def _ask(host: str, port: int, topics: list[str]) -> MetadataResponse:
-    reader, writer = await asyncio.open_connection(host, port)
+async def _ask(config: ProducerConfig, topics: list[str]) -> MetadataResponse:
+    request = MetadataRequest(
+        topics=tuple([MetadataRequestTopic(name) for name in topics]) or None,
+        allow_auto_topic_creation=False,
+    )
+    servers = Bootstrap(Client.without_producer(config, CLIENT_ID), request)
     try:
-        # Version 0 is what every broker answers, and it lists all that is needed here.
-        listed = await _exchange(reader, writer, ApiVersionsRequest(), 0)
-        if listed.error_code:
-            raise BrokerError.of(ErrorCode.of(listed.error_code), "ApiVersions")
-        spans = {api.api_key: VersionRange(api.min_version, api.max_version) for api in listed.api_keys}
-        request = MetadataRequest(
-            topics=tuple([MetadataRequestTopic(name) for name in topics]) or None,
-            allow_auto_topic_creation=False,
-        )
-        version = negotiate(ApiKey.METADATA, request.without_topic_creation, spans.get(ApiKey.METADATA))
-        return await _exchange(reader, writer, request, version)
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-
-
-async def _exchange(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Request[R], version: int
-) -> R:
-    writer.writelines(encode_request(request, version, version, CLIENT_ID))
-    splitter = FrameSplitter(_MAX_RESPONSE_SIZE)
-    while chunk := await reader.read(_READ_SIZE):
-        for frame in splitter.feed(chunk):
-            _, response = decode_response(request.response, frame, version)
-            return response
-    message = "the connection was closed before an answer came"
-    raise BrokerConnectionError(message)
+        async with asyncio.timeout(EXCHANGE_TIMEOUT):
+            found = await servers.ask({}, within=EXCHANGE_TIMEOUT)
+    except TimeoutError:
+        found = None
+    if found is None:
+        raise servers.error(EXCHANGE_TIMEOUT)
+    return found[0]
 
 
 def _as_json(response: MetadataResponse) -> dict[str, Any]:

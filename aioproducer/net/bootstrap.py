@@ -1,7 +1,7 @@
-"""Finding a cluster by a list of addresses, of which some may be dead, silent or no Kafka.
+"""The search for a cluster by a list of addresses, some of which may be dead or no Kafka brokers.
 
-The addresses are tried one after the other, but the next does not wait for the one before
-for longer than a moment: the first that answers wins, and the others are let go.
+The addresses are asked one after the other, each a moment after the one before: the first broker
+that responds wins, and the other connections are closed.
 """
 
 from __future__ import annotations
@@ -15,83 +15,81 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aioproducer.config.kinds import format_address
-from aioproducer.errors import BrokerConnectionError, ProducerError
+from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
+from aioproducer.net.ask import Race
+from aioproducer.net.broker import Broker, NoListener
+from aioproducer.net.endpoint import Endpoint
 from aioproducer.net.transport import resolve
-from aioproducer.protocol.metadata import MetadataRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Collection, Mapping
 
-    from aioproducer.config import ProducerConfig
-    from aioproducer.net.broker import Broker
-    from aioproducer.net.handshake import Handshake
-    from aioproducer.net.transport import Addresses
-    from aioproducer.protocol.metadata import MetadataResponse
+    from aioproducer.net.client import Client
+    from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
+
+    Found = tuple[MetadataResponse, int]
 
 logger = logging.getLogger("aioproducer.bootstrap")
 
 HEAD_START = 0.25
-"""Seconds after which the next address is tried beside those that have not answered yet."""
+"""Seconds after which the next address is asked too."""
 
 
 class Bootstrap:
-    """The bootstrap servers; `causes` maps each address tried last to what went wrong with it."""
+    """The bootstrap servers; `causes` maps each address to the error of its last attempt."""
 
-    def __init__(self, config: ProducerConfig, make_broker: Callable[[int, str, int], Broker]) -> None:
-        self._config = config
-        self._make_broker = make_broker
+    def __init__(self, client: Client, request: MetadataRequest) -> None:
         self.causes: dict[str, Exception] = {}
-        self._handshakes: dict[str, Handshake] = {}
-        self._addresses: dict[str, Addresses] = {}
-        self._untold = 0
-        self._settled = asyncio.Event()
+        self._client = client
+        self._request = request
+        self._endpoints: dict[str, Endpoint] = {}
 
     @property
     def only_names_failed(self) -> bool:
-        """Whether it was the resolution of names, and nothing else, that failed at all addresses."""
+        """Whether each address failed, and each because its name could not be resolved."""
         return bool(self.causes) and all(
             isinstance(cause.__cause__, (socket.gaierror, UnicodeError)) for cause in self.causes.values()
         )
 
-    async def ask(
-        self, away: Mapping[str, Exception], *, within: float
-    ) -> tuple[MetadataResponse, int] | None:
-        """Return what the first address that answers says of the nodes, and in which version.
+    async def ask(self, away: Mapping[str, Exception], *, within: float) -> Found | None:
+        """Return the first response to the Metadata request, with its version; None if all fail.
 
-        None if none does: see `causes`. `away` are addresses that others have tried just now, and
-        will try again, with what went wrong there: they are left out. All addresses are tried in
-        the first half of the `within` seconds that the caller waits.
+        `away` maps addresses to leave out, because other connections have just failed there, to
+        their errors. All addresses are asked in the first half of the `within` seconds.
         """
         servers = await self._servers()
         random.shuffle(servers)
-        # What is known of an address stands until more is: the time may be up before.
-        causes = {**self.causes, **away}
-        self.causes = {address: causes[address] for address in _addresses(servers) & causes.keys()}
-        servers = [(host, port) for host, port in servers if format_address(host, port) not in away]
-        self._untold = len(servers)
-        head_start = min(HEAD_START, within / 2 / max(len(servers), 1))
-        answers: list[tuple[MetadataResponse, int]] = []
-        async with anyio.create_task_group() as group:
-            for number, (host, port) in enumerate(servers):
-                self._settled.clear()
-                group.start_soon(self._try, -1 - number, host, port, answers)
-                with anyio.move_on_after(head_start):
-                    await self._settled.wait()
-                if answers:
-                    break
-            while not answers and self._untold:
-                self._settled.clear()
-                await self._settled.wait()
-            group.cancel_scope.cancel()
-        return answers[0] if answers else None
+        endpoints = list(dict.fromkeys(self._endpoint(host, port) for host, port in servers))
+        known = {**self.causes, **away}
+        # The time may be up before an address fails again: until then its last error stands.
+        self.causes = {e.address: known[e.address] for e in endpoints if e.address in known}
+        endpoints = [endpoint for endpoint in endpoints if endpoint.address not in away]
+        head_start = min(HEAD_START, within / 2 / max(len(endpoints), 1))
+        outcome = await _BootstrapRace(self._client, self._request, endpoints, self.causes, head_start).run()
+        return None if outcome is None else outcome.response
 
     def summary(self) -> str:
-        """Return each address with its cause, as a sentence."""
+        """Return each address with its error, as a sentence."""
         return "; ".join(f"{address}: {cause}" for address, cause in self.causes.items())
 
+    def error(self, waited: float) -> BootstrapError:
+        """Return the error of a search of `waited` seconds, with the cause at each address."""
+        causes = dict(self.causes)
+        for host, port in self._client.config.bootstrap_servers:
+            causes.setdefault(format_address(host, port), BrokerConnectionError("no answer in time"))
+        listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
+        message = f"none of the bootstrap servers could be used within {waited:.1f} s: {listed}"
+        return BootstrapError(message, causes=causes)
+
+    def _endpoint(self, host: str, port: int) -> Endpoint:
+        address = format_address(host, port)
+        if address not in self._endpoints:
+            self._endpoints[address] = Endpoint(-1 - len(self._endpoints), host, port)
+        return self._endpoints[address]
+
     async def _servers(self) -> list[tuple[str, int]]:
-        servers = list(self._config.bootstrap_servers)
-        if self._config.client_dns_lookup != "resolve_canonical_bootstrap_servers_only":
+        servers = list(self._client.config.bootstrap_servers)
+        if self._client.config.client_dns_lookup != "resolve_canonical_bootstrap_servers_only":
             return servers
         canonical: dict[tuple[str, int], None] = {}
         for host, port in servers:
@@ -103,47 +101,64 @@ class Bootstrap:
                 canonical[host, port] = None
         return list(canonical)
 
-    async def _try(
-        self,
-        number: int,
-        host: str,
-        port: int,
-        answers: list[tuple[MetadataResponse, int]],
-    ) -> None:
-        broker = self._make_broker(number, host, port)
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(broker.run)
-                try:
-                    answers.append(await self._ask(broker))
-                except ProducerError as error:
-                    self.causes[broker.address] = error
-                group.cancel_scope.cancel()
-        finally:
-            self._untold -= 1
-            self._settled.set()
 
-    async def _ask(self, broker: Broker) -> tuple[MetadataResponse, int]:
-        request = MetadataRequest(topics=(), allow_auto_topic_creation=False)
-        # Who cuts the connection off is asked in all forms at first, in one form a call from then on.
-        is_first = broker.address not in self._handshakes
-        broker.handshake = self._handshakes.setdefault(broker.address, broker.handshake)
-        broker.addresses = self._addresses.setdefault(broker.address, broker.addresses)
+class _BootstrapRace(Race["Found"]):
+    """One Metadata request, to one endpoint after the other; `causes` gets the errors."""
+
+    growth = 1
+
+    def __init__(
+        self,
+        client: Client,
+        request: MetadataRequest,
+        endpoints: Collection[Endpoint],
+        causes: dict[str, Exception],
+        head_start: float,
+    ) -> None:
+        super().__init__(head_start)
+        self._client = client
+        self._request = request
+        self._endpoints = list(endpoints)
+        self._causes = causes
+
+    def choose(self, asked: Collection[Broker]) -> Broker | None:
+        if len(asked) == len(self._endpoints):
+            return None
+        return Broker(self._endpoints[len(asked)], self._client, NoListener())
+
+    async def ask(self, broker: Broker) -> Found:
+        found: Found | None = None
+        failure: ProducerError | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(broker.run)
+            try:
+                found = await self._ask(broker)
+            except ProducerError as error:
+                # Raised here, it would leave the group as an ExceptionGroup.
+                failure = self._causes[broker.address] = error
+            group.cancel_scope.cancel()
+        if found is None:
+            raise failure or BrokerConnectionError(f"{broker.address} gave no response")
+        return found
+
+    async def _ask(self, broker: Broker) -> Found:
+        request, discovery = self._request, broker.endpoint.discovery
+        # A server may close the connection because of the version of ApiVersions. The first search
+        # tries all versions at once; each later one tries a single version.
+        tries_all = not discovery.has_begun
         while True:
             try:
                 response = await broker.request(
-                    request, timeout=self._config.request_timeout, client=request.without_topic_creation
+                    request,
+                    timeout=self._client.config.request_timeout,
+                    client=request.without_topic_creation,
                 )
             except BrokerConnectionError as error:
-                if not (is_first and broker.handshake.is_worth_another_try):
+                if not (tries_all and discovery.should_reconnect):
                     raise
-                self.causes[broker.address] = error
+                self._causes[broker.address] = error
                 continue
             if response.brokers:
                 return response, broker.version(request.api_key, request.without_topic_creation)
-            msg = "the answer names no broker"
-            raise BrokerConnectionError(msg)
-
-
-def _addresses(servers: list[tuple[str, int]]) -> set[str]:
-    return {format_address(host, port) for host, port in servers}
+            message = "the answer names no broker"
+            raise BrokerConnectionError(message)

@@ -1,6 +1,6 @@
-"""Why a connection failed, in words: the errors of the operating system and of name servers.
+"""The reasons of failed connections as text: errors of the operating system and of name servers.
 
-Event loops word these errors in different ways, and print addresses as Python tuples.
+The event loops use different texts for these errors, and print addresses as Python tuples.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BY_NAME_ERROR = {
 
 
 def cause_of(error: BaseException) -> str:
-    """Return what an error says, without errno, address or the name of its class."""
+    """Return the text of an error, without errno, address and class name."""
     if isinstance(error, socket.gaierror):
         return _BY_NAME_ERROR.get(error.errno or 0) or error.strerror or str(error)
     if isinstance(error, UnicodeError):

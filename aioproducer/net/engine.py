@@ -27,14 +27,14 @@ from aioproducer.core.producer_batch import NEVER
 from aioproducer.core.settlement import Settlement, in_doubt
 from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError, plural
 from aioproducer.metrics.producer_metrics import ProducerMetrics
-from aioproducer.net.broker import Broker
+from aioproducer.net.client import Client
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.compressor import Compressor
-from aioproducer.net.identity import Identity
-from aioproducer.net.lifecycle import Lifecycle
 from aioproducer.net.outages import Outages
+from aioproducer.net.producer_id import ProducerIdTask
 from aioproducer.net.retry_log import RetryLog
 from aioproducer.net.sender import Sender
+from aioproducer.net.tasks import Tasks
 from aioproducer.net.timer import WAKES, LateTimer
 from aioproducer.records.compression import Codec
 
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from aioproducer.config import ProducerConfig
     from aioproducer.delivery import BatchResult
     from aioproducer.errors import BootstrapError, ProducerError
+    from aioproducer.net.broker import Broker
 
 logger = logging.getLogger("aioproducer.engine")
 
@@ -118,9 +119,9 @@ class Engine:
         self._compressor = Compressor(
             Codec.of_name(config.compression_type), config.compression_level, self.accumulator
         )
-        self._lifecycle: Lifecycle | None = None
+        self._tasks: Tasks | None = None
         self._cluster: Cluster | None = None
-        self._identity: Identity | None = None
+        self._producer_id_task: ProducerIdTask | None = None
         self._timer: asyncio.Handle | LateTimer | None = None
         self._timer_due = NEVER
         self._is_serving = False
@@ -134,16 +135,13 @@ class Engine:
         config = self.config
         accumulator = self.accumulator
         self._join_loop()
-        self._lifecycle = Lifecycle(f"aioproducer-{self.client_id}", self._crash)
+        self._tasks = Tasks(f"aioproducer-{self.client_id}", self._crash)
         self._cluster = Cluster(
-            config=config,
+            Client.of(config, self.client_id, self._events, self.clock),
             metadata=self.metadata,
             accumulator=accumulator,
             settlement=self._settlement,
-            lifecycle=self._lifecycle,
-            clock=self.clock,
-            random=random.random,
-            make_broker=self._make_broker,
+            tasks=self._tasks,
             make_sender=self._make_sender,
             outages=self._outages,
             released=self._released,
@@ -151,25 +149,26 @@ class Engine:
         accumulator.schedule.wake = self._cluster.wake
         accumulator.want_topic = self._cluster.want_topic
         accumulator.watch = self._watch
-        await self._lifecycle.start()
+        await self._tasks.start()
         if wait:
             await self._cluster.find(config.max_block)
-        self._lifecycle.spawn("metadata", self._cluster.run)
+        self._tasks.spawn("metadata", self._cluster.run)
         if self._sequencer is not None:
-            self._identity = Identity(
-                self._sequencer,
-                self._cluster,
-                self._retry_backoff,
-                outages=self._outages,
-                found=accumulator.schedule.wake_all,
-                refused=self._refused,
-            )
-            self._lifecycle.spawn("identity", self._identify, self._identity)
+            self._producer_id_task = ProducerIdTask(self._sequencer, self._cluster, self._outages, self)
+            self._tasks.spawn("producer-id", self._producer_id_task.run)
 
-    async def _identify(self, identity: Identity) -> None:
-        while not self.is_found:
-            await self.wait_until_found()
-        await identity.run()
+    def producer_id_received(self) -> None:
+        """Send the batches that waited for a producer id."""
+        self.accumulator.schedule.wake_all()
+
+    def producer_id_refused(self, error: ProducerError) -> None:
+        """Fail the unsent records: the cluster gives no producer id."""
+
+        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
+            return in_doubt(error) if may_be_written else error
+
+        self._settlement.give_up(error_of, self.clock())
+        self._released()
 
     @property
     def is_found(self) -> bool:
@@ -207,8 +206,8 @@ class Engine:
         self._wake_waiters()
         if self._cluster is not None:
             self._cluster.close(ProducerClosedError("the producer was stopped"))
-        if self._lifecycle is not None:
-            await self._lifecycle.stop()
+        if self._tasks is not None:
+            await self._tasks.stop()
         await self._compressor.aclose()
 
     def give_up(self, why: str) -> None:
@@ -246,7 +245,8 @@ class Engine:
         brokers = [] if cluster is None else list(cluster.brokers.values())
         with anyio.move_on_after(self.config.delivery_timeout):
             for broker in brokers:
-                await broker.written()
+                if broker.channel is not None:
+                    await broker.channel.written()
 
     async def wait_for_topic(self, topic: str) -> None:
         """Return when the next answer that concerns a topic has come."""
@@ -292,22 +292,6 @@ class Engine:
             "waiting-threads": float(len(accumulator.line)),
             "metadata-age": self.metadata.age(self.clock()),
         }
-
-    def _make_broker(self, node_id: int, host: str, port: int) -> Broker:
-        config = self.config
-        return Broker(
-            node_id,
-            host,
-            port,
-            config=config,
-            client_id=self.client_id,
-            events=self._events,
-            reconnect_backoff=Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
-            setup_backoff=Backoff(
-                config.connection_setup_timeout, config.connection_setup_timeout_max, random.random
-            ),
-            clock=self.clock,
-        )
 
     def _make_sender(self, broker: Broker) -> Sender:
         assert self._cluster is not None  # noqa: S101 - it is what asks
@@ -355,8 +339,9 @@ class Engine:
             self._cluster.wake_waiters()
 
     def _held_back(self) -> None:
-        if self._identity is not None and self._sequencer is not None and self._sequencer.needs_producer_id:
-            self._identity.need()
+        task, sequencer = self._producer_id_task, self._sequencer
+        if task is not None and sequencer is not None and sequencer.needs_producer_id:
+            task.need()
 
     def _serve(self) -> None:
         self._is_serving = False
@@ -395,15 +380,6 @@ class Engine:
                 self._watch()
         except Exception as error:  # noqa: BLE001 - the background never dies silently
             self._crash(error)
-
-    def _refused(self, error: ProducerError) -> None:
-        """Fail what waits to be sent: the cluster gives no producer id."""
-
-        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
-            return in_doubt(error) if may_be_written else error
-
-        self._settlement.give_up(error_of, self.clock())
-        self._released()
 
     def _crash(self, error: BaseException) -> None:
         if isinstance(error, asyncio.CancelledError):

@@ -1,93 +1,164 @@
-"""The task group of a producer: any task may start it, add to it and stop it.
+"""The start and stop of a producer: each may be called in any task of its event loop.
 
-anyio's task group belongs to the task that opened it, but a producer may be started in one task
-and stopped in another (a pytest fixture does). So one task of its own holds the group.
+    NEW ──start──▶ STARTING ──found──▶ RUNNING ──stop──▶ STOPPED
+                       │                  └──▶ FAILED ──stop──▲
+                       └──error, cancelled, stop──────────────┘
+
+From STOPPED on, calls are refused, while the stop task still sends the accepted records.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any
+import math
+from enum import Enum
+from typing import TYPE_CHECKING
 
 import anyio
 
-# anyio loads its asyncio backend at first use, which takes tens of milliseconds. Load it with all
-# other imports, not while the event loop waits. If a later anyio moves it, it is loaded at first use.
-with suppress(ImportError):
-    import anyio._backends._asyncio
+from aioproducer.errors import (
+    IllegalStateError,
+    ProducerClosedError,
+    ProducerError,
+    ProducerNotStartedError,
+    WrongLoopError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from aioproducer.net.engine import Engine
 
-    from anyio.abc import TaskGroup
+ELSEWHERE = (
+    "the producer was called from another event loop or thread than the one it was started in: "
+    "use loop.call_soon_threadsafe, or anyio.from_thread"
+)
 
-    Start = Callable[[], object]
+
+class ProducerState(Enum):
+    """The states of a producer; the values are the words of `repr`."""
+
+    NEW = "not started"
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+_TRANSITIONS = {
+    ProducerState.NEW: {ProducerState.STARTING, ProducerState.STOPPED},
+    ProducerState.STARTING: {ProducerState.RUNNING, ProducerState.FAILED, ProducerState.STOPPED},
+    ProducerState.RUNNING: {ProducerState.FAILED, ProducerState.STOPPED},
+    ProducerState.FAILED: {ProducerState.STOPPED},
+    ProducerState.STOPPED: set[ProducerState](),
+}
 
 
 class Lifecycle:
-    """A task group that any task may add to and stop; `crashed(error)` gets the error that ended it."""
+    """The state of a producer, and the event loop in which it was started."""
 
-    def __init__(self, name: str, crashed: Callable[[BaseException], object]) -> None:
-        self._name = name
-        self._crashed = crashed
-        self._task: asyncio.Task[None] | None = None
-        self._group: TaskGroup | None = None
-        self._opened = asyncio.Event()
-        self._is_stopped = False
-        self._changed = asyncio.Event()
-        self._unstarted: list[Start] = []
+    def __init__(self, engine: Engine) -> None:
+        self.state = ProducerState.NEW
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._engine = engine
+        self._start_scope: anyio.CancelScope | None = None
+        self._stop: tuple[asyncio.Task[None], anyio.CancelScope] | None = None
 
-    async def start(self) -> None:
-        """Open the group."""
-        self._task = asyncio.get_running_loop().create_task(self._hold(), name=self._name)
-        await self._opened.wait()
+    async def start(self, *, wait: bool) -> None:
+        """Start the engine; raises BootstrapError, and what `Producer.start` documents."""
+        if self.state is ProducerState.STOPPED:
+            message = "the producer was stopped; make a new one"
+            raise ProducerClosedError(message)
+        if self.state is not ProducerState.NEW:
+            message = "the producer is started already"
+            raise IllegalStateError(message)
+        self._enter(ProducerState.STARTING)
+        self.loop = asyncio.get_running_loop()
+        await self._start_engine(wait=wait)
+        await self._check_started()
+        self._enter(ProducerState.RUNNING)
 
-    def spawn(
-        self, name: str, function: Callable[..., Coroutine[Any, Any, object]], *arguments: object
-    ) -> None:
-        """Run a coroutine function in the group, unless `stop` was called; from a callback too."""
-        if self._group is None or self._is_stopped:
+    async def stop(self, timeout: float | None) -> None:
+        """Send the accepted records for `timeout` seconds at most, then close everything."""
+        if self.loop is None or self.loop.is_closed():
+            # No part of the producer is running.
+            self._enter(ProducerState.STOPPED)
             return
-        start = partial(self._group.start_soon, function, *arguments, name=f"{self._name}-{name}")
-        if asyncio.current_task() is not None:
-            start()
-            return
-        # A response may name a new leader, whose broker is started in the callback that reads it.
-        # Where sniffio is installed, anyio finds no event loop outside a task.
-        self._unstarted.append(start)
-        self._changed.set()
-
-    async def stop(self) -> None:
-        """Cancel all tasks of the group and wait for their end; may be called many times."""
-        self._is_stopped = True
-        self._changed.set()
-        if self._task is not None and not self._task.done():
-            # Shielded: if this call is cancelled, the tasks still end in order.
-            await asyncio.shield(self._task)
-
-    async def _hold(self) -> None:
+        if asyncio.get_running_loop() is not self.loop:
+            raise WrongLoopError(ELSEWHERE)
+        deadline = math.inf if timeout is None else anyio.current_time() + timeout
+        self._enter(ProducerState.STOPPED)
+        if self._stop is None:
+            sending = anyio.CancelScope()
+            name = f"aioproducer-{self._engine.client_id}-stop"
+            self._stop = self.loop.create_task(self._stop_engine(sending), name=name), sending
+        task, sending = self._stop
+        # Of several calls the one with the earliest deadline decides.
+        sending.deadline = min(sending.deadline, deadline)
         try:
-            async with anyio.create_task_group() as group:
-                self._group = group
-                self._opened.set()
-                while not self._is_stopped:
-                    self._changed.clear()
-                    for start in self._unstarted:
-                        start()
-                    self._unstarted.clear()
-                    await self._changed.wait()
-                group.cancel_scope.cancel()
-        except asyncio.CancelledError as error:
-            # Some program cancels all tasks of the loop: the producer cannot work any more.
-            self._crashed(error)
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # A cancelled call does not wait for records, but everything is closed when it ends.
+            sending.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.shield(task)
             raise
-        except BaseExceptionGroup as errors:
-            cause: BaseException = errors
-            while isinstance(cause, BaseExceptionGroup):
-                cause = cause.exceptions[0]
-            self._crashed(cause)
+
+    def failed(self) -> None:
+        """Note that the engine has failed: calls are refused."""
+        if ProducerState.FAILED in _TRANSITIONS[self.state]:
+            self._enter(ProducerState.FAILED)
+
+    def refusal(self) -> ProducerError:
+        """Return the error for a call that the state, the loop or the thread does not allow."""
+        if self._engine.failure is not None:
+            return self._engine.failed_error()
+        if self.state is ProducerState.STOPPED:
+            return ProducerClosedError("the producer was stopped")
+        if self.state is not ProducerState.RUNNING:
+            return ProducerNotStartedError(
+                "the producer is not started: use `async with`, or `await start()` first"
+            )
+        if self.loop is not None and self.loop.is_closed():
+            return WrongLoopError("the event loop that the producer was started in is closed")
+        return WrongLoopError(ELSEWHERE)
+
+    async def _start_engine(self, *, wait: bool) -> None:
+        # A `stop` in another task cancels the scope: then this returns without an error.
+        with anyio.CancelScope() as scope:
+            self._start_scope = scope
+            try:
+                await self._engine.start(wait=wait)
+            except BaseException:
+                self._enter(ProducerState.STOPPED)
+                with anyio.CancelScope(shield=True):
+                    await self._engine.stop()
+                raise
+            finally:
+                self._start_scope = None
+
+    async def _check_started(self) -> None:
+        if self.state is ProducerState.STOPPED:
+            message = "the producer was stopped while it was starting"
+            raise ProducerClosedError(message)
+        if self._engine.failure is not None:
+            await self.stop(None)
+            raise self._engine.failed_error()
+
+    async def _stop_engine(self, sending: anyio.CancelScope) -> None:
+        engine = self._engine
+        try:
+            if self._start_scope is not None:
+                self._start_scope.cancel()
+            elif engine.failure is None:
+                with sending:
+                    await engine.settle(engine.accumulator.outstanding(), None)
         finally:
-            self._group = None
-            self._opened.set()
+            with anyio.CancelScope(shield=True):
+                await engine.stop()
+
+    def _enter(self, state: ProducerState) -> None:
+        if state is self.state:
+            return
+        if state not in _TRANSITIONS[self.state]:
+            message = f"the producer cannot go from {self.state.name} to {state.name}"
+            raise RuntimeError(message)
+        self.state = state

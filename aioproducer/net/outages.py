@@ -1,7 +1,7 @@
-"""What is wrong at present: the errors of records name it.
+"""The present causes of an outage, for the errors of records.
 
-A batch keeps the error of its last attempt. In a long outage no attempt is made, and what is
-wrong now is known here: brokers that cannot be reached, metadata or a producer id that is not given.
+A batch keeps the error of its last attempt. In a long outage there are no attempts, so the cause is
+kept here: a broker out of reach, no metadata, no producer id.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_NAMED = 3
 
 
 class Outages:
-    """The brokers that are known, and why they cannot be sent to."""
+    """The known brokers, and the errors that stop the producer at present."""
 
     def __init__(self) -> None:
         self._brokers: dict[int, Broker] = {}
@@ -36,28 +36,28 @@ class Outages:
         self._brokers.pop(node_id, None)
 
     def metadata_failed(self, error: ProducerError) -> None:
-        """Keep why no broker gives metadata."""
+        """Keep the error of a Metadata request."""
         self._no_metadata = error
 
     def metadata_received(self) -> None:
-        """Forget why no broker gave metadata."""
+        """Forget the error of earlier Metadata requests."""
         self._no_metadata = None
 
     def producer_id_failed(self, error: ProducerError) -> None:
-        """Keep why there is no producer id."""
+        """Keep the error of an InitProducerId request."""
         self._no_producer_id = error
 
     def producer_id_received(self) -> None:
-        """Forget why there was no producer id."""
+        """Forget the error of earlier InitProducerId requests."""
         self._no_producer_id = None
 
     def of_node(self, node_id: int) -> ProducerError | None:
-        """Return why a node cannot be sent to, None if it can or nothing is known."""
+        """Return why a node cannot be reached, None if it can or no cause is known."""
         broker = self._brokers.get(node_id)
         return None if broker is None else broker.outage()
 
     def of_cluster(self) -> ProducerError | None:
-        """Return why no broker can be asked, None if one can or nothing is known."""
+        """Return why no broker can be reached, None if one can or no cause is known."""
         brokers = list(self._brokers.values())
         outages = [broker.outage() for broker in islice(brokers, MOST_NAMED)]
         named = [outage for outage in outages if outage is not None]
@@ -73,5 +73,5 @@ class Outages:
         return error
 
     def of_producer_id(self) -> ProducerError | None:
-        """Return why there is no producer id, None if nothing is known."""
+        """Return the error of the last InitProducerId request, None if it succeeded."""
         return self._no_producer_id

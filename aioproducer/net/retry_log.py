@@ -1,6 +1,6 @@
-"""The log of retries: one WARNING for each partition and cause, one INFO when it is over.
+"""The log of retries: one WARNING for each partition and cause, one INFO when records are stored again.
 
-A broker that is lost concerns many partitions at once, so batches of one response share a line.
+A lost broker affects many partitions at once, so the batches of one response share a line.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aioproducer.sender")
 
 MOST_NAMED = 10
-"""How many partitions a line names."""
+"""How many partitions a line of the log names."""
 
 
 class _Trouble:
-    """The retries of one partition since a batch of it was last stored."""
+    """The retries of one partition since its last stored batch."""
 
     __slots__ = ("causes", "retries", "since")
 
@@ -36,7 +36,7 @@ class _Trouble:
 
 
 class RetryLog:
-    """The partitions whose batches are sent again. `tell` logs what `retried` and `stored` noted."""
+    """The partitions with retried batches. `tell` logs what `retried` and `stored` have collected."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.troubled: dict[Place, _Trouble] = {}
@@ -64,7 +64,7 @@ class RetryLog:
             self._stored[place] = trouble
 
     def tell(self) -> None:
-        """Log what is new."""
+        """Log the retries and recoveries since the last call."""
         if self._retried:
             retried, self._retried = self._retried, {}
             for batches in retried.values():
@@ -74,7 +74,7 @@ class RetryLog:
                 logger.warning(
                     "sending %d %s for %s again (attempt %d failed): %s",
                     count, "record" if count == 1 else "records", _names(places), first.attempts,
-                    _words(first.last_error),
+                    _text(first.last_error),
                 )  # fmt: skip
         if self._stored:
             stored, self._stored = self._stored, {}
@@ -87,11 +87,11 @@ class RetryLog:
 
 
 def _kind(error: Exception | None) -> Cause:
-    # The text of one cause differs: it holds times and counts.
+    # Compare classes and codes, not texts: a text holds times and counts, which differ.
     return error.code if isinstance(error, BrokerError) else type(error)
 
 
-def _words(error: Exception | None) -> str:
+def _text(error: Exception | None) -> str:
     if not isinstance(error, BrokerError):
         return str(error)
     reason = f": {error.reason}" if error.reason else ""

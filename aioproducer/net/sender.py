@@ -36,12 +36,14 @@ if TYPE_CHECKING:
 
     from aioproducer.config import ProducerConfig
     from aioproducer.core.accumulator import Accumulator
+    from aioproducer.core.broker_versions import BrokerVersions
     from aioproducer.core.connection import PendingRequest
     from aioproducer.core.events import Listener
     from aioproducer.core.idempotence import Ordering
     from aioproducer.core.producer_batch import NodeQueue, ProducerBatch
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
+    from aioproducer.net.channel import Channel
     from aioproducer.net.compressor import Compressor
     from aioproducer.net.retry_log import RetryLog
     from aioproducer.protocol.produce import NodeEndpoint, PartitionProduceResponse
@@ -104,7 +106,6 @@ class Sender:
         self._unanswered = 0
         self._is_compressing = False
         self._is_closed = False
-        broker.on_change = self.pump
 
     def wake(self) -> None:
         """Look at the node when it is due, which is sooner than was planned."""
@@ -129,14 +130,14 @@ class Sender:
         self._node.armed = BLOCKED
         try:
             now = self._clock()
-            while self._may_send(now):
+            while (channel := self._sendable_channel(now)) is not None:
                 batches = self._schedule.drain(
                     self._node, now, self._max_request_size, self._ordering.may_send
                 )
                 if not batches:
                     self._held_back()
                     break
-                self._dispatch(batches, now)
+                self._dispatch(channel, batches, now)
                 if self._clock() - now > SLICE:
                     self._handle = self._loop.call_soon(self.pump)
                     return
@@ -150,16 +151,15 @@ class Sender:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        self.broker.on_change = _ignore
 
-    def _may_send(self, now: float) -> bool:
-        broker = self.broker
+    def _sendable_channel(self, now: float) -> Channel | None:
         if self._node.is_empty() or self._is_compressing or self._unanswered >= self._max_in_flight:
-            return False
-        if not broker.is_ready:
-            broker.want()
-            return False
-        return broker.can_write and now >= broker.throttled_until
+            return None
+        channel = self.broker.channel
+        if channel is None:
+            self.broker.want()
+            return None
+        return channel if channel.sendable_at(now) <= now else None
 
     def _plan(self, now: float) -> None:
         node = self._node
@@ -168,22 +168,24 @@ class Sender:
             return
         if node.due <= now and node.starved_since == NEVER:
             node.starved_since = now
-        broker = self.broker
-        if broker.is_ready and now < broker.throttled_until:
-            self._handle = self._loop.call_later(broker.throttled_until - now, self.pump)
-            return
-        if not broker.can_write or self._is_compressing or self._unanswered >= self._max_in_flight:
+        channel = self.broker.channel
+        if channel is None or self._is_compressing or self._unanswered >= self._max_in_flight:
             return  # the connection, the compressor or an answer will pump
+        sendable = channel.sendable_at(now)
+        if sendable > now:
+            if sendable < NEVER:
+                self._handle = self._loop.call_later(sendable - now, self.pump)
+            return
         node.armed = node.due
         if node.due < NEVER:
             self._handle = self._loop.call_later(max(0.0, node.due - now), self.pump)
 
-    def _dispatch(self, batches: list[ProducerBatch], now: float) -> None:
+    def _dispatch(self, channel: Channel, batches: list[ProducerBatch], now: float) -> None:
         if self._compressor.codec is Codec.NONE:
-            self._write(batches, now)
+            self._write(channel, batches, now)
         elif self._compressor.is_quick(batches):
             self._compressor.compress(batches)
-            self._write(batches, now)
+            self._write(channel, batches, now)
         else:
             # The next request waits for this one, so that batches keep their order.
             self._is_compressing = True
@@ -196,8 +198,9 @@ class Sender:
             return
         now = self._clock()
         try:
-            if self.broker.is_ready and now >= self.broker.throttled_until:
-                self._write(batches, now)
+            channel = self.broker.channel
+            if channel is not None and channel.throttled_until <= now:
+                self._write(channel, batches, now)
             else:
                 for batch in batches:
                     self._settlement.unsent(batch, None, now)
@@ -207,7 +210,7 @@ class Sender:
             return
         self.pump()
 
-    def _write(self, batches: list[ProducerBatch], now: float) -> None:
+    def _write(self, channel: Channel, batches: list[ProducerBatch], now: float) -> None:
         going = []
         for batch in batches:
             if batch.result.done or not self._ordering.assign(batch):
@@ -218,7 +221,7 @@ class Sender:
             self._released()
             return
         try:
-            version, asked, request = self._request(going)
+            version, asked, request = self._request(going, channel.versions)
         except UnsupportedVersionError as error:
             for batch in going:
                 self._settlement.unsent(batch, error, now)
@@ -226,15 +229,17 @@ class Sender:
             return
         self._measure(going, now)
         if self._acks == 0:
-            self.broker.send(request, version, _no_answer_expected, expect_answer=False)
+            channel.send(request, version, _no_answer_expected, expect_answer=False)
             for batch in going:
                 self._settlement.stored_unasked(batch, now)
             self._released()
             return
         self._unanswered += 1
-        self.broker.send(request, version, partial(self._answered, asked))
+        channel.send(request, version, partial(self._answered, asked))
 
-    def _request(self, batches: list[ProducerBatch]) -> tuple[int, Asked, ProduceRequest]:
+    def _request(
+        self, batches: list[ProducerBatch], versions: BrokerVersions
+    ) -> tuple[int, Asked, ProduceRequest]:
         by_topic: dict[str, dict[int, ProducerBatch]] = {}
         for batch in batches:
             queue = batch.queue
@@ -253,7 +258,7 @@ class Sender:
         if len(topics) > 1 and len({data.topic_id for data in topics}) < len(topics):
             # What metadata says of two topics cannot both be true; their names are.
             at_most = ProduceRequest.topic_ids_from - 1
-        version = self.broker.version(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
+        version = versions.choose(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
         if version < ProduceRequest.zstd_from and self._compressor.codec is Codec.ZSTD:
             msg = f"broker {self.broker.node_id} is too old for zstd, which needs Kafka 2.1"
             raise UnsupportedVersionError(msg)
@@ -314,7 +319,9 @@ class Sender:
         if response.throttle_time_ms > 0:
             self._events.throttled(node_id, response.throttle_time_ms / 1000, now)
             if pending.version >= response.client_throttled_from:
-                self.broker.throttle(response.throttle_time_ms / 1000)
+                channel = self.broker.channel
+                if channel is not None:
+                    channel.throttle(response.throttle_time_ms / 1000)
         by_id = pending.version >= ProduceRequest.topic_ids_from
         for topic in response.responses:
             partitions = asked.get(topic.topic_id if by_id else topic.name)
@@ -371,7 +378,3 @@ def _stamped(batch: ProducerBatch) -> bytearray:
 
 def _no_answer_expected(*_arguments: object) -> None:
     """Answers to acks=0 do not exist."""
-
-
-def _ignore() -> None:
-    """Nobody is to be told."""

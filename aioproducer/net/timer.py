@@ -1,10 +1,10 @@
 """Timeouts that read the sockets before they decide.
 
-An event loop that is held runs a late timer before it reads what has arrived meanwhile:
+If a callback blocks the event loop, the loop runs late timers before it reads the sockets:
 
-    poll ─▶ callback that holds the loop, while a response arrives ─▶ timer: "no response in time"
+    poll ─▶ slow callback, while a response arrives ─▶ timer: "no response in time" (wrong)
 
-So a timer that is due first lets the loop poll its sockets once more:
+So a timer that is due lets the loop poll its sockets once more:
 
     timer ─▶ turn ─▶ poll, read the response ─▶ turn ─▶ decide
 """
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 READS = 2
 """Turns of the loop after which it has polled and read its sockets.
 
-asyncio's loop runs the callbacks of the first turn before what it reads in that turn, uvloop's
-polls after the first turn."""
+In its first turn asyncio's loop runs the callbacks before it handles what it reads; uvloop polls
+after its first turn."""
 
 WAKES = 20
-"""Turns of the loop after which tasks have handled what was read as well."""
+"""Turns of the loop after which tasks have handled the data that was read."""
 
 
 class LateTimer:
     """Calls `function(now)` after `delay` seconds and some more turns of the loop, unless cancelled.
 
-    In these turns the loop reads its sockets. `now` is the time before them: what was due by
-    then had its chance, what became due in these turns has not.
+    In these turns the loop reads its sockets. `now` is the time before them. A deadline before
+    `now` is past; one between `now` and the call is not, as its sockets may be unread.
     """
 
     __slots__ = ("_clock", "_function", "_handle", "_loop", "_now", "_turns")
@@ -72,7 +72,7 @@ class LateTimer:
 
 @contextmanager
 def late_timeout(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError after `seconds`, once tasks have handled what has arrived in time."""
+    """Raise TimeoutError after `seconds`, but only when tasks have handled all data that came in time."""
     with anyio.CancelScope() as scope:
         clock = asyncio.get_running_loop().time
         timer = LateTimer(seconds, lambda _: scope.cancel(), clock=clock, turns=WAKES)

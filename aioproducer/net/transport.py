@@ -1,10 +1,10 @@
 """A TCP connection, as a few methods: bytes out by `write`, bytes in by a callback.
 
-An asyncio Protocol, not a stream: what arrives is dealt with in the same turn of the event
-loop, without a task being woken for it.
+An asyncio Protocol, not a stream: received bytes are handled in the same turn of the event loop,
+without waking a task.
 
     connect ──resolve──▶ addresses in order ──▶ one attempt after the other, HEAD_START apart
-                                                         first that connects ──▶ Transport
+                                                   first to connect ──▶ Transport
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ RECEIVED_AT_ONCE = 64 * 1024
 """The size in bytes of the buffer that a connection receives into."""
 
 HEAD_START = 0.25
-"""Seconds after which the next address is tried beside those that have not answered (RFC 8305)."""
+"""Seconds after which the next address is tried in parallel (RFC 8305)."""
 
 STALL_CHECKS = 4
-"""How many checks in a row find that no byte was taken before a connection counts as stalled."""
+"""A connection is stalled when so many checks in a row find no byte taken."""
 
 
 class Transport(asyncio.BufferedProtocol):
     """One open connection, to `address`.
 
-    It receives into a buffer of its own: for a plain Protocol asyncio allocates 256 KiB each time.
+    It receives into one buffer: for a plain Protocol asyncio allocates 256 KiB for each read.
 
-    `on_data(bytes)`, `on_writable()` and `on_lost(exception or None)` are called by the event
-    loop; the last one once, after which nothing is called any more.
+    The event loop calls `on_data(bytes)`, `on_writable()` and `on_lost(exception or None)`. The
+    last one is called once, and no other after it.
     """
 
     def __init__(self, address: SocketAddress) -> None:
@@ -62,7 +62,7 @@ class Transport(asyncio.BufferedProtocol):
         self._unsent = 0
         self._idle_checks = 0
         self._timer: asyncio.TimerHandle | None = None
-        # Events before `attach` are kept.
+        # Events before `attach` are buffered.
         self._early: list[bytes] = []
         self._loss: list[Exception | None] = []
         self._on_data: Callable[[bytes], object] = self._early.append
@@ -75,7 +75,7 @@ class Transport(asyncio.BufferedProtocol):
         on_writable: Callable[[], object],
         on_lost: Callable[[Exception | None], object],
     ) -> None:
-        """Say who is told of what happens, and of what has happened since the connection was made."""
+        """Set the callbacks, and call them for the events so far."""
         self._on_data = on_data
         self._on_writable = on_writable
         self._on_lost = on_lost
@@ -85,7 +85,7 @@ class Transport(asyncio.BufferedProtocol):
             self._on_lost(cause)
 
     def write(self, chunks: Sequence[Chunk]) -> None:
-        """Send chunks, one after the other; never waits. A connection that ends takes nothing."""
+        """Send chunks in order; never waits. A closing connection drops them."""
         transport = self._open_transport()
         if transport.is_closing():
             return
@@ -101,9 +101,9 @@ class Transport(asyncio.BufferedProtocol):
             self.can_write = False
 
     def hold_nothing_back(self, patience: float) -> None:
-        """Let `can_write` say whether the operating system has taken all that was written.
+        """Make `can_write` mean that the operating system has taken all bytes.
 
-        A connection of which it takes no byte for `patience` seconds is lost.
+        If it takes no byte for `patience` seconds, the connection is lost.
         """
         self._patience = patience
         transport = self._open_transport()
@@ -114,7 +114,7 @@ class Transport(asyncio.BufferedProtocol):
             self._start_watching()
 
     def abort(self) -> None:
-        """Close the connection at once; nobody is told."""
+        """Close the connection at once, without `on_lost`."""
         self._is_lost = True
         self._stop_watching()
         self._on_data = self._on_writable = self._on_lost = _ignore
@@ -122,7 +122,7 @@ class Transport(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over from asyncio."""
+        """Keep asyncio's transport."""
         self._transport = cast("asyncio.Transport", transport)
         # uvloop writes several chunks without a copy. In asyncio `writelines` copies as well (3.11),
         # or writes to a socket that is closed and never pauses (3.12 and 3.13: cpython#136234,
@@ -130,20 +130,20 @@ class Transport(asyncio.BufferedProtocol):
         self._gathers = type(transport).__module__.startswith("uvloop.")
 
     def get_buffer(self, sizehint: int) -> bytearray:  # noqa: ARG002 - one size fits all
-        """Say where to receive into."""
+        """Return the buffer to receive into."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Hand on what has arrived."""
+        """Pass on the received bytes."""
         self._on_data(bytes(memoryview(self._buffer)[:nbytes]))
 
     def pause_writing(self) -> None:
-        """Note that the peer does not read as fast as we write."""
+        """Note that the peer reads more slowly than we write."""
         self.can_write = False
         self._start_watching()
 
     def resume_writing(self) -> None:
-        """Note that the peer has caught up."""
+        """Note that the unsent bytes are written."""
         self._stop_watching()
         if self._is_lost or self._open_transport().is_closing():
             return
@@ -151,13 +151,13 @@ class Transport(asyncio.BufferedProtocol):
         self._on_writable()
 
     def eof_received(self) -> None:
-        """End the connection: a broker that sends no more reads no more."""
+        """End the connection: a broker that stops sending stops reading too."""
         # asyncio would call `connection_lost` in a later turn, or when the buffer is written.
         self._end(None)
         self._open_transport().abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Hand on that the connection is gone."""
+        """Pass on the loss of the connection."""
         self._end(exc)
 
     def _open_transport(self) -> asyncio.Transport:
@@ -187,7 +187,7 @@ class Transport(asyncio.BufferedProtocol):
             self._timer = None
 
     def _check(self, patience: float) -> None:
-        # Count checks, not seconds: while something else holds the loop no byte can be written.
+        # Count checks, not seconds: while a callback blocks the loop, no byte can be written.
         transport = self._open_transport()
         unsent = transport.get_write_buffer_size()
         self._idle_checks = 0 if unsent < self._unsent else self._idle_checks + 1
@@ -195,12 +195,12 @@ class Transport(asyncio.BufferedProtocol):
         if self._idle_checks < STALL_CHECKS:
             self._watch(patience)
             return
-        self._end(TimeoutError(f"{unsent} bytes wait, and none was taken for {patience * 1000:.0f} ms"))
+        self._end(TimeoutError(f"{unsent} bytes are unsent, and none was taken for {patience * 1000:.0f} ms"))
         transport.abort()
 
 
 class Addresses:
-    """What is known of the addresses of one name: which one worked last, which ones failed since."""
+    """The order of a host name's addresses: the last one that worked first, failed ones last."""
 
     def __init__(self) -> None:
         self._ranks: dict[SocketAddress, int] = {}
@@ -210,13 +210,13 @@ class Addresses:
         self._ranks = {address: -1}
 
     def failed(self, address: SocketAddress) -> None:
-        """Try this address last from now on: it takes connections, but no broker answers there."""
+        """Try this address last from now on: TCP connects, but no broker responds."""
         self._ranks[address] = 1 + max([0, *self._ranks.values()])
 
     def order(self, found: Sequence[AddressInfo]) -> list[AddressInfo]:
         """Return each address once, in the order in which to try them.
 
-        Families take turns, because often all addresses of a family are dead together.
+        IPv4 and IPv6 alternate, because often all addresses of one family fail together.
         """
         families: dict[int, list[AddressInfo]] = {}
         for info in dict.fromkeys(found):
@@ -230,7 +230,7 @@ class Addresses:
 async def resolve(host: str, port: int) -> list[AddressInfo]:
     """Return all addresses of a name, in the system's order."""
     if not 0 < port <= LAST_PORT:
-        # Some resolvers would cut it down to 16 bits, and something else may listen there.
+        # Some resolvers truncate the port to 16 bits, where another service may listen.
         msg = f"{format_address(host, port)} is no address: ports are from 1 to {LAST_PORT}"
         raise BrokerConnectionError(msg)
     address = _in_digits(host, port)
@@ -238,7 +238,7 @@ async def resolve(host: str, port: int) -> list[AddressInfo]:
         return [address]
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # UnicodeError: it is no name at all
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         msg = f"the name {host!r} cannot be resolved: {cause_of(error)}"
         raise BrokerConnectionError(msg) from error
     return cast("list[AddressInfo]", infos)
@@ -253,12 +253,11 @@ async def connect(
     receive_buffer: int,
     addresses: Addresses | None = None,
 ) -> Transport:
-    """Connect to the first address of `host` that answers, each tried for `timeout` seconds.
+    """Connect to the first address of `host` that accepts, each tried for `timeout` seconds.
 
-    The addresses are tried beside each other, each HEAD_START after the one before, or at once
-    when one fails (RFC 8305); `addresses` says in which order. Buffer sizes are in bytes, -1
-    leaves them to the operating system. Raises BrokerConnectionError that names each address and
-    its cause.
+    The attempts run in parallel, each begins HEAD_START after the one before, or as soon as that
+    fails (RFC 8305). `addresses` gives the order. Buffer sizes are in bytes; -1 leaves them to the
+    operating system. Raises BrokerConnectionError, which names each address and its cause.
     """
     try:
         with anyio.fail_after(timeout):
@@ -283,9 +282,9 @@ async def connect(
 
 
 class _Attempts:
-    """Attempts to connect to several addresses beside each other, of which the first to succeed wins.
+    """Parallel attempts to connect to several addresses; the first to succeed wins.
 
-    `causes` maps each address to the reason why it failed, in the order of the attempts.
+    `causes` maps each address to the reason of its failure, in the order of the attempts.
     """
 
     def __init__(self, timeout: float, send_buffer: int, receive_buffer: int) -> None:
@@ -298,7 +297,7 @@ class _Attempts:
         self._ended = asyncio.Event()
 
     async def run(self, infos: Sequence[AddressInfo]) -> Transport | None:
-        """Return the first connection that can be made, None if there is none."""
+        """Return the first connection, None if all attempts fail."""
         self.causes = {address: "" for *_, address in infos}
         async with anyio.create_task_group() as group:
             for info in infos:
@@ -328,7 +327,7 @@ class _Attempts:
         return transport
 
     def close(self) -> None:
-        """Close the socket that won, if it belongs to no transport yet."""
+        """Close the socket of the first connection, if it has no transport yet."""
         if self._winner is not None:
             self._winner[0].close()
 
@@ -342,7 +341,7 @@ class _Attempts:
                 await asyncio.get_running_loop().sock_connect(sock, address)
             if self._winner is None:
                 self._winner, sock = (sock, address), None
-        except OSError as error:  # among them: no IPv6 here, or no file descriptor left
+        except OSError as error:  # also raised without IPv6, or without free file descriptors
             self._fail(address, error)
         finally:
             if sock is not None:
@@ -356,7 +355,7 @@ class _Attempts:
 
 
 def _in_digits(host: str, port: int) -> AddressInfo | None:
-    # Resolving such an address would take a thread and the codec of names.
+    # An IP address needs no resolver, which would cost a thread.
     for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
         try:
             socket.inet_pton(family, host)

@@ -80,7 +80,9 @@ class FakeConnection(asyncio.Protocol):
                     )
                     self._task.add_done_callback(self._faults_done)
                 elif (response := self._broker.answer(call)) is not None:
-                    self._transport.writelines(self._broker.encode(call, response))
+                    # Not `writelines`: in Python 3.12 and 3.13 it writes to a closed transport, and may
+                    # disturb a new socket with the same number (cpython#136234).
+                    self._transport.write(b"".join(self._broker.encode(call, response)))
             except ConnectionDropped as reason:
                 self._close(str(reason))
 

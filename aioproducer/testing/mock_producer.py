@@ -22,6 +22,7 @@ from anyio.lowlevel import checkpoint
 from aioproducer.core.line import Dismissal
 from aioproducer.errors import ProducerError, UnknownPartitionError, plural
 from aioproducer.net.engine import Engine
+from aioproducer.net.lifecycle import ProducerState
 from aioproducer.producer import Producer
 from aioproducer.protocol.metadata import (
     MetadataResponse,
@@ -207,8 +208,8 @@ class MockProducer(Producer[K, V]):
         return not self._mock.accumulator.outstanding()
 
     def closed(self) -> bool:
-        """Return whether the producer was stopped, or failed to start."""
-        return self._is_stopped
+        """Return whether the producer was stopped, or could not be started."""
+        return self._lifecycle.state is ProducerState.STOPPED
 
 
 class _MockEngine(Engine):

@@ -82,7 +82,7 @@ async def test_every_failed_server_is_named(run: Run, dead_address: str) -> None
         assert f"{cluster.bootstrap}: ApiVersions: CLUSTER_AUTHORIZATION_FAILED" in outcome.err
         cluster.on(ApiKey.METADATA).disconnect()
         outcome = await run("metadata", "-b", cluster.bootstrap)
-        assert (outcome.code, "closed before" in outcome.err) == (1, True)
+        assert (outcome.code, "was lost: the broker closed it" in outcome.err) == (1, True)
         cluster.on(ApiKey.API_VERSIONS).answer_bytes(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         outcome = await run("metadata", "-b", cluster.bootstrap)
         assert (outcome.code, "HTTP" in outcome.err) == (1, True)
@@ -93,7 +93,9 @@ async def test_silent_server_times_out(run: Run, monkeypatch: pytest.MonkeyPatch
     async with FakeCluster() as cluster:
         cluster.on(ApiKey.METADATA).fall_silent()
         outcome = await run("metadata", "-b", cluster.bootstrap)
-    assert (outcome.code, "no answer within 0.1 s" in outcome.err) == (1, True)
+    assert outcome.code == 1
+    assert "within 0.1 s" in outcome.err
+    assert "no answer in time" in outcome.err
 
 
 async def test_topics_stand_anywhere(run: Run) -> None:

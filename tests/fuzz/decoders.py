@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from crc32c import crc32c
 
+from aioproducer.core.broker_versions import VersionDiscovery
 from aioproducer.core.connection import Connection
 from aioproducer.core.metadata_cache import MetadataCache
 from aioproducer.errors import BrokerError, ProtocolError, UnsupportedVersionError
-from aioproducer.net.handshake import Handshake
 from aioproducer.protocol.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from aioproducer.protocol.frame import decode_request, decode_request_header, decode_response
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
@@ -111,9 +111,9 @@ def _receive(data: bytes) -> object:
 
 
 def _shake_hands(data: bytes) -> object:
-    handshake = Handshake()
-    handshake.begin()
-    return handshake.receive(memoryview(data))
+    discovery = VersionDiscovery()
+    discovery.begin()
+    return discovery.receive(memoryview(data))
 
 
 def _learn_from_metadata(data: bytes) -> object:

@@ -1,4 +1,4 @@
-"""A FakeCluster in a thread with an event loop of its own: it goes on while a test holds its loop."""
+"""A FakeCluster in a thread with its own event loop: it works while a test blocks its loop."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def elsewhere(**options: Any) -> Iterator[FakeCluster]:  # noqa: ANN401 - whatever FakeCluster takes
+def elsewhere(**options: Any) -> Iterator[FakeCluster]:  # noqa: ANN401 - the arguments of FakeCluster
     """Run a cluster in a thread; script its faults before requests come."""
     cluster = FakeCluster(**options)
     loop = asyncio.new_event_loop()

@@ -1,4 +1,4 @@
-"""A producer that has no time: Kafka's defaults are minutes, a test has a second."""
+"""A producer with short timeouts: Kafka's defaults are minutes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aioproducer.net.engine import Engine
 
 PATIENCE = 10.0
-"""Seconds after which what a test waits for will not come any more."""
+"""Seconds after which a test gives up waiting."""
 
 QUICK: AllOptions = {
     "linger_ms": 0,
@@ -30,7 +30,7 @@ QUICK: AllOptions = {
 
 
 def quick(servers: FakeCluster | str | Sequence[str], **options: Unpack[AllOptions]) -> Producer[Any, Any]:
-    """Make a producer for a cluster or for addresses, all of its times cut short."""
+    """Make a producer with short timeouts for a cluster or for addresses."""
     addresses = servers.bootstrap if isinstance(servers, FakeCluster) else servers
     return Producer.from_config(quick_config(addresses, **options))
 
@@ -41,7 +41,7 @@ def quick_config(servers: str | Sequence[str], **options: Unpack[AllOptions]) ->
 
 
 def insides(producer: Producer[Any, Any]) -> Engine:
-    """Return what a user never sees of a producer."""
+    """Return the engine of a producer."""
     return producer._engine  # noqa: SLF001 - tests of the insides
 
 
@@ -51,18 +51,18 @@ async def drained(producer: Producer[Any, Any]) -> None:
 
 
 async def outcome(awaitable: Awaitable[object]) -> object:
-    """Make a coroutine of anything that can be awaited."""
+    """Await anything, as a coroutine."""
     return await awaitable
 
 
 async def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    """Let the event loop turn until something holds."""
+    """Wait until a condition holds."""
     async with asyncio.timeout(patience):
-        while not condition():  # noqa: ASYNC110 - what it looks at knows no events
+        while not condition():  # noqa: ASYNC110 - conditions without events
             await asyncio.sleep(0.001)
 
 
 async def turns(count: int = 10) -> None:
-    """Let the event loop turn a few times."""
+    """Run a few turns of the event loop."""
     for _ in range(count):
         await asyncio.sleep(0)

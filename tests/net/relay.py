@@ -1,10 +1,10 @@
-"""A man in the middle, for what a scripted broker cannot do wrong.
+"""A proxy that changes bytes, for faults that a scripted broker cannot make.
 
     producer ──▶ Relay ──▶ node of a FakeCluster
              ◀──       ◀──
 
-The one idea: the relay knows frames and headers, nothing else. It notes every request, and two
-functions, which a test replaces, decide what goes on: a request to the node, answers back.
+The relay reads frames and headers only. It records every request. Functions, which a test
+replaces, decide which requests go to the node and which responses come back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIZE = 4
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request that came by: its header, its bytes, on the how manieth connection and when."""
+    """One request: its header, its bytes, the number of its connection, and its time."""
 
     header: RequestHeader
     frame: bytes
@@ -35,21 +35,21 @@ class Asked:
 
     @property
     def api(self) -> ApiKey:
-        """Which API is called."""
+        """The API of the request."""
         return ApiKey(self.header.api_key)
 
     @property
     def version(self) -> int:
-        """In which version."""
+        """The version of the request."""
         return self.header.version
 
 
 class Relay:
-    """Stands before one node of a cluster, whose address it takes.
+    """Takes the address of one node of a cluster and forwards to the node.
 
-    `on_request(asked)` returns whether the request goes on, False hangs up; `rewrite(asked)`
-    returns the bytes of the request that goes on; `on_answer(asked, frame)` returns the bytes to
-    send on, frame by frame, None hangs up. While `reads` is not set no request is read.
+    `on_request(asked)` returns whether to forward the request; False closes the connection.
+    `rewrite(asked)` returns the bytes to forward. `on_answer(asked, frame)` returns the frames to
+    send back; None closes the connection. While `reads` is not set, no request is read.
     """
 
     def __init__(self, cluster: FakeCluster, node_id: int = 1) -> None:
@@ -77,7 +77,7 @@ class Relay:
         self._node.port = self._port
 
     def asked(self, api: ApiKey) -> list[Asked]:
-        """Return the requests of one API that came by."""
+        """Return the requests of one API so far."""
         return [asked for asked in self.requests if asked.api is api]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""An event loop whose time is simulated: instead of waiting for a timer it moves its clock on."""
+"""An event loop with simulated time: instead of waiting for a timer it advances its clock."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from selectors import SelectorKey
 
 REAL_WAIT = 0.002
-"""Seconds that sockets and threads really get before the clock moves on."""
+"""Real seconds for sockets and threads before the clock advances."""
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """A loop for real sockets of this process; `now` is its time, which begins at 0."""
+    """A loop for sockets within this process; `now` is its time, from 0."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,7 +1,7 @@
-"""A cluster that is away costs next to nothing: neither this machine's time nor what is still there of it.
+"""An absent cluster costs little: neither CPU time nor load on its remaining brokers.
 
-Each kind of absence is one producer in a process of its own, with records that wait; all wait at
-the same time, and what they cost is looked at by the tests.
+For each kind of absence one producer, in a process of its own, has records that wait. All wait at
+the same time; the tests look at their costs.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ pytestmark = pytest.mark.slow
 RECORDS = 10_000
 SECONDS = 5.0
 SETTLING = 2.0
-"""Seconds after which the waits between two attempts are as long as they become."""
+"""Seconds after which the backoffs have reached their maximum."""
 
 PATIENCE = 60.0
 WAITING = Path(__file__).with_name("waiting.py")
 
 LEFT = ("gone", "hanging up", "silent")
-"""What became of the addresses where brokers were."""
+"""The state of the addresses where the brokers were."""
 
 HANDFUL = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What it takes that so many records wait: a share of a core, and of the rest how many a second."""
+    """The cost of waiting: a share of a core; connections and requests per second."""
 
     cpu: float
     connects: float
@@ -51,13 +51,13 @@ class Cost:
 
 
 class Waiting:
-    """The process of a producer that waits, see `waiting.py`."""
+    """The process of a waiting producer, see `waiting.py`."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
     async def does(self, command: str) -> dict[str, float]:
-        """Have it do something and return what it says."""
+        """Send a command and return the response."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{command}\n".encode())
@@ -65,18 +65,18 @@ class Waiting:
         return answer
 
     async def settles(self) -> None:
-        """Let it come to rest."""
+        """Wait until the backoffs have reached their maximum."""
         await self.does(f"measure {SETTLING}")
 
     async def costs(self) -> Cost:
-        """Return what it takes."""
+        """Measure the cost."""
         answer = await self.does(f"measure {SECONDS}")
         return Cost(answer["cpu"], answer["connects"], round(answer["pending"]))
 
 
 @asynccontextmanager
 async def waiting(servers: str, **options: int) -> AsyncIterator[Waiting]:
-    """Start a process whose producer looks for its cluster at these addresses."""
+    """Start a process whose producer has these bootstrap servers."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(WAITING),
@@ -163,7 +163,7 @@ async def leaderless() -> Cost:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def costs() -> dict[str, Cost]:
-    """Let all kinds of absence be waited for, and return what each costs."""
+    """Measure all kinds of absence at the same time."""
     absences = {"never there": never_there(), "unknown topic": unknown_topic(), "no leader": leaderless()}
     absences |= {f"{brokers} {left}": gone(brokers, left) for brokers in (1, 3) for left in LEFT}
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
@@ -171,7 +171,8 @@ async def costs() -> dict[str, Cost]:
     return {name: task.result() for name, task in tasks.items()}
 
 
-def test_waiting_takes_less_than_a_fiftieth_of_a_core(costs: dict[str, Cost]) -> None:
+def test_waiting_costs_little_cpu(costs: dict[str, Cost]) -> None:
+    """A producer that waits takes less than a fiftieth of a core."""
     assert {name: cost for name, cost in costs.items() if cost.cpu >= 0.02} == {}
     waiting_records = {name: cost.pending for name, cost in costs.items() if name != "never there"}
     assert set(waiting_records.values()) == {RECORDS}
@@ -179,22 +180,23 @@ def test_waiting_takes_less_than_a_fiftieth_of_a_core(costs: dict[str, Cost]) ->
 
 @pytest.mark.scenario(58)
 @pytest.mark.parametrize("absence", ["never there", "1 gone", "1 hanging up", "3 gone", "3 hanging up"])
-def test_a_cluster_that_is_away_is_tried_a_handful_of_times_a_second(
-    costs: dict[str, Cost], absence: str
-) -> None:
+def test_absent_cluster_is_tried_rarely(costs: dict[str, Cost], absence: str) -> None:
+    """Attempts to connect are a handful per second."""
     assert 0 < costs[absence].connects <= HANDFUL
 
 
 @pytest.mark.parametrize("absence", ["1 silent", "3 silent"])
-def test_brokers_that_are_silent_are_left_alone(costs: dict[str, Cost], absence: str) -> None:
+def test_silent_brokers_are_tried_rarely(costs: dict[str, Cost], absence: str) -> None:
     assert costs[absence].connects <= HANDFUL
 
 
 @pytest.mark.scenario(52)
-def test_an_unknown_topic_is_asked_for_ten_times_a_second_at_most(costs: dict[str, Cost]) -> None:
+def test_unknown_topic_is_requested_rarely(costs: dict[str, Cost]) -> None:
+    """At most ten Metadata requests per second."""
     assert 0 < costs["unknown topic"].metadata_requests <= 10
 
 
 @pytest.mark.scenario(50)
-def test_a_missing_leader_is_asked_for_ten_times_a_second_at_most(costs: dict[str, Cost]) -> None:
+def test_missing_leader_is_requested_rarely(costs: dict[str, Cost]) -> None:
+    """At most ten Metadata requests per second."""
     assert 0 < costs["no leader"].metadata_requests <= 10

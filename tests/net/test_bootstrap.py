@@ -1,4 +1,4 @@
-"""Finding the cluster, by addresses of which some are of no use."""
+"""The search for the cluster by addresses, some of which do not work."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ def _dead() -> str:
 
 @asynccontextmanager
 async def _server(greeting: bytes) -> AsyncIterator[str]:
-    """Answer whatever comes with the same bytes; none is silence."""
+    """Respond to everything with the same bytes; no bytes are silence."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(1_000):
@@ -38,7 +38,7 @@ async def _server(greeting: bytes) -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-async def test_any_address_that_works_is_enough() -> None:
+async def test_one_working_address_suffices() -> None:
     async with (
         FakeCluster(topics={"orders": 1}) as cluster,
         _server(b"") as silent,
@@ -53,7 +53,7 @@ async def test_any_address_that_works_is_enough() -> None:
                     await producer.send("orders", b"1")
 
 
-async def test_an_error_names_every_address_and_its_cause() -> None:
+async def test_error_names_each_address() -> None:
     async with _server(b"") as silent, _server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as stranger:
         dead = _dead()
         producer = quick([dead, silent, stranger], max_block_ms=600, request_timeout_ms=200)
@@ -71,8 +71,8 @@ async def test_an_error_names_every_address_and_its_cause() -> None:
             assert f"{address}: {cause}" in str(raised.value)
 
 
-async def test_without_time_each_address_is_tried_once() -> None:
-    """`max_block_ms=0` lets no record wait; the attempts to connect have limits of their own."""
+async def test_zero_time_tries_each_once() -> None:
+    """With `max_block_ms=0` no record waits; attempts to connect have their own limits."""
     made = partial(quick, max_block_ms=0, socket_connection_setup_timeout_ms=300)
     async with FakeCluster(topics={"orders": 1}) as cluster, _server(b"") as silent:
         cluster.on(ApiKey.METADATA).delay(0.1)
@@ -89,15 +89,15 @@ async def test_without_time_each_address_is_tried_once() -> None:
 
 
 @pytest.mark.parametrize("attempt", range(4))
-async def test_in_little_time_every_address_is_tried(attempt: int) -> None:
-    """However the addresses are shuffled: the silent ones leave time for the last."""
+async def test_little_time_tries_each(attempt: int) -> None:
+    """In every order of the addresses the silent ones leave time for the last."""
     async with FakeCluster() as cluster, _server(b"") as silent, _server(b"") as mute, _server(b"") as still:
         servers = [silent, mute, still, cluster.bootstrap]
         async with quick(servers, max_block_ms=700, request_timeout_ms=5_000) as producer:
             assert "running" in repr(producer), attempt
 
 
-async def test_an_address_that_is_given_twice_counts_once() -> None:
+async def test_duplicate_address_counts_once() -> None:
     dead = _dead()
     async with FakeCluster() as cluster:
         producer = quick([dead, dead], max_block_ms=300)
@@ -109,7 +109,7 @@ async def test_an_address_that_is_given_twice_counts_once() -> None:
             assert producer.metrics()
 
 
-async def test_a_cluster_that_comes_up_late_is_found() -> None:
+async def test_late_cluster_is_found() -> None:
     cluster = FakeCluster(topics={"orders": 1})
     await cluster.start()
     address = cluster.bootstrap
@@ -125,7 +125,7 @@ async def test_a_cluster_that_comes_up_late_is_found() -> None:
     await cluster.stop()
 
 
-async def test_an_answer_that_names_no_broker_is_of_no_use() -> None:
+async def test_response_without_brokers_is_refused() -> None:
     async with FakeCluster() as cluster:
         cluster.on(ApiKey.METADATA, times=None).rewrite(
             lambda _answer: MetadataResponse(brokers=(), topics=())
@@ -136,7 +136,8 @@ async def test_an_answer_that_names_no_broker_is_of_no_use() -> None:
         cluster.heal()
 
 
-async def test_names_that_nobody_knows_end_the_start_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unknown_names_end_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start ends at once, or after `bootstrap_resolve_timeout_ms`."""
     tries = 0
 
     def fail(*_arguments: object, **_options: object) -> None:
@@ -156,9 +157,10 @@ async def test_names_that_nobody_knows_end_the_start_at_once(monkeypatch: pytest
     assert tries > 4
 
 
-async def test_names_are_replaced_by_canonical_ones_where_that_is_asked_for(
+async def test_canonical_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """`client_dns_lookup` may replace names by canonical ones."""
     async with FakeCluster() as cluster:
         loop = asyncio.get_running_loop()
         asked: list[str] = []
@@ -179,12 +181,13 @@ async def test_names_are_replaced_by_canonical_ones_where_that_is_asked_for(
             assert asked[:2] == ["alias.test", "canonical.test"]
 
 
-async def test_one_address_after_the_other_is_asked_and_all_connections_but_one_go() -> None:
+async def test_losing_connections_are_closed() -> None:
     async with FakeCluster(3) as cluster, no_traces(), quick(cluster):
         await until(lambda: sum(map(cluster.connections, (1, 2, 3))) <= 1)
 
 
-async def test_an_address_that_cuts_every_connection_off_is_asked_in_all_forms_just_once() -> None:
+async def test_closing_address_gets_each_version_once() -> None:
+    """A server that closes every connection is asked in all versions of ApiVersions once."""
     tries: list[float] = []
 
     def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -200,6 +203,6 @@ async def test_an_address_that_cuts_every_connection_off_is_asked_in_all_forms_j
         )
         with pytest.raises(BootstrapError, match=r"closed|reset"):
             await producer.start()
-    # Two connections for each of the three forms, and then one for each further look.
+    # Two connections for each of the three versions, then one for each further search.
     looks = 2_000 / (0.8 * pause)
     assert 6 < len(tries) <= 6 + looks

@@ -1,24 +1,28 @@
-"""The connection to one broker: made when it is wanted, given up in time, made again with patience."""
+"""The connection to one broker: made when wanted, closed in time, made again after a backoff."""
 
 import asyncio
-import random
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
-from typing import Unpack
+from typing import TYPE_CHECKING
 
 import pytest
 
 from aioproducer import BrokerConnectionError, ProtocolError, RequestTimeoutError
-from aioproducer.config import AllOptions
-from aioproducer.core.backoff import Backoff
-from aioproducer.metrics.producer_metrics import ProducerMetrics
-from aioproducer.net.broker import Broker
+from aioproducer.net.broker import Broker, BrokerState, NoListener
+from aioproducer.net.channel import Channel
+from aioproducer.net.setup import Setup
+from aioproducer.protocol.api_versions import FinalizedFeatureKey
 from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.net.quick import quick, quick_config, turns, until
+from tests.net.quick import quick, turns, until
 from tests.net.relay import Relay
-from tests.net.traces import cuts, no_traces
+from tests.net.running import Running, make_broker, port_of
+from tests.net.traces import at_each_await, no_traces
+
+if TYPE_CHECKING:
+    from aioproducer.config import AllOptions
 
 SOON = 5
 ASK = MetadataRequest(topics=(), allow_auto_topic_creation=False)
@@ -30,44 +34,8 @@ async def cluster() -> AsyncIterator[FakeCluster]:
         yield cluster
 
 
-def _broker(port: int, **options: Unpack[AllOptions]) -> Broker:
-    config = quick_config("localhost:1", **options)
-    return Broker(
-        1,
-        "127.0.0.1",
-        port,
-        config=config,
-        client_id="me",
-        events=ProducerMetrics(time.monotonic()),
-        reconnect_backoff=Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
-        setup_backoff=Backoff(
-            config.connection_setup_timeout, config.connection_setup_timeout_max, random.random
-        ),
-        clock=time.monotonic,
-    )
-
-
-class _Running:
-    """A broker whose coroutine runs."""
-
-    def __init__(self, port: int, **options: Unpack[AllOptions]) -> None:
-        self.broker = _broker(port, **options)
-
-    async def __aenter__(self) -> Broker:
-        self._task = asyncio.create_task(self.broker.run())
-        return self.broker
-
-    async def __aexit__(self, *_error: object) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-
-def _port(cluster: FakeCluster) -> int:
-    return cluster.topology.nodes[1].port
-
-
-async def test_it_connects_when_it_is_wanted_and_not_before(cluster: FakeCluster) -> None:
-    async with no_traces(), _Running(_port(cluster)) as broker:
+async def test_connects_when_wanted(cluster: FakeCluster) -> None:
+    async with no_traces(), Running(make_broker(port_of(cluster))) as broker:
         await turns()
         assert "not connected" in repr(broker)
         assert cluster.connections(1) == 0
@@ -78,17 +46,68 @@ async def test_it_connects_when_it_is_wanted_and_not_before(cluster: FakeCluster
         assert (await broker.request(ASK, timeout=SOON)).brokers
 
 
+async def test_states_of_connection(cluster: FakeCluster) -> None:
+    states: list[BrokerState] = []
+
+    class Listener(NoListener):
+        def broker_changed(self, broker: Broker) -> None:
+            states.append(broker.state)
+
+    async with Running(make_broker(port_of(cluster), listener=Listener())) as broker:
+        assert broker.state is BrokerState.IDLE
+        broker.want()
+        await until(lambda: broker.channel)
+        broker.drop(BrokerConnectionError("closed by the test"))
+        await until(lambda: broker.state is BrokerState.IDLE)
+    assert states == [BrokerState.READY, BrokerState.BACKING_OFF, BrokerState.CLOSED]
+
+
+def test_unlisted_transition_raises() -> None:
+    with pytest.raises(RuntimeError, match="from IDLE to READY"):
+        make_broker(1)._enter(BrokerState.READY)  # noqa: SLF001 - a bug would do this
+
+
+async def test_steps_of_setup_share_limit(cluster: FakeCluster) -> None:
+    class Listener(NoListener):
+        async def verify(self, setup: Setup) -> None:
+            await setup.exchange(ASK, setup.versions.choose(ApiKey.METADATA, ASK.versions))
+
+    cluster.on(ApiKey.API_VERSIONS).delay(0.2)
+    cluster.on(ApiKey.METADATA).fall_silent()
+    options: AllOptions = {"request_timeout_ms": 1_000}
+    async with Running(make_broker(port_of(cluster), listener=Listener(), **options)) as broker:
+        with pytest.raises(
+            RequestTimeoutError, match=r"did not answer MetadataRequest within \d+ ms"
+        ) as raised:
+            await broker.request(ASK, timeout=SOON)
+        limit = int(str(raised.value).split()[-2])
+        assert 0 <= limit <= 800, "ApiVersions has taken 200 ms of the second"
+        assert (await broker.request(ASK, timeout=SOON)).brokers
+
+
+async def test_features_are_kept(cluster: FakeCluster) -> None:
+    features = (FinalizedFeatureKey("transaction.version", 2, 1),)
+    cluster.on(ApiKey.API_VERSIONS).rewrite(
+        lambda response: replace(response, finalized_features_epoch=7, finalized_features=features)
+    )
+    async with Running(make_broker(port_of(cluster))) as broker:
+        broker.want()
+        await until(lambda: broker.channel)
+        assert broker.channel is not None
+        assert broker.channel.versions.features == {"transaction.version": 2}
+
+
 async def test_requests_share_the_connection(cluster: FakeCluster) -> None:
-    async with Relay(cluster) as relay, _Running(_port(cluster)) as broker:
+    async with Relay(cluster) as relay, Running(make_broker(port_of(cluster))) as broker:
         answers = await asyncio.gather(*[broker.request(ASK, timeout=SOON) for _ in range(10)])
         assert len(answers) == 10
         assert relay.connections == 1
 
 
 @pytest.mark.scenario(59)
-async def test_a_request_that_is_not_answered_closes_the_connection(cluster: FakeCluster) -> None:
+async def test_request_times_out(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA).fall_silent()
-    async with _Running(_port(cluster)) as broker:
+    async with Running(make_broker(port_of(cluster))) as broker:
         others: list[object] = []
         waiting = asyncio.create_task(broker.request(ASK, timeout=60))
         waiting.add_done_callback(lambda task: others.append(task.exception()))
@@ -101,17 +120,17 @@ async def test_a_request_that_is_not_answered_closes_the_connection(cluster: Fak
         assert (await broker.request(ASK, timeout=SOON)).brokers
 
 
-async def test_asking_can_be_cancelled_anywhere(cluster: FakeCluster) -> None:
-    for cut in cuts():
-        async with no_traces(), _Running(_port(cluster)) as broker:
+async def test_request_is_cancelled_anywhere(cluster: FakeCluster) -> None:
+    for cut in at_each_await():
+        async with no_traces(), Running(make_broker(port_of(cluster))) as broker:
             await cut.run(broker.request(ASK, timeout=SOON))
             assert (await broker.request(ASK, timeout=SOON)).brokers
 
 
-async def test_running_can_be_cancelled_anywhere(cluster: FakeCluster) -> None:
-    for cut in cuts():
+async def test_run_is_cancelled_anywhere(cluster: FakeCluster) -> None:
+    for cut in at_each_await():
         async with no_traces():
-            broker = _broker(_port(cluster))
+            broker = make_broker(port_of(cluster))
 
             async def run(broker: Broker = broker) -> None:
                 asking = asyncio.create_task(broker.request(ASK, timeout=SOON))
@@ -125,10 +144,10 @@ async def test_running_can_be_cancelled_anywhere(cluster: FakeCluster) -> None:
             assert broker.is_closed
 
 
-async def test_it_can_be_closed_at_any_time(cluster: FakeCluster) -> None:
+async def test_closes_at_any_time(cluster: FakeCluster) -> None:
     for number in range(30):
         async with no_traces():
-            broker = _broker(_port(cluster))
+            broker = make_broker(port_of(cluster))
             running = asyncio.create_task(broker.run())
             asking = asyncio.create_task(broker.request(ASK, timeout=SOON))
             await turns(number)
@@ -141,7 +160,7 @@ async def test_it_can_be_closed_at_any_time(cluster: FakeCluster) -> None:
             assert "closed" in repr(broker)
 
 
-async def test_an_unused_connection_is_closed_and_made_again(cluster: FakeCluster) -> None:
+async def test_idle_connection_is_replaced(cluster: FakeCluster) -> None:
     async with quick(cluster, connections_max_idle_ms=60) as producer:
         await producer.send("orders", b"1")
         await until(lambda: cluster.connections(1) == 0)
@@ -150,18 +169,16 @@ async def test_an_unused_connection_is_closed_and_made_again(cluster: FakeCluste
         assert (await asyncio.wait_for(producer.send("orders", b"2"), SOON)).offset == 1
 
 
-async def test_a_connection_that_waits_for_an_answer_is_not_unused(
-    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_connection_is_not_idle(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
-    look = Broker._on_timer  # noqa: SLF001 - how often it looks is what matters here
+    look = Channel._on_timer  # noqa: SLF001 - how often it looks is what matters here
 
-    def counted(broker: Broker, now: float) -> None:
+    def counted(channel: Channel, now: float) -> None:
         nonlocal looks
         looks += 1
-        look(broker, now)
+        look(channel, now)
 
-    monkeypatch.setattr(Broker, "_on_timer", counted)
+    monkeypatch.setattr(Channel, "_on_timer", counted)
     cluster.on(ApiKey.PRODUCE).delay(0.2)
     async with quick(cluster, connections_max_idle_ms=20, request_timeout_ms=5_000) as producer:
         await producer.send("orders", b"1")
@@ -182,7 +199,9 @@ async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
 
     async with await asyncio.start_server(hang_up, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
-        async with _Running(port, reconnect_backoff_ms=40, reconnect_backoff_max_ms=160) as broker:
+        async with Running(
+            make_broker(port, reconnect_backoff_ms=40, reconnect_backoff_max_ms=160)
+        ) as broker:
             ends = time.monotonic() + 1
             while time.monotonic() < ends:
                 broker.want()
@@ -195,7 +214,7 @@ async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
 
 
 @pytest.mark.scenario(58)
-async def test_connecting_takes_no_longer_than_allowed_and_more_each_time() -> None:
+async def test_setup_time_limit_grows() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -207,7 +226,7 @@ async def test_connecting_takes_no_longer_than_allowed_and_more_each_time() -> N
             "socket_connection_setup_timeout_max_ms": 100,
             "request_timeout_ms": 5_000,
         }
-        async with no_traces(), _Running(port, **options) as broker:
+        async with no_traces(), Running(make_broker(port, **options)) as broker:
             started = time.monotonic()
             with pytest.raises(RequestTimeoutError, match="did not answer ApiVersionsRequest"):
                 await broker.request(ASK, timeout=SOON)
@@ -218,10 +237,10 @@ async def test_connecting_takes_no_longer_than_allowed_and_more_each_time() -> N
             assert time.monotonic() - started > 0.075
 
 
-async def test_a_connection_that_is_made_to_nobody_names_where_and_why() -> None:
+async def test_refused_connection_names_address() -> None:
     async with await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
-    async with _Running(port) as broker:
+    async with Running(make_broker(port)) as broker:
         with pytest.raises(
             BrokerConnectionError, match=f"cannot connect to 127.0.0.1:{port}: connection refused"
         ):
@@ -229,7 +248,7 @@ async def test_a_connection_that_is_made_to_nobody_names_where_and_why() -> None
         assert broker.last_error is not None
 
 
-async def test_a_broker_that_comes_back_is_used_again(cluster: FakeCluster) -> None:
+async def test_returning_broker_is_used_again(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"0")
         for number in range(1, 4):
@@ -242,8 +261,11 @@ async def test_a_broker_that_comes_back_is_used_again(cluster: FakeCluster) -> N
 
 
 @pytest.mark.scenario(60)
-async def test_a_broker_that_asks_for_silence_is_not_asked(cluster: FakeCluster) -> None:
-    async with Relay(cluster) as relay, _Running(_port(cluster), request_timeout_ms=5_000) as broker:
+async def test_throttle_delays_request(cluster: FakeCluster) -> None:
+    async with (
+        Relay(cluster) as relay,
+        Running(make_broker(port_of(cluster), request_timeout_ms=5_000)) as broker,
+    ):
         cluster.on(ApiKey.METADATA).throttle(150)
         await broker.request(ASK, timeout=SOON)
         await broker.request(ASK, timeout=SOON)
@@ -251,10 +273,10 @@ async def test_a_broker_that_asks_for_silence_is_not_asked(cluster: FakeCluster)
         assert second.at - first.at > 0.13
 
 
-async def test_an_answer_that_cannot_be_read_is_an_error_and_ends_the_connection(
+async def test_malformed_response_closes_connection(
     cluster: FakeCluster,
 ) -> None:
-    async with Relay(cluster) as relay, _Running(_port(cluster)) as broker:
+    async with Relay(cluster) as relay, Running(make_broker(port_of(cluster))) as broker:
         relay.on_answer = lambda asked, frame: (
             [frame[:12] + b"\xff" * (len(frame) - 12)] if asked.api is ApiKey.METADATA else [frame]
         )
@@ -265,7 +287,7 @@ async def test_an_answer_that_cannot_be_read_is_an_error_and_ends_the_connection
         assert relay.connections == 2
 
 
-async def test_a_peer_that_says_no_more_is_gone_though_it_still_listens() -> None:
+async def test_half_closed_connection_is_lost() -> None:
     ended = asyncio.Event()
 
     async def half_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -276,7 +298,7 @@ async def test_a_peer_that_says_no_more_is_gone_though_it_still_listens() -> Non
         writer.close()
 
     async with await asyncio.start_server(half_close, "127.0.0.1") as server, no_traces():
-        async with _Running(server.sockets[0].getsockname()[1]) as broker:
+        async with Running(make_broker(server.sockets[0].getsockname()[1])) as broker:
             with pytest.raises(BrokerConnectionError, match="was lost: the broker closed it"):
                 await broker.request(ASK, timeout=SOON)
         await asyncio.wait_for(ended.wait(), SOON)

@@ -1,7 +1,7 @@
-"""Cancelled at any moment, once or twice: nothing is left behind, lost or doubled.
+"""Cancellation at any moment, once or twice: nothing is left behind, lost or stored twice.
 
-`test_engine.py` cancels each call at each of its own awaits; here it is between any two turns
-of the event loop, with others at work meanwhile.
+`test_engine.py` cancels each call at each of its own awaits. Here cancellation falls between any
+two turns of the event loop, while other tasks work.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import pytest
 from aioproducer import Delivery, DeliveryTimeoutError, Producer, ProducerClosedError
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import drained, outcome, quick
-from tests.net.traces import blows, cuts, no_traces
+from tests.net.traces import at_each_await, at_each_turn, no_traces
 
 SOON = 5
 PARTITIONS = 2
@@ -24,7 +24,7 @@ numbers = itertools.count()
 
 
 class How(TypedDict, total=False):
-    """How somebody is cancelled."""
+    """The kind of cancellation."""
 
     again: int
     insists: bool
@@ -44,14 +44,14 @@ async def cluster() -> AsyncIterator[FakeCluster]:
 
 
 class Ledger:
-    """What was sent, of which producers, to be compared with what is in the log."""
+    """The records that producers have sent, for a comparison with the log."""
 
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster = cluster
         self._sent: list[tuple[int, bytes, Delivery]] = []
 
     def send(self, producer: Producer[Any, Any]) -> Delivery:
-        """Send one record, unlike any other."""
+        """Send one record with a value of its own."""
         number = len(self._sent)
         value, partition = b"%08d" % number * 20, number % PARTITIONS
         delivery = producer.send("orders", value, partition=partition)
@@ -59,7 +59,7 @@ class Ledger:
         return delivery
 
     def check(self, *, all_stored: bool = False) -> None:
-        """See that every delivery has ended with the truth, and that the order was kept."""
+        """Check that each delivery tells the truth, and that the order was kept."""
         logs = [[record.value for record in self._cluster.records("orders", at)] for at in range(PARTITIONS)]
         for log in logs:
             assert max(Counter(log).values(), default=1) == 1
@@ -75,7 +75,7 @@ class Ledger:
 
 
 async def _live(producer: Producer[Any, Any], ledger: Ledger) -> None:
-    """Do everything that waits, from start to stop."""
+    """Call every method that waits, from start to stop."""
     async with producer:
         await ledger.send(producer)
         for _ in range(6):
@@ -89,21 +89,21 @@ async def _live(producer: Producer[Any, Any], ledger: Ledger) -> None:
 
 
 def _assert_all_closed(producer: Producer[Any, Any], how: How) -> None:
-    """See that whoever was cancelled once has waited until all is closed; twice, it closes without him."""
+    """Check that `stop`, cancelled once, has closed everything; cancelled twice, it closes later."""
     if "again" not in how:
         names = {task.get_name() for task in asyncio.all_tasks()}
         assert not [name for name in names if name.startswith(f"aioproducer-{producer.client_id}")]
 
 
 @EVERY_WAY
-async def test_a_whole_life_can_be_cut_short_anywhere(cluster: FakeCluster, how: How) -> None:
+async def test_whole_life_is_cancelled_anywhere(cluster: FakeCluster, how: How) -> None:
     ledger = Ledger(cluster)
-    for blow in blows(**how):
+    for cut in at_each_turn(**how):
         async with no_traces():
             producer = quick(cluster)
-            error = await blow.run(_live(producer, ledger))
+            error = await cut.run(_live(producer, ledger))
             assert error is None or isinstance(error, asyncio.CancelledError)
-            assert blow.happened or error is None
+            assert cut.happened or error is None
             _assert_all_closed(producer, how)
             with pytest.raises(ProducerClosedError):
                 producer.send("orders", b"late")
@@ -112,11 +112,11 @@ async def test_a_whole_life_can_be_cut_short_anywhere(cluster: FakeCluster, how:
 
 
 @EVERY_WAY
-async def test_start_can_be_cut_short_anywhere(cluster: FakeCluster, how: How) -> None:
-    for blow in blows(**how):
+async def test_start_is_cancelled_anywhere(cluster: FakeCluster, how: How) -> None:
+    for cut in at_each_turn(**how):
         async with no_traces():
             producer = quick(cluster)
-            error = await blow.run(producer.start())
+            error = await cut.run(producer.start())
             assert error is None or isinstance(error, asyncio.CancelledError)
             if error is not None:
                 _assert_all_closed(producer, how)
@@ -125,15 +125,15 @@ async def test_start_can_be_cut_short_anywhere(cluster: FakeCluster, how: How) -
 
 @pytest.mark.scenario(85)
 @EVERY_WAY
-async def test_stop_can_be_cut_short_anywhere(cluster: FakeCluster, how: How) -> None:
+async def test_stop_is_cancelled_anywhere(cluster: FakeCluster, how: How) -> None:
     ledger = Ledger(cluster)
-    for blow in blows(**how):
+    for cut in at_each_turn(**how):
         async with no_traces():
             producer = quick(cluster, linger_ms=60_000, delivery_timeout_ms=120_000)
             await producer.start()
             for _ in range(4):
                 ledger.send(producer)
-            await blow.run(producer.stop())
+            await cut.run(producer.stop())
             _assert_all_closed(producer, how)
             await producer.stop()
     ledger.check()
@@ -152,46 +152,48 @@ async def test_stop_can_be_cut_short_anywhere(cluster: FakeCluster, how: How) ->
     ],
     ids=["delivery", "shielded future", "flush", "drain", "partitions_for"],
 )
-async def test_whoever_waits_can_be_cut_short_anywhere_and_others_wait_on(
+async def test_waiting_call_is_cancelled_anywhere(
     cluster: FakeCluster,
     how: How,
     wait: Callable[[Producer[Any, Any], Delivery], Coroutine[Any, Any, object]],
 ) -> None:
+    """Other calls that wait for the same records are not cancelled."""
     ledger = Ledger(cluster)
     async with no_traces(), quick(cluster, buffer_memory=2_000, batch_size=300) as producer:
         await ledger.send(producer)
-        for blow in blows(**how):
+        for cut in at_each_turn(**how):
             deliveries = [ledger.send(producer) for _ in range(12)]
             others = [
                 asyncio.create_task(each)
                 for each in (producer.flush(), drained(producer), outcome(deliveries[-1]))
             ]
-            await blow.run(wait(producer, deliveries[-1]))
+            await cut.run(wait(producer, deliveries[-1]))
             async with asyncio.timeout(SOON):
                 await asyncio.gather(*others)
             assert producer.metrics()["producer-metrics"]["buffer-available-bytes"] == 2_000
     ledger.check(all_stored=True)
 
 
-async def test_stop_can_be_cut_short_anywhere_with_a_cluster_that_is_silent(cluster: FakeCluster) -> None:
-    for blow in blows(30):
+async def test_stop_is_cancelled_with_silent_cluster(cluster: FakeCluster) -> None:
+    for cut in at_each_turn(30):
         silent = cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
         async with no_traces():
             producer = quick(cluster, request_timeout_ms=5_000)
             await producer.start()
             delivery = producer.send("orders", b"")
             await silent.hit()
-            await blow.run(producer.stop())
+            await cut.run(producer.stop())
             error = delivery.exception()
             assert isinstance(error, ProducerClosedError)
             assert error.may_be_written
         cluster.heal()
-        if blow.at == 20:
-            # It waits for the broker by now, for as long as it is let.
+        if cut.at == 20:
+            # By now it waits for the broker.
             break
 
 
-async def test_the_body_is_cancelled_while_it_leaves_by_another_error(cluster: FakeCluster) -> None:
+async def test_leaving_body_is_cancelled(cluster: FakeCluster) -> None:
+    """The body of `async with` is cancelled while another error leaves it."""
     ledger = Ledger(cluster)
 
     async def fail(producer: Producer[Any, Any]) -> None:
@@ -199,17 +201,17 @@ async def test_the_body_is_cancelled_while_it_leaves_by_another_error(cluster: F
             ledger.send(producer)
             raise ZeroDivisionError
 
-    for blow in blows():
+    for cut in at_each_turn():
         async with no_traces():
             producer = quick(cluster)
-            error = await blow.run(fail(producer))
+            error = await cut.run(fail(producer))
             assert isinstance(error, ZeroDivisionError | asyncio.CancelledError)
             await producer.stop()
     ledger.check()
 
 
-async def test_a_time_limit_around_everything_is_told_as_one(cluster: FakeCluster) -> None:
-    """Whoever leaves still has sent what was accepted: for `delivery_timeout_ms` at the most."""
+async def test_timeout_around_producer(cluster: FakeCluster) -> None:
+    """Leaving the body sends the accepted records first, for `delivery_timeout_ms` at most."""
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     deliveries: list[Delivery] = []
 
@@ -224,7 +226,7 @@ async def test_a_time_limit_around_everything_is_told_as_one(cluster: FakeCluste
     assert isinstance(deliveries[0].exception(), DeliveryTimeoutError)
 
 
-async def test_a_group_that_fails_takes_its_producer_with_it(cluster: FakeCluster) -> None:
+async def test_failing_group_ends_producer(cluster: FakeCluster) -> None:
     async def produce() -> None:
         async with quick(cluster) as producer:
             while True:
@@ -245,8 +247,9 @@ async def test_a_group_that_fails_takes_its_producer_with_it(cluster: FakeCluste
         assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
 
 
-async def test_starting_in_one_task_can_be_cut_short_while_another_stops(cluster: FakeCluster) -> None:
-    for cut in cuts():
+async def test_start_is_cancelled_during_stop(cluster: FakeCluster) -> None:
+    """One task starts the producer, another stops it."""
+    for cut in at_each_await():
         async with no_traces():
             producer = quick(cluster)
             stopping: list[asyncio.Task[None]] = []

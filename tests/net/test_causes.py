@@ -1,4 +1,4 @@
-"""What the errors of the system are called, and how addresses are printed."""
+"""The texts of system errors and of addresses."""
 
 import errno
 import logging
@@ -55,7 +55,7 @@ def _has_ipv6() -> bool:
 
 @pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 async def test_ipv6_cluster(caplog: pytest.LogCaptureFixture) -> None:
-    """Brackets in every place where an address is printed."""
+    """IPv6 addresses have brackets wherever they are printed."""
     caplog.set_level(logging.DEBUG)
     cluster = FakeCluster(topics={"orders": 1})
     node = cluster.topology.nodes[1]
@@ -79,11 +79,11 @@ async def test_ipv6_cluster(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_reset_in_words() -> None:
-    """A connection that is reset says so, with the address."""
+    """The error of a reset connection names the address."""
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"1")
         (broker,) = insides(producer)._cluster.brokers.values()  # type: ignore[union-attr] # noqa: SLF001
-        broker._on_lost(ConnectionResetError(errno.ECONNRESET, "x"))  # noqa: SLF001 - as asyncio does
+        broker.channel._on_lost(ConnectionResetError(errno.ECONNRESET, "x"))  # type: ignore[union-attr] # noqa: SLF001 - as asyncio does
         assert str(broker.last_error) == (
             f"the connection to {broker.address} was lost: connection reset by the peer"
         )

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, at random: in the log is what was acknowledged, in order and once."""
+"""Random faults: acknowledged records are in the log once and in order."""
 
 import asyncio
 import random
@@ -29,38 +29,38 @@ WRITTEN = [ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND, ErrorCode.REQUEST_TIMED_O
 
 
 class _Chaos:
-    """Trouble for a cluster, by the seed of its dice."""
+    """Random faults for a cluster, reproducible by the seed."""
 
     def __init__(self, cluster: FakeCluster, seed: int) -> None:
         self._cluster = cluster
-        self._dice = random.Random(seed)  # noqa: S311 - reproducible is what it has to be
+        self._random = random.Random(seed)  # noqa: S311 - must be reproducible
 
     async def strike(self) -> None:
-        """Let something go wrong."""
-        dice, cluster = self._dice, self._cluster
-        api = dice.choice([ApiKey.PRODUCE, ApiKey.PRODUCE, ApiKey.PRODUCE, ApiKey.METADATA])
-        partition = dice.choice([None, dice.randrange(PARTITIONS)]) if api is ApiKey.PRODUCE else None
-        on = cluster.on(api, partition=partition, skip=dice.randrange(4), times=dice.randrange(1, 4))
-        stored = dice.random() < 0.5
-        match dice.randrange(10):
+        """Cause one fault."""
+        rng, cluster = self._random, self._cluster
+        api = rng.choice([ApiKey.PRODUCE, ApiKey.PRODUCE, ApiKey.PRODUCE, ApiKey.METADATA])
+        partition = rng.choice([None, rng.randrange(PARTITIONS)]) if api is ApiKey.PRODUCE else None
+        on = cluster.on(api, partition=partition, skip=rng.randrange(4), times=rng.randrange(1, 4))
+        stored = rng.random() < 0.5
+        match rng.randrange(10):
             case 0:
                 on.disconnect(after_storing=stored)
             case 1:
                 on.fall_silent(after_storing=stored)
             case 2:
-                on.cut(dice.randrange(60))
+                on.cut(rng.randrange(60))
             case 3:
-                on.answer_bytes(dice.randbytes(dice.randrange(40)))
+                on.answer_bytes(rng.randbytes(rng.randrange(40)))
             case 4:
-                on.answer(dice.choice(WRITTEN if stored else PASSING), after_storing=stored)
+                on.answer(rng.choice(WRITTEN if stored else PASSING), after_storing=stored)
             case 5:
                 on.leave_out()
             case 6:
-                on.throttle(dice.randrange(30))
+                on.throttle(rng.randrange(30))
             case 7:
-                on.delay(dice.random() / 50, after_storing=stored)
+                on.delay(rng.random() / 50, after_storing=stored)
             case 8:
-                cluster.move_leader("orders", dice.randrange(PARTITIONS), to=dice.choice(self._alive()))
+                cluster.move_leader("orders", rng.randrange(PARTITIONS), to=rng.choice(self._alive()))
             case _:
                 await self._lose_a_node()
 
@@ -70,14 +70,14 @@ class _Chaos:
     async def _lose_a_node(self) -> None:
         for node in NODES:
             await self._cluster.start_node(node)
-        if self._dice.random() < 0.7:
-            await self._cluster.stop_node(self._dice.choice(NODES))
+        if self._random.random() < 0.7:
+            await self._cluster.stop_node(self._random.choice(NODES))
 
 
 async def _produce(
     cluster: FakeCluster, producer: Producer[Any, Any], seed: int
 ) -> list[list[tuple[bytes, Delivery]]]:
-    """Produce while things go wrong, then let them go right until everything has ended."""
+    """Produce during faults, then without faults until all deliveries are done."""
     chaos = _Chaos(cluster, seed)
     sent: list[list[tuple[bytes, Delivery]]] = [[] for _ in range(PARTITIONS)]
     for number in range(RECORDS):
@@ -97,7 +97,8 @@ async def _produce(
 
 @pytest.mark.scenario(63)
 @pytest.mark.parametrize("seed", range(3))
-async def test_with_time_enough_everything_is_in_the_log_in_order_and_once(seed: int) -> None:
+async def test_all_records_are_stored_once(seed: int) -> None:
+    """With enough time all records are stored, in order."""
     async with FakeCluster(3, {"orders": PARTITIONS}) as cluster:
         async with quick(cluster, batch_size=150, request_timeout_ms=100) as producer:
             sent = await _produce(cluster, producer, seed)
@@ -109,7 +110,8 @@ async def test_with_time_enough_everything_is_in_the_log_in_order_and_once(seed:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_with_little_time_what_fails_tells_the_truth(seed: int) -> None:
+async def test_failed_records_tell_truth(seed: int) -> None:
+    """With little time some records fail; their errors tell whether they may be in the log."""
     async with FakeCluster(3, {"orders": PARTITIONS}) as cluster:
         options: AllOptions = {"batch_size": 150, "request_timeout_ms": 60, "delivery_timeout_ms": 120}
         async with quick(cluster, **options) as producer:

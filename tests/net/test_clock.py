@@ -1,4 +1,4 @@
-"""The producer's time is the event loop's: frozen or simulated clocks neither stop nor hurry it."""
+"""The producer uses the event loop's time: frozen or simulated clocks do not disturb it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ MakeLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
 async def _use(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
-    """Wait for everything that has to do with time."""
+    """Call everything that depends on time."""
     await producer.send("orders", b"1")
     lingering = producer.send("orders", b"2")
     while not lingering.done():
@@ -63,7 +63,7 @@ def test_frozen_time_stops_nothing(use: Callable[[], Awaitable[None]], make_loop
 
 
 @pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, SimulatedLoop])
-def test_mock_producer_knows_no_time(make_loop: MakeLoop) -> None:
+def test_mock_producer_needs_no_time(make_loop: MakeLoop) -> None:
     async def use() -> None:
         async with MockProducer() as producer:
             await producer.send("orders", b"1")
@@ -75,7 +75,7 @@ def test_mock_producer_knows_no_time(make_loop: MakeLoop) -> None:
 
 
 def test_simulated_time_passes_at_once() -> None:
-    """Minutes of linger, of silence and of measured time take no real time."""
+    """Minutes of linger, silence and measured time take no real time."""
     loop = SimulatedLoop()
 
     async def use() -> None:

@@ -1,4 +1,4 @@
-"""Topics and leaders: how they become known, and how that changes."""
+"""The metadata of topics and leaders, and its changes."""
 
 import asyncio
 import time
@@ -21,11 +21,11 @@ SOON = 5
 
 
 def _asks_for_topics(relay: Relay) -> int:
-    # The bootstrap server is asked for nodes alone.
+    # The request to the bootstrap server names no topics.
     return len(relay.asked(ApiKey.METADATA)) - 1
 
 
-async def test_records_for_an_unknown_topic_wait_in_order() -> None:
+async def test_records_wait_for_topic_in_order() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         held = cluster.on(ApiKey.METADATA).hold()
         deliveries = [producer.send("orders", b"%d" % number) for number in range(10)]
@@ -37,20 +37,21 @@ async def test_records_for_an_unknown_topic_wait_in_order() -> None:
 
 
 @pytest.mark.scenario(52)
-async def test_an_unknown_topic_is_created_where_that_is_on() -> None:
+async def test_topic_is_created_automatically() -> None:
     async with FakeCluster(default_partitions=4) as cluster, quick(cluster) as producer:
         assert (await producer.send("new", b"1")).topic == "new"
         assert [partition.index for partition in await producer.partitions_for("new")] == [0, 1, 2, 3]
         assert len(await producer.partitions_for("another")) == 4
 
 
-async def test_many_unknown_topics_are_asked_for_together() -> None:
+async def test_unknown_topics_share_request() -> None:
     async with FakeCluster() as cluster, Relay(cluster) as relay, quick(cluster) as producer:
         await asyncio.gather(*[producer.send(f"topic-{number}", b"1").future() for number in range(300)])
         assert _asks_for_topics(relay) <= 4
 
 
-async def test_many_known_topics_one_after_the_other_cost_one_request_each_at_most() -> None:
+async def test_new_topics_cost_few_requests() -> None:
+    """Known topics, one after the other, cost at most one request each."""
     topics = {f"topic-{number}": 1 for number in range(30)}
     async with FakeCluster(topics=topics) as cluster, Relay(cluster) as relay, quick(cluster) as producer:
         for topic in topics:
@@ -59,7 +60,8 @@ async def test_many_known_topics_one_after_the_other_cost_one_request_each_at_mo
 
 
 @pytest.mark.scenario(52)
-async def test_a_topic_that_stays_unknown_is_no_storm_and_fails_in_time() -> None:
+async def test_topic_stays_unknown() -> None:
+    """Requests back off, and the records fail within `max_block_ms`."""
     async with (
         FakeCluster(auto_create_topics=False, topics={"orders": 1}) as cluster,
         Relay(cluster) as relay,
@@ -86,7 +88,7 @@ async def test_a_topic_that_stays_unknown_is_no_storm_and_fails_in_time() -> Non
 
 
 @pytest.mark.scenario(52)
-async def test_a_topic_that_appears_late_is_found() -> None:
+async def test_late_topic_is_found() -> None:
     async with FakeCluster(auto_create_topics=False) as cluster, quick(cluster) as producer:
         fault = cluster.on(ApiKey.METADATA, times=None).rewrite(lambda answer: answer)
         delivery = producer.send("late", b"1")
@@ -102,7 +104,7 @@ async def test_a_topic_that_appears_late_is_found() -> None:
         (ErrorCode.INVALID_TOPIC_EXCEPTION, InvalidTopicError),
     ],
 )
-async def test_a_topic_that_may_never_be_used_fails_promptly(code: ErrorCode, error: type[Exception]) -> None:
+async def test_unusable_topic_fails_at_once(code: ErrorCode, error: type[Exception]) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         fault = cluster.on(ApiKey.METADATA, topic="orders", times=None).answer(code)
         async with asyncio.timeout(SOON / 2):
@@ -116,7 +118,8 @@ async def test_a_topic_that_may_never_be_used_fails_promptly(code: ErrorCode, er
 
 
 @pytest.mark.scenario(51)
-async def test_a_partition_that_is_not_there_is_waited_for_and_then_refused() -> None:
+async def test_missing_partition_is_refused() -> None:
+    """The record waits `max_block_ms` for its partition first."""
     async with FakeCluster(topics={"orders": 2}) as cluster:
         async with quick(cluster, max_block_ms=300) as producer:
             with pytest.raises(UnknownPartitionError, match="has 2 partitions") as raised:
@@ -131,7 +134,8 @@ async def test_a_partition_that_is_not_there_is_waited_for_and_then_refused() ->
 
 
 @pytest.mark.scenario(55)
-async def test_a_leader_that_a_produce_answer_names_is_used_without_asking() -> None:
+async def test_leader_hint_is_used() -> None:
+    """A Produce response names the leader (KIP-951): no Metadata request is sent."""
     async with (
         FakeCluster(2, {"orders": 2}) as cluster,
         quick(cluster, retry_backoff_ms=2_000, retry_backoff_max_ms=2_000) as producer,
@@ -149,7 +153,7 @@ async def test_a_leader_that_a_produce_answer_names_is_used_without_asking() -> 
 
 
 @pytest.mark.scenario(55)
-async def test_a_leader_that_nobody_names_is_asked_for() -> None:
+async def test_leader_without_hint_is_requested() -> None:
     versions = {ApiKey.PRODUCE: 9}
     async with (
         FakeCluster(2, {"orders": 1}, max_versions=versions) as cluster,
@@ -161,7 +165,8 @@ async def test_a_leader_that_nobody_names_is_asked_for() -> None:
         assert [record.value for record in cluster.records("orders")] == [b"0", b"1"]
 
 
-async def test_a_leader_that_is_lost_while_nothing_is_under_way_is_replaced() -> None:
+async def test_idle_leader_is_replaced() -> None:
+    """The leader is lost while no request is in flight."""
     async with FakeCluster(2, {"orders": 1}) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"0")
         await cluster.stop_node(cluster.leader_of("orders", 0))
@@ -170,7 +175,7 @@ async def test_a_leader_that_is_lost_while_nothing_is_under_way_is_replaced() ->
 
 
 @pytest.mark.scenario(50)
-async def test_a_partition_without_a_leader_waits_for_one() -> None:
+async def test_partition_waits_for_leader() -> None:
     async with FakeCluster(2, {"orders": 2}) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"0", partition=0)
         cluster.move_leader("orders", 0, to=-1)
@@ -183,7 +188,7 @@ async def test_a_partition_without_a_leader_waits_for_one() -> None:
 
 
 @pytest.mark.scenario(62)
-async def test_a_topic_that_is_deleted_and_made_anew_is_found_again() -> None:
+async def test_recreated_topic_is_found() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         for _ in range(3):
             await producer.send("orders", b"old")
@@ -197,7 +202,7 @@ async def test_a_topic_that_is_deleted_and_made_anew_is_found_again() -> None:
 
 
 @pytest.mark.scenario(56)
-async def test_when_every_node_is_replaced_the_bootstrap_servers_are_asked_anew() -> None:
+async def test_replaced_nodes_lead_to_rebootstrap() -> None:
     async with FakeCluster(3, {"orders": 3}, replication_factor=3) as cluster:
         await cluster.stop_node(3)
         async with quick(cluster) as producer:
@@ -214,7 +219,8 @@ async def test_when_every_node_is_replaced_the_bootstrap_servers_are_asked_anew(
     assert [record.value for record in cluster.records("orders")] == [b"0", b"1"] * 3
 
 
-async def test_without_rebootstrap_the_known_nodes_are_all_there_is() -> None:
+async def test_recovery_without_rebootstrap() -> None:
+    """With `metadata_recovery_strategy="none"` only known nodes are asked."""
     async with FakeCluster(2, {"orders": 1}) as cluster:
         await cluster.stop_node(2)
         async with quick(
@@ -228,7 +234,7 @@ async def test_without_rebootstrap_the_known_nodes_are_all_there_is() -> None:
 
 
 @pytest.mark.scenario(56)
-async def test_a_broker_may_ask_for_the_bootstrap_servers_to_be_asked() -> None:
+async def test_broker_requires_rebootstrap() -> None:
     def refuse(answer: MetadataResponse) -> MetadataResponse:
         return replace(answer, error_code=ErrorCode.REBOOTSTRAP_REQUIRED)
 
@@ -238,7 +244,7 @@ async def test_a_broker_may_ask_for_the_bootstrap_servers_to_be_asked() -> None:
         assert fault.hits == 1
 
 
-async def test_nonsense_in_metadata_harms_nobody() -> None:
+async def test_invalid_metadata_is_harmless() -> None:
     def nonsense(answer: MetadataResponse) -> MetadataResponse:
         nodes = tuple(replace(node, host="a..b") for node in answer.brokers)
         return replace(answer, brokers=nodes)
@@ -249,7 +255,7 @@ async def test_nonsense_in_metadata_harms_nobody() -> None:
 
 
 @pytest.mark.scenario(53)
-async def test_a_topic_not_used_for_long_is_forgotten_and_found_again() -> None:
+async def test_idle_topic_is_found_again() -> None:
     async with (
         FakeCluster(topics={"orders": 1, "audit": 1}) as cluster,
         Relay(cluster) as relay,
@@ -261,7 +267,7 @@ async def test_a_topic_not_used_for_long_is_forgotten_and_found_again() -> None:
         await until(lambda: _asks_for_topics(relay) > asked + 2)
         engine = insides(producer)
         engine.accumulator.topics["audit"].last_used -= 6
-        engine.metadata._used["audit"] -= 6  # noqa: SLF001 - rather than to wait five seconds
+        engine.metadata._used["audit"] -= 6  # noqa: SLF001 - instead of waiting five seconds
         await until(lambda: "audit" not in engine.metadata.topics)
         assert "audit" not in producer.metrics()["producer-topic-metrics"]
         assert (await asyncio.wait_for(producer.send("audit", b"2"), SOON)).offset == 1

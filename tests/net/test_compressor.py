@@ -1,4 +1,4 @@
-"""Compression: in passing where that is quick, else in a thread, and in order in any case."""
+"""Compression: small batches at once, large ones in a thread, always in order."""
 
 import asyncio
 import os
@@ -29,14 +29,14 @@ async def cluster() -> AsyncIterator[FakeCluster]:
 
 
 class _Watched:
-    """Stands in for the codec: notes the threads it runs in, and may be held up."""
+    """Replaces the codec: records its threads, and can be blocked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.threads: list[int] = []
         self.go_on = threading.Event()
         self.go_on.set()
         self.error: Exception | None = None
-        squeeze = Compressor._squeeze  # noqa: SLF001 - the one place that threads run
+        squeeze = Compressor._squeeze  # noqa: SLF001 - the function that threads run
 
         def watched(compressor: Compressor, batches: list[ProducerBatch]) -> list[ProducerBatch]:
             self.threads.append(threading.get_ident())
@@ -54,9 +54,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> _Watched:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-async def test_small_batches_are_compressed_in_passing(
-    cluster: FakeCluster, watched: _Watched, codec: str
-) -> None:
+async def test_small_batches_need_no_thread(cluster: FakeCluster, watched: _Watched, codec: str) -> None:
     async with quick(cluster, compression_type=codec) as producer:
         for number in range(5):
             await producer.send("orders", b"%d" % number * 100)
@@ -65,9 +63,8 @@ async def test_small_batches_are_compressed_in_passing(
     assert set(watched.threads) == {threading.get_ident()}
 
 
-async def test_large_batches_are_compressed_in_a_thread_and_keep_their_order(
-    cluster: FakeCluster, watched: _Watched
-) -> None:
+async def test_thread_keeps_batch_order(cluster: FakeCluster, watched: _Watched) -> None:
+    """Large batches are compressed in a thread and sent in order."""
     async with quick(cluster, **LARGE) as producer:
         for word in WORDS * 3:
             producer.send("orders", word)
@@ -91,9 +88,7 @@ async def _held_up(
     return producer, deliveries
 
 
-async def test_stop_does_not_leave_a_thread_behind_that_works(
-    cluster: FakeCluster, watched: _Watched
-) -> None:
+async def test_stop_ends_thread(cluster: FakeCluster, watched: _Watched) -> None:
     async with no_traces():
         producer, deliveries = await _held_up(cluster, watched)
         stopping = asyncio.create_task(producer.stop(0))
@@ -105,7 +100,7 @@ async def test_stop_does_not_leave_a_thread_behind_that_works(
             assert isinstance(error, ProducerClosedError)
 
 
-async def test_a_connection_lost_meanwhile_loses_nothing(cluster: FakeCluster, watched: _Watched) -> None:
+async def test_connection_lost_during_compression(cluster: FakeCluster, watched: _Watched) -> None:
     producer, deliveries = await _held_up(cluster, watched)
     cluster.drop_connections()
     await until(lambda: not producer.metrics()["producer-metrics"]["connection-count"])
@@ -117,7 +112,7 @@ async def test_a_connection_lost_meanwhile_loses_nothing(cluster: FakeCluster, w
     await producer.stop()
 
 
-async def test_records_that_expire_meanwhile_are_not_sent(cluster: FakeCluster, watched: _Watched) -> None:
+async def test_records_expire_during_compression(cluster: FakeCluster, watched: _Watched) -> None:
     producer, deliveries = await _held_up(cluster, watched, delivery_timeout_ms=400)
     await until(lambda: all(delivery.done() for delivery in deliveries))
     watched.go_on.set()
@@ -128,9 +123,7 @@ async def test_records_that_expire_meanwhile_are_not_sent(cluster: FakeCluster, 
     assert [record.value for record in cluster.records("orders")] == [b"first", b"last"]
 
 
-async def test_a_codec_that_fails_fails_the_producer_with_its_cause(
-    cluster: FakeCluster, watched: _Watched
-) -> None:
+async def test_codec_error_fails_producer(cluster: FakeCluster, watched: _Watched) -> None:
     producer, deliveries = await _held_up(cluster, watched)
     watched.error = MemoryError("no memory")
     watched.go_on.set()
@@ -143,7 +136,7 @@ async def test_a_codec_that_fails_fails_the_producer_with_its_cause(
         assert isinstance(delivery.exception(), ProducerFailedError)
 
 
-async def test_a_bug_after_compressing_fails_the_producer(
+async def test_bug_after_compression_fails_producer(
     cluster: FakeCluster, watched: _Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     producer, deliveries = await _held_up(cluster, watched)
@@ -161,7 +154,7 @@ async def test_a_bug_after_compressing_fails_the_producer(
 
 
 @pytest.mark.scenario(13)
-async def test_batches_that_compress_well_hold_more_records(cluster: FakeCluster) -> None:
+async def test_compressible_batches_hold_more(cluster: FakeCluster) -> None:
     async with quick(cluster, compression_type="zstd", batch_size=2_000, linger_ms=50) as producer:
         for _ in range(5):
             for _ in range(40):
@@ -173,7 +166,7 @@ async def test_batches_that_compress_well_hold_more_records(cluster: FakeCluster
 
 
 @pytest.mark.scenario(22)
-async def test_a_batch_that_is_split_is_compressed_again(cluster: FakeCluster) -> None:
+async def test_split_batch_is_recompressed(cluster: FakeCluster) -> None:
     async with quick(cluster, compression_type="lz4") as producer:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.MESSAGE_TOO_LARGE)
         deliveries = [producer.send("orders", b"%d" % number * 100) for number in range(40)]

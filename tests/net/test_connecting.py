@@ -1,4 +1,4 @@
-"""Connecting to names with several addresses, of which some are dead, on each event loop."""
+"""Host names with several addresses, some of them dead, on each event loop."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ from aioproducer.net import transport as module
 from aioproducer.net.transport import Addresses, Transport, connect
 from aioproducer.testing import FakeCluster
 from tests.net.quick import insides, quick
-from tests.net.traces import blows, cuts, no_traces
+from tests.net.traces import at_each_await, at_each_turn, no_traces
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -21,19 +21,19 @@ SOON = 5
 FOREVER = 60
 
 AddressInfo: TypeAlias = tuple[Any, ...]
-"""As `socket.getaddrinfo` gives it."""
+"""An item of `socket.getaddrinfo`."""
 
 
 @contextmanager
 def _silent(count: int = 1) -> Iterator[list[tuple[str, int]]]:
-    """Give addresses that answer no attempt to connect, as behind a firewall that drops packets."""
+    """Yield addresses that ignore attempts to connect, as a firewall does that drops packets."""
     sockets: list[socket.socket] = []
     addresses = []
     for number in range(count):
         listener = socket.create_server((f"127.0.0.{10 + number}", 0), backlog=0)
         addresses.append(listener.getsockname())
         sockets.append(listener)
-        # Linux drops what comes when the backlog is full.
+        # Linux drops SYN packets when the backlog is full.
         for _ in range(3):
             filler = socket.socket()
             filler.setblocking(False)  # noqa: FBT003 - the standard library has it so
@@ -112,7 +112,7 @@ async def _dead_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 async def _reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begin with the address that worked last."""
     tried: list[object] = []
-    attempt = module._Attempts._attempt  # noqa: SLF001 - what is observed
+    attempt = module._Attempts._attempt  # noqa: SLF001 - the observed function
 
     async def observed(self: Any, info: AddressInfo) -> None:  # noqa: ANN401 - a private class
         tried.append(info[4])
@@ -147,7 +147,7 @@ async def _refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _all_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name every address and its cause, and take little longer than one of them."""
+    """Name every address and its cause, in little more time than one attempt takes."""
     with _silent(3) as dead:
         _resolves_to(monkeypatch, *dead, _refusing())
         async with no_traces():
@@ -161,9 +161,9 @@ async def _all_dead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave no socket and no task behind, whenever the attempts are cancelled."""
+    """Leave no socket and no task behind, at whichever await the attempts are cancelled."""
     monkeypatch.setattr(module, "HEAD_START", 0.001)
-    # The system accepts for the listener, so that nothing has to run beside.
+    # The system accepts connections for the listener: no server task is needed.
     with _silent(1) as dead, socket.create_server(("127.0.0.1", 0), backlog=1_000) as listener:
         _resolves_to(monkeypatch, *dead, _refusing(), listener.getsockname(), listener.getsockname())
 
@@ -171,16 +171,16 @@ async def _cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
             (await _connect()).abort()
 
         async with no_traces():
-            for cut in cuts():
+            for cut in at_each_await():
                 await cut.run(connect_and_abort())
         for insists in (False, True):
             async with no_traces():
-                for blow in blows(insists=insists):
-                    await blow.run(connect_and_abort())
+                for turn in at_each_turn(insists=insists):
+                    await turn.run(connect_and_abort())
 
 
 async def _several_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Close the connections that lose."""
+    """Close the losing connections."""
     monkeypatch.setattr(module, "HEAD_START", 0)
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         _resolves_to(monkeypatch, first.getsockname(), second.getsockname())
@@ -191,7 +191,7 @@ async def _several_alive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _mute(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try another address when one takes connections and answers nothing."""
+    """Try another address when one accepts connections but never responds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with FakeCluster(topics={"orders": 1}) as cluster, no_traces():
             node = cluster.topology.nodes[1]
@@ -203,7 +203,7 @@ async def _mute(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _slow_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up a name server that does not answer."""
+    """Give up a silent name server."""
 
     async def resolve(_host: str, _port: int) -> list[AddressInfo]:
         await asyncio.sleep(FOREVER)

@@ -1,4 +1,4 @@
-"""What a producer as a whole leaves behind, and how its background fails."""
+"""The end of a whole producer: nothing is left behind, and bugs in the background are reported."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from aioproducer.core.settlement import Settlement
 from aioproducer.net.sender import Sender
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import drained, insides, outcome, quick, turns, until
-from tests.net.traces import cuts, no_traces
+from tests.net.traces import at_each_await, no_traces
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ async def cluster() -> AsyncIterator[FakeCluster]:
         yield cluster
 
 
-async def test_cancelling_start_anywhere_leaves_nothing_behind(cluster: FakeCluster) -> None:
-    for cut in cuts():
+async def test_start_is_cancelled_at_any_await(cluster: FakeCluster) -> None:
+    for cut in at_each_await():
         async with no_traces():
             producer = quick(cluster)
             error = await cut.run(producer.start())
@@ -35,8 +35,8 @@ async def test_cancelling_start_anywhere_leaves_nothing_behind(cluster: FakeClus
 
 
 @pytest.mark.scenario(85)
-async def test_cancelling_stop_anywhere_leaves_nothing_behind(cluster: FakeCluster) -> None:
-    for cut in cuts():
+async def test_stop_is_cancelled_at_any_await(cluster: FakeCluster) -> None:
+    for cut in at_each_await():
         async with no_traces():
             producer = quick(cluster)
             await producer.start()
@@ -48,8 +48,9 @@ async def test_cancelling_stop_anywhere_leaves_nothing_behind(cluster: FakeClust
 
 
 @pytest.mark.scenario(85)
-async def test_a_cancelled_stop_waits_no_longer_for_a_silent_broker(cluster: FakeCluster) -> None:
-    for cut in cuts():
+async def test_cancelled_stop_ends_at_once(cluster: FakeCluster) -> None:
+    """It does not wait for a silent broker any longer."""
+    for cut in at_each_await():
         silent = cluster.on(ApiKey.PRODUCE).fall_silent()
         async with no_traces():
             producer = quick(cluster, request_timeout_ms=5_000)
@@ -68,9 +69,9 @@ async def test_a_cancelled_stop_waits_no_longer_for_a_silent_broker(cluster: Fak
 
 @pytest.mark.scenario(44)
 @pytest.mark.parametrize("wait", ["flush", "drain", "delivery", "partitions_for"])
-async def test_cancelling_whoever_waits_anywhere_loses_nothing(cluster: FakeCluster, wait: str) -> None:
+async def test_waiting_call_is_cancelled(cluster: FakeCluster, wait: str) -> None:
     count = 0
-    for cut in cuts():
+    for cut in at_each_await():
         count += 1
         async with no_traces():
             producer = quick(cluster, buffer_memory=2_500, batch_size=400)
@@ -120,7 +121,7 @@ async def test_short_max_block_keeps_no_processor_busy(
     assert len(looks) <= 10
 
 
-async def test_a_hundred_producers_leave_nothing_behind(cluster: FakeCluster) -> None:
+async def test_many_producers_leave_nothing(cluster: FakeCluster) -> None:
     async with no_traces():
         for number in range(100):
             async with quick(cluster) as producer:
@@ -130,7 +131,7 @@ async def test_a_hundred_producers_leave_nothing_behind(cluster: FakeCluster) ->
 
 
 @pytest.mark.scenario(85)
-async def test_stop_with_a_cluster_that_is_gone_ends_within_its_timeout(cluster: FakeCluster) -> None:
+async def test_stop_timeout_without_cluster(cluster: FakeCluster) -> None:
     async with no_traces():
         producer = quick(cluster)
         await producer.start()
@@ -146,7 +147,7 @@ async def test_stop_with_a_cluster_that_is_gone_ends_within_its_timeout(cluster:
 
 
 @pytest.mark.scenario(85)
-async def test_of_several_stops_the_one_with_the_least_time_decides(cluster: FakeCluster) -> None:
+async def test_shortest_stop_timeout_decides(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     producer = quick(cluster, request_timeout_ms=5_000)
     await producer.start()
@@ -178,7 +179,7 @@ async def _expect_failure(
         await producer.stop()
 
 
-async def test_a_bug_in_the_pump_fails_everything_with_its_cause(
+async def test_bug_in_pump_fails_producer(
     cluster: FakeCluster, bug: ValueError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def dispatch(*_arguments: object) -> None:
@@ -191,7 +192,7 @@ async def test_a_bug_in_the_pump_fails_everything_with_its_cause(
         await _expect_failure(producer, producer.send("orders", b"1"), bug, caplog)
 
 
-async def test_a_bug_in_dealing_with_an_answer_fails_everything_with_its_cause(
+async def test_bug_in_response_fails_producer(
     cluster: FakeCluster, bug: ValueError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def receive(*_arguments: object) -> None:
@@ -208,7 +209,7 @@ async def test_a_bug_in_dealing_with_an_answer_fails_everything_with_its_cause(
         assert error.may_be_written
 
 
-async def test_a_bug_in_a_task_fails_everything_with_its_cause(
+async def test_bug_in_task_fails_producer(
     cluster: FakeCluster, bug: ValueError, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.on(ApiKey.METADATA, skip=1).hold()
@@ -227,7 +228,7 @@ async def test_a_bug_in_a_task_fails_everything_with_its_cause(
         async def raises() -> None:
             raise bug
 
-        insides(producer)._cluster._lifecycle.spawn("bug", raises)  # type: ignore[union-attr] # noqa: SLF001 - a task that fails
+        insides(producer)._tasks.spawn("bug", raises)  # type: ignore[union-attr] # noqa: SLF001 - a failing task
         async with asyncio.timeout(2):
             errors = await waiting
         assert errors[0] is None
@@ -236,7 +237,7 @@ async def test_a_bug_in_a_task_fails_everything_with_its_cause(
         cluster.heal()
 
 
-async def test_whoever_waits_for_room_is_told_of_a_failure(cluster: FakeCluster, bug: ValueError) -> None:
+async def test_failure_ends_drain(cluster: FakeCluster, bug: ValueError) -> None:
     held = cluster.on(ApiKey.PRODUCE).hold()
     async with quick(cluster, buffer_memory=2_500) as producer:
         deliveries = [producer.send("orders", b"x" * 500) for _ in range(4)]
@@ -244,7 +245,7 @@ async def test_whoever_waits_for_room_is_told_of_a_failure(cluster: FakeCluster,
         draining = asyncio.create_task(drained(producer))
         await turns()
         assert not draining.done()
-        insides(producer)._crash(bug)  # noqa: SLF001 - as a task does that fails
+        insides(producer)._crash(bug)  # noqa: SLF001 - as a failing task does
         with pytest.raises(ProducerFailedError):
             await asyncio.wait_for(draining, 2)
         for delivery in deliveries:
@@ -252,7 +253,8 @@ async def test_whoever_waits_for_room_is_told_of_a_failure(cluster: FakeCluster,
         held.release()
 
 
-async def test_somebody_who_cancels_every_task_hears_of_it(cluster: FakeCluster) -> None:
+async def test_cancelled_background_fails_producer(cluster: FakeCluster) -> None:
+    """A program cancels all tasks of the loop."""
     mine = asyncio.all_tasks()
     async with no_traces():
         producer = quick(cluster)
@@ -267,9 +269,7 @@ async def test_somebody_who_cancels_every_task_hears_of_it(cluster: FakeCluster)
         await asyncio.wait_for(producer.stop(), 2)
 
 
-async def test_a_record_that_failed_and_that_nobody_looked_at_is_logged(
-    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_unread_failure_is_logged(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     async with quick(cluster) as producer:
         await producer.send("orders", b"0")
@@ -281,7 +281,7 @@ async def test_a_record_that_failed_and_that_nobody_looked_at_is_logged(
     assert "3 of 3 records for orders-0 failed and their deliveries were never looked at" in caplog.text
 
 
-async def test_a_bug_in_what_the_clock_starts_fails_everything_with_its_cause(
+async def test_bug_in_timer_fails_producer(
     cluster: FakeCluster, bug: ValueError, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Buggy(Settlement):

@@ -1,4 +1,4 @@
-"""The same on every event loop there is, and in asyncio's debug mode."""
+"""The producer on each event loop, and in asyncio's debug mode."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ import pytest
 from aioproducer import BootstrapError, ProducerClosedError, WrongLoopError
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import quick, until
-from tests.net.traces import cuts, no_traces
+from tests.net.traces import at_each_await, no_traces
 
 uvloop = pytest.importorskip("uvloop")
 
@@ -71,12 +71,12 @@ async def _nobody() -> None:
 
 async def _cancelled() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
-        for cut in cuts():
+        for cut in at_each_await():
             async with no_traces():
                 producer = quick(cluster)
                 await cut.run(producer.start())
                 await producer.stop()
-        for cut in cuts():
+        for cut in at_each_await():
             async with no_traces():
                 producer = quick(cluster)
                 await producer.start()
@@ -123,7 +123,7 @@ async def _idle() -> None:
 )
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_it_works(
+def test_event_loop(
     scenario: Callable[[], Awaitable[None]],
     make_loop: Callable[[], asyncio.AbstractEventLoop],
     *,
@@ -135,9 +135,11 @@ def test_it_works(
 
 
 @pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_producer_that_is_never_stopped_hinders_nobody(
+def test_loop_ends_without_stop(
     make_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
+    """A producer that is never stopped does not keep its loop from closing."""
+
     async def forget_to_stop() -> None:
         cluster = FakeCluster(topics={"orders": 1})
         await cluster.start()

@@ -1,4 +1,4 @@
-"""How long `async with` waits at its end for brokers that do not answer, in simulated time."""
+"""The end of `async with` with silent brokers, in simulated time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -42,7 +42,7 @@ async def _silent(cluster: FakeCluster) -> None:
 
 
 def _leave(leave: Leave, die: Callable[[FakeCluster], Awaitable[None]]) -> tuple[float, list[Delivery]]:
-    """Return how long it took to leave, and what became of a record of a known and an unknown topic."""
+    """Return the seconds to leave, and the deliveries for a known and an unknown topic."""
     deliveries: list[Delivery] = []
     times: list[float] = []
     loop = SimulatedLoop()
@@ -70,7 +70,7 @@ def _leave(leave: Leave, die: Callable[[FakeCluster], Awaitable[None]]) -> tuple
 
 @pytest.mark.parametrize("die", [_gone, _silent])
 @pytest.mark.parametrize("leave", [_by_an_error, _by_an_exit, _cancelled])
-def test_an_error_waits_seconds(leave: Leave, die: Callable[[FakeCluster], Awaitable[None]]) -> None:
+def test_error_waits_seconds(leave: Leave, die: Callable[[FakeCluster], Awaitable[None]]) -> None:
     took, deliveries = _leave(leave, die)
 
     assert LEAVE_TIMEOUT <= took <= LEAVE_TIMEOUT + 1
@@ -78,14 +78,16 @@ def test_an_error_waits_seconds(leave: Leave, die: Callable[[FakeCluster], Await
         assert isinstance(delivery.exception(), ProducerClosedError)
 
 
-def test_the_end_of_the_body_waits_for_delivery_timeout() -> None:
+def test_body_end_waits_delivery_timeout() -> None:
     took, (delivery, _unknown) = _leave(_plainly, _silent)
 
     assert 115 <= took < 200
     assert isinstance(delivery.exception(), DeliveryTimeoutError)
 
 
-def test_an_error_loses_nothing_that_the_brokers_take() -> None:
+def test_error_loses_no_records() -> None:
+    """The brokers respond: records that were accepted before the error are stored."""
+
     async def alive(_cluster: FakeCluster) -> None:
         """Change nothing."""
 

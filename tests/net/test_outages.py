@@ -1,4 +1,4 @@
-"""What people see of an outage: one WARNING, the present cause in errors, and that it is over."""
+"""Reports of an outage: one WARNING, the present cause in errors, one INFO at its end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from aioproducer import BrokerConnectionError, DeliveryTimeoutError, UnknownTopicError
-from aioproducer.net.identity import IDLE_ATTEMPTS
 from aioproducer.net.outages import Outages
+from aioproducer.net.producer_id import IDLE_ATTEMPTS
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import PATIENCE, insides, quick, until
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aioproducer.protocol.metadata import MetadataResponse
 
 DEAD_PORT = 1
-"""A port of this machine at which nothing listens."""
+"""A local port without a listener."""
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def _all_levels(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def told(caplog: pytest.LogCaptureFixture, level: int, text: str) -> list[str]:
-    """Return what was logged at a level with a text in it."""
+    """Return the log lines of a level that contain a text."""
     messages = [record.getMessage() for record in caplog.records if record.levelno == level]
     return [message for message in messages if text in message]
 
@@ -50,9 +50,7 @@ def advertise_dead_port(answer: MetadataResponse, node_ids: tuple[int, ...]) -> 
 # Logs.
 
 
-async def test_retries_are_logged_once_for_each_cause(
-    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_each_cause_is_logged_once(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     async with quick(cluster) as producer:
         cluster.on(ApiKey.PRODUCE, times=4).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
         cluster.on(ApiKey.PRODUCE, skip=4, times=3).disconnect()
@@ -66,7 +64,7 @@ async def test_retries_are_logged_once_for_each_cause(
         (over,) = told(caplog, logging.INFO, "orders-0 are stored again")
         assert "9 retries" in over
 
-        # The next outage is logged anew.
+        # The next outage is logged again.
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
         await asyncio.wait_for(producer.send("orders", b"2", partition=0), PATIENCE)
         assert len(told(caplog, logging.WARNING, "orders-0")) == 3
@@ -87,9 +85,7 @@ async def test_record_that_expires_is_no_retry(
     assert not told(caplog, logging.WARNING, "again")
 
 
-async def test_partitions_of_one_request_share_a_line(
-    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_partitions_share_log_line(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     async with quick(cluster, linger_ms=20) as producer:
         await producer.partitions_for("orders")
         cluster.on(ApiKey.PRODUCE).disconnect()
@@ -102,9 +98,7 @@ async def test_partitions_of_one_request_share_a_line(
         assert "sending 3 records for orders-0, orders-1, orders-2 again" in lines[0]
 
 
-async def test_without_trouble_nothing_is_told(
-    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_normal_work_logs_no_retry(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     async with quick(cluster) as producer:
         for number in range(5):
             await producer.send("orders", b"%d" % number)
@@ -113,10 +107,10 @@ async def test_without_trouble_nothing_is_told(
 
 
 @pytest.mark.parametrize("code", [ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, None])
-async def test_a_missing_producer_id_is_logged_once(
+async def test_missing_producer_id_warns_once(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture, code: ErrorCode | None
 ) -> None:
-    """With the address, and for as long as there is something to send."""
+    """The line names the address; later attempts go on while there are records to send."""
     address = f"127.0.0.1:{cluster.topology.nodes[1].port}"
     script = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None)
     if code is None:
@@ -151,9 +145,7 @@ async def test_a_missing_producer_id_is_logged_once(
         await asyncio.wait_for(delivery, PATIENCE)
 
 
-async def test_an_outage_of_the_cluster_is_logged_once(
-    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_cluster_outage_warns_once(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"1", partition=0)
         await cluster.stop_node(1, elects=False)
@@ -172,8 +164,8 @@ async def test_an_outage_of_the_cluster_is_logged_once(
 # Errors.
 
 
-async def test_an_error_names_the_present_cause(cluster: FakeCluster) -> None:
-    """The attempt fails as the connection is lost; from then on the broker refuses connections."""
+async def test_error_names_present_cause(cluster: FakeCluster) -> None:
+    """The first attempt loses its connection; after it the broker refuses connections."""
     async with quick(cluster, request_timeout_ms=1_000, delivery_timeout_ms=1_500) as producer:
         await producer.send("orders", b"1", partition=0)
         cluster.on(ApiKey.PRODUCE).run(lambda: cluster.stop_node(1, elects=False))
@@ -188,8 +180,8 @@ async def test_an_error_names_the_present_cause(cluster: FakeCluster) -> None:
             assert isinstance(raised.value.__cause__, BrokerConnectionError)
 
 
-async def test_an_error_names_an_advertised_address_out_of_reach(cluster: FakeCluster) -> None:
-    """The bootstrap server answers; the address that it gives cannot be connected to."""
+async def test_error_names_unreachable_address(cluster: FakeCluster) -> None:
+    """The bootstrap server responds, but advertises an address that refuses connections."""
     cluster.on(ApiKey.METADATA, times=None).rewrite(lambda answer: advertise_dead_port(answer, (1,)))
     async with quick(cluster, max_block_ms=500) as producer:
         delivery = producer.send("orders", b"1")
@@ -201,8 +193,8 @@ async def test_an_error_names_an_advertised_address_out_of_reach(cluster: FakeCl
             await asyncio.wait_for(producer.partitions_for("orders"), PATIENCE)
 
 
-async def test_an_error_names_a_leader_out_of_reach() -> None:
-    """Another broker knows the topic; its leader cannot be connected to."""
+async def test_error_names_unreachable_leader() -> None:
+    """Metadata comes from another broker; the leader refuses connections."""
     async with FakeCluster(2, {"orders": 2}, replication_factor=1) as cluster:
         cluster.on(ApiKey.METADATA, times=None).rewrite(lambda answer: advertise_dead_port(answer, (2,)))
         partition = next(number for number in range(2) if cluster.leader_of("orders", number) == 2)
@@ -251,7 +243,7 @@ def test_outage_of_the_cluster_names_brokers(ready: list[bool], expected: str) -
     assert str(outages.of_cluster()) == expected
 
 
-async def test_an_error_names_why_there_is_no_producer_id(cluster: FakeCluster) -> None:
+async def test_error_names_missing_producer_id(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).answer(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
     async with quick(cluster, request_timeout_ms=600, delivery_timeout_ms=600) as producer:
         with pytest.raises(DeliveryTimeoutError, match="COORDINATOR_LOAD_IN_PROGRESS"):

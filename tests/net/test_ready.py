@@ -1,4 +1,4 @@
-"""A producer that is started while Kafka is down."""
+"""A producer started while Kafka is down."""
 
 import asyncio
 import logging
@@ -19,13 +19,13 @@ from aioproducer import (
 from aioproducer.testing import FakeCluster, MockProducer
 from tests.net.quick import insides, quick, turns, until
 from tests.net.simulated import SimulatedLoop
-from tests.net.traces import blows, no_traces
+from tests.net.traces import at_each_turn, no_traces
 
 SOON = 10
 
 
 async def _down() -> FakeCluster:
-    """Make a cluster that is down, but whose address is known."""
+    """Make a cluster that is down and has an address."""
     cluster = FakeCluster(topics={"orders": 1})
     await cluster.start()
     await cluster.stop_node(1)
@@ -78,7 +78,7 @@ async def test_max_block_bounds_the_wait() -> None:
     await cluster.stop()
 
 
-async def test_the_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+async def test_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     cluster = await _down()
     producer = quick(cluster)
     with caplog.at_level(logging.INFO, logger="aioproducer"):
@@ -91,7 +91,7 @@ async def test_the_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> No
     await cluster.stop()
 
 
-async def test_the_producer_is_stopped_meanwhile() -> None:
+async def test_stop_while_cluster_is_down() -> None:
     cluster = await _down()
     async with no_traces():
         producer = quick(cluster)
@@ -109,18 +109,19 @@ async def test_the_producer_is_stopped_meanwhile() -> None:
     await cluster.stop()
 
 
-async def test_stop_can_be_cut_short_anywhere_meanwhile() -> None:
+async def test_cancelled_stop_while_down() -> None:
+    """`stop` is cancelled at any turn while the cluster is down."""
     cluster = await _down()
-    for blow in blows(30, again=1):
+    for cut in at_each_turn(30, again=1):
         async with no_traces():
             producer = quick(cluster)
             await producer.start(wait=False)
             delivery = producer.send("orders", b"1")
-            await blow.run(producer.stop())
+            await cut.run(producer.stop())
             await producer.stop()
             assert delivery.exception() is not None
-        if blow.at == 20:
-            # It waits for the record by now.
+        if cut.at == 20:
+            # By now it waits for the record.
             break
     await cluster.stop()
 
@@ -143,14 +144,14 @@ async def test_waiters_that_give_up_are_forgotten() -> None:
     await cluster.stop()
 
 
-async def test_only_a_started_producer_can_be_ready() -> None:
+async def test_unstarted_producer_is_not_ready() -> None:
     producer = Producer("localhost:1")
     assert not producer.is_ready
     with pytest.raises(ProducerNotStartedError):
         await producer.ready()
 
 
-async def test_start_leaves_a_ready_producer() -> None:
+async def test_started_producer_is_ready() -> None:
     async with FakeCluster() as cluster, quick(cluster) as producer:
         assert producer.is_ready
         await producer.ready(0)
@@ -168,7 +169,7 @@ async def test_mock_producer_is_ready_at_once() -> None:
     assert not producer.is_ready
 
 
-# Cancellation of a start that waits.
+# Cancellation of a waiting start.
 
 
 def _refuses() -> socket.socket:
@@ -184,7 +185,7 @@ def _says_nothing() -> socket.socket:
 
 
 @pytest.mark.parametrize("server", [_refuses, _says_nothing])
-def test_cancellation_ends_the_start_at_once(server: Callable[[], socket.socket]) -> None:
+def test_cancellation_ends_start(server: Callable[[], socket.socket]) -> None:
     loop = SimulatedLoop()
 
     async def use(address: str) -> None:

@@ -1,7 +1,7 @@
-"""Another cluster, or a restored one, at the addresses of the one that gave the producer id.
+"""Another cluster, or a restored one, at the addresses of the cluster that gave the producer id.
 
-It gives the same producer ids to other producers, so that a batch under an old id passes for a
-duplicate of theirs: it is acknowledged, and is not in the log.
+It gives the same producer ids to other producers. It takes a batch under an old id for a duplicate
+of theirs: the batch is acknowledged, but is not in the log.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 OLD, NEW = "old", "new"
 SOON = 10
 SENT = 5
-"""How many batches a broker remembers of a producer: duplicates of these are recognized."""
+"""A broker recognizes duplicates of the last batches of a producer, so many."""
 
 
 @asynccontextmanager
 async def at_the_addresses_of(
     old: FakeCluster,
-    **options: Any,  # noqa: ANN401 - those of FakeCluster
+    **options: Any,  # noqa: ANN401 - the options of FakeCluster
 ) -> AsyncIterator[FakeCluster]:
     """Stop a cluster and start another one in its place."""
     await old.stop()
@@ -49,7 +49,7 @@ async def at_the_addresses_of(
 async def send_singly(
     producer: Producer[Any, Any], word: str, count: int = SENT, topic: str = "orders"
 ) -> None:
-    """Have records stored one by one, each in a batch of its own."""
+    """Store records one by one, each in a batch of its own."""
     async with asyncio.timeout(SOON):
         for number in range(count):
             await producer.send(topic, f"{word} {number}".encode())
@@ -88,10 +88,10 @@ async def test_acknowledged_records_are_in_new_log(version: BrokerVersion, clust
 @pytest.mark.parametrize("cluster_id", [OLD, NEW])
 @pytest.mark.parametrize("after_storing", [False, True])
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
-async def test_batches_on_the_wire_go_to_new_log(
+async def test_in_flight_batches_reach_new_log(
     version: BrokerVersion, cluster_id: str, *, after_storing: bool
 ) -> None:
-    """They get sequences of the new producer id, in the order of `send`."""
+    """The batches get sequences of the new producer id, in the order of `send`."""
     options: Any = {"topics": {"orders": 1}, "versions": version}
     async with FakeCluster(cluster_id=OLD, **options) as old, quick(old, batch_size=1) as producer:
         await send_singly(producer, "before")
@@ -107,8 +107,8 @@ async def test_batches_on_the_wire_go_to_new_log(
     assert len(values(new)) == 7 * SENT
 
 
-async def test_record_that_may_be_in_old_log_says_so() -> None:
-    """The new cluster refuses it; an attempt at the old cluster may have stored it."""
+async def test_record_may_be_in_old_log() -> None:
+    """The new cluster refuses the record; an attempt at the old cluster may have stored it."""
     async with FakeCluster(topics={"orders": 1}, cluster_id=OLD) as old, quick(old) as producer:
         await send_singly(producer, "before")
         held = old.on(ApiKey.PRODUCE).hold(after_storing=True)
@@ -144,13 +144,13 @@ async def test_restored_cluster_without_cluster_id() -> None:
 
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
 async def test_forgotten_topic_of_restored_cluster(version: BrokerVersion) -> None:
-    """Sequences outlive what is known of a topic; so does the topic id that they are valid for."""
+    """A forgotten topic keeps its sequences, and the topic id for which they are valid."""
     options: Any = {"topics": {"orders": 1}, "versions": version}
     async with FakeCluster(**options) as old, quick(old, metadata_max_age_ms=50) as producer:
         await send_singly(producer, "before")
         engine = insides(producer)
         engine.accumulator.topics["orders"].last_used -= 1e6
-        engine.metadata._used["orders"] -= 1e6  # noqa: SLF001 - rather than to wait five minutes
+        engine.metadata._used["orders"] -= 1e6  # noqa: SLF001 - instead of waiting five minutes
         await until(lambda: "orders" not in engine.metadata.topics)
         async with at_the_addresses_of(old, **options) as new, quick(new) as other:
             await send_singly(other, "other", 2 * SENT)
@@ -161,17 +161,15 @@ async def test_forgotten_topic_of_restored_cluster(version: BrokerVersion) -> No
 
 @pytest.mark.parametrize("is_forgotten", [False, True])
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
-async def test_first_records_for_topic_of_restored_cluster(
-    version: BrokerVersion, *, is_forgotten: bool
-) -> None:
-    """Only the topics used before tell that the cluster was restored."""
+async def test_first_records_after_restore(version: BrokerVersion, *, is_forgotten: bool) -> None:
+    """Only the topics used before show that the cluster was restored."""
     options: Any = {"topics": {"orders": 1, "audit": 1}, "versions": version}
     async with FakeCluster(**options) as old, quick(old, metadata_max_age_ms=50) as producer:
         await send_singly(producer, "before")
         if is_forgotten:
             engine = insides(producer)
             engine.accumulator.topics["orders"].last_used -= 1e6
-            engine.metadata._used["orders"] -= 1e6  # noqa: SLF001 - rather than to wait five minutes
+            engine.metadata._used["orders"] -= 1e6  # noqa: SLF001 - instead of waiting five minutes
             await until(lambda: "orders" not in engine.metadata.topics)
         async with at_the_addresses_of(old, **options) as new, quick(new) as other:
             await send_singly(other, "other", SENT, "audit")
@@ -182,7 +180,7 @@ async def test_first_records_for_topic_of_restored_cluster(
 
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
 async def test_restored_cluster_gets_its_topics_later(version: BrokerVersion) -> None:
-    """As long as it has none of the topics, it may be another one: the old producer id is not used."""
+    """A cluster without any of the topics may be another one: the old producer id is not used."""
     options: Any = {"versions": version, "auto_create_topics": False}
     async with FakeCluster(topics={"orders": 1}, **options) as old, quick(old) as producer:
         await send_singly(producer, "before")
@@ -203,7 +201,7 @@ async def test_restored_cluster_gets_its_topics_later(version: BrokerVersion) ->
 
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
 async def test_brokers_replaced_one_by_one(version: BrokerVersion) -> None:
-    """One node is of the new cluster already, while the other still answers for the old one."""
+    """One node is of the new cluster already, while the other responds for the old one."""
     options: Any = {"topics": {"orders": 2}, "versions": version, "replication_factor": 1}
     async with (
         FakeCluster(2, cluster_id=OLD, **options) as old,
@@ -252,8 +250,8 @@ async def test_broker_that_knows_no_brokers_is_not_used() -> None:
     assert values(cluster) == [*(b"before %d" % number for number in range(SENT)), b"after 0"]
 
 
-async def test_producer_id_of_old_cluster_is_not_adopted() -> None:
-    """It was asked for before the cluster was replaced, and the answer comes after."""
+async def test_old_producer_id_is_not_adopted() -> None:
+    """The request precedes the replacement of the cluster, the response follows it."""
     async with FakeCluster(topics={"orders": 1}, cluster_id=OLD) as cluster, quick(cluster) as producer:
         held = cluster.on(ApiKey.INIT_PRODUCER_ID).hold()
         await held.hit()
@@ -267,7 +265,7 @@ async def test_producer_id_of_old_cluster_is_not_adopted() -> None:
 
 
 async def test_several_producers_survive_replacement() -> None:
-    """All have the same producer ids in both clusters, in another order."""
+    """Both clusters give the same producer ids, in different orders."""
     options: Any = {"topics": {"orders": 3, "audit": 2}}
     async with FakeCluster(cluster_id=OLD, **options) as old:
         producers = [quick(old, batch_size=200) for _ in range(4)]
@@ -293,8 +291,8 @@ async def test_several_producers_survive_replacement() -> None:
 
 
 @pytest.mark.parametrize("version", [KAFKA_4, KAFKA_3_6])
-async def test_other_topics_of_recreated_topic_are_stored_once(version: BrokerVersion) -> None:
-    """Their sequences stay valid until their batches are settled, then the new id is used."""
+async def test_recreated_topic_spares_others(version: BrokerVersion) -> None:
+    """The sequences of other topics stay valid until their batches are done; then the new id is used."""
     options: Any = {"topics": {"orders": 1, "audit": 1}, "versions": version}
     async with FakeCluster(**options) as cluster, quick(cluster, batch_size=1) as producer:
         await send_singly(producer, "first", topic="audit")
@@ -321,8 +319,8 @@ async def test_other_topics_of_recreated_topic_are_stored_once(version: BrokerVe
     assert values(cluster) == sent + last
 
 
-async def test_topic_ids_are_not_reused_after_replacement() -> None:
-    """Metadata of the new cluster gives the topic's id before anything is sent."""
+async def test_replacement_drops_topic_ids() -> None:
+    """Metadata of the new cluster gives the new topic id before a record is sent."""
     async with FakeCluster(topics={"orders": 1}, cluster_id=OLD) as old, quick(old) as producer:
         await send_singly(producer, "before")
         async with at_the_addresses_of(old, topics={"orders": 1}, cluster_id=NEW) as new:

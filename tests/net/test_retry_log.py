@@ -1,4 +1,4 @@
-"""The log of retries: partitions of one cause share a line, which names the first of them."""
+"""The log of retries: partitions with one cause share a line, which names the first of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_many_partitions_are_counted(
     )
 
 
-def test_each_cause_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_cause_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk()
     log = RetryLog(lambda: desk.now)
     refused = BrokerError.of(ErrorCode.NOT_ENOUGH_REPLICAS, "3 records", reason="two are down")
@@ -58,7 +58,7 @@ def test_each_cause_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     assert messages[1].endswith("the broker answered NOT_ENOUGH_REPLICAS (19): two are down")
 
 
-def test_the_end_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_recovery_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     desk = Desk()
     log = RetryLog(lambda: desk.now)

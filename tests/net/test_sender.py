@@ -1,4 +1,4 @@
-"""Brokers that misbehave: every record ends in time, in order, and is in the log once."""
+"""Faulty brokers: each record is done in time, in order, and in the log once."""
 
 import asyncio
 import struct
@@ -49,9 +49,7 @@ async def _produce_all(cluster: FakeCluster, request_timeout_ms: int = 300) -> N
 @pytest.mark.scenario(59)
 @pytest.mark.parametrize("after_storing", [False, True])
 @pytest.mark.parametrize("skip", [0, 1, 4])
-async def test_a_silent_broker_is_given_up_and_asked_again(
-    cluster: FakeCluster, skip: int, *, after_storing: bool
-) -> None:
+async def test_silent_broker_is_retried(cluster: FakeCluster, skip: int, *, after_storing: bool) -> None:
     fault = cluster.on(ApiKey.PRODUCE, skip=skip, times=2).fall_silent(after_storing=after_storing)
     await _produce_all(cluster, request_timeout_ms=150)
     assert fault.hits == 2
@@ -59,16 +57,14 @@ async def test_a_silent_broker_is_given_up_and_asked_again(
 
 @pytest.mark.scenario(35)
 @pytest.mark.parametrize("after_storing", [False, True])
-async def test_a_connection_that_is_cut_loses_and_doubles_nothing(
-    cluster: FakeCluster, *, after_storing: bool
-) -> None:
+async def test_lost_connection_stores_once(cluster: FakeCluster, *, after_storing: bool) -> None:
     cluster.on(ApiKey.PRODUCE, skip=1, times=4).disconnect(after_storing=after_storing)
     await _produce_all(cluster)
 
 
 @pytest.mark.scenario(35)
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 7, 8, 9, 20, 50])
-async def test_an_answer_that_is_cut_is_no_answer(cluster: FakeCluster, size: int) -> None:
+async def test_truncated_response_is_lost(cluster: FakeCluster, size: int) -> None:
     cluster.on(ApiKey.PRODUCE, skip=2, times=3).cut(size)
     await _produce_all(cluster)
 
@@ -88,14 +84,14 @@ async def test_an_answer_that_is_cut_is_no_answer(cluster: FakeCluster, size: in
         b"\xff" * 300,
     ],
 )
-async def test_garbage_closes_the_connection_and_nothing_else(cluster: FakeCluster, garbage: bytes) -> None:
+async def test_garbage_closes_connection(cluster: FakeCluster, garbage: bytes) -> None:
     fault = cluster.on(ApiKey.PRODUCE, skip=1, times=2).answer_bytes(garbage)
     await _produce_all(cluster, request_timeout_ms=150)
     assert fault.hits == 2
 
 
 @pytest.mark.parametrize("version", [3, 7, 8, 9, 12, 13])
-async def test_the_body_of_an_answer_may_be_anything(version: int) -> None:
+async def test_response_body_is_corrupt(version: int) -> None:
     async with (
         FakeCluster(topics={"orders": 2}, max_versions={ApiKey.PRODUCE: version}) as cluster,
         Relay(cluster) as relay,
@@ -106,7 +102,7 @@ async def test_the_body_of_an_answer_may_be_anything(version: int) -> None:
             nonlocal spoilt
             if asked.api is ApiKey.PRODUCE and spoilt < 20:
                 spoilt += 1
-                # Every answer is spoilt somewhere else; size and correlation id stay.
+                # Each response is changed at another place; size and correlation id stay.
                 at = 8 + spoilt * (len(frame) - 8) // 21
                 return [frame[:at] + b"\xee" * min(3, len(frame) - at) + frame[at + 3 :]]
             return [frame]
@@ -128,20 +124,18 @@ async def test_the_body_of_an_answer_may_be_anything(version: int) -> None:
         assert len(values) == len(set(values))
 
 
-async def test_a_partition_left_out_of_the_answer_is_sent_again(cluster: FakeCluster) -> None:
+async def test_missing_partition_is_retried(cluster: FakeCluster) -> None:
     fault = cluster.on(ApiKey.PRODUCE, partition=1, skip=1, times=3).leave_out()
     await _produce_all(cluster)
     assert fault.hits == 3
 
 
-async def test_an_empty_answer_answers_nothing(cluster: FakeCluster) -> None:
+async def test_empty_response_is_retried(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE, times=3).rewrite(lambda answer: replace(answer, responses=()))
     await _produce_all(cluster)
 
 
-async def test_answers_for_other_partitions_are_ignored(
-    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_foreign_partitions_are_ignored(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     strange = PartitionProduceResponse(index=7, error_code=ErrorCode.NONE, base_offset=1000)
 
     def answer_too_much(answer: ProduceResponse) -> ProduceResponse:
@@ -159,12 +153,12 @@ async def test_answers_for_other_partitions_are_ignored(
 async def test_responses_to_acks_0_are_ignored(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The relay asks for acks=1, so that the node answers as some servers do."""
+    """The relay sends acks=1 instead: the node responds, as some servers do to acks=0."""
 
     def with_acks_1(asked: Asked) -> bytes:
         if asked.api is not ApiKey.PRODUCE:
             return asked.frame
-        # Size, key, version and correlation id, the client's id, tags, the transactional id.
+        # Skip size, key, version, correlation id, client id, tags and transactional id.
         acks = 4 + 8 + 2 + len(asked.header.client_id or "") + 1 + 1
         assert asked.frame[acks : acks + 2] == b"\x00\x00"
         return asked.frame[:acks] + b"\x00\x01" + asked.frame[acks + 2 :]
@@ -174,7 +168,7 @@ async def test_responses_to_acks_0_are_ignored(
         async with quick(cluster, acks=0, enable_idempotence=False) as producer:
             for number in range(RECORDS):
                 assert (await asyncio.wait_for(producer.send("orders", b"1", partition=0), SOON)).offset == -1
-                while len(cluster.records("orders", 0)) <= number:  # noqa: ASYNC110 - it knows no events
+                while len(cluster.records("orders", 0)) <= number:  # noqa: ASYNC110 - a condition without events
                     await asyncio.sleep(0.001)
             # A request that expects a response gets it on the same connection.
             await producer.partitions_for("orders")
@@ -185,7 +179,7 @@ async def test_responses_to_acks_0_are_ignored(
 
 
 @pytest.mark.parametrize("shift", [1, -1, 1000])
-async def test_a_wrong_correlation_id_closes_the_connection(cluster: FakeCluster, shift: int) -> None:
+async def test_wrong_correlation_id_closes_connection(cluster: FakeCluster, shift: int) -> None:
     async with Relay(cluster) as relay:
         wrong = 0
 
@@ -202,7 +196,7 @@ async def test_a_wrong_correlation_id_closes_the_connection(cluster: FakeCluster
         assert wrong == 3
 
 
-async def test_answers_out_of_order_close_the_connection(cluster: FakeCluster) -> None:
+async def test_swapped_responses_close_connection(cluster: FakeCluster) -> None:
     async with Relay(cluster) as relay:
         kept: dict[int, bytes] = {}
         swapped = 0
@@ -222,7 +216,7 @@ async def test_answers_out_of_order_close_the_connection(cluster: FakeCluster) -
         assert swapped == 2
 
 
-async def test_a_sound_answer_before_garbage_is_not_forgotten(cluster: FakeCluster) -> None:
+async def test_response_before_garbage_counts(cluster: FakeCluster) -> None:
     async with Relay(cluster) as relay:
         spoilt = 0
 
@@ -238,7 +232,7 @@ async def test_a_sound_answer_before_garbage_is_not_forgotten(cluster: FakeClust
         assert spoilt == 3
 
 
-async def test_a_broker_that_never_answers_costs_the_delivery_timeout(cluster: FakeCluster) -> None:
+async def test_silent_broker_costs_delivery_timeout(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     async with quick(cluster, request_timeout_ms=100, delivery_timeout_ms=400) as producer:
         deliveries = [producer.send("orders", b"1", partition=partition) for partition in (0, 1)]
@@ -252,7 +246,8 @@ async def test_a_broker_that_never_answers_costs_the_delivery_timeout(cluster: F
 
 
 @pytest.mark.scenario(36, 37)
-async def test_after_a_batch_of_unknown_fate_the_partition_goes_on(cluster: FakeCluster) -> None:
+async def test_partition_continues_after_expiry(cluster: FakeCluster) -> None:
+    """It is unknown whether the expired batch is in the log."""
     async with quick(cluster, request_timeout_ms=100, delivery_timeout_ms=300) as producer:
         await producer.send("orders", b"0", partition=0)
         for after_storing in (False, True):
@@ -270,7 +265,7 @@ async def test_after_a_batch_of_unknown_fate_the_partition_goes_on(cluster: Fake
     assert values == [b"0", b"0", b"1", b"2", b"lost 1", b"0", b"1", b"2"]
 
 
-async def test_one_silent_broker_holds_up_no_other() -> None:
+async def test_silent_broker_delays_no_other() -> None:
     async with FakeCluster(2, {"orders": 2}) as cluster, quick(cluster, request_timeout_ms=2_000) as producer:
         for partition in (0, 1):
             await producer.send("orders", b"0", partition=partition)
@@ -286,7 +281,7 @@ async def test_one_silent_broker_holds_up_no_other() -> None:
         await stuck
 
 
-async def test_up_to_five_requests_are_under_way(cluster: FakeCluster) -> None:
+async def test_five_requests_are_in_flight(cluster: FakeCluster) -> None:
     async with quick(cluster, batch_size=1) as producer:
         await producer.send("orders", b"0", partition=0)
         held = cluster.on(ApiKey.PRODUCE).hold()
@@ -300,7 +295,7 @@ async def test_up_to_five_requests_are_under_way(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.scenario(60)
-async def test_throttling_is_kept(cluster: FakeCluster) -> None:
+async def test_throttle_is_observed(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with Relay(cluster) as relay, quick(cluster, request_timeout_ms=250) as producer:
         await producer.send("orders", b"0", partition=0)
@@ -318,7 +313,7 @@ async def test_throttling_is_kept(cluster: FakeCluster) -> None:
 
 
 @pytest.mark.scenario(60)
-async def test_the_throttling_of_metadata_is_kept_too(cluster: FakeCluster) -> None:
+async def test_metadata_throttle_is_observed(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with Relay(cluster) as relay, quick(cluster) as producer:
         await producer.send("orders", b"0", partition=0)
@@ -332,7 +327,8 @@ async def test_the_throttling_of_metadata_is_kept_too(cluster: FakeCluster) -> N
 
 
 @pytest.mark.scenario(60)
-async def test_before_version_6_the_broker_keeps_silent_itself() -> None:
+async def test_old_broker_throttles_itself() -> None:
+    """Before version 6 of Produce the broker waits, not the client (KIP-219)."""
     async with (
         FakeCluster(topics={"orders": 1}, max_versions={ApiKey.PRODUCE: 5}) as cluster,
         quick(cluster) as producer,
@@ -344,12 +340,12 @@ async def test_before_version_6_the_broker_keeps_silent_itself() -> None:
 
 
 @pytest.mark.scenario(26)
-async def test_without_acks_nothing_is_waited_for(cluster: FakeCluster) -> None:
+async def test_acks_0_awaits_no_response(cluster: FakeCluster) -> None:
     async with quick(cluster, acks=0, enable_idempotence=False) as producer:
         metadata = await producer.send("orders", b"1", partition=1)
         assert (metadata.partition, metadata.offset) == (1, -1)
         await until(lambda: cluster.records("orders"))
-        # The broker's only way to say no is to hang up.
+        # With acks=0 a broker can only refuse by closing the connection.
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         await producer.send("orders", b"lost", partition=1)
         await until(lambda: producer.metrics()["producer-metrics"]["connection-close-total"] > 1)
@@ -359,7 +355,7 @@ async def test_without_acks_nothing_is_waited_for(cluster: FakeCluster) -> None:
 
 @pytest.mark.scenario(65)
 @pytest.mark.parametrize("version", [3, 5, 7, 8, 9, 11, 12, 13])
-async def test_every_version_of_produce_works(version: int) -> None:
+async def test_all_produce_versions(version: int) -> None:
     async with (
         FakeCluster(topics={"orders": 2}, max_versions={ApiKey.PRODUCE: version}) as cluster,
         Relay(cluster) as relay,
@@ -369,7 +365,7 @@ async def test_every_version_of_produce_works(version: int) -> None:
 
 
 @pytest.mark.scenario(65)
-async def test_brokers_like_redpanda_work() -> None:
+async def test_redpanda_versions() -> None:
     versions = {
         ApiKey.PRODUCE: 7,
         ApiKey.METADATA: 7,
@@ -382,8 +378,8 @@ async def test_brokers_like_redpanda_work() -> None:
 
 
 @pytest.mark.scenario(62)
-async def test_a_topic_without_an_id_is_named_by_its_name() -> None:
-    # Azure Event Hubs: Produce 13, but Metadata that knows no topic ids.
+async def test_topic_without_id() -> None:
+    # Azure Event Hubs has Produce 13, but its Metadata has no topic ids.
     async with (
         FakeCluster(topics={"orders": 2}, max_versions={ApiKey.METADATA: 9}) as cluster,
         Relay(cluster) as relay,
@@ -393,7 +389,7 @@ async def test_a_topic_without_an_id_is_named_by_its_name() -> None:
 
 
 @pytest.mark.scenario(22)
-async def test_a_batch_that_is_too_large_for_the_topic_is_split() -> None:
+async def test_too_large_batch_is_split() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.MESSAGE_TOO_LARGE)
         deliveries = [producer.send("orders", b"%d" % number * 50) for number in range(40)]
@@ -402,7 +398,7 @@ async def test_a_batch_that_is_too_large_for_the_topic_is_split() -> None:
         assert producer.metrics()["producer-metrics"]["batch-split-total"] == 1
 
 
-async def test_a_fatal_answer_ends_the_producer(cluster: FakeCluster) -> None:
+async def test_fatal_error_ends_producer(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
         with pytest.raises(ProducerError, match="CLUSTER_AUTHORIZATION_FAILED") as raised:
@@ -412,7 +408,7 @@ async def test_a_fatal_answer_ends_the_producer(cluster: FakeCluster) -> None:
             producer.send("orders", b"2")
 
 
-async def test_a_broker_too_old_for_the_codec_says_so_at_once() -> None:
+async def test_old_broker_refuses_codec() -> None:
     async with (
         FakeCluster(topics={"orders": 1}, max_versions={ApiKey.PRODUCE: 6}) as cluster,
         quick(cluster, compression_type="zstd") as producer,
@@ -423,7 +419,7 @@ async def test_a_broker_too_old_for_the_codec_says_so_at_once() -> None:
             assert not raised.value.may_be_written
 
 
-async def test_a_broker_without_a_common_version_says_so_at_once(cluster: FakeCluster) -> None:
+async def test_no_common_version_fails_records(cluster: FakeCluster) -> None:
     def only_the_future(answer: ApiVersionsResponse) -> ApiVersionsResponse:
         others = tuple(api for api in answer.api_keys if api.api_key != ApiKey.PRODUCE)
         return replace(answer, api_keys=(*others, ApiVersion(ApiKey.PRODUCE, 90, 99)))

@@ -1,7 +1,7 @@
-"""Splits stay rare though what is sent compresses now well, now badly.
+"""Splits stay rare while the compressibility of the records changes.
 
-A broker that takes batches of `batch_size` and not a byte more; batches are filled by the
-estimate of how they will compress, and those that turn out too large are split.
+The broker takes batches of at most `batch_size` bytes. Batches are filled by an estimate of their
+compression, and split when they turn out too large.
 """
 
 import random
@@ -21,8 +21,8 @@ RECORDS = 1_500
 VALUE_SIZE = 100
 
 
-class _Desk:
-    """An accumulator, a compressor and a broker that looks at nothing but sizes."""
+class _Harness:
+    """An accumulator, a compressor and a broker that checks only sizes."""
 
     def __init__(self, codec: Codec) -> None:
         self.accumulator = Accumulator(
@@ -64,14 +64,14 @@ class _Desk:
 @pytest.mark.scenario(13)
 @pytest.mark.parametrize("good", [1, 10, 50, 90, 99])
 @pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
-def test_splits_stay_rare_though_compressibility_changes(codec: Codec, good: int) -> None:
-    """`good` of a hundred records compress well, the others hardly at all."""
-    dice = random.Random(good)  # noqa: S311 - nothing is secret
-    desk = _Desk(codec)
+def test_splits_stay_rare(codec: Codec, good: int) -> None:
+    """`good` of a hundred records compress well, the others badly."""
+    rng = random.Random(good)  # noqa: S311 - must be reproducible
+    desk = _Harness(codec)
 
     for _ in range(RECORDS):
-        is_good = dice.randrange(100) < good
-        desk.send(b"%03d" % dice.randrange(1000) * 33 if is_good else dice.randbytes(VALUE_SIZE))
+        is_good = rng.randrange(100) < good
+        desk.send(b"%03d" % rng.randrange(1000) * 33 if is_good else rng.randbytes(VALUE_SIZE))
 
     assert desk.batches > 20
     assert desk.splits / desk.batches < 0.1
@@ -79,12 +79,13 @@ def test_splits_stay_rare_though_compressibility_changes(codec: Codec, good: int
 
 @pytest.mark.scenario(13)
 @pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
-def test_batches_hold_more_records_once_these_are_known_to_compress_well(codec: Codec) -> None:
-    dice = random.Random(13)  # noqa: S311 - nothing is secret
-    desk = _Desk(codec)
+def test_estimate_fills_batches(codec: Codec) -> None:
+    """Batches hold more records when the estimate knows that they compress well."""
+    rng = random.Random(13)  # noqa: S311 - must be reproducible
+    desk = _Harness(codec)
 
     for _ in range(20 * RECORDS):
-        desk.send(b"%03d" % dice.randrange(1000) * 33)
+        desk.send(b"%03d" % rng.randrange(1000) * 33)
 
     assert desk.largest > 2 * BATCH_SIZE // VALUE_SIZE
     assert desk.splits / desk.batches < 0.1

@@ -1,4 +1,4 @@
-"""Timeouts while the event loop is held: what has arrived is read before anything is given up."""
+"""Timeouts while the event loop is blocked: received bytes are read before a request expires."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 REQUEST_TIMEOUT_MS = 600
 HOLD = 0.9
-"""Seconds for which the loop is held: longer than a request may take."""
+"""Seconds for which the loop is blocked: longer than a request may take."""
 
 loops = pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
 
@@ -36,7 +36,7 @@ def run(new_loop: Callable[[], asyncio.AbstractEventLoop], main: Coroutine[Any, 
 
 
 def hold(cluster: FakeCluster, stored: int) -> None:
-    """Hold the loop until the cluster has stored so many records and for longer than a request may take."""
+    """Block the loop until the cluster has stored so many records, and longer than a request may take."""
     ends = time.monotonic() + PATIENCE
     while len(cluster.records("orders")) < stored and time.monotonic() < ends:
         time.sleep(0.01)
@@ -45,12 +45,12 @@ def hold(cluster: FakeCluster, stored: int) -> None:
 
 @loops
 @pytest.mark.parametrize("delivery_timeout_ms", [60_000, REQUEST_TIMEOUT_MS])
-def test_a_held_loop_stores_nothing_twice(
+def test_blocked_loop_stores_once(
     new_loop: Callable[[], asyncio.AbstractEventLoop], delivery_timeout_ms: int
 ) -> None:
-    """The first hold is between a request and its response. The second is in the next turn.
+    """The loop is blocked between a request and its response, and again in the next turn.
 
-    There the response is read and the next request is sent; the late timer comes after that.
+    In that turn the response is read and the next request is sent; the late timer comes after it.
     """
 
     async def main(cluster: FakeCluster) -> None:
@@ -80,8 +80,8 @@ def test_a_held_loop_stores_nothing_twice(
 
 
 @loops
-def test_a_held_loop_fails_no_request(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """Metadata lies unread for longer than a request, a call and a record may take."""
+def test_blocked_loop_fails_no_request(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A Metadata response stays unread for longer than a request, a call and a record may take."""
 
     async def main(cluster: FakeCluster) -> None:
         async with quick(
@@ -102,7 +102,7 @@ def test_a_held_loop_fails_no_request(new_loop: Callable[[], asyncio.AbstractEve
 
 
 @loops
-def test_a_held_loop_fails_no_start(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_blocked_loop_fails_no_start(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def main(cluster: FakeCluster) -> None:
         producer = quick(cluster, request_timeout_ms=5_000, max_block_ms=REQUEST_TIMEOUT_MS)
         starting = asyncio.create_task(producer.start())
@@ -119,7 +119,7 @@ def test_a_held_loop_fails_no_start(new_loop: Callable[[], asyncio.AbstractEvent
 
 
 @loops
-def test_a_late_timer_lets_sockets_be_read(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_sockets_are_read_before_expiry(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         happened: list[str] = []
@@ -145,7 +145,7 @@ def test_a_late_timer_lets_sockets_be_read(new_loop: Callable[[], asyncio.Abstra
             loop.add_reader(here, read)
             loop.call_later(0.005, hold_and_write)
             timer = LateTimer(0.01, expire, clock=loop.time)
-            time.sleep(0.05)  # noqa: ASYNC251 - it holds the loop
+            time.sleep(0.05)  # noqa: ASYNC251 - it blocks the loop
             await done.wait()
             loop.remove_reader(here)
             timer.cancel()
@@ -155,7 +155,7 @@ def test_a_late_timer_lets_sockets_be_read(new_loop: Callable[[], asyncio.Abstra
 
 
 @loops
-def test_a_late_timer_can_be_cancelled(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+def test_timer_is_cancelled(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         for turns in range(4):
@@ -169,7 +169,7 @@ def test_a_late_timer_can_be_cancelled(new_loop: Callable[[], asyncio.AbstractEv
     run(new_loop, main())
 
 
-async def test_a_late_timeout_raises() -> None:
+async def test_late_timeout_raises() -> None:
     with pytest.raises(TimeoutError), late_timeout(0.01):
         await asyncio.sleep(PATIENCE)
     with late_timeout(0.0):

@@ -1,3 +1,5 @@
+"""TCP connections: bytes in and out, errors, and the choice of addresses."""
+
 import asyncio
 import contextlib
 import errno
@@ -11,7 +13,7 @@ from aioproducer import BrokerConnectionError
 from aioproducer.net import transport as module
 from aioproducer.net.transport import STALL_CHECKS, Transport, connect, resolve
 from tests.net.quick import until
-from tests.net.traces import cuts, no_traces
+from tests.net.traces import at_each_await, no_traces
 
 SOON = 5
 
@@ -20,7 +22,7 @@ Server: TypeAlias = tuple[int, list[asyncio.StreamWriter], list[asyncio.StreamRe
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    """Listen; give the port, and the ends of the connections that are made."""
+    """Listen; yield the port, and the server's ends of the connections."""
     writers: list[asyncio.StreamWriter] = []
     readers: list[asyncio.StreamReader] = []
 
@@ -54,7 +56,7 @@ def _resolves_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, str, in
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
-async def test_bytes_go_and_come(server: Server) -> None:
+async def test_bytes_are_sent_and_received(server: Server) -> None:
     port, writers, readers = server
     transport = await _connect(port)
     await until(lambda: writers)
@@ -70,19 +72,19 @@ async def test_bytes_go_and_come(server: Server) -> None:
     transport.abort()
 
 
-async def test_what_comes_before_anybody_is_attached_is_kept(server: Server) -> None:
+async def test_early_events_are_buffered(server: Server) -> None:
     port, writers, _ = server
     transport = await _connect(port)
     await until(lambda: writers)
     writers[0].write(b"early")
     writers[0].close()
-    await until(lambda: transport._loss)  # noqa: SLF001 - nobody else is told yet
+    await until(lambda: transport._loss)  # noqa: SLF001 - no callback is set yet
     heard: list[object] = []
     transport.attach(heard.append, lambda: None, lambda error: heard.append(("lost", error)))
     assert heard == [b"early", ("lost", None)]
 
 
-async def test_after_abort_nobody_is_told(server: Server) -> None:
+async def test_abort_calls_nothing(server: Server) -> None:
     port, writers, _ = server
     async with no_traces():
         transport = await _connect(port)
@@ -96,7 +98,7 @@ async def test_after_abort_nobody_is_told(server: Server) -> None:
     assert heard == []
 
 
-async def test_a_peer_that_does_not_read_is_noticed(server: Server) -> None:
+async def test_slow_peer_stops_writing(server: Server) -> None:
     port, writers, readers = server
     transport = await _connect(port)
     await until(lambda: writers)
@@ -218,7 +220,7 @@ async def test_end_of_stream_is_a_loss_at_once(server: Server) -> None:
     transport.abort()
 
 
-async def test_the_socket_is_configured(server: Server) -> None:
+async def test_socket_is_configured(server: Server) -> None:
     port, _, _ = server
     transport = await connect("localhost", port, timeout=SOON, send_buffer=20_000, receive_buffer=30_000)
     sock = transport._transport.get_extra_info("socket")  # type: ignore[union-attr] # noqa: SLF001 - the insides
@@ -230,7 +232,7 @@ async def test_the_socket_is_configured(server: Server) -> None:
 
 
 @pytest.mark.scenario(57)
-async def test_all_addresses_of_a_name_are_tried(
+async def test_all_addresses_are_tried(
     server: Server, dead_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, writers, _ = server
@@ -240,9 +242,7 @@ async def test_all_addresses_of_a_name_are_tried(
     transport.abort()
 
 
-async def test_an_error_names_every_address_and_what_is_wrong_with_it(
-    dead_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_error_names_addresses_and_causes(dead_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     connects = loop.sock_connect
 
@@ -277,7 +277,7 @@ async def test_an_error_names_every_address_and_what_is_wrong_with_it(
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 70 + ".test", "\ud800.test", ""])
-async def test_a_name_that_is_none_is_an_error_like_others(name: str) -> None:
+async def test_invalid_name(name: str) -> None:
     if name:
         with pytest.raises(BrokerConnectionError, match="cannot be resolved"):
             await resolve(name, 9092)
@@ -292,7 +292,7 @@ async def test_a_name_that_is_none_is_an_error_like_others(name: str) -> None:
         ("::1", socket.AF_INET6, ("::1", 9092, 0, 0)),
     ],
 )
-async def test_an_address_in_digits_is_not_looked_up(
+async def test_ip_address_needs_no_resolver(
     host: str, family: int, address: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
@@ -301,13 +301,13 @@ async def test_an_address_in_digits_is_not_looked_up(
     monkeypatch.setattr(socket, "getaddrinfo", fail)
     ((found, kind, _, _, where),) = await resolve(host, 9092)
     assert (found, kind, where) == (family, socket.SOCK_STREAM, address)
-    # What is no port is for the resolver to refuse, and a zone for it to understand.
+    # The resolver refuses invalid ports, and understands zones.
     for strange in ((host, 0), (host, 65536), (f"{host}%lo", 9092)):
         with pytest.raises(BrokerConnectionError):
             await resolve(*strange)
 
 
-async def test_a_name_that_cannot_be_resolved_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unresolvable_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_arguments: object, **_options: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -317,13 +317,13 @@ async def test_a_name_that_cannot_be_resolved_says_so(monkeypatch: pytest.Monkey
     assert isinstance(raised.value.__cause__, socket.gaierror)
 
 
-async def test_connecting_leaves_nothing_behind_when_it_is_cancelled(server: Server) -> None:
+async def test_cancelled_connect_leaves_nothing(server: Server) -> None:
     port, _, readers = server
 
     async def connect_and_abort() -> None:
         (await _connect(port)).abort()
 
-    for cut in cuts():
+    for cut in at_each_await():
         await cut.run(connect_and_abort())
     for reader in readers:
         async with asyncio.timeout(SOON):

@@ -1,4 +1,4 @@
-"""Writing to brokers that go away or do not read, on each event loop."""
+"""Writes to brokers that disappear or do not read, on each event loop."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ async def _closing_broker() -> None:
 
 
 async def _several_writes() -> None:
-    """Send several requests in one turn to a broker that went away; it comes back."""
+    """Send several requests in one turn to a broker that disappeared; it comes back."""
     async with FakeCluster(topics={"orders": 5}) as cluster, no_traces():  # noqa: SIM117 - the comment
         # One batch fills a request, so each partition has a request of its own.
         async with quick(cluster, max_request_size=20_000, request_timeout_ms=5_000) as producer:
@@ -65,7 +65,7 @@ async def _several_writes() -> None:
                 deliveries = [producer.send("orders", bytes(15_000), partition=each) for each in range(5)]
                 await asyncio.sleep(0.05)
                 await cluster.start_node(1)
-                # Connecting may take 10 s before it is given up: the first attempt has to succeed.
+                # An attempt to connect may take 10 s, so the first one must succeed.
                 async with asyncio.timeout(SOON):
                     await asyncio.gather(*(delivery.future() for delivery in deliveries))
 
@@ -97,7 +97,7 @@ async def _failed_writes() -> None:
 
 
 async def _no_reader() -> None:
-    """Fill the buffer, not the memory of the process, when a broker does not read (acks=0)."""
+    """Bound the memory when a broker does not read (acks=0)."""
     async with FakeCluster(topics={"orders": 1}) as cluster, Relay(cluster) as relay, no_traces():
         async with quick(cluster, **FIRE_AND_FORGET, buffer_memory=10_000_000) as producer:
             await producer.send("orders", b"0")
@@ -114,7 +114,7 @@ async def _no_reader() -> None:
                 pytest.fail("drain() does not wait for the broker to read")
             assert not deliveries[-1].done()
             (broker,) = insides(producer)._cluster.brokers.values()  # type: ignore[union-attr] # noqa: SLF001
-            transport: Any = broker._transport._transport  # type: ignore[union-attr] # noqa: SLF001
+            transport: Any = broker.channel._transport._transport  # type: ignore[union-attr] # noqa: SLF001
             assert transport.get_write_buffer_size() < 2 * len(MEGABYTE)
             with pytest.raises(CallTimeoutError):
                 await producer.flush(timeout=0.2)
@@ -125,7 +125,7 @@ async def _no_reader() -> None:
 
 
 async def _half_open() -> None:
-    """Replace a connection that takes no bytes any more (acks=0)."""
+    """Replace a connection that takes no more bytes (acks=0)."""
     async with FakeCluster(topics={"orders": 1}) as cluster, Relay(cluster) as relay, no_traces():
         options = {**FIRE_AND_FORGET, "request_timeout_ms": 300}
         async with quick(cluster, **options, buffer_memory=40_000_000) as producer:
@@ -164,7 +164,7 @@ async def _slow_reader() -> None:
 
 
 async def _blocked_loop() -> None:
-    """Hold the loop: time in which no byte could be written does not count."""
+    """Block the loop: time in which no byte can be written does not count."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         transport = await _connect(*listener.getsockname(), send_buffer=16_384)
         peer, _ = listener.accept()
@@ -172,9 +172,9 @@ async def _blocked_loop() -> None:
         transport.attach(lambda _data: None, lambda: None, lost.append)
         transport.write([MEGABYTE * 8])
         with peer:
-            await asyncio.sleep(0.2)  # the system takes what it has room for
+            await asyncio.sleep(0.2)  # the system takes the bytes for which it has room
             transport.hold_nothing_back(0.4)
-            time.sleep(1.0)  # noqa: ASYNC251 - this is what is tested
+            time.sleep(1.0)  # noqa: ASYNC251 - the tested case
             await turns()
             assert not lost
             peer.setblocking(False)  # noqa: FBT003 - the standard library has it so

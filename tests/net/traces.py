@@ -1,17 +1,16 @@
-"""What a producer must not leave behind, and cancellation at every await.
+"""Checks that nothing is left behind, and cancellation at every moment.
 
-    for cut in cuts():
+    for cut in at_each_await():
         async with no_traces():
             await cut.run(producer.start())     # cancelled at its 1st, 2nd, 3rd, ... await
 
-The one idea: a task is cancelled while it waits for something; so the coroutine is stepped
-by hand and what it waits for is counted, until it ends without having been cancelled.
+The coroutine is stepped by hand and its awaits are counted, until it ends before the cancellation.
 
-    for blow in blows(again=1):
-        await blow.run(life_of_a_producer())    # cancelled in the 1st, 2nd, 3rd, ... turn of the loop
+    for cut in at_each_turn(again=1):
+        await cut.run(whole_life())             # cancelled in the 1st, 2nd, 3rd, ... turn of the loop
 
-In one await others get far; so there are also blows, which fall between any two turns of the
-event loop, and may fall twice.
+Other tasks may do much during one await. So cancellation can also fall between any two turns of
+the event loop, and a second time after it.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MOST_FILES = 256
 
 
 def open_sockets() -> int:
-    """Count this process's open sockets."""
+    """Count the open sockets of this process."""
     count = 0
     for number in range(MOST_FILES):
         try:
@@ -46,9 +45,9 @@ def open_sockets() -> int:
 
 
 def timers() -> list[asyncio.TimerHandle]:
-    """Return what the event loop will do later for the package, as far as the loop tells."""
+    """Return the pending timers of the package; uvloop does not list them."""
     scheduled = getattr(asyncio.get_running_loop(), "_scheduled", [])
-    return [each for each in scheduled if not each.cancelled() and _is_ours(each._callback)]  # noqa: SLF001 - nobody else tells
+    return [each for each in scheduled if not each.cancelled() and _is_ours(each._callback)]  # noqa: SLF001 - no public way
 
 
 def _is_ours(callback: object) -> bool:
@@ -58,23 +57,23 @@ def _is_ours(callback: object) -> bool:
 
 @asynccontextmanager
 async def no_traces() -> AsyncIterator[None]:
-    """Fail if tasks, sockets or timers are left behind, or an error that nobody heard of."""
+    """Fail if tasks, sockets, timers or unhandled errors are left behind."""
     loop = asyncio.get_running_loop()
-    unheard: list[dict[str, Any]] = []
-    loop.set_exception_handler(lambda _loop, context: unheard.append(context))
+    unhandled: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _loop, context: unhandled.append(context))
     tasks, sockets, scheduled = asyncio.all_tasks(), open_sockets(), timers()
     try:
         yield
         await until(lambda: open_sockets() <= sockets, 2)
         assert asyncio.all_tasks() == tasks
         assert not [timer for timer in timers() if timer not in scheduled]
-        assert not unheard, unheard
+        assert not unhandled, unhandled
     finally:
         loop.set_exception_handler(None)
 
 
-class Cut:
-    """Cancellation at one await: the `at`-th, if the coroutine comes so far."""
+class AwaitCancellation:
+    """Cancellation at one await: the `at`-th, if the coroutine reaches it."""
 
     def __init__(self, at: int) -> None:
         self.at = at
@@ -82,7 +81,7 @@ class Cut:
         self._waits = 0
 
     async def run(self, coroutine: Coroutine[Any, Any, object]) -> BaseException | None:
-        """Run a coroutine in a task of its own; return what it raised."""
+        """Run a coroutine in a task of its own; return the error that it raised."""
         task = asyncio.create_task(self._counted(coroutine), name="cut")
         await asyncio.wait([task], timeout=PATIENCE)
         assert task.done(), f"it hangs when it is cancelled at await {self.at}"
@@ -109,26 +108,26 @@ class Cut:
             try:
                 argument = yield awaited
                 resume = coroutine.send
-            except BaseException as error:  # noqa: BLE001 - the coroutine's own matter
+            except BaseException as error:  # noqa: BLE001 - passed on to the coroutine
                 argument = error
                 resume = coroutine.throw
 
 
-def cuts(most: int = 500) -> Iterator[Cut]:
-    """Cut at the first await, the second, and so on, until a coroutine ends before its cut."""
+def at_each_await(most: int = 500) -> Iterator[AwaitCancellation]:
+    """Yield a cancellation for each await, until the coroutine ends before it."""
     for at in range(1, most):
-        cut = Cut(at)
+        cut = AwaitCancellation(at)
         yield cut
         if not cut.happened:
             return
     pytest.fail(f"the coroutine waits more than {most} times")
 
 
-class Blow:
+class TurnCancellation:
     """Cancellation after `at` turns of the event loop, and again after so many more.
 
-    With `insists` it is a scope of anyio's that is cancelled: whatever is awaited in it from then
-    on is cancelled as well, unless it is shielded.
+    With `insists` a cancel scope of anyio is cancelled: each later await in it is cancelled too,
+    unless it is shielded.
     """
 
     def __init__(self, at: int, *, again: int | None = None, insists: bool = False) -> None:
@@ -138,15 +137,15 @@ class Blow:
         self._scope = anyio.CancelScope() if insists else None
 
     async def run(self, coroutine: Coroutine[Any, Any, object]) -> BaseException | None:
-        """Run a coroutine in a task of its own; return what it raised."""
-        task = asyncio.create_task(self._scoped(coroutine), name="struck")
+        """Run a coroutine in a task of its own; return the error that it raised."""
+        task = asyncio.create_task(self._scoped(coroutine), name="cut")
         await self._turn(task, self.at)
         if not task.done():
             self.happened = True
-            self._strike(task)
+            self._cancel(task)
             if self._again is not None:
                 await self._turn(task, self._again)
-                self._strike(task)
+                self._cancel(task)
         await asyncio.wait([task], timeout=PATIENCE)
         assert task.done(), f"it hangs when it is cancelled after turn {self.at}"
         return asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -160,7 +159,7 @@ class Blow:
         if self._scope.cancelled_caught:
             raise asyncio.CancelledError
 
-    def _strike(self, task: asyncio.Task[None]) -> None:
+    def _cancel(self, task: asyncio.Task[None]) -> None:
         if self._scope is None:
             task.cancel()
         else:
@@ -174,11 +173,13 @@ class Blow:
                 return
 
 
-def blows(most: int = 2_000, *, again: int | None = None, insists: bool = False) -> Iterator[Blow]:
-    """Strike in the first turn of the loop, the second, and so on, until a coroutine ends before."""
+def at_each_turn(
+    most: int = 2_000, *, again: int | None = None, insists: bool = False
+) -> Iterator[TurnCancellation]:
+    """Yield a cancellation for each turn of the loop, until the coroutine ends before it."""
     for at in range(1, most):
-        blow = Blow(at, again=again, insists=insists)
-        yield blow
-        if not blow.happened:
+        cut = TurnCancellation(at, again=again, insists=insists)
+        yield cut
+        if not cut.happened:
             return
     pytest.fail(f"the coroutine takes more than {most} turns")

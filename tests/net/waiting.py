@@ -1,16 +1,16 @@
-"""A producer in a process of its own, which tells what it costs while it waits.
+"""A producer in a process of its own, which measures its cost while it waits.
 
     python waiting.py SERVERS OPTIONS           the options as JSON
 
-It does what the lines say that it reads, one after the other, and prints a line of JSON for each:
+It reads commands, one a line, and prints a line of JSON for each:
 
-    start               wait until the producer has found its cluster, which it looks for at once
-    send TOPIC COUNT    give it so many records and wait for none of them
-    flush               wait for all of them
-    measure SECONDS     {"cpu": share of a core, "connects": attempts to connect a second,
-                         "pending": how many records wait at the end}
+    start               wait until the producer has found its cluster; the search begins at once
+    send TOPIC COUNT    send so many records without waiting for them
+    flush               wait for all records
+    measure SECONDS     {"cpu": share of a core, "connects": attempts to connect per second,
+                         "pending": records that still wait at the end}
 
-The one idea: nothing else runs in this process, so that its CPU time is the producer's.
+Nothing else runs in this process, so its CPU time is the producer's.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ connects = 0
 
 
 def count_connects(event: str, _arguments: object) -> None:
-    """Count what Python tells its auditors."""
+    """Count the audit events of `socket.connect`."""
     global connects  # noqa: PLW0603 - the only state there is
     connects += event == "socket.connect"
 
 
 async def measure(seconds: float) -> dict[str, float]:
-    """Do nothing for so long, and return what has happened meanwhile."""
+    """Wait, and return the cost of the wait."""
     began, busy, tried = time.monotonic(), time.process_time(), connects
     await asyncio.sleep(seconds)
     took = time.monotonic() - began
@@ -40,7 +40,7 @@ async def measure(seconds: float) -> dict[str, float]:
 
 
 async def main(servers: str, options: str) -> None:
-    """Do what the lines of standard input say, until it ends."""
+    """Run the commands of standard input."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     producer = Producer(servers, **json.loads(options))

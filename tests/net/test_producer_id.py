@@ -1,4 +1,4 @@
-"""The producer id: nothing is sent without one, and nobody waits for ever for one."""
+"""The producer id: records wait for it, but not longer than `delivery_timeout_ms`."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ async def cluster() -> AsyncIterator[FakeCluster]:
         yield cluster
 
 
-async def test_it_is_asked_for_once(cluster: FakeCluster) -> None:
+async def test_producer_id_is_requested_once(cluster: FakeCluster) -> None:
     asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).throttle(0)
     async with quick(cluster) as producer:
         for number in range(5):
@@ -29,7 +29,7 @@ async def test_it_is_asked_for_once(cluster: FakeCluster) -> None:
     assert asked.hits == 1
 
 
-async def test_records_wait_for_it(cluster: FakeCluster) -> None:
+async def test_records_wait_for_producer_id(cluster: FakeCluster) -> None:
     held = cluster.on(ApiKey.INIT_PRODUCER_ID).hold()
     async with quick(cluster) as producer:
         delivery = producer.send("orders", b"1")
@@ -43,14 +43,15 @@ async def test_records_wait_for_it(cluster: FakeCluster) -> None:
 @pytest.mark.parametrize(
     "code", [ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.NOT_COORDINATOR, ErrorCode.REQUEST_TIMED_OUT]
 )
-async def test_a_passing_error_is_waited_out(cluster: FakeCluster, code: ErrorCode) -> None:
+async def test_retriable_error_is_retried(cluster: FakeCluster, code: ErrorCode) -> None:
     fault = cluster.on(ApiKey.INIT_PRODUCER_ID, times=3).answer(code)
     async with quick(cluster) as producer:
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
     assert fault.hits == 3
 
 
-async def test_lost_and_senseless_answers_are_no_answers(cluster: FakeCluster) -> None:
+async def test_useless_responses_are_retried(cluster: FakeCluster) -> None:
+    """Lost, missing, malformed, and with a negative id."""
     cluster.on(ApiKey.INIT_PRODUCER_ID).disconnect()
     cluster.on(ApiKey.INIT_PRODUCER_ID, skip=1).fall_silent()
     cluster.on(ApiKey.INIT_PRODUCER_ID, skip=2).answer_bytes(b"\x00\x00\x00\x01\x00")
@@ -60,7 +61,8 @@ async def test_lost_and_senseless_answers_are_no_answers(cluster: FakeCluster) -
 
 
 @pytest.mark.scenario(42)
-async def test_without_permission_what_waits_fails_and_nobody_insists(cluster: FakeCluster) -> None:
+async def test_refused_producer_id_fails_records(cluster: FakeCluster) -> None:
+    """Each later record costs at most one request."""
     asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).answer(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
     async with quick(cluster) as producer:
         for number in range(1, 4):
@@ -75,7 +77,7 @@ async def test_without_permission_what_waits_fails_and_nobody_insists(cluster: F
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
 
 
-async def test_a_cluster_that_knows_no_idempotence_says_what_to_do() -> None:
+async def test_old_cluster_error_names_option() -> None:
     versions = {ApiKey.INIT_PRODUCER_ID: None}
     async with FakeCluster(topics={"orders": 1}, max_versions=versions) as cluster:
         async with quick(cluster) as producer:
@@ -85,7 +87,7 @@ async def test_a_cluster_that_knows_no_idempotence_says_what_to_do() -> None:
             assert (await producer.send("orders", b"1")).offset == 0
 
 
-async def test_when_nobody_gives_one_the_records_end_all_the_same(
+async def test_records_expire_without_producer_id(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -98,7 +100,7 @@ async def test_when_nobody_gives_one_the_records_end_all_the_same(
 
 
 @pytest.mark.scenario(39)
-async def test_when_the_epochs_are_used_up_another_id_is_asked_for(cluster: FakeCluster) -> None:
+async def test_last_epoch_needs_new_id(cluster: FakeCluster) -> None:
     asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).throttle(0)
     async with quick(cluster) as producer:
         await producer.send("orders", b"0")

@@ -1,20 +1,26 @@
-"""Requests that any broker can answer: one that is silent holds up nothing."""
+"""Requests outside the produce path: which broker gets them, and when they are tried again."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from aioproducer import AuthorizationError
-from aioproducer.net.race import HEAD_START
+from aioproducer import AuthorizationError, BrokerError, ProducerError, RequestTimeoutError
+from aioproducer.net.ask import HEAD_START, Ask, Query, check_code
+from aioproducer.net.outages import Outages
+from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import PATIENCE, insides, quick, until
+from tests.net.running import Running, client_of, make_broker, port_of
 from tests.net.traces import no_traces
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from aioproducer import Producer
     from aioproducer.net.broker import Broker
     from aioproducer.net.cluster import Cluster
@@ -30,18 +36,18 @@ def cluster_of(producer: Producer[bytes, bytes]) -> Cluster:
 
 
 def prefer(producer: Producer[bytes, bytes], node_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have one node asked first."""
+    """Ask one node first."""
     cluster = cluster_of(producer)
-    choose = cluster.least_loaded
+    choose = cluster.ask.least_loaded
 
-    def least_loaded(besides: list[Broker]) -> Broker | None:
+    def least_loaded(besides: list[Broker], nodes: list[int] | None) -> Broker | None:
         first = cluster.brokers[node_id]
-        return choose(besides) if first in besides else first
+        return choose(besides, nodes) if first in besides else first
 
-    monkeypatch.setattr(cluster, "least_loaded", least_loaded)
+    monkeypatch.setattr(cluster.ask, "least_loaded", least_loaded)
 
 
-async def test_a_silent_broker_delays_metadata_by_a_head_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_broker_delays_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         FakeCluster(3) as cluster,
         quick(cluster, request_timeout_ms=LONG_MS, delivery_timeout_ms=2 * LONG_MS) as producer,
@@ -61,8 +67,8 @@ async def test_a_silent_broker_delays_metadata_by_a_head_start(monkeypatch: pyte
         assert brokers[3].is_ready, "the connection to the silent broker stays"
 
 
-async def test_a_silent_broker_delays_the_producer_id_by_a_head_start() -> None:
-    """Whichever broker is asked first, and whatever it is asked."""
+async def test_silent_broker_delays_producer_id() -> None:
+    """The delay is a head start, whichever broker and whichever request come first."""
     async with FakeCluster(3, {"orders": 3}) as cluster:
         cluster.on(node=2, times=None).fall_silent()
         partition = next(number for number in range(3) if cluster.leader_of("orders", number) != 2)
@@ -76,7 +82,7 @@ async def test_a_silent_broker_delays_the_producer_id_by_a_head_start() -> None:
                 await asyncio.wait_for(delivery, PATIENCE)
 
 
-async def test_a_broker_that_fails_is_followed_by_the_next_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_next_broker_after_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         FakeCluster(2, {"orders": 1}) as cluster,
         quick(
@@ -135,7 +141,7 @@ async def test_broker_that_failed_is_asked_again(monkeypatch: pytest.MonkeyPatch
         assert cut.hits == 1
 
 
-async def test_a_late_response_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_late_response_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         FakeCluster(2, {"orders": 1}) as cluster,
         quick(cluster, request_timeout_ms=LONG_MS, delivery_timeout_ms=2 * LONG_MS) as producer,
@@ -153,8 +159,8 @@ async def test_a_late_response_is_ignored(monkeypatch: pytest.MonkeyPatch) -> No
         assert (await asyncio.wait_for(producer.send("orders", b"1"), PATIENCE)).offset == 0
 
 
-async def test_a_refusal_is_final() -> None:
-    """No other broker is asked for what one refuses for good."""
+async def test_refusal_is_final() -> None:
+    """An error that is not retriable ends the request: no other broker is asked."""
     async with FakeCluster(3, {"orders": 1}) as cluster:
         code = ErrorCode.CLUSTER_AUTHORIZATION_FAILED
         asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).answer(code)
@@ -165,9 +171,82 @@ async def test_a_refusal_is_final() -> None:
 
 
 @pytest.mark.parametrize("brokers", [1, 3])
-async def test_when_all_brokers_fail_the_request_fails(brokers: int) -> None:
+async def test_all_brokers_fail(brokers: int) -> None:
     async with FakeCluster(brokers, {"orders": 1}) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"0")
         cut = cluster.on(ApiKey.METADATA, times=3 * brokers).disconnect()
         await asyncio.wait_for(producer.partitions_for("audit"), PATIENCE)
         assert cut.hits == 3 * brokers
+
+
+class _ProducerId(Query[InitProducerIdResponse, int]):
+    def __init__(self, most_attempts: int = 1_000) -> None:
+        self.errors: list[ProducerError] = []
+        self._most_attempts = most_attempts
+
+    def request(self) -> InitProducerIdRequest:
+        return InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=60_000)
+
+    def result(self, broker: Broker, response: InitProducerIdResponse) -> int:
+        check_code(response.error_code, f"broker {broker.node_id}")
+        return response.producer_id
+
+    def failed(self, error: ProducerError) -> None:
+        self.errors.append(error)
+
+    def is_wanted(self) -> bool:
+        return len(self.errors) < self._most_attempts
+
+
+@asynccontextmanager
+async def _ask(cluster: FakeCluster) -> AsyncIterator[Ask]:
+    client = client_of()
+    brokers = {node: make_broker(port_of(cluster, node), node_id=node, client=client) for node in (1, 2)}
+    async with Running(brokers[1]), Running(brokers[2]):
+        yield Ask(client, brokers, Outages())
+
+
+@pytest.mark.parametrize("node", [1, 2])
+async def test_request_to_node(node: int) -> None:
+    async with FakeCluster(2) as cluster, _ask(cluster) as ask:
+        asked = [cluster.on(ApiKey.INIT_PRODUCER_ID, node=each, optional=True).throttle(0) for each in (1, 2)]
+        assert await ask.request(_ProducerId(), to=node) >= 0
+        assert [fault.hits for fault in asked] == [node == 1, node == 2]
+
+
+async def test_request_to_unknown_node() -> None:
+    async with FakeCluster(2) as cluster, _ask(cluster) as ask:
+        with pytest.raises(ProducerError, match="no broker can be connected to"):
+            await ask.request(_ProducerId(), to=3, deadline=time.monotonic() + 0.1)
+
+
+async def test_retriable_code_is_retried() -> None:
+    async with FakeCluster(2) as cluster, _ask(cluster) as ask:
+        cluster.on(ApiKey.INIT_PRODUCER_ID, times=2).answer(ErrorCode.NOT_COORDINATOR)
+        query = _ProducerId()
+        assert await ask.request(query) >= 0
+        assert len(query.errors) == 2
+
+
+async def test_deadline_ends_retries() -> None:
+    async with FakeCluster(2) as cluster, _ask(cluster) as ask:
+        cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).answer(ErrorCode.NOT_COORDINATOR)
+        query = _ProducerId()
+        with pytest.raises(BrokerError, match="NOT_COORDINATOR"):
+            await ask.request(query, deadline=time.monotonic() + 0.5)
+        assert len(query.errors) > 1
+
+
+async def test_deadline_ends_attempt() -> None:
+    async with FakeCluster(2) as cluster, _ask(cluster) as ask:
+        cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).fall_silent()
+        with pytest.raises(RequestTimeoutError, match="no broker has answered within"):
+            await ask.request(_ProducerId(), deadline=time.monotonic() + 0.1)
+
+
+async def test_unwanted_query_is_not_retried() -> None:
+    async with FakeCluster(2) as cluster, _ask(cluster) as ask:
+        asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).answer(ErrorCode.NOT_COORDINATOR)
+        with pytest.raises(BrokerError, match="NOT_COORDINATOR"):
+            await ask.request(_ProducerId(most_attempts=3))
+        assert asked.hits == 3

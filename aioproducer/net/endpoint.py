@@ -1,0 +1,29 @@
+"""The address of a broker, and what earlier connections to it have shown."""
+
+from __future__ import annotations
+
+from aioproducer.config.kinds import format_address
+from aioproducer.core.broker_versions import VersionDiscovery
+from aioproducer.net.transport import Addresses
+
+
+class Endpoint:
+    """Where one broker listens; it outlives the connections.
+
+    `node_id` is negative for a bootstrap server, whose node id is unknown. `addresses` orders the
+    addresses of the host name, `discovery` remembers the ApiVersions version that works.
+    """
+
+    def __init__(self, node_id: int, host: str, port: int) -> None:
+        self.node_id = node_id
+        self.host = host
+        self.port = port
+        self.address = format_address(host, port)
+        self.addresses = Addresses()
+        self.discovery = VersionDiscovery()
+        self._has_ignored = False
+
+    def is_first_ignored(self) -> bool:
+        """Return True once: at the first response to a request that expects none."""
+        is_first, self._has_ignored = not self._has_ignored, True
+        return is_first

@@ -1,0 +1,70 @@
+"""The steps between TCP and a channel in service.
+
+    transport connected ─▶ ApiVersions ─▶ verification of the cluster ─▶ in service
+                           versions,      (the listener's decision)
+                           features
+
+All steps share one time limit. A step that fails raises; the broker closes the channel then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from aioproducer.errors import BrokerConnectionError, RequestTimeoutError
+from aioproducer.protocol.api import Response
+from aioproducer.protocol.frame import decode_response
+
+if TYPE_CHECKING:
+    from aioproducer.core.broker_versions import BrokerVersions, VersionDiscovery
+    from aioproducer.net.channel import Channel
+    from aioproducer.protocol.api import Request
+
+R = TypeVar("R", bound=Response)
+
+
+class Verifier(Protocol):
+    """Decides whether a new connection may be used."""
+
+    async def verify(self, setup: Setup) -> None:
+        """Raise a ProducerError to refuse the connection."""
+
+
+class Setup:
+    """The set-up of one channel, at most `timeout` seconds long."""
+
+    def __init__(self, channel: Channel, timeout: float) -> None:
+        self.address = channel.address
+        self.versions: BrokerVersions = channel.versions
+        self._channel = channel
+        self._deadline = channel.clock() + timeout
+
+    async def run(self, discovery: VersionDiscovery, verifier: Verifier) -> None:
+        """Take all steps; raises what a step raises."""
+        await self._agree_on_versions(discovery)
+        self._channel.check_open()
+        await verifier.verify(self)
+        self._channel.check_open()
+        self._channel.put_in_service(self.versions)
+
+    async def exchange(self, request: Request[R], version: int) -> R:
+        """Send a request before the channel is in service, and return the response."""
+        frame = await self._exchange_frame(request, version)
+        return decode_response(request.response, frame, version)[1]
+
+    async def _agree_on_versions(self, discovery: VersionDiscovery) -> None:
+        step: tuple[Request[Any], int] | None = discovery.begin()
+        while step is not None:
+            try:
+                frame = await self._exchange_frame(*step)
+            except RequestTimeoutError:
+                raise
+            except BrokerConnectionError:
+                discovery.connection_closed()
+                raise
+            step = discovery.receive(frame)
+        self.versions = discovery.versions
+
+    async def _exchange_frame(self, request: Request[Any], version: int) -> memoryview:
+        remaining = max(0.0, self._deadline - self._channel.clock())
+        return await self._channel.exchange_frame(request, version, timeout=remaining)
