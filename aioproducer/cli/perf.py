@@ -1,9 +1,9 @@
 """`aioproducer perf`: measure throughput and latency, in the format of kafka-producer-perf-test.
 
-Every record is counted. A callback for each would halve the throughput, so records that are sent
-one after the other form a group, and only its first and its last record get a callback, which
-counts all records of the group that are done by then. Most groups lie in one batch or two, where
-this is exact; else the batches between are at most `GROUP_SECONDS` apart when sent.
+Every record is counted. A callback per record would halve the throughput. So consecutive records
+form a group, and only the first and the last record of a group get a callback. It counts all
+records of the group that are done by then. This is exact for a group in one or two batches, as
+most are; otherwise the sends of a group are at most `GROUP_SECONDS` apart.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ EMBEDDED_PARTITIONS = 6
 
 GROUP_SIZE = 32
 GROUP_SECONDS = 0.001
-"""How many records a group has at most, and how long it takes more."""
+"""The most records of a group, and the time in seconds in which it accepts more."""
 
 POOL_SIZE = 1024 * 1024
-"""Random bytes that payloads are cut from, so that compression finds no repetition in a batch."""
+"""Size of the random bytes that payloads are cut from: a batch must not contain repetitions."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,7 +67,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=float,
         default=-1,
         metavar="N",
-        help="records a second at most; -1 for as many as possible (default)",
+        help="the limit in records per second; -1 for no limit (default)",
     )
     parser.add_argument(
         "--producer-props",
@@ -79,7 +79,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="options of the producer, under Kafka's names",
     )
     parser.add_argument("--print-metrics", action="store_true", help="print the metrics at the end")
-    # The records are no user data, so an embedded broker is used without the option too.
+    # The records are random, so they may go to an embedded broker without --embedded.
     parser.set_defaults(run=run, parser=parser, more_to="", may_embed=True)
 
 
@@ -108,12 +108,12 @@ async def run(arguments: argparse.Namespace) -> int:
 
 
 class _Group:
-    """Records that were sent one after the other and are not counted yet; `last` closes it."""
+    """Consecutive records that are not counted yet; `last` closes the group."""
 
     __slots__ = ("deliveries", "last", "payloads", "starts")
 
     def __init__(self) -> None:
-        # Three lists instead of a list of tuples, which the garbage collector would go through.
+        # Three lists instead of a list of tuples: the garbage collector would traverse the tuples.
         self.deliveries: list[Delivery] = []
         self.starts: list[float] = []
         self.payloads: list[bytes] = []
@@ -218,7 +218,7 @@ def _payloads(arguments: argparse.Namespace) -> Iterator[bytes]:
         lines = Path(arguments.payload_file).read_bytes().split(b"\n")
         lines = [line for line in lines if line]
         if not lines:
-            message = f"{arguments.payload_file} has no line that is not empty"
+            message = f"{arguments.payload_file} has only empty lines"
             raise ConfigurationError(message)
         return _chosen(lines)
     return _cut(arguments.record_size)
@@ -226,18 +226,18 @@ def _payloads(arguments: argparse.Namespace) -> Iterator[bytes]:
 
 def _chosen(lines: list[bytes]) -> Iterator[bytes]:
     while True:
-        yield from random.choices(lines, k=1000)  # noqa: S311 - load, no secret
+        yield from random.choices(lines, k=1000)  # noqa: S311 - test data
 
 
 def _cut(size: int) -> Iterator[bytes]:
     letters = string.ascii_uppercase.encode()
-    pool = bytes(random.choices(letters, k=POOL_SIZE + size))  # noqa: S311 - as above
+    pool = bytes(random.choices(letters, k=POOL_SIZE + size))  # noqa: S311 - test data
     return itertools.chain.from_iterable(map(partial(_pieces, pool, max(size, 1)), itertools.repeat(size)))
 
 
 def _pieces(pool: bytes, step: int, size: int) -> list[bytes]:
-    # Each round starts elsewhere, so that it does not repeat the payloads of the one before.
-    first = random.randrange(step)  # noqa: S311 - as above
+    # Each round starts at another offset, so that payloads are not repeated.
+    first = random.randrange(step)  # noqa: S311 - test data
     return [pool[start : start + size] for start in range(first, POOL_SIZE, step)]
 
 
