@@ -31,7 +31,7 @@ from kio.schema.create_topics.v5.response import CreateTopicsResponse
 from kio.schema.delete_topics.v4.request import DeleteTopicsRequest
 from kio.schema.delete_topics.v4.response import DeleteTopicsResponse
 from kio.schema.describe_producers.v0.request import DescribeProducersRequest, TopicRequest
-from kio.schema.describe_producers.v0.response import DescribeProducersResponse
+from kio.schema.describe_producers.v0.response import DescribeProducersResponse, PartitionResponse
 from kio.schema.elect_leaders.v2.request import ElectLeadersRequest, TopicPartitions
 from kio.schema.elect_leaders.v2.response import ElectLeadersResponse
 from kio.schema.errors import ErrorCode
@@ -159,9 +159,16 @@ class Topics(ABC):
     def producers(self, topic: str, partition: int = 0) -> set[int]:
         """Return the producer ids that a partition's leader remembers."""
         described = TopicRequest(name=TopicName(topic), partition_indexes=(i32(partition),))
-        leader = self.broker_addresses()[self.leader(topic, partition)]
-        answer = ask(leader, DescribeProducersRequest(topics=(described,)), DescribeProducersResponse)
-        ((found,),) = (topic_.partitions for topic_ in answer.topics)
+        request = DescribeProducersRequest(topics=(described,))
+
+        def described_by_leader() -> PartitionResponse | None:
+            leader = self.broker_addresses()[self.leader(topic, partition)]
+            answer = ask(leader, request, DescribeProducersResponse)
+            ((found,),) = (topic_.partitions for topic_ in answer.topics)
+            # A broker's metadata may name it as the leader of a new topic before it leads.
+            return None if found.error_code is ErrorCode.not_leader_or_follower else found
+
+        found = until(f"the leader of {topic}-{partition} describes its producers", described_by_leader)
         _check(f"describe the producers of {topic}-{partition}", found.error_code, found.error_message)
         return {int(producer.producer_id) for producer in found.active_producers}
 
