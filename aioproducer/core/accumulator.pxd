@@ -1,7 +1,9 @@
 cimport cython
 
-from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner, TopicQueue
-from aioproducer.core.producer_batch cimport PartitionQueue, ProducerBatch
+from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner
+from aioproducer.core.queues cimport TopicQueue
+from aioproducer.core.batch cimport ProducerBatch
+from aioproducer.core.queues cimport PartitionQueue
 from aioproducer.core.schedule cimport Schedule
 from aioproducer.delivery cimport BatchResult, Delivery, new_delivery
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers

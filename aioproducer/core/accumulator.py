@@ -18,10 +18,11 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from aioproducer.core.aged import AgedBatches
+from aioproducer.core.batch import NEVER, ProducerBatch
 from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic
 from aioproducer.core.line import Line, WaitingRecord
-from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner, TopicQueue
-from aioproducer.core.producer_batch import NEVER, NO_LEADER, PartitionQueue, ProducerBatch
+from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
+from aioproducer.core.queues import NO_LEADER, PartitionQueue, TopicQueue
 from aioproducer.core.schedule import Schedule
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
 from aioproducer.errors import BufferExhaustedError, PartitionerError, ProducerError, RecordTooLargeError
@@ -219,7 +220,6 @@ class Accumulator:
             if taken >= 0:
                 break
             self._close(queue)
-        batch.charged += taken
         self.used += taken
         if batch.builder.raw_size >= batch.builder.limit:
             self._close(queue)
@@ -234,9 +234,9 @@ class Accumulator:
         batch = ProducerBatch(queue, builder, result, now, self.serial)
         if queue.open is not None:
             return  # somebody's __del__ was faster
-        queue.open = batch
-        topic_queue.last_used = now
-        self.used += batch.charged
+        queue.open_batch(batch)
+        topic_queue.used(now)
+        self.used += builder.raw_size
         self.incomplete[batch] = None
         if not self.watched:
             self.watched = True
@@ -244,10 +244,7 @@ class Accumulator:
         self.schedule.opened(queue)
 
     def _close(self, queue: PartitionQueue) -> None:
-        batch = queue.open
-        assert batch is not None  # noqa: S101 - callers have looked
-        queue.open = None
-        queue.closed.append(batch)
+        queue.close_open()
         self.schedule.closed(queue)
 
     # What waits in line.
@@ -352,8 +349,7 @@ class Accumulator:
         if (batch is None or batch.result is not result) and queue.closed:
             # Compiled code has no negative indexes here.
             batch = queue.closed[len(queue.closed) - 1]
-        if batch is not None and batch.result is result and sent_at < batch.oldest_send:
-            batch.oldest_send = sent_at
+        if batch is not None and batch.result is result and batch.age(sent_at):
             self.aged.add(batch)
 
     def _too_large(self, topic: str, size: int) -> RecordTooLargeError:
@@ -368,16 +364,14 @@ class Accumulator:
 
     def release(self, batch: ProducerBatch) -> None:
         """Free what a batch holds of the buffer: its bytes are needed no more."""
-        self.used -= batch.charged
-        batch.charged = 0
+        self.used -= batch.release()
         self.incomplete.pop(batch, None)
         if batch.oldest_send < batch.created:
             self.aged.discard(batch)
 
     def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:
         """Put the pieces that a batch was split into where it would have gone; they are as old as it is."""
-        self.used -= batch.charged
-        batch.charged = 0
+        self.used -= batch.release()
         del self.incomplete[batch]
         self.aged.discard(batch)
         for piece in pieces:
@@ -396,32 +390,22 @@ class Accumulator:
         """Take note of how many partitions a topic has; who waits for them gets in line for room."""
         topic_queue = self.topics.get(topic)
         if topic_queue is None:
-            adaptive, availability_timeout = self.sticky_options
-            sticky = StickyPartitioner(
-                topic,
-                [],
-                self.batch_size,
-                self.random,
-                adaptive=adaptive,
-                availability_timeout=availability_timeout,
-            )
-            topic_queue = TopicQueue(topic, sticky.partitions, sticky, self.batch_size)
-            topic_queue.last_used = self.clock()
-            self.topics[topic] = topic_queue
-        topic_queue.topic_id = topic_id
-        partitions = topic_queue.partitions
+            topic_queue = self.topics[topic] = self._new_topic(topic)
         leaderless = self.schedule.node(NO_LEADER)
-        while len(partitions) < count:
-            index = len(partitions)
-            queue = topic_queue.retired.pop(index, None)
-            partitions.append(PartitionQueue(topic, index, leaderless) if queue is None else queue)
-        while len(partitions) > count:
-            queue = partitions.pop()
-            topic_queue.retired[queue.partition] = queue
+        for queue in topic_queue.resize(count, topic_id, leaderless):
             self.schedule.move(queue, NO_LEADER, queue.leader_epoch)
-        if topic_queue.count != count:
-            topic_queue.count = count
-            topic_queue.sticky.forget()
+
+    def _new_topic(self, topic: str) -> TopicQueue:
+        adaptive, availability_timeout = self.sticky_options
+        sticky = StickyPartitioner(
+            topic,
+            [],
+            self.batch_size,
+            self.random,
+            adaptive=adaptive,
+            availability_timeout=availability_timeout,
+        )
+        return TopicQueue(topic, sticky, self.batch_size, self.clock())
 
     def admit(self, topics: Sequence[str]) -> None:
         """Put the records that wait for topics, as far as these have their partition, in line for room."""
@@ -442,7 +426,7 @@ class Accumulator:
         busy |= self.line.busy_topics()
         for topic, topic_queue in self.topics.items():
             if topic not in busy and any(
-                queue.on_wire or queue.unsettled for queue in topic_queue.partitions
+                queue.on_wire or queue.sequences.in_flight for queue in topic_queue.partitions
             ):
                 busy.add(topic)
         return busy

@@ -9,10 +9,10 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
-from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.batch import NEVER
 
 if TYPE_CHECKING:
-    from aioproducer.core.producer_batch import ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
 
 
 class AgedBatches:

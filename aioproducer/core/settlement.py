@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from aioproducer.core.accumulator import Accumulator
     from aioproducer.core.backoff import Backoff
-    from aioproducer.core.idempotence import Ordering
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.line import WaitingRecord
     from aioproducer.core.metrics import ProducerMetrics
-    from aioproducer.core.producer_batch import ProducerBatch
+    from aioproducer.core.sequences import Ordering
     from aioproducer.errors import ProducerError
     from aioproducer.protocol.produce import PartitionProduceResponse
 
@@ -113,13 +113,11 @@ class Settlement:
             self._stored(batch, answer.base_offset, answer.log_append_time_ms, now)
             return
         code = ErrorCode.of(answer.error_code)
-        batch.maybe_written |= code in IN_DOUBT
         error = BrokerError.of(
             code, self._subject(batch, answer.error_code, code), reason=answer.error_message
         )
         verdict = verdict_of(code, idempotent=self._idempotent)
-        if code.is_stale_metadata:
-            self._refresh_metadata()
+        self._heed(batch, code)
         match verdict:
             case Verdict.IN_LOG | Verdict.DUPLICATE:
                 self._stored(batch, -1, -1, now)
@@ -133,12 +131,18 @@ class Settlement:
                 self._refused(batch, error, answer, now)
             case Verdict.REFUSED_EPOCH:
                 self._failed(batch, error, now)
-                batch.queue.bump_wanted = True
+                self._ordering.reject_epoch(batch)
             case Verdict.FATAL:
                 self._failed(batch, error.as_fatal(), now)
                 self._fail_all(error)
             case _:
                 assert_never(verdict)
+
+    def _heed(self, batch: ProducerBatch, code: ErrorCode) -> None:
+        if code in IN_DOUBT:
+            batch.doubt()
+        if code.is_stale_metadata:
+            self._refresh_metadata()
 
     def stored_unasked(self, batch: ProducerBatch, now: float) -> None:
         """Settle a batch that was written with acks=0: nobody will say where it is."""
@@ -146,7 +150,7 @@ class Settlement:
 
     def lost(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
         """Settle a batch whose request was written, but got no answer (or none that speaks of it)."""
-        batch.maybe_written = True
+        batch.doubt()
         self._ordering.lost(batch)
         self._refresh_metadata()
         self._retry(batch, error, now)
@@ -222,7 +226,7 @@ class Settlement:
         if not result.done:
             self._metrics.batch_sent(result.topic, count, len(batch.builder.buffer), now)
         self._let_go(batch, in_log=True)
-        batch.queue.last_error = None
+        batch.queue.stored()
         if not result.done:
             result.resolve(count, base_offset, log_append_time_ms)
 
@@ -235,22 +239,21 @@ class Settlement:
         if batch.attempts >= self._retries:
             self._failed(batch, error, now)
             return
-        batch.attempts += 1
-        batch.last_error = error
+        batch.retry(error)
         if now - batch.oldest_send >= self._delivery_timeout:
             # The response may arrive just before `expire` runs. The error is the same either way.
             self._failed(batch, self._timeout_error(batch, now, in_flight=False), now)
             return
         self._metrics.batch_retried(batch.result.topic, batch.count, now)
         queue = batch.queue
-        queue.last_error = error
+        queue.failed(error)
         # What another broker than the present leader said does not hold the leader back (KIP-951).
         if backs_off and queue.wire_node is queue.node:
-            queue.not_before = now + self._backoff.delay(batch.attempts - 1)
+            queue.back_off(now + self._backoff.delay(batch.attempts - 1))
         self._schedule.give_back(batch)
 
     def _out_of_order(self, batch: ProducerBatch, error: BrokerError, now: float) -> None:
-        waits_for_others = batch not in batch.queue.unsettled[:1]
+        waits_for_others = batch not in batch.queue.sequences.in_flight[:1]
         if self._ordering.out_of_order(batch):
             self._retry(batch, error, now, backs_off=not waits_for_others)
             return
@@ -277,7 +280,7 @@ class Settlement:
         # Hardly any producer splits, and the reader of batches and codecs takes long to import.
         from aioproducer.core.split import split_batch  # noqa: PLC0415
 
-        self._schedule.landed(batch)
+        batch.queue.land(batch)
         pieces = split_batch(batch, self._accumulator.batch_size)
         self._ordering.replace(batch, pieces)
         self._accumulator.replace(batch, pieces)
@@ -324,10 +327,10 @@ class Settlement:
             result.fail(batch.count, error, record_errors)
 
     def _let_go(self, batch: ProducerBatch, *, in_log: bool) -> None:
-        self._schedule.landed(batch)
+        queue = batch.queue
+        queue.land(batch)
         self._ordering.settle(batch, in_log=in_log)
         self._accumulator.release(batch)
-        queue = batch.queue
         if queue.first() is not None:
             # What stood behind it may go now.
             self._schedule.enlist(queue)
@@ -365,7 +368,7 @@ class Settlement:
             self._metrics.batch_failed(batch.result.topic, batch.count, now)
             batch.result.fail(batch.count, error)
             return
-        self._schedule.withdraw(batch)
+        batch.queue.withdraw(batch)
         self._failed(batch, error, now)
 
     def _why_unsent(self, batch: ProducerBatch) -> str:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 
 from aioproducer.config.kinds import format_address
+from aioproducer.core.batch import NEVER
 from aioproducer.core.connection import Connection
-from aioproducer.core.producer_batch import NEVER
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, RequestTimeoutError
 from aioproducer.net.causes import cause_of
 from aioproducer.net.handshake import Handshake

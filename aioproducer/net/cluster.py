@@ -16,8 +16,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from aioproducer.config.kinds import format_address
+from aioproducer.core.batch import NEVER
 from aioproducer.core.metadata_cache import ClusterCheck
-from aioproducer.core.producer_batch import BLOCKED, NEVER, NO_LEADER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BootstrapError, BrokerConnectionError
 from aioproducer.net.bootstrap import Bootstrap
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from aioproducer.core.accumulator import Accumulator
     from aioproducer.core.metadata import Metadata
     from aioproducer.core.metadata_cache import MetadataChange, Node
-    from aioproducer.core.producer_batch import NodeQueue
+    from aioproducer.core.queues import NodeQueue
     from aioproducer.core.settlement import Settlement
     from aioproducer.errors import ProducerError
     from aioproducer.net.broker import Broker
@@ -181,7 +182,7 @@ class Cluster:
             sender.wake()
         elif node.node_id == NO_LEADER:
             # Nobody sends from here; when a leader is found the partition moves.
-            node.armed = BLOCKED
+            node.block()
             self._due.set()
 
     def is_idle(self) -> bool:

@@ -18,12 +18,12 @@ from anyio.lowlevel import checkpoint
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.idempotence import Sequencer, Unnumbered
+from aioproducer.core.batch import NEVER
 from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
-from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.sequences import Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement, in_doubt
 from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError, plural
 from aioproducer.net.broker import Broker
@@ -92,8 +92,8 @@ class Engine:
         )
         self._outages = Outages()
         self._retry_log = RetryLog(clock)
-        self._sequencer = Sequencer() if config.enable_idempotence else None
-        self._ordering = self._sequencer or Unnumbered(config.max_in_flight_requests_per_connection)
+        self._sequences = Sequences() if config.enable_idempotence else None
+        self._ordering = self._sequences or Unnumbered(config.max_in_flight_requests_per_connection)
         self._settlement = Settlement(
             self.accumulator,
             self._ordering,
@@ -146,9 +146,9 @@ class Engine:
         if wait:
             await self._cluster.find(config.max_block)
         self._lifecycle.spawn("metadata", self._cluster.run)
-        if self._sequencer is not None:
+        if self._sequences is not None:
             self._identity = Identity(
-                self._sequencer,
+                self._sequences.producer_id,
                 self._cluster,
                 self._retry_backoff,
                 outages=self._outages,
@@ -351,7 +351,7 @@ class Engine:
             self._cluster.wake_waiters()
 
     def _held_back(self) -> None:
-        if self._identity is not None and self._sequencer is not None and self._sequencer.needs_producer_id:
+        if self._identity is not None and self._ordering.needs_producer_id:
             self._identity.need()
 
     def _serve(self) -> None:

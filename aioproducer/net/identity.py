@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.core.backoff import Backoff
-    from aioproducer.core.idempotence import Sequencer
+    from aioproducer.core.producer_id import ProducerId
     from aioproducer.net.cluster import Cluster
     from aioproducer.net.outages import Outages
 
@@ -30,7 +30,7 @@ IDLE_ATTEMPTS = 5
 
 
 class Identity:
-    """The task that gets a producer id when the sequencer needs one.
+    """The task that gets a producer id when one is needed.
 
     `found()` is called when there is one, `refused(error)` when the cluster will not give one:
     what waits to be sent fails with that error. While there is nothing to send, only the first
@@ -39,7 +39,7 @@ class Identity:
 
     def __init__(
         self,
-        sequencer: Sequencer,
+        producer_id: ProducerId,
         cluster: Cluster,
         backoff: Backoff,
         *,
@@ -47,7 +47,7 @@ class Identity:
         found: Callable[[], object],
         refused: Callable[[ProducerError], object],
     ) -> None:
-        self._sequencer = sequencer
+        self._producer_id = producer_id
         self._cluster = cluster
         self._backoff = backoff
         self._outages = outages
@@ -67,7 +67,7 @@ class Identity:
         while True:
             await self._needed.wait()
             self._needed.clear()
-            while self._sequencer.needs_producer_id:
+            while self._producer_id.is_needed:
                 error = await self._ask()
                 if error is None:
                     attempts = 0
@@ -90,7 +90,7 @@ class Identity:
                     break
 
     async def _ask(self) -> ProducerError | None:  # noqa: PLR0911 - one an outcome
-        generation = self._sequencer.generation
+        generation = self._producer_id.generation
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=NO_TRANSACTION_TIMEOUT)
         outcome = await self._cluster.ask(request)
         if outcome is None:
@@ -109,7 +109,7 @@ class Identity:
             return BrokerError.of(code, subject)
         if answer.producer_id < 0 or answer.producer_epoch < 0:
             return BrokerConnectionError(f"{address} gave the producer id {answer.producer_id}")
-        if not self._sequencer.adopt(answer.producer_id, answer.producer_epoch, generation):
+        if not self._producer_id.adopt(answer.producer_id, answer.producer_epoch, generation):
             return BrokerConnectionError(f"{address} answered for a cluster that was replaced")
         logger.info("producer id %d, epoch %d", answer.producer_id, answer.producer_epoch)
         return None

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
-from aioproducer.core.producer_batch import BLOCKED, NEVER
+from aioproducer.core.batch import NEVER
 from aioproducer.core.settlement import no_answer
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, UnsupportedVersionError
 from aioproducer.protocol.api import ApiKey
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
     from aioproducer.config import ProducerConfig
     from aioproducer.core.accumulator import Accumulator
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.connection import PendingRequest
-    from aioproducer.core.idempotence import Ordering
     from aioproducer.core.metrics import ProducerMetrics
-    from aioproducer.core.producer_batch import NodeQueue, ProducerBatch
+    from aioproducer.core.queues import NodeQueue
+    from aioproducer.core.sequences import Ordering
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
     from aioproducer.net.compressor import Compressor
@@ -113,10 +114,10 @@ class Sender:
             self._handle.cancel()
         delay = node.due - self._clock()
         if delay <= 0 or self._schedule.urgent:
-            node.armed = BLOCKED
+            node.block()
             self._handle = self._loop.call_soon(self.pump)
         else:
-            node.armed = node.due
+            node.arm(node.due)
             self._handle = self._loop.call_later(delay, self.pump)
 
     def pump(self) -> None:
@@ -126,7 +127,7 @@ class Sender:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        self._node.armed = BLOCKED
+        self._node.block()
         try:
             now = self._clock()
             while self._may_send(now):
@@ -164,17 +165,16 @@ class Sender:
     def _plan(self, now: float) -> None:
         node = self._node
         if node.is_empty():
-            node.armed = NEVER
+            node.arm(NEVER)
             return
-        if node.due <= now and node.starved_since == NEVER:
-            node.starved_since = now
+        node.starve(now)
         broker = self.broker
         if broker.is_ready and now < broker.throttled_until:
             self._handle = self._loop.call_later(broker.throttled_until - now, self.pump)
             return
         if not broker.can_write or self._is_compressing or self._unanswered >= self._max_in_flight:
             return  # the connection, the compressor or an answer will pump
-        node.armed = node.due
+        node.arm(node.due)
         if node.due < NEVER:
             self._handle = self._loop.call_later(max(0.0, node.due - now), self.pump)
 
@@ -280,14 +280,13 @@ class Sender:
             age = now - batch.created
             waited += age
             longest = max(longest, age)
-            batch.sent_at = now
         self._metrics.batches_drained(len(batches), records, wire, raw, waited, longest, now)
 
     def _answered(
         self, asked: Asked, pending: PendingRequest, frame: memoryview | None, error: Exception | None
     ) -> None:
         self._unanswered -= 1
-        self._node.armed = BLOCKED
+        self._node.block()
         now = self._clock()
         try:
             if frame is None:
@@ -299,7 +298,7 @@ class Sender:
             return
         self._released()
         if self._node.is_empty():
-            self._node.armed = NEVER
+            self._node.arm(NEVER)
         else:
             self.pump()
 

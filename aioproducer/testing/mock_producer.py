@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from aioproducer.config import ProducerConfig, ProducerOptions
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.line import WaitingRecord
     from aioproducer.core.metadata_cache import PartitionMetadata
-    from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
+    from aioproducer.core.queues import PartitionQueue
     from aioproducer.delivery import BatchResult, Delivery
     from aioproducer.record import Buffer, Header, Headers
 

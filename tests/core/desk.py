@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.idempotence import Ordering, Sequencer, Unnumbered
 from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import Partitioner
+from aioproducer.core.sequences import Ordering, Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError
@@ -21,7 +21,8 @@ from aioproducer.records.reader import RecordBatch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.queues import PartitionQueue
     from aioproducer.delivery import Delivery
     from aioproducer.errors import ProducerError
 
@@ -84,9 +85,9 @@ class Desk:
             delivery_timeout=DELIVERY_TIMEOUT,
         )
         self.schedule = self.accumulator.schedule
-        self.sequencer = Sequencer()
-        self.sequencer.adopt(PRODUCER_ID, 0)
-        self.ordering: Ordering = self.sequencer if idempotent else Unnumbered(in_flight)
+        self.sequences = Sequences()
+        self.sequences.producer_id.adopt(PRODUCER_ID, 0)
+        self.ordering: Ordering = self.sequences if idempotent else Unnumbered(in_flight)
         self.metrics = ProducerMetrics(self.now)
         self.outages = KnownOutages()
         self.settlement = Settlement(
@@ -198,7 +199,7 @@ class Desk:
         assert not self.accumulator.incomplete
         for partition in range(PARTITIONS):
             queue = self.queue(partition)
-            assert (queue.length(), queue.on_wire, queue.unsettled) == (0, 0, [])
+            assert (queue.length(), queue.on_wire, queue.sequences.in_flight) == (0, 0, [])
 
 
 def numbers(batches: list[ProducerBatch]) -> list[tuple[int, int]]:

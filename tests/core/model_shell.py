@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
 
-from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.batch import NEVER
 from aioproducer.core.settlement import no_answer
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from aioproducer.core.producer_batch import NodeQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.queues import NodeQueue
     from tests.core.model_broker import PartitionLog
     from tests.core.simulation import Simulation
 

@@ -12,7 +12,8 @@ from aioproducer.records.reader import RecordBatch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from aioproducer.core.producer_batch import NodeQueue, PartitionQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.queues import NodeQueue, PartitionQueue
     from aioproducer.delivery import Delivery
     from aioproducer.record import Buffer, Headers
     from aioproducer.records.reader import DecodedRecord
@@ -130,7 +131,7 @@ class Shell:
 
     def finish(self, batch: ProducerBatch, base_offset: int = 0) -> None:
         """Have a drained batch answered with success."""
-        self.schedule.landed(batch)
+        batch.queue.land(batch)
         self.accumulator.release(batch)
         batch.result.resolve(batch.count, base_offset, -1)
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.idempotence import Ordering, Sequencer, Unnumbered
+from aioproducer.core.batch import NEVER, ProducerBatch
 from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import Partitioner
-from aioproducer.core.producer_batch import NEVER, NO_LEADER, ProducerBatch
+from aioproducer.core.queues import NO_LEADER
+from aioproducer.core.sequences import Ordering, Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
 from aioproducer.delivery import BatchResult
 from aioproducer.errors import BufferExhaustedError, ProducerClosedError
@@ -23,7 +24,7 @@ from tests.core.model_shell import Dice, ModelSender, Timers
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from aioproducer.core.producer_batch import NodeQueue, PartitionQueue
+    from aioproducer.core.queues import NodeQueue, PartitionQueue
     from aioproducer.delivery import Delivery, RecordMetadata
     from aioproducer.errors import ProducerError
     from tests.core.model_shell import Place
@@ -117,8 +118,8 @@ class Simulation:
         )
         self.schedule = self.accumulator.schedule
         self._is_flushing = False
-        self.sequencer = Sequencer()
-        self.ordering: Ordering = self.sequencer if options.idempotent else Unnumbered(options.in_flight)
+        self.sequences = Sequences()
+        self.ordering: Ordering = self.sequences if options.idempotent else Unnumbered(options.in_flight)
         self.metrics = ProducerMetrics(self.timers.now)
         self.settlement = Settlement(
             self.accumulator,
@@ -154,7 +155,7 @@ class Simulation:
 
     def held_back(self) -> None:
         """Ask for a producer id, if there is none."""
-        if self.options.idempotent and self.sequencer.needs_producer_id and not self._is_asking:
+        if self.options.idempotent and self.sequences.needs_producer_id and not self._is_asking:
             self._is_asking = True
             self.timers.call_at(self.timers.now + self.latency(), self._adopt)
 
@@ -179,7 +180,9 @@ class Simulation:
 
     def _adopt(self) -> None:
         self._is_asking = False
-        self.sequencer.adopt(self._next_id, self.options.first_epoch if self._next_id == PRODUCER_ID else 0)
+        self.sequences.producer_id.adopt(
+            self._next_id, self.options.first_epoch if self._next_id == PRODUCER_ID else 0
+        )
         self._next_id += 1
         self.schedule.wake_all()
 
@@ -234,9 +237,9 @@ class Simulation:
             return
         for (topic, partition), log in self.logs.items():
             queue = self.accumulator.topics[topic].partitions[partition]
-            self.sequencer.may_send(queue, new_batch(queue))
-            queue.producer_id, queue.producer_epoch = PRODUCER_ID, self.options.first_epoch
-            queue.next_sequence = first
+            self.sequences.may_send(queue, new_batch(queue))
+            queue.sequences.producer_id, queue.sequences.epoch = PRODUCER_ID, self.options.first_epoch
+            queue.sequences.next = first
             producer = log.producers[PRODUCER_ID] = Producer(self.options.first_epoch)
             producer.batches.append((first - 1, first - 1, 0))
 
@@ -335,10 +338,10 @@ class Simulation:
         log = PartitionLog(old.leader, is_strict=True, demands_state=old.demands_state)
         log.leader_epoch = old.leader_epoch
         queue = self._queue(place)
-        if queue is not None and queue.producer_id >= 0:
-            producer = log.producers[queue.producer_id] = Producer(queue.producer_epoch)
+        if queue is not None and queue.sequences.producer_id >= 0:
+            producer = log.producers[queue.sequences.producer_id] = Producer(queue.sequences.epoch)
             # Single records under the sequences that come next would pass for duplicates.
-            following = [(queue.next_sequence + number) % SEQUENCES for number in range(WINDOW)]
+            following = [(queue.sequences.next + number) % SEQUENCES for number in range(WINDOW)]
             producer.batches.extend((sequence, sequence, 0) for sequence in following)
         return log
 
@@ -352,7 +355,11 @@ class Simulation:
         queue = self._queue(place)
         log = self.logs[place]
         # Without its state a broker of today takes anything, so nothing may be on its way to it.
-        if log.demands_state and not log.to_come and not (queue and (queue.on_wire or queue.unsettled)):
+        if (
+            log.demands_state
+            and not log.to_come
+            and not (queue and (queue.on_wire or queue.sequences.in_flight))
+        ):
             log.producers.clear()
 
     def _forget_topic(self, topic: str) -> None:
@@ -443,13 +450,13 @@ class Simulation:
         assert self.accumulator.used == 0
         assert not self.accumulator.incomplete
         assert not len(self.accumulator.aged)
-        assert not self.sequencer._at_large  # noqa: SLF001 - who keeps batches keeps their bytes
-        assert not self.sequencer._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
+        assert not self.sequences._unresolved  # noqa: SLF001 - who keeps batches keeps their bytes
+        assert not self.sequences._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
         assert len(self.accumulator.line) == self.accumulator.waiting == self.accumulator.line.bytes == 0
         for place in self.logs:
             queue = self._queue(place)
             if queue is not None:
-                assert (queue.length(), queue.on_wire, queue.unsettled) == (0, 0, [])
+                assert (queue.length(), queue.on_wire, queue.sequences.in_flight) == (0, 0, [])
 
 
 def new_batch(queue: PartitionQueue) -> ProducerBatch:

@@ -12,10 +12,11 @@ from zlib import crc32
 import pytest
 
 from aioproducer.core.accumulator import OVERHEAD
+from aioproducer.core.batch import NEVER
 from aioproducer.core.checks import MAX_TIMESTAMP
 from aioproducer.core.line import Dismissal
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
-from aioproducer.core.producer_batch import NEVER, NO_LEADER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.core.split import split_batch
 from aioproducer.errors import (
     BufferExhaustedError,
@@ -45,7 +46,7 @@ from tests.core.shell import (
 )
 
 if TYPE_CHECKING:
-    from aioproducer.core.producer_batch import ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.delivery import Delivery
 
 
@@ -783,7 +784,7 @@ def test_a_topic_is_busy_while_something_of_it_is_not_done() -> None:
     (batch,) = shell.drain()
     shell.append(topic="b")
     assert shell.accumulator.busy_topics() == {"a", "b"}
-    shell.schedule.landed(batch)
+    batch.queue.land(batch)
     assert shell.accumulator.busy_topics() == {"a", "b"}
     shell.finish(batch)
     assert shell.accumulator.busy_topics() == {"b"}
@@ -798,7 +799,7 @@ def test_a_batch_that_has_expired_on_the_wire_keeps_its_topic_busy() -> None:
 
     shell.accumulator.incomplete.pop(batch, None)
     assert shell.accumulator.busy_topics() == {TOPIC}
-    shell.schedule.landed(batch)
+    batch.queue.land(batch)
 
     assert shell.accumulator.busy_topics() == set()
 
@@ -848,7 +849,7 @@ def drained_batch(shell: Shell, *values: bytes) -> tuple[ProducerBatch, list[Del
 
 
 def split(shell: Shell, batch: ProducerBatch) -> list[ProducerBatch]:
-    shell.schedule.landed(batch)
+    batch.queue.land(batch)
     pieces = split_batch(batch, 1)
     shell.accumulator.replace(batch, pieces)
     return pieces

@@ -15,14 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aioproducer.core.accumulator import OVERHEAD
-from aioproducer.core.producer_batch import NEVER, NO_LEADER
+from aioproducer.core.batch import NEVER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.core.split import split_batch
 from aioproducer.errors import BufferExhaustedError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE
 from tests.core.shell import AMPLE, MAX_BLOCK, Shell, values_of
 
 if TYPE_CHECKING:
-    from aioproducer.core.producer_batch import NodeQueue, PartitionQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.queues import NodeQueue, PartitionQueue
     from aioproducer.delivery import BatchResult, Delivery
 
 TOPICS = ["apples", "bananas"]
@@ -200,7 +202,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def answer_with_failure(self, pick: int) -> None:
         batch = self.flying.pop(pick % len(self.flying))
-        self.accumulator.schedule.landed(batch)
+        batch.queue.land(batch)
         self.give_up(batch)
 
     @precondition(lambda self: self.flying)
@@ -217,7 +219,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         batch = candidates[pick % len(candidates)]
         self.flying.remove(batch)
         batch.builder.stamp(-1, -1, -1, transactional=False)
-        self.accumulator.schedule.landed(batch)
+        batch.queue.land(batch)
         pieces = split_batch(batch, batch_size)
         self.accumulator.replace(batch, pieces)
         assert [piece.created for piece in pieces] == [batch.created] * len(pieces)
@@ -260,7 +262,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def have_the_oldest_batch_expire(self) -> None:
         batch = next(batch for batch in self.accumulator.incomplete if not batch.in_flight)
         queue = batch.queue
-        self.accumulator.schedule.withdraw(batch)
+        batch.queue.withdraw(batch)
         self.give_up(batch)
         if queue.first() is not None:
             self.accumulator.schedule.enlist(queue)

@@ -7,8 +7,8 @@ from itertools import count
 
 import pytest
 
+from aioproducer.core.batch import NEVER
 from aioproducer.core.line import Dismissal, Line, WaitingRecord
-from aioproducer.core.producer_batch import NEVER
 from aioproducer.delivery import BatchResult, new_delivery
 from aioproducer.errors import UnknownTopicError
 

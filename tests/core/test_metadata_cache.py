@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioproducer.core import producer_batch
+from aioproducer.core import queues
 from aioproducer.core.metadata_cache import (
     NO_LEADER,
     ClusterCheck,
@@ -674,7 +674,7 @@ def test_a_topic_is_as_internal_as_the_answer_says(*, is_internal: bool) -> None
 def test_nobody_has_the_same_number_in_the_metadata_and_in_the_queues() -> None:
     cache = knowing(led_by("orders", 99))
 
-    assert leaders(cache) == [producer_batch.NO_LEADER]
+    assert leaders(cache) == [queues.NO_LEADER]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.batch import NEVER
 from aioproducer.core.schedule import MAX_BATCHES_A_REQUEST
 from aioproducer.errors import ProducerClosedError
 from aioproducer.records.batch import HEADER_SIZE
@@ -27,7 +27,8 @@ from tests.core.shell import (
 )
 
 if TYPE_CHECKING:
-    from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.queues import PartitionQueue
 
 # When a batch goes.
 
@@ -294,14 +295,14 @@ def test_draining_says_which_batches_are_on_the_wire_and_where() -> None:
         shell.schedule.node(LEADER),
     )
 
-    shell.schedule.landed(first)
-    shell.schedule.landed(first)
+    first.queue.land(first)
+    first.queue.land(first)
     assert (first.in_flight, queue.on_wire, queue.wire_node) == (
         False,
         1,
         shell.schedule.node(LEADER),
     )
-    shell.schedule.landed(second)
+    second.queue.land(second)
     assert (second.in_flight, queue.on_wire, queue.wire_node) == (False, 0, None)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioproducer.core.accumulator import OVERHEAD
-from aioproducer.core.producer_batch import NO_LEADER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.core.settlement import BATCHES_A_SLICE, RECORDS_A_SLICE, no_answer
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
@@ -158,7 +158,7 @@ def test_an_expired_batch_names_the_present_outage() -> None:
     desk.expire()
 
     error = tried.exception()
-    assert "1 attempts failed" in str(error)
+    assert "1 attempt failed" in str(error)
     assert "NOT_ENOUGH_REPLICAS" in str(error)
     assert f"now the leader cannot be sent to: {outage}" in str(error)
     assert str(behind.exception()).endswith(f"no attempt was made: {outage}")
@@ -185,7 +185,7 @@ def test_an_unknown_topic_names_the_outage() -> None:
 
 def test_a_missing_producer_id_names_its_cause() -> None:
     desk = Desk()
-    desk.ordering.needs_producer_id = True
+    desk.sequences.producer_id.is_needed = True
     desk.outages.producer_id = BrokerConnectionError("a:1 gives none")
     (delivery,) = desk.send_some(1)
     desk.wait(DELIVERY_TIMEOUT)
@@ -240,7 +240,7 @@ def test_a_batch_on_the_wire_expires_and_its_memory_is_free_when_it_is_answered(
     error = delivery.exception()
     assert isinstance(error, DeliveryTimeoutError)
     assert error.may_be_written
-    assert (desk.accumulator.used, desk.queue().unsettled) == (used, [batch])
+    assert (desk.accumulator.used, desk.queue().sequences.in_flight) == (used, [batch])
 
     desk.answer(batch, offset=3)
 
@@ -475,7 +475,7 @@ def test_failure_past_delivery_timeout(code: ErrorCode | None, *, may_be_written
 
     error = delivery.exception()
     assert isinstance(error, DeliveryTimeoutError)
-    assert "1 attempts failed, the last with: " in str(error)
+    assert "1 attempt failed, the last with: " in str(error)
     assert isinstance(error.__cause__, BrokerConnectionError if code is None else BrokerError)
     assert error.may_be_written is may_be_written
     assert desk.figure("record-error-total") == 1
@@ -559,7 +559,7 @@ def test_splitting_goes_on_until_the_pieces_fit(batch_size: int, limit: int) -> 
     stored: list[bytes | None] = []
     while batches := desk.take():
         for batch in batches:
-            if batch.queue.unsettled and batch.queue.unsettled[0] is not batch:
+            if batch.queue.sequences.in_flight and batch.queue.sequences.in_flight[0] is not batch:
                 desk.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
             elif batch.size > limit:
                 desk.answer(batch, ErrorCode.MESSAGE_TOO_LARGE)
@@ -883,7 +883,7 @@ def test_what_comes_after_an_expired_batch_tells_whether_it_was_written(*, is_wr
     desk.answer(batch, offset=2)
 
     assert delivery.result().offset == 2
-    assert desk.sequencer.producer_epoch == (0 if is_written else 1)
+    assert desk.sequences.producer_id.epoch == (0 if is_written else 1)
     desk.assert_nothing_left()
 
 
@@ -957,7 +957,7 @@ def test_with_one_in_flight_and_no_numbers_a_failure_does_not_let_later_ones_pas
 @pytest.mark.scenario(42)
 def test_who_waits_for_a_producer_id_that_is_not_given_fails() -> None:
     desk = Desk()
-    desk.sequencer.needs_producer_id = True
+    desk.sequences.producer_id.is_needed = True
     (delivery,) = desk.send_some(1)
     assert desk.take() == []
     refusal = BrokerError.of(ErrorCode.CLUSTER_AUTHORIZATION_FAILED, "no producer id")
@@ -970,7 +970,7 @@ def test_who_waits_for_a_producer_id_that_is_not_given_fails() -> None:
 
 def test_what_expires_for_want_of_a_producer_id_says_so() -> None:
     desk = Desk()
-    desk.sequencer.needs_producer_id = True
+    desk.sequences.producer_id.is_needed = True
     (delivery,) = desk.send_some(1)
     desk.wait(DELIVERY_TIMEOUT)
     desk.expire()
@@ -1004,7 +1004,7 @@ def test_one_error_for_many_batches_says_of_each_whether_it_may_be_written() -> 
     (fresh,) = (batch.result for batch in desk.take())
     error = UnsupportedVersionError("the broker is too old")
 
-    for batch in (desk.queue().unsettled[0], desk.queue(1).unsettled[0]):
+    for batch in (desk.queue().sequences.in_flight[0], desk.queue(1).sequences.in_flight[0]):
         desk.settlement.unsent(batch, error, desk.now)
 
     assert sent.error is not None

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from aioproducer import InvalidRecordError, Producer
-from aioproducer.core.idempotence import MAX_EPOCH, SEQUENCES
+from aioproducer.core.producer_id import MAX_EPOCH
+from aioproducer.core.sequences import SEQUENCES
 from aioproducer.testing import KAFKA_2_1, KAFKA_4, ApiKey, BrokerVersion, ErrorCode, FakeCluster
 from tests.delivery.stored import (
     Answers,
@@ -53,7 +54,7 @@ async def test_after_the_highest_sequence_comes_0_on_the_wire_too(
     cluster: FakeCluster, producer: Producer[Any, Any]
 ) -> None:
     # As if two billion records had been sent.
-    insides(producer).accumulator.topics["orders"].partitions[0].next_sequence = SEQUENCES - 2
+    insides(producer).accumulator.topics["orders"].partitions[0].sequences.next = SEQUENCES - 2
     cluster.forget_producer()
 
     assert await landed(send(producer, 5)) == [1, 2, 3, 4, 5]
@@ -66,9 +67,9 @@ async def test_after_the_last_epoch_comes_a_new_producer_id(
     cluster: FakeCluster, producer: Producer[Any, Any]
 ) -> None:
     # As if there had been 32766 gaps before.
-    sequencer = insides(producer)._sequencer  # noqa: SLF001 - the counter
-    assert sequencer is not None
-    sequencer.producer_epoch = MAX_EPOCH - 1
+    sequences = insides(producer)._sequences  # noqa: SLF001 - the counter
+    assert sequences is not None
+    sequences.producer_id.epoch = MAX_EPOCH - 1
     cluster.forget_producer()
     for _ in range(2):
         # The first is numbered anew in the last epoch, the second under another id.

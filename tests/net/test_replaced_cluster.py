@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from aioproducer.core.idempotence import NO_PRODUCER_ID
+from aioproducer.core.producer_id import NO_PRODUCER_ID
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4
 from tests.net.quick import insides, quick, until
@@ -189,9 +189,9 @@ async def test_restored_cluster_gets_its_topics_later(version: BrokerVersion) ->
         async with at_the_addresses_of(old, topics={"audit": 1}, **options) as new, quick(new) as other:
             await other.send("audit", b"other")
             deliveries = [producer.send("orders", b"after 0")]
-            sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
-            assert sequencer is not None
-            await until(lambda: sequencer.producer_id not in {1000, NO_PRODUCER_ID})
+            sequences = insides(producer)._sequences  # noqa: SLF001 - tests of the insides
+            assert sequences is not None
+            await until(lambda: sequences.producer_id.value not in {1000, NO_PRODUCER_ID})
             new.create_topic("orders")
             await send_singly(other, "other", 2 * SENT)
             deliveries += [producer.send("orders", b"after %d" % number) for number in range(1, SENT)]
@@ -233,12 +233,12 @@ async def test_producer_id_of_old_cluster_is_not_adopted() -> None:
     async with FakeCluster(topics={"orders": 1}, cluster_id=OLD) as cluster, quick(cluster) as producer:
         held = cluster.on(ApiKey.INIT_PRODUCER_ID).hold()
         await held.hit()
-        sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
-        assert sequencer is not None
-        sequencer.drop_sequences()
+        sequences = insides(producer)._sequences  # noqa: SLF001 - tests of the insides
+        assert sequences is not None
+        sequences.drop_sequences()
         held.release()
-        await until(lambda: not sequencer.needs_producer_id)
-        assert sequencer.producer_id > 1000
+        await until(lambda: not sequences.needs_producer_id)
+        assert sequences.producer_id.value > 1000
         await send_singly(producer, "after")
 
 
@@ -280,14 +280,14 @@ async def test_other_topics_of_recreated_topic_are_stored_once(version: BrokerVe
         await held.hit()
         cluster.delete_topic("orders")
         cluster.create_topic("orders")
-        sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
-        assert sequencer is not None
+        sequences = insides(producer)._sequences  # noqa: SLF001 - tests of the insides
+        assert sequences is not None
         cluster.drop_connections()
         await until(lambda: insides(producer).gauges()["connection-count"] == 0)
         orders = [producer.send("orders", b"%d" % number) for number in range(3)]
         held.release()
         assert await settled(audit + orders) == [None] * 6
-        await until(lambda: sequencer.generation == 1)
+        await until(lambda: sequences.producer_id.generation == 1)
         await send_singly(producer, "last", topic="audit")
         await send_singly(producer, "last")
 

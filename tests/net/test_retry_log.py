@@ -14,7 +14,7 @@ from tests.core.desk import Desk
 if TYPE_CHECKING:
     import pytest
 
-    from aioproducer.core.producer_batch import ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.errors import ProducerError
 
 LOST = BrokerConnectionError("the connection was lost")

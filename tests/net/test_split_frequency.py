@@ -10,8 +10,8 @@ from collections import deque
 import pytest
 
 from aioproducer.core.accumulator import Accumulator
+from aioproducer.core.batch import ProducerBatch
 from aioproducer.core.partitioner import Partitioner
-from aioproducer.core.producer_batch import ProducerBatch
 from aioproducer.core.split import split_batch
 from aioproducer.net.compressor import Compressor
 from aioproducer.records.compression import Codec

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aioproducer.core.idempotence import MAX_EPOCH, SEQUENCES, Sequencer, Unnumbered
-from aioproducer.core.producer_batch import NO_SEQUENCE
+from aioproducer.core.batch import NO_SEQUENCE
+from aioproducer.core.producer_id import MAX_EPOCH
+from aioproducer.core.sequences import SEQUENCES, Sequences, Unnumbered
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import UnsupportedVersionError
 from tests.core.desk import LEADER, OTHER, PRODUCER_ID, TOPIC, Desk, numbers
@@ -47,20 +48,20 @@ def test_each_partition_has_numbers_of_its_own() -> None:
 
 def test_nothing_is_sent_before_there_is_a_producer_id() -> None:
     desk = Desk()
-    desk.sequencer.needs_producer_id = True
+    desk.sequences.producer_id.is_needed = True
     desk.send_some(1)
     assert desk.take() == []
 
-    desk.sequencer.adopt(PRODUCER_ID + 1, 3)
+    desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 3)
     desk.schedule.wake_all()
-    assert (desk.take_one().producer_id, desk.queue().producer_epoch) == (PRODUCER_ID + 1, 3)
+    assert (desk.take_one().producer_id, desk.queue().sequences.epoch) == (PRODUCER_ID + 1, 3)
 
 
 def test_a_new_sequencer_has_no_id() -> None:
-    sequencer = Sequencer()
-    assert sequencer.needs_producer_id
-    sequencer.adopt(1, 0)
-    assert not sequencer.needs_producer_id
+    sequences = Sequences()
+    assert sequences.needs_producer_id
+    sequences.producer_id.adopt(1, 0)
+    assert not sequences.needs_producer_id
 
 
 def test_five_batches_may_be_on_the_wire_and_no_more() -> None:
@@ -410,22 +411,22 @@ def test_a_batch_that_began_anew_is_not_held_to_what_was_lost_before() -> None:
 def test_after_the_highest_sequence_comes_0() -> None:
     desk = Desk(batch_size=1000)
     desk.deliver()
-    desk.queue().next_sequence = SEQUENCES - 2
+    desk.queue().sequences.next = SEQUENCES - 2
     desk.send_some(5)
     batch = desk.take_one()
     assert batch.sequence == SEQUENCES - 2
-    assert desk.queue().next_sequence == 3
+    assert desk.queue().sequences.next == 3
 
     desk.answer(batch, ErrorCode.INVALID_RECORD)
 
-    assert desk.queue().next_sequence == SEQUENCES - 2
+    assert desk.queue().sequences.next == SEQUENCES - 2
 
 
 @pytest.mark.scenario(39)
 def test_sequence_0_goes_alone_after_the_highest_too() -> None:
     desk = Desk()
     desk.deliver()
-    desk.queue().next_sequence = SEQUENCES - 1
+    desk.queue().sequences.next = SEQUENCES - 1
     desk.send_some(3)
 
     for sequence in (SEQUENCES - 1, 0, 1):
@@ -437,15 +438,15 @@ def test_sequence_0_goes_alone_after_the_highest_too() -> None:
 @pytest.mark.scenario(39)
 def test_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
     desk = Desk()
-    desk.sequencer.adopt(PRODUCER_ID, MAX_EPOCH)
+    desk.sequences.producer_id.adopt(PRODUCER_ID, MAX_EPOCH)
     desk.deliver()
     desk.send_some(1)
     desk.answer(desk.take_one(), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
     desk.wait()
     assert desk.take() == []
-    assert desk.sequencer.needs_producer_id
+    assert desk.sequences.needs_producer_id
 
-    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
     desk.schedule.wake_all()
 
     batch = desk.take_one()
@@ -459,7 +460,7 @@ def test_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> None:
     desk.send_some(1, partition=1)
     batch = desk.take_one()
     desk.answer(batch, ErrorCode.REQUEST_TIMED_OUT)
-    desk.sequencer.needs_producer_id = True
+    desk.sequences.producer_id.is_needed = True
     desk.wait()
 
     assert desk.take_one() is batch
@@ -469,7 +470,7 @@ def test_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> None:
 @pytest.mark.scenario(39)
 def test_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -> None:
     desk = Desk()
-    desk.sequencer.adopt(PRODUCER_ID, MAX_EPOCH)
+    desk.sequences.producer_id.adopt(PRODUCER_ID, MAX_EPOCH)
     desk.deliver(partition=1)
     desk.send_some(1, partition=1)
     out_of_order = desk.take_one()
@@ -478,7 +479,7 @@ def test_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -> N
     desk.answer(out_of_order, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
     desk.wait()
     assert desk.take() == []
-    assert desk.sequencer.needs_producer_id
+    assert desk.sequences.needs_producer_id
 
     written = desk.write(compressed)
 
@@ -567,7 +568,7 @@ def test_the_pieces_of_a_batch_share_its_numbers() -> None:
 
     assert [piece.count for piece in pieces] == [1, 1]
     assert numbers(pieces) == [(0, 1), (0, 2)]
-    assert desk.queue().unsettled[:2] == pieces
+    assert desk.queue().sequences.in_flight[:2] == pieces
 
 
 def test_the_pieces_of_a_void_batch_have_no_numbers_yet() -> None:
@@ -579,7 +580,7 @@ def test_the_pieces_of_a_void_batch_have_no_numbers_yet() -> None:
     desk.answer(refused, ErrorCode.INVALID_RECORD)
     desk.answer(too_large, ErrorCode.MESSAGE_TOO_LARGE)
 
-    assert desk.queue().unsettled == []
+    assert desk.queue().sequences.in_flight == []
     first = desk.take_one()
     assert numbers([first]) == [(1, 0)]
 
@@ -615,7 +616,7 @@ def test_without_numbers_nobody_waits_for_an_order() -> None:
 @pytest.mark.scenario(39)
 def test_the_last_epoch_that_fits_a_batch_is_used() -> None:
     desk = Desk()
-    desk.sequencer.adopt(PRODUCER_ID, 32766)
+    desk.sequences.producer_id.adopt(PRODUCER_ID, 32766)
     desk.deliver()
     desk.send_some(1)
     desk.answer(desk.take_one(), ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
@@ -661,11 +662,11 @@ def desk_error() -> UnsupportedVersionError:
 def test_dropped_sequences_begin_anew_with_new_producer_id() -> None:
     desk = Desk()
     desk.deliver(3)
-    desk.sequencer.drop_sequences()
+    desk.sequences.drop_sequences()
     desk.send_some(1)
     assert desk.take() == []
 
-    assert desk.sequencer.adopt(PRODUCER_ID, 0)
+    assert desk.sequences.producer_id.adopt(PRODUCER_ID, 0)
     desk.schedule.wake_all()
 
     # Another cluster may give the same producer id as the one before.
@@ -680,9 +681,9 @@ def test_batches_to_be_sent_again_get_new_sequences() -> None:
     for batch in desk.take():
         desk.lose(batch)
     desk.wait()
-    desk.sequencer.drop_sequences()
+    desk.sequences.drop_sequences()
     assert desk.take() == []
-    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
     desk.schedule.wake_all()
 
     first = desk.take_one()
@@ -711,8 +712,8 @@ def test_doubt_about_old_log_outlives_a_gap() -> None:
     for batch in desk.take():
         desk.lose(batch)
     desk.wait()
-    desk.sequencer.drop_sequences()
-    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.sequences.drop_sequences()
+    desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
     desk.schedule.wake_all()
     desk.answer(desk.take_one(), offset=0)
     second = desk.take_one()
@@ -730,8 +731,8 @@ def test_batch_on_the_wire_is_not_overtaken_after_drop() -> None:
     desk.deliver()
     desk.send_some(2)
     first, second = desk.take()
-    desk.sequencer.drop_sequences()
-    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.sequences.drop_sequences()
+    desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
     desk.send_some(1)
     desk.schedule.wake_all()
     assert desk.take() == []
@@ -755,19 +756,19 @@ def test_compressed_batch_goes_back_after_drop(*, has_new_id: bool) -> None:
     (on_wire,) = desk.drain()
     desk.write(on_wire)
     (compressed,) = desk.drain()
-    desk.sequencer.drop_sequences()
+    desk.sequences.drop_sequences()
     if has_new_id:
-        desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+        desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
     else:
         desk.answer(on_wire, offset=1)
 
-    assert not desk.sequencer.assign(compressed)
+    assert not desk.sequences.assign(compressed)
     desk.settlement.unsent(compressed, None, desk.now)
 
     if has_new_id:
         desk.answer(on_wire, offset=1)
     else:
-        desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+        desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
         desk.schedule.wake_all()
     assert desk.take_one() is compressed
     assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)
@@ -778,10 +779,10 @@ def test_lone_compressed_batch_gets_new_producer_id() -> None:
     desk.deliver()
     desk.send_some(1)
     (compressed,) = desk.drain()
-    desk.sequencer.drop_sequences()
-    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.sequences.drop_sequences()
+    desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
 
-    assert desk.sequencer.assign(compressed)
+    assert desk.sequences.assign(compressed)
     assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)
 
 
@@ -793,7 +794,7 @@ def test_other_topics_settle_under_old_producer_id() -> None:
     desk.lose(first)
     desk.lose(second)
     desk.wait()
-    desk.sequencer.drop_sequences({"audit"})
+    desk.sequences.drop_sequences({"audit"})
     desk.send_some(1)
 
     for batch, sequence in ((first, 1), (second, 2)):
@@ -802,7 +803,7 @@ def test_other_topics_settle_under_old_producer_id() -> None:
         desk.answer(batch, offset=sequence)
     assert desk.take() == []
 
-    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
     desk.schedule.wake_all()
     third = desk.take_one()
     assert (third.producer_id, third.sequence) == (PRODUCER_ID + 1, 0)
@@ -812,8 +813,8 @@ def test_forgotten_topic_does_not_recall_dropped_sequences() -> None:
     desk = Desk()
     desk.deliver(3)
     desk.accumulator.forget_topic(TOPIC)
-    desk.sequencer.drop_sequences({TOPIC})
-    desk.sequencer.adopt(PRODUCER_ID, 0)
+    desk.sequences.drop_sequences({TOPIC})
+    desk.sequences.producer_id.adopt(PRODUCER_ID, 0)
     desk.accumulator.set_partitions(TOPIC, 1, None)
     desk.lead(LEADER, 1)
     desk.send_some(1)
@@ -822,15 +823,15 @@ def test_forgotten_topic_does_not_recall_dropped_sequences() -> None:
 
 
 def test_producer_id_of_earlier_generation_is_refused() -> None:
-    sequencer = Sequencer()
-    generation = sequencer.generation
-    assert not sequencer.is_bound
-    sequencer.drop_sequences()
+    sequences = Sequences()
+    generation = sequences.producer_id.generation
+    assert not sequences.is_bound
+    sequences.drop_sequences()
 
-    assert not sequencer.adopt(1, 0, generation)
-    assert sequencer.needs_producer_id
-    assert sequencer.adopt(2, 0, sequencer.generation)
-    assert (sequencer.producer_id, sequencer.is_bound) == (2, True)
+    assert not sequences.producer_id.adopt(1, 0, generation)
+    assert sequences.needs_producer_id
+    assert sequences.producer_id.adopt(2, 0, sequences.producer_id.generation)
+    assert (sequences.producer_id.value, sequences.is_bound) == (2, True)
 
 
 @pytest.mark.parametrize("is_dropped_first", [False, True])
@@ -842,8 +843,8 @@ def test_pieces_of_batch_from_old_log_stay_in_doubt(*, is_dropped_first: bool) -
     if is_dropped_first:
         desk.lose(batch)
         desk.wait()
-    desk.sequencer.drop_sequences()
-    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.sequences.drop_sequences()
+    desk.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
     desk.schedule.wake_all()
     if is_dropped_first:
         assert desk.take_one() is batch
@@ -856,8 +857,8 @@ def test_pieces_of_batch_from_old_log_stay_in_doubt(*, is_dropped_first: bool) -
     desk.answer(desk.take_one(), offset=1)
 
     assert [delivery.result().offset for delivery in deliveries] == [0, 1]
-    assert not desk.sequencer._at_large  # noqa: SLF001 - who keeps batches keeps their bytes
-    assert not desk.sequencer._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
+    assert not desk.sequences._unresolved  # noqa: SLF001 - who keeps batches keeps their bytes
+    assert not desk.sequences._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
     desk.assert_nothing_left()
 
 
