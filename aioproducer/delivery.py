@@ -143,6 +143,19 @@ class BatchResult:
         if self.waiters is not None or self.callbacks is not None:
             self._notify()
 
+    def reserve(self) -> int:
+        """Return the index of one more record."""
+        index = self.count
+        self.count = index + 1
+        return index
+
+    def adopt(self, delivery: Delivery, index: int) -> None:
+        """Take over a record that had a result of its own; `index` is its place here."""
+        alone = delivery.result_of_batch
+        delivery.result_of_batch = self
+        delivery.index = index
+        alone.split([(-index, self)])
+
     def split(self, pieces: list[tuple[int, BatchResult]]) -> None:
         """Hand the records on to the results of smaller batches: (index of the first record, result)."""
         waiters, self.waiters = self.waiters, None

@@ -31,7 +31,7 @@ from aioproducer.errors import (
     SerializationError,
     WrongLoopError,
 )
-from aioproducer.net.engine import Engine
+from aioproducer.net.engine import ELSEWHERE, Engine
 from aioproducer.net.timer import late_timeout
 
 if TYPE_CHECKING:
@@ -69,11 +69,6 @@ LEAVE_TIMEOUT = 5.0
 
 _NOWHERE = object()
 """The place of a producer that cannot be sent to without a closer look."""
-
-_ELSEWHERE = (
-    "the producer was called from another event loop or thread than the one it was started in: "
-    "use loop.call_soon_threadsafe, or anyio.from_thread"
-)
 
 _asks_for_loop = sys.version_info >= (3, 12) or sys.implementation.name != "cpython"
 
@@ -205,8 +200,9 @@ class Producer(Generic[K, V]):
         self._engine = self._make_engine(config)
         accumulator = self._engine.accumulator
         self._accumulator = accumulator
+        self._buffer = accumulator.buffer
+        self._waiting = accumulator.buffer.records
         self._append = accumulator.append
-        accumulator.guard = self._check_loop
         self._is_plain = config.key_serializer is None and config.value_serializer is None
         self._half = config.buffer_memory // 2
         self._turn_ends = 0.0
@@ -259,8 +255,6 @@ class Producer(Generic[K, V]):
         if self._engine.failure is not None:
             await self.stop()
             raise self._engine.failed_error()
-        self._want_topic = self._accumulator.want_topic
-        self._accumulator.want_topic = self._topic_unknown
         self._is_open = True
         self._take_place()
 
@@ -306,7 +300,7 @@ class Producer(Generic[K, V]):
             self._close()
             return
         if asyncio.get_running_loop() is not self._home:
-            raise WrongLoopError(_ELSEWHERE)
+            raise WrongLoopError(ELSEWHERE)
         deadline = math.inf if timeout is None else anyio.current_time() + timeout
         self._close()
         if self._stop_task is None:
@@ -387,8 +381,8 @@ class Producer(Generic[K, V]):
         It costs next to nothing when that is so, and gives way to the event loop every few
         milliseconds: call it in a loop of sends that awaits nothing else.
         """
-        accumulator, now = self._accumulator, self._real_time
-        if accumulator.used < self._half and not accumulator.waiting and now() < self._turn_ends:
+        buffer, now = self._buffer, self._real_time
+        if buffer.used < self._half and not self._waiting.bytes and now() < self._turn_ends:
             return _NOTHING
         return self._drain()
 
@@ -396,14 +390,13 @@ class Producer(Generic[K, V]):
         self._check()
         given_way = self._real_time()
         await asyncio.sleep(0)
-        while not self._engine.has_room():
-            await self._engine.room()
+        while not self._buffer.has_room():
+            await self._engine.wait_for_room()
             self._check()
         now = self._real_time()
         # A turn as long as the others': batches that are sent off sooner than records come are crumbs.
         turn = min(max(now - given_way, SHORTEST_TURN), LONGEST_TURN)
-        # What is in line is not looked at in passing.
-        self._turn_ends = 0.0 if self._accumulator.line.bytes else now + turn
+        self._turn_ends = now + turn
 
     async def flush(self, timeout: float | None = None) -> None:
         """Send what lingers, and wait until everything accepted so far is acknowledged or has failed.
@@ -442,7 +435,7 @@ class Producer(Generic[K, V]):
     def _check(self) -> None:
         if _place() != self._place:
             self._look_closer()
-        self._check_loop()
+        self._engine.check()
 
     def _look_closer(self) -> None:
         """Raise why a call is refused, or take the place that the last run of the loop ended."""
@@ -467,11 +460,6 @@ class Producer(Generic[K, V]):
         self._is_open = False
         self._place = _NOWHERE
 
-    def _check_loop(self) -> None:
-        # Without a look at the state: what was accepted before `stop` is still put into batches.
-        if _get_running_loop() is not self._home:
-            raise WrongLoopError(_ELSEWHERE)
-
     def _refusal(self) -> ProducerError:
         if self._engine.failure is not None:
             return self._engine.failed_error()
@@ -483,16 +471,11 @@ class Producer(Generic[K, V]):
             )
         if self._home is not None and self._home.is_closed():
             return WrongLoopError("the event loop that the producer was started in is closed")
-        return WrongLoopError(_ELSEWHERE)
+        return WrongLoopError(ELSEWHERE)
 
     def _on_failure(self) -> None:
         self._is_open = False
         self._place = _NOWHERE
-
-    def _topic_unknown(self, topic: str) -> None:
-        # The record is in line, of which `drain` in passing knows nothing.
-        self._turn_ends = 0.0
-        self._want_topic(topic)
 
     @staticmethod
     def _serialized(topic: str, field: str, serializer: Callable[[Any], Any] | None, datum: object) -> Any:  # noqa: ANN401 - bytes, or what the accumulator will refuse

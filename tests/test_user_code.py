@@ -67,7 +67,7 @@ async def test_a_serializer_that_raises_fails_its_call_alone(
             with pytest.raises(SerializationError, match=error.__name__) as raised:
                 producer.send(topic, **{"value": b"", field: b"bad"})  # type: ignore[arg-type] # one of two
             assert isinstance(raised.value.__cause__, error)
-        assert insides(producer).accumulator.used == 0
+        assert insides(producer).accumulator.buffer.used == 0
         assert (await producer.send("orders", b"good", key=b"good")).offset == 0
 
 
@@ -94,7 +94,7 @@ async def test_a_partitioner_that_raises_fails_its_record_alone(
         with pytest.raises(PartitionerError, match=error.__name__):
             producer.send("late", b"at once", key=b"bad")
         await producer.send("late", b"3", key=b"")
-        assert insides(producer).accumulator.used == 0
+        assert insides(producer).accumulator.buffer.used == 0
     assert values_of(cluster, "late") == [b"0", b"2", b"3"]
 
 
@@ -210,7 +210,7 @@ def test_a_serializer_may_end_the_run_and_the_producer_goes_on(end: type[BaseExc
 
         with pytest.raises(end):
             stage.run(send)
-        assert insides(stage.producer).accumulator.used == 0
+        assert insides(stage.producer).accumulator.buffer.used == 0
         stage.run(lambda: stage.producer.send("orders", b"good"))
         assert values_of(stage.cluster) == [b"first", b"good"]
 
@@ -224,7 +224,7 @@ def test_a_partitioner_may_end_the_run_and_the_producer_goes_on(end: type[BaseEx
 
         with pytest.raises(end):
             stage.run(send)
-        assert insides(stage.producer).accumulator.used == 0
+        assert insides(stage.producer).accumulator.buffer.used == 0
         stage.run(lambda: stage.producer.send("orders", b"good"))
         assert values_of(stage.cluster) == [b"first", b"good"]
 
@@ -451,7 +451,7 @@ async def test_a_partitioner_may_send(cluster: FakeCluster, topic: str) -> None:
             await producer.flush()
         assert all(delivery.exception() is None for delivery in inner + outer)
         assert len(inner) == 10
-        assert insides(producer).accumulator.used == 0
+        assert insides(producer).accumulator.buffer.used == 0
     stored = values_of(cluster, topic)
     assert [value for value in stored if value == b"outer"] == [b"outer"] * 10
     assert [value for value in stored if value and value.startswith(b"inner")] == [
@@ -472,7 +472,7 @@ async def test_a_partitioner_that_sends_keeps_to_the_memory_that_there_is(cluste
         await producer.send("orders", b"first")
         held = cluster.on(ApiKey.PRODUCE).hold()
         producer.send("orders", bytes(400), key=b"key")
-        used.append(insides(producer).accumulator.used)
+        used.append(insides(producer).accumulator.buffer.used)
         held.release()
     assert used[0] <= 1_000
 

@@ -1,5 +1,6 @@
 cimport cython
 
+from aioproducer.core.buffer cimport RecordBuffer
 from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner
 from aioproducer.core.queues cimport TopicQueue
 from aioproducer.core.batch cimport ProducerBatch
@@ -15,31 +16,21 @@ cdef Py_ssize_t _sticky
 
 @cython.final
 cdef class Accumulator:
+    cdef public object shell
+    cdef public Schedule schedule
+    cdef public RecordBuffer buffer
     cdef public Py_ssize_t batch_size
-    cdef public Py_ssize_t buffer_memory
-    cdef public double max_block
-    cdef public double max_wait
     cdef public Py_ssize_t max_request_size
     cdef public Py_ssize_t max_record
     cdef public Partitioner partitioner
     cdef public bint by_murmur2
-    cdef public object clock
     cdef public object wall_clock_ns
-    cdef public object random
     cdef public tuple sticky_options
-    cdef public object loop
     cdef public dict topics
     cdef public object incomplete
     cdef public object aged
-    cdef public object line
-    cdef public Schedule schedule
-    cdef public Py_ssize_t waiting
-    cdef public Py_ssize_t used
     cdef public long long serial
-    cdef public bint watched
-    cdef public object guard
-    cdef public object want_topic
-    cdef public object watch
+    cdef public bint has_deadline
 
     @cython.locals(
         section=bytearray,
@@ -47,6 +38,7 @@ cdef class Accumulator:
         timestamp="long long",
         size=Py_ssize_t,
         index=Py_ssize_t,
+        buffer=RecordBuffer,
         topic_queue=TopicQueue,
         queue=PartitionQueue,
     )
@@ -60,5 +52,7 @@ cdef class Accumulator:
 
     @cython.locals(now=double, builder=RecordBatchBuilder, result=BatchResult, batch=ProducerBatch)
     cdef _open(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp)
+
+    cdef _watch(self)
 
     cdef _close(self, PartitionQueue queue)

@@ -8,7 +8,7 @@ cdef class Schedule:
     cdef public double linger
     cdef public dict nodes
     cdef public Py_ssize_t urgent
-    cdef public object wake
+    cdef public object shell
 
     cpdef opened(self, PartitionQueue queue)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.queues import PartitionQueue
+    from aioproducer.core.shell import Shell
 
 MAX_BATCHES_A_REQUEST = 256
 """How many batches go into one request at most: making and settling one takes microseconds."""
@@ -32,17 +33,17 @@ MAX_BATCHES_A_REQUEST = 256
 class Schedule:
     """The queues of all nodes.
 
-    `wake(node)` is called when a node's `due` has come closer than the time it is `armed` for.
-    `urgent` counts the reasons for which nothing may linger: somebody flushes, or waits for room.
+    The shell wakes a node's sender when its `due` is sooner than the time that it is `armed` for.
+    `urgent` counts the reasons to send without linger: a flush, records or calls that wait for room.
     """
 
-    __slots__ = ("linger", "nodes", "urgent", "wake")
+    __slots__ = ("linger", "nodes", "shell", "urgent")
 
-    def __init__(self, linger: float) -> None:
+    def __init__(self, shell: Shell, linger: float) -> None:
+        self.shell = shell
         self.linger = linger
         self.nodes: dict[int, NodeQueue] = {}
         self.urgent = 0
-        self.wake: Callable[[NodeQueue], object] = _nobody
 
     def node(self, node_id: int) -> NodeQueue:
         """Return the queue of a node, new if it was not known."""
@@ -71,14 +72,23 @@ class Schedule:
         node = queue.node
         due = queue.due(0.0 if self.urgent > 0 else self.linger)
         if node.hasten(due):
-            self.wake(node)
+            self.shell.wake(node)
 
     def wake_all(self) -> None:
         """Have every node that has something to send looked at now."""
         for node in self.nodes.values():
             if not node.is_empty():
                 node.hasten(0.0)
-                self.wake(node)
+                self.shell.wake(node)
+
+    def flush_started(self) -> None:
+        """Send without linger, until each call has its `flush_ended`."""
+        self.urgent += 1
+        self.wake_all()
+
+    def flush_ended(self) -> None:
+        """Let batches linger again, if this was the last reason not to."""
+        self.urgent -= 1
 
     def move(self, queue: PartitionQueue, node_id: int, leader_epoch: int) -> None:
         """Hand a partition over to another node; a new leader is tried without backoff (KIP-951)."""
@@ -158,7 +168,3 @@ class Schedule:
         queue.land(batch)
         queue.put_back(batch)
         self.enlist(queue)
-
-
-def _nobody(_node: NodeQueue) -> None:
-    """Stand in for the shell until there is one."""

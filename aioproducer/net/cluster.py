@@ -72,7 +72,6 @@ class Cluster:
         make_broker: Callable[[int, str, int], Broker],
         make_sender: Callable[[Broker], Sender],
         outages: Outages,
-        released: Callable[[], object],
     ) -> None:
         self.metadata = metadata
         self.brokers: dict[int, Broker] = {}
@@ -86,7 +85,6 @@ class Cluster:
         self._make_broker = make_broker
         self._make_sender = make_sender
         self._outages = outages
-        self._released = released
         self._bootstrap = Bootstrap(config, make_broker)
         self._is_lost = False
         self.is_found = False
@@ -281,11 +279,10 @@ class Cluster:
             logger.warning("%s has none of the topics that were produced to", broker.address)
             self._settlement.logs_replaced(frozenset(asked))
 
-    async def _see_off(self) -> None:
-        # Beside the metadata task: those who come to the line meanwhile may need it.
-        while self._settlement.see_off():
+    async def _fail_rejected(self) -> None:
+        # In a task of its own: records that come meanwhile may need the metadata task.
+        while self._settlement.fail_rejected():
             await checkpoint()
-        self._released()
 
     async def _rebootstrap(self, why: str) -> None:
         logger.info("asking the bootstrap servers anew: %s", why)
@@ -330,19 +327,20 @@ class Cluster:
             return
         self._apply(change)
         self._settlement.topic_errors(dict(change.errors))
-        if self._settlement.see_off():
-            self._lifecycle.spawn("dismissal", self._see_off)
+        if self._settlement.fail_rejected():
+            self._lifecycle.spawn("rejection", self._fail_rejected)
         for topic in asked:
             self._tell_waiters(topic)
         # A record may wait for a topic that was known, but not to the accumulator any more.
-        found = [topic for topic in self._accumulator.line.topics() if topic in self.metadata.topics]
+        found = [
+            topic for topic in self._accumulator.buffer.records.topics() if topic in self.metadata.topics
+        ]
         for topic in found:
             self._introduce(topic)
         self._accumulator.admit(found)
-        if any(topic in self.metadata.topics for topic in self._accumulator.line.topics()):
+        if any(topic in self.metadata.topics for topic in self._accumulator.buffer.records.topics()):
             # The topic is known, the partition is not yet.
             self.metadata.request_update(self._clock())
-        self._released()
 
     def _apply(self, change: MetadataChange) -> None:
         if change.is_other_cluster:

@@ -1,7 +1,7 @@
-"""The parts of a running producer, put together; and the clock that times their waits.
+"""The engine: the parts of a running producer, put together.
 
-Everything lives on one event loop. The accumulator and the settlement decide; the engine
-hands them the time, and does what they ask for.
+All parts run on one event loop. The engine is the core's shell (`core/shell.py`): the accumulator, the
+schedule and the settlement decide, and call its methods for what is to be done.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from asyncio import _get_running_loop
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,23 @@ from anyio.lowlevel import checkpoint
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.batch import NEVER
+from aioproducer.core.dispatch import Dispatch
+from aioproducer.core.failures import in_doubt
 from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
+from aioproducer.core.produce_request import ProduceRequests
 from aioproducer.core.sequences import Sequences, Unnumbered
-from aioproducer.core.settlement import Settlement, in_doubt
-from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError, plural
+from aioproducer.core.settlement import Settlement
+from aioproducer.errors import (
+    BrokerError,
+    CallTimeoutError,
+    ProducerClosedError,
+    ProducerFailedError,
+    WrongLoopError,
+    plural,
+)
 from aioproducer.net.broker import Broker
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.compressor import Compressor
@@ -41,42 +52,50 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.config import ProducerConfig
+    from aioproducer.core.queues import NodeQueue
     from aioproducer.delivery import BatchResult
     from aioproducer.errors import BootstrapError, ProducerError
+    from aioproducer.protocol.produce import NodeEndpoint
 
 logger = logging.getLogger("aioproducer.engine")
 
 RECORDS_A_SLICE = 256
-"""How many waiting records are placed before the event loop gets its turn."""
+"""How many waiting records are placed in one turn of the event loop."""
 
 SOONEST = 0.005
-"""Seconds between two looks at what has expired, at the least."""
+"""Seconds between two expiries, at least."""
+
+ELSEWHERE = (
+    "the producer was called from another event loop or thread than the one it was started in: "
+    "use loop.call_soon_threadsafe, or anyio.from_thread"
+)
 
 
 class Engine:
-    """All of a producer but its public face."""
+    """A producer without its public interface; the shell of its core.
+
+    `on_failure()` is called when nothing can be sent any more; `failure` tells why.
+    """
 
     def __init__(self, config: ProducerConfig, client_id: str, on_failure: Callable[[], object]) -> None:
-        # Until `start` there is no event loop whose clock could be asked.
-        clock = time.monotonic
         self._on_failure = on_failure
         self.config = config
         self.client_id = client_id
-        self.clock: Callable[[], float] = clock
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.wall_clock_ns = time.time_ns
+        self.random = random.random
         self.failure: ProducerError | None = None
         self.metrics = ProducerMetrics(
-            clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
+            self.clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
         )
         self.accumulator = Accumulator(
+            self,
             batch_size=max(config.batch_size, 1),
             linger=config.linger,
             buffer_memory=config.buffer_memory,
             max_block=config.max_block,
             max_request_size=config.max_request_size,
             partitioner=_partitioner(config),
-            clock=clock,
-            wall_clock_ns=time.time_ns,
-            random=random.random,
             adaptive=config.partitioner_adaptive_partitioning_enable,
             availability_timeout=config.availability_timeout,
             delivery_timeout=config.delivery_timeout,
@@ -91,7 +110,7 @@ class Engine:
             ),
         )
         self._outages = Outages()
-        self._retry_log = RetryLog(clock)
+        self._retry_log = RetryLog(self.clock)
         self._sequences = Sequences() if config.enable_idempotence else None
         self._ordering = self._sequences or Unnumbered(config.max_in_flight_requests_per_connection)
         self._settlement = Settlement(
@@ -99,49 +118,43 @@ class Engine:
             self._ordering,
             self.metrics,
             self._retry_backoff,
+            self,
+            self._outages,
             idempotent=config.enable_idempotence,
             retries=config.retries,
             delivery_timeout=config.delivery_timeout,
-            outages=self._outages,
-            refresh_metadata=self._refresh_metadata,
-            fail_all=self._fail,
         )
-        self._compressor = Compressor(
-            Codec.of_name(config.compression_type), config.compression_level, self.accumulator
+        codec = Codec.of_name(config.compression_type)
+        self._compressor = Compressor(codec, config.compression_level, self.accumulator)
+        self._requests = ProduceRequests(
+            self.accumulator.topics, acks=config.acks, timeout_ms=config.request_timeout_ms, codec=codec
         )
         self._lifecycle: Lifecycle | None = None
         self._cluster: Cluster | None = None
         self._identity: Identity | None = None
         self._timer: asyncio.Handle | LateTimer | None = None
-        self._timer_due = NEVER
         self._is_serving = False
-        self._roomy: list[asyncio.Future[None]] = []
 
     async def start(self, *, wait: bool = True) -> None:
-        """Find the cluster; raises BootstrapError when that is not done within `max_block_ms`.
+        """Find the cluster; raises BootstrapError if it is not found within `max_block_ms`.
 
-        Without `wait` the search goes on in the background, for as long as it takes.
+        Without `wait` the search goes on in the background.
         """
         config = self.config
-        accumulator = self.accumulator
         self._join_loop()
-        self._lifecycle = Lifecycle(f"aioproducer-{self.client_id}", self._crash)
+        self._lifecycle = Lifecycle(f"aioproducer-{self.client_id}", self.crash)
         self._cluster = Cluster(
             config=config,
             metadata=self.metadata,
-            accumulator=accumulator,
+            accumulator=self.accumulator,
             settlement=self._settlement,
             lifecycle=self._lifecycle,
             clock=self.clock,
-            random=random.random,
+            random=self.random,
             make_broker=self._make_broker,
             make_sender=self._make_sender,
             outages=self._outages,
-            released=self._released,
         )
-        accumulator.schedule.wake = self._cluster.wake
-        accumulator.want_topic = self._cluster.want_topic
-        accumulator.watch = self._watch
         await self._lifecycle.start()
         if wait:
             await self._cluster.find(config.max_block)
@@ -152,7 +165,7 @@ class Engine:
                 self._cluster,
                 self._retry_backoff,
                 outages=self._outages,
-                found=accumulator.schedule.wake_all,
+                found=self.accumulator.schedule.wake_all,
                 refused=self._refused,
             )
             self._lifecycle.spawn("identity", self._identify, self._identity)
@@ -178,25 +191,18 @@ class Engine:
         return self._cluster.bootstrap_error(waited)
 
     def _join_loop(self) -> None:
-        loop = self._loop = asyncio.get_running_loop()
-
-        def clock() -> float:
-            # The method is looked up at each call: what freezes the time may replace it.
-            return loop.time()
-
-        self.clock = self.accumulator.clock = clock
-        self.accumulator.loop = loop
-        self.metrics.begin(clock())
+        self.loop = asyncio.get_running_loop()
+        self.metrics.begin(self.clock())
 
     async def stop(self) -> None:
-        """Fail what is not done yet, close every connection and end every task."""
-        why = "the producer was stopped before the record was acknowledged"
-        self._settlement.close_line(partial(self._end_error, why))
+        """Fail all records that are not done, close all connections and end all tasks."""
+        message = "the producer was stopped before the record was acknowledged"
+        self._settlement.reject_waiting(partial(self._end_error, message))
         try:
-            while self._settlement.see_off():
+            while self._settlement.fail_rejected():
                 await checkpoint()
         finally:
-            self.give_up(why)
+            self.give_up(message)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -207,20 +213,19 @@ class Engine:
             await self._lifecycle.stop()
         await self._compressor.aclose()
 
-    def give_up(self, why: str) -> None:
-        """Fail everything that is not done."""
-        self._settlement.give_up(partial(self._end_error, why), self.clock())
+    def give_up(self, message: str) -> None:
+        """Fail all records that are not done."""
+        self._settlement.give_up(partial(self._end_error, message), self.clock())
 
-    def _end_error(self, why: str, may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
+    def _end_error(self, message: str, may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
         if self.failure is not None:
             return self.failed_error(may_be_written=may_be_written)
-        return ProducerClosedError(why, may_be_written=may_be_written)
+        return ProducerClosedError(message, may_be_written=may_be_written)
 
     async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
-        """Have everything sent without linger and wait for `results`; raises CallTimeoutError."""
-        accumulator = self.accumulator
-        accumulator.schedule.urgent += 1
-        accumulator.schedule.wake_all()
+        """Send all batches without linger and wait for `results`; raises CallTimeoutError."""
+        schedule = self.accumulator.schedule
+        schedule.flush_started()
         started = self.clock()
         try:
             with anyio.fail_after(timeout):
@@ -234,7 +239,7 @@ class Engine:
             msg = f"{plural(open_still, 'batch')} not acknowledged within {timeout} s, but still being sent"
             raise CallTimeoutError(msg) from None
         finally:
-            accumulator.schedule.urgent -= 1
+            schedule.flush_ended()
             self.metrics.flushed(self.clock() - started)
 
     async def _written(self) -> None:
@@ -245,12 +250,12 @@ class Engine:
                 await broker.written()
 
     async def wait_for_topic(self, topic: str) -> None:
-        """Return when the next answer that concerns a topic has come."""
+        """Return after the next metadata response about a topic."""
         assert self._cluster is not None  # noqa: S101 - there is one while started
         await self._cluster.wait_for_topic(topic)
 
     def unknown_topic(self, topic: str) -> ProducerError:
-        """Make the error for a topic that did not become known within `max_block_ms`."""
+        """Make the error of a topic that did not become known within `max_block_ms`."""
         return self._settlement.unknown_topic(topic)
 
     def raise_for_topic(self, topic: str) -> None:
@@ -259,33 +264,23 @@ class Engine:
         if code in FINAL_TOPIC_ERRORS:
             raise BrokerError.of(code, f"topic {topic!r}")
 
-    def has_room(self) -> bool:
-        """Return whether nobody waits for room, and less than half of the buffer and the line is in use."""
-        accumulator = self.accumulator
-        half = accumulator.buffer_memory / 2
-        used, in_line = accumulator.used, accumulator.line.bytes
-        return not accumulator.waiting and (not used or used < half) and (not in_line or in_line < half)
-
-    def room(self) -> asyncio.Future[None]:
-        """Return a future that is done when less than half of the buffer is in use."""
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        if not self._roomy:
-            # Nothing may linger that somebody waits for to be gone.
-            self.accumulator.schedule.urgent += 1
-            self.accumulator.schedule.wake_all()
-        self._roomy.append(waiter)
-        return waiter
+    async def wait_for_room(self) -> None:
+        """Return when less than half of the buffer is in use, or the producer's state has changed."""
+        assert self.loop is not None  # noqa: S101 - there is one while started
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        self.accumulator.buffer.wait_for_room(waiter)
+        await waiter
 
     def gauges(self) -> dict[str, float]:
-        """Return the figures that are true at this moment."""
-        accumulator = self.accumulator
+        """Return the metrics that are measured at the moment of the call."""
+        buffer = self.accumulator.buffer
         brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
         return {
             "requests-in-flight": float(sum(broker.in_flight for broker in brokers)),
             "connection-count": float(sum(broker.is_ready for broker in brokers)),
-            "buffer-total-bytes": float(accumulator.buffer_memory),
-            "buffer-available-bytes": float(max(0, accumulator.buffer_memory - accumulator.used)),
-            "waiting-threads": float(len(accumulator.line)),
+            "buffer-total-bytes": float(buffer.memory),
+            "buffer-available-bytes": float(max(0, buffer.memory - buffer.used)),
+            "waiting-threads": float(len(buffer.records)),
             "metadata-age": self.metadata.age(self.clock()),
         }
 
@@ -306,114 +301,74 @@ class Engine:
         )
 
     def _make_sender(self, broker: Broker) -> Sender:
-        assert self._cluster is not None  # noqa: S101 - it is what asks
+        config = self.config
+        dispatch = Dispatch(
+            self.accumulator.schedule.node(broker.node_id),
+            self.accumulator.schedule,
+            self._ordering,
+            self._settlement,
+            self,
+            max_in_flight=config.max_in_flight_requests_per_connection,
+            max_request_size=config.max_request_size,
+        )
         return Sender(
             broker,
-            self.accumulator.schedule.node(broker.node_id),
-            config=self.config,
-            accumulator=self.accumulator,
+            dispatch,
+            self._requests,
             settlement=self._settlement,
-            ordering=self._ordering,
             metrics=self.metrics,
             compressor=self._compressor,
             retry_log=self._retry_log,
-            clock=self.clock,
-            leader_hint=self._cluster.take_hint,
-            released=self._released,
-            held_back=self._held_back,
-            crashed=self._crash,
+            owner=self,
         )
 
-    def _refresh_metadata(self) -> None:
+    # What the core asks for: see core/shell.py.
+
+    def clock(self) -> float:
+        """Return the time of the event loop, in seconds; before `start` the same clock without a loop."""
+        # Look the method up at each call: tests that freeze the time replace it.
+        return time.monotonic() if self.loop is None else self.loop.time()
+
+    def check(self) -> None:
+        """Raise WrongLoopError if the caller runs in another event loop than the producer.
+
+        The state does not matter: records that were accepted before `stop` still go into batches.
+        """
+        if _get_running_loop() is not self.loop:
+            raise WrongLoopError(ELSEWHERE)
+
+    def wake(self, node: NodeQueue) -> None:
+        """Let the node's sender look at its queue."""
+        if self._cluster is not None:
+            self._cluster.wake(node)
+
+    def request_metadata(self) -> None:
+        """Refresh the metadata as soon as the backoff allows."""
         if self._cluster is not None:
             self._cluster.request_update()
 
-    def _released(self) -> None:
-        accumulator = self.accumulator
-        if accumulator.waiting and not self._is_serving:
-            self._is_serving = True
-            self._loop.call_soon(self._serve)
-        if self._roomy and self.has_room():
-            self._wake_roomy()
-
-    def _wake_roomy(self) -> None:
-        roomy, self._roomy = self._roomy, []
-        if roomy:
-            self.accumulator.schedule.urgent -= 1
-        for waiter in roomy:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _wake_waiters(self) -> None:
-        # Whoever waits for room or a topic looks at the producer's state next.
-        self._wake_roomy()
+    def topic_wanted(self, topic: str) -> None:
+        """Find a topic, or a partition of it."""
         if self._cluster is not None:
-            self._cluster.wake_waiters()
+            self._cluster.want_topic(topic)
 
-    def _held_back(self) -> None:
-        if self._identity is not None and self._ordering.needs_producer_id:
+    def deadline_added(self) -> None:
+        """Plan the next expiry."""
+        self._watch()
+
+    def room_freed(self) -> None:
+        """Place waiting records in the next turn of the loop."""
+        if not self._is_serving and self.loop is not None:
+            self._is_serving = True
+            self.loop.call_soon(self._serve)
+
+    def producer_id_needed(self) -> None:
+        """Request a producer id."""
+        if self._identity is not None:
             self._identity.need()
 
-    def _serve(self) -> None:
-        self._is_serving = False
-        try:
-            more = self.accumulator.serve_line(RECORDS_A_SLICE)
-        except Exception as error:  # noqa: BLE001 - the background never dies silently
-            self._crash(error)
-            return
-        except BaseException:
-            self._released()  # KeyboardInterrupt in a user's partitioner; those behind go on
-            raise
-        if more:
-            self._is_serving = True
-            self._loop.call_soon(self._serve)
-        elif self._roomy and self.has_room():
-            self._wake_roomy()
-
-    def _watch(self) -> None:
-        due = self.accumulator.next_deadline(self.config.delivery_timeout)
-        if due == NEVER:
-            self.accumulator.watched = False
-            return
-        # What comes later may expire sooner, but not before the shorter of the two limits has passed.
-        soonest = min(self.config.max_block, self.config.delivery_timeout)
-        delay = max(SOONEST, min(soonest, due - self.clock()))
-        self._timer = LateTimer(delay, self._expire, clock=self.clock, turns=WAKES)
-
-    def _expire(self, now: float) -> None:
-        self._timer = None
-        try:
-            more = self._settlement.expire(now)
-            self._released()
-            if more:
-                self._timer = self._loop.call_soon(self._expire, now)
-            else:
-                self._watch()
-        except Exception as error:  # noqa: BLE001 - the background never dies silently
-            self._crash(error)
-
-    def _refused(self, error: ProducerError) -> None:
-        """Fail what waits to be sent: the cluster gives no producer id."""
-
-        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
-            return in_doubt(error) if may_be_written else error
-
-        self._settlement.give_up(error_of, self.clock())
-        self._released()
-
-    def _crash(self, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            why = "the producer's tasks were cancelled, or its event loop ended, before stop() was called"
-            logger.warning(why)
-        else:
-            why = f"the producer's background failed: {error!r}"
-            logger.critical(why, exc_info=error)
-        failure = ProducerFailedError(f"{why}; make a new producer")
-        failure.__cause__ = error
-        self._fail(failure)
-
-    def _fail(self, error: ProducerError) -> None:
-        """Take note that nothing can be sent any more, and fail what is accepted."""
+    def fail(self, error: ProducerError) -> None:
+        """Fail all accepted records, and all calls from now on."""
         if self.failure is None:
             self.failure = error
             self._on_failure()
@@ -422,8 +377,82 @@ class Engine:
             finally:
                 self._wake_waiters()
 
+    # The work behind it.
+
+    def _wake_waiters(self) -> None:
+        # Calls that wait for room or a topic look at the producer's state next.
+        self.accumulator.buffer.wake_room_waiters()
+        if self._cluster is not None:
+            self._cluster.wake_waiters()
+
+    def leader_hinted(
+        self,
+        topic: str,
+        partition: int,
+        leader_id: int,
+        leader_epoch: int,
+        endpoints: tuple[NodeEndpoint, ...],
+    ) -> None:
+        """Use the leader that a Produce response names (KIP-951)."""
+        if self._cluster is not None:
+            self._cluster.take_hint(topic, partition, leader_id, leader_epoch, endpoints)
+
+    def _serve(self) -> None:
+        self._is_serving = False
+        try:
+            more = self.accumulator.serve(RECORDS_A_SLICE)
+        except Exception as error:  # noqa: BLE001 - the background never dies silently
+            self.crash(error)
+            return
+        except BaseException:
+            # KeyboardInterrupt in a user's partitioner ends this call; the next records go on.
+            self.room_freed()
+            raise
+        if more:
+            self.room_freed()
+
+    def _watch(self) -> None:
+        due = self.accumulator.next_deadline(self.config.delivery_timeout)
+        if due == NEVER:
+            return
+        # A later record may expire sooner than `due`, but not before the shorter limit has passed.
+        soonest = min(self.config.max_block, self.config.delivery_timeout)
+        delay = max(SOONEST, min(soonest, due - self.clock()))
+        self._timer = LateTimer(delay, self._expire, clock=self.clock, turns=WAKES)
+
+    def _expire(self, now: float) -> None:
+        self._timer = None
+        try:
+            if self._settlement.expire(now):
+                assert self.loop is not None  # noqa: S101 - it runs this
+                self._timer = self.loop.call_soon(self._expire, now)
+            else:
+                self._watch()
+        except Exception as error:  # noqa: BLE001 - the background never dies silently
+            self.crash(error)
+
+    def _refused(self, error: ProducerError) -> None:
+        """Fail all batches that wait to be sent: the cluster gives no producer id."""
+
+        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
+            return in_doubt(error) if may_be_written else error
+
+        self._settlement.give_up(error_of, self.clock())
+
+    def crash(self, error: BaseException) -> None:
+        """Fail the producer: an error without another handler, or the end of its tasks."""
+        if isinstance(error, asyncio.CancelledError):
+            cause = "the producer's tasks were cancelled, or its event loop ended, before stop() was called"
+            logger.warning(cause)
+        else:
+            cause = f"the producer's background failed: {error!r}"
+            logger.critical(cause, exc_info=error)
+        failure = ProducerFailedError(f"{cause}; make a new producer")
+        failure.__cause__ = error
+        self.fail(failure)
+
     def failed_error(self, *, may_be_written: bool = False) -> ProducerError:
-        """Make the error for a call or a record that the producer's failure puts an end to."""
+        """Make the error of a call or a record that ends because the producer failed."""
         failure = self.failure
         error = ProducerFailedError(
             f"the producer cannot send any more: {failure}", may_be_written=may_be_written
@@ -433,9 +462,9 @@ class Engine:
 
     def __repr__(self) -> str:
         brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
-        accumulator = self.accumulator
+        buffer = self.accumulator.buffer
         return (
-            f"brokers={len(brokers)} buffered={accumulator.used} B in line={len(accumulator.line)} "
+            f"brokers={len(brokers)} buffered={buffer.used} B in line={len(buffer.records)} "
             f"in flight={sum(broker.in_flight for broker in brokers)}"
         )
 

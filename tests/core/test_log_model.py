@@ -46,7 +46,7 @@ def run(seed: int, *, idempotent: bool = True, is_stopped: bool = False) -> Simu
         simulation.stop()
     else:
         simulation.settle()
-    simulation.check()
+    simulation.check_outcome()
     return simulation
 
 

@@ -14,7 +14,7 @@ from aioproducer.core.split import split_batch
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
 from aioproducer.records.batch import RecordBatchBuilder, encode_headers
 from aioproducer.records.compression import Codec, compressor
-from tests.core.shell import records_of, values_of
+from tests.core.harness import records_of, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

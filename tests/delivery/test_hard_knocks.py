@@ -97,7 +97,7 @@ async def test_two_topics_that_metadata_gives_one_id_are_written_to_by_name() ->
             deliveries = [producer.send(topic, b"") for topic in "ab"]
             for delivery in deliveries:
                 await asyncio.wait_for(delivery.future(), SOON)
-            assert insides(producer).accumulator.used == 0
+            assert insides(producer).accumulator.buffer.used == 0
 
 
 async def test_what_is_stored_while_no_producer_id_is_given_any_more_may_be_written() -> None:
@@ -262,5 +262,5 @@ async def test_a_stop_tells_everybody_in_a_long_line() -> None:
             await asyncio.sleep(0)
         assert told & {RECORDS_A_SLICE, 2 * RECORDS_A_SLICE}, "the loop had no turn in between"
         assert {type(error) for error in await awaited} == {ProducerClosedError}
-        assert len(insides(producer).accumulator.line) == 0
+        assert len(insides(producer).accumulator.buffer.records) == 0
         cluster.heal()

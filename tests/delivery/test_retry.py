@@ -79,7 +79,7 @@ async def test_what_the_old_leader_refuses_when_the_new_one_is_known_goes_there_
         cluster.move_leader(TOPIC, 0, to=2)
         engine = insides(producer)
         engine.metadata._not_before = 0.0  # noqa: SLF001 - rather than to wait a minute
-        engine._refresh_metadata()  # noqa: SLF001 - as something else may have asked for it
+        engine.request_metadata()  # - as something else may have asked for it
         await until(lambda: engine.metadata.topics[TOPIC].partitions[0].leader_id == 2, SOON)
 
         held.release()

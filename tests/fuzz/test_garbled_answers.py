@@ -133,7 +133,7 @@ async def test_records_end_in_time_and_what_is_acknowledged_is_in_the_log(
         sent, took = await _send_steadily(producer)
         failure = insides(producer).failure
         await producer.stop()
-        assert insides(producer).accumulator.used == 0
+        assert insides(producer).accumulator.buffer.used == 0
         assert max(took) < LIMIT
         assert garbler.garbled > 5
         # A broker may say that all is over; a bug may not.

@@ -216,7 +216,7 @@ async def test_whoever_waits_for_room_is_told_of_a_failure(cluster: FakeCluster,
         draining = asyncio.create_task(drained(producer))
         await turns()
         assert not draining.done()
-        insides(producer)._crash(bug)  # noqa: SLF001 - as a task does that fails
+        insides(producer).crash(bug)
         with pytest.raises(ProducerFailedError):
             await asyncio.wait_for(draining, 2)
         for delivery in deliveries:

@@ -9,35 +9,25 @@ from collections import deque
 
 import pytest
 
-from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.batch import ProducerBatch
-from aioproducer.core.partitioner import Partitioner
 from aioproducer.core.split import split_batch
 from aioproducer.net.compressor import Compressor
 from aioproducer.records.compression import Codec
+from tests.core.harness import Harness
 
 BATCH_SIZE = 1024
 RECORDS = 1_500
 VALUE_SIZE = 100
 
 
-class _Desk:
-    """An accumulator, a compressor and a broker that looks at nothing but sizes."""
+class _SizeBroker:
+    """An accumulator, a compressor and a broker that checks the size of batches only."""
 
     def __init__(self, codec: Codec) -> None:
-        self.accumulator = Accumulator(
-            batch_size=BATCH_SIZE,
-            linger=1.0,
-            buffer_memory=1 << 30,
-            max_block=60.0,
-            max_request_size=1 << 20,
-            partitioner=Partitioner(),
-            clock=lambda: 0.0,
-            wall_clock_ns=lambda: 0,
-            random=lambda: 0.5,
-        )
-        self.accumulator.set_partitions("orders", 1, None)
-        self.accumulator.set_leader("orders", 0, 1, 1)
+        harness = Harness(batch_size=BATCH_SIZE, linger=1.0, buffer_memory=1 << 30, max_request_size=1 << 20)
+        harness.now = 0.0
+        harness.introduce()
+        self.accumulator = harness.accumulator
         self.compressor = Compressor(codec, None, self.accumulator)
         self.batches = 0
         self.splits = 0
@@ -67,7 +57,7 @@ class _Desk:
 def test_splits_stay_rare_though_compressibility_changes(codec: Codec, good: int) -> None:
     """`good` of a hundred records compress well, the others hardly at all."""
     dice = random.Random(good)  # noqa: S311 - nothing is secret
-    desk = _Desk(codec)
+    desk = _SizeBroker(codec)
 
     for _ in range(RECORDS):
         is_good = dice.randrange(100) < good
@@ -81,7 +71,7 @@ def test_splits_stay_rare_though_compressibility_changes(codec: Codec, good: int
 @pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
 def test_batches_hold_more_records_once_these_are_known_to_compress_well(codec: Codec) -> None:
     dice = random.Random(13)  # noqa: S311 - nothing is secret
-    desk = _Desk(codec)
+    desk = _SizeBroker(codec)
 
     for _ in range(20 * RECORDS):
         desk.send(b"%03d" % dice.randrange(1000) * 33)
