@@ -20,15 +20,14 @@ cdef class Accumulator:
     cdef public Schedule schedule
     cdef public RecordBuffer buffer
     cdef public Py_ssize_t batch_size
-    cdef public Py_ssize_t max_request_size
     cdef public Py_ssize_t max_record
+    cdef public str limiting_option
     cdef public Partitioner partitioner
     cdef public bint by_murmur2
     cdef public object wall_clock_ns
     cdef public tuple sticky_options
     cdef public dict topics
     cdef public object incomplete
-    cdef public object aged
     cdef public long long serial
     cdef public bint has_deadline
 

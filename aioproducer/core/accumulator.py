@@ -13,20 +13,18 @@ Every cost is constant per record or per batch; none grows with topics or partit
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from itertools import islice
 from typing import TYPE_CHECKING
 
-from aioproducer.core.aged import AgedBatches
 from aioproducer.core.batch import NEVER, ProducerBatch
 from aioproducer.core.buffer import RecordBuffer
-from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic
+from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic, too_large
+from aioproducer.core.incomplete import IncompleteBatches
 from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
 from aioproducer.core.queues import NO_LEADER, PartitionQueue, TopicQueue
 from aioproducer.core.schedule import Schedule
 from aioproducer.core.waiting import WaitingRecord
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
-from aioproducer.errors import PartitionerError, ProducerError, RecordTooLargeError
+from aioproducer.errors import PartitionerError, ProducerError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 import partition_of_key
 
@@ -51,20 +49,18 @@ MAX_RECORDS_A_BATCH = 1 << 26
 class Accumulator:
     """All batches of a producer.
 
-    `incomplete` has the batches that are not resolved, oldest first; `aged` has those of them that
-    hold a record that waited before. `serial` is that of the last batch. `has_deadline` tells that the
-    shell knows of something that can expire.
+    `serial` is that of the last batch. `has_deadline` tells that the shell knows of a batch or record
+    that can expire.
     """
 
     __slots__ = (
-        "aged",
         "batch_size",
         "buffer",
         "by_murmur2",
         "has_deadline",
         "incomplete",
+        "limiting_option",
         "max_record",
-        "max_request_size",
         "partitioner",
         "schedule",
         "serial",
@@ -91,22 +87,17 @@ class Accumulator:
         self.shell = shell
         self.schedule = Schedule(shell, linger)
         self.buffer = RecordBuffer(
-            shell,
-            self.schedule,
-            memory=buffer_memory,
-            max_block=max_block,
-            delivery_timeout=delivery_timeout,
+            shell, self.schedule, memory=buffer_memory, max_block=max_block, delivery_timeout=delivery_timeout
         )
         self.batch_size = batch_size
-        self.max_request_size = max_request_size
         self.max_record = min(max_request_size, buffer_memory)
+        self.limiting_option = "max_request_size" if max_request_size <= buffer_memory else "buffer_memory"
         self.partitioner = partitioner
         self.by_murmur2 = partitioner.by_murmur2
         self.wall_clock_ns = shell.wall_clock_ns
         self.sticky_options = (adaptive, availability_timeout)
         self.topics: dict[str, TopicQueue] = {}
-        self.incomplete: OrderedDict[ProducerBatch, None] = OrderedDict()
-        self.aged = AgedBatches()
+        self.incomplete = IncompleteBatches()
         self.serial = 0
         self.has_deadline = False
 
@@ -144,7 +135,7 @@ class Accumulator:
         if section is not None:
             size += len(section)
         if size > self.max_record:
-            raise self._too_large(topic, size)
+            raise too_large(topic, size, self.max_record, self.limiting_option)
         buffer = self.buffer
         if buffer.waiting == 0 and buffer.used + size <= buffer.memory:
             topic_queue = self.topics.get(topic)
@@ -221,7 +212,7 @@ class Accumulator:
         queue.open_batch(batch)
         topic_queue.used(now)
         self.buffer.charge(builder.raw_size)
-        self.incomplete[batch] = None
+        self.incomplete.add(batch)
         self._watch()
         self.schedule.opened(queue)
 
@@ -315,38 +306,22 @@ class Accumulator:
             # Compiled code has no negative indexes here.
             batch = queue.closed[len(queue.closed) - 1]
         if batch is not None and batch.result is result and batch.age(sent_at):
-            self.aged.add(batch)
-
-    def _too_large(self, topic: str, size: int) -> RecordTooLargeError:
-        option = "max_request_size" if self.max_request_size <= self.buffer.memory else "buffer_memory"
-        msg = (
-            f"a record of {size} bytes for topic {topic!r} is larger than the {self.max_record} bytes "
-            f"that {option} allows"
-        )
-        return RecordTooLargeError(msg, topic=topic, size=size, limit=self.max_record)
+            self.incomplete.age(batch)
 
     # The end of a batch.
 
     def release(self, batch: ProducerBatch) -> None:
         """Free the memory of a batch that is resolved."""
-        self.incomplete.pop(batch, None)
-        if batch.oldest_send < batch.created:
-            self.aged.discard(batch)
+        self.incomplete.discard(batch)
         self.buffer.release(batch.release())
 
     def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:
         """Put the pieces of a split batch into its place."""
         self.buffer.charge(-batch.release())
-        del self.incomplete[batch]
-        self.aged.discard(batch)
+        self.incomplete.replace(batch, pieces)
         for piece in pieces:
             self.buffer.charge(piece.charged)
-            self.incomplete[piece] = None
-            if piece.oldest_send < piece.created:
-                self.aged.add(piece)
             batch.queue.put_back(piece)
-        in_order = sorted(self.incomplete, key=_created)
-        self.incomplete = OrderedDict.fromkeys(in_order)
         self.schedule.enlist(batch.queue)
 
     # Topics and leaders.
@@ -405,28 +380,10 @@ class Accumulator:
 
         NEVER if there is none: then the shell is told when there is one.
         """
-        oldest_send = self.aged.oldest_send()
-        for batch in self.incomplete:
-            oldest_send = min(oldest_send, batch.created)
-            break
-        deadline = min(self.buffer.records.next_deadline(), oldest_send + delivery_timeout)
+        deadline = min(self.buffer.records.next_deadline(), self.incomplete.oldest_send() + delivery_timeout)
         if deadline == NEVER:
             self.has_deadline = False
         return deadline
-
-    def expired(self, sent_until: float, limit: int) -> list[ProducerBatch]:
-        """Return up to `limit` batches whose oldest record was sent by then; the caller fails them."""
-        expired: dict[ProducerBatch, None] = {}
-        while len(expired) < limit and self.aged.oldest_send() <= sent_until:
-            batch = self.aged.pop()
-            # A batch in flight may have failed already, and waits for its response.
-            if batch in self.incomplete:
-                expired[batch] = None
-        for batch in islice(self.incomplete, limit):
-            if batch.created > sent_until or len(expired) == limit:
-                break
-            expired[batch] = None
-        return sorted(expired, key=_serial)
 
     def outstanding(self) -> list[BatchResult]:
         """Return the results of all accepted records that are not done."""
@@ -441,11 +398,3 @@ def _unplaceable(record: WaitingRecord, error: Exception) -> ProducerError:
     failure = ProducerError(f"a record for topic {record.topic!r} cannot be put into a batch: {error!r}")
     failure.__cause__ = error
     return failure
-
-
-def _created(batch: ProducerBatch) -> float:
-    return batch.created
-
-
-def _serial(batch: ProducerBatch) -> int:
-    return batch.serial

@@ -123,7 +123,7 @@ class Settlement:
 
         Return whether there are more, which a later turn of the event loop has to expire.
         """
-        expired = self._accumulator.expired(now - self._delivery_timeout, BATCHES_A_SLICE)
+        expired = self._accumulator.incomplete.expired(now - self._delivery_timeout, BATCHES_A_SLICE)
         for batch in expired:
             error = self._failures.delivery_timeout(batch, now, in_flight=batch.in_flight)
             self._give_up(batch, error, now)
@@ -328,7 +328,7 @@ class Settlement:
         if batch.in_flight:
             # Only the deliveries end now. The response settles the batch; its sequence stays taken
             # until then.
-            self._accumulator.incomplete.pop(batch, None)
+            self._accumulator.incomplete.discard(batch)
             self._metrics.batch_failed(batch.result.topic, batch.count, now)
             batch.result.fail(batch.count, error)
             return

@@ -475,7 +475,7 @@ class Simulation:
     def _check_nothing_left(self) -> None:
         assert self.buffer.used == 0
         assert not self.accumulator.incomplete
-        assert not len(self.accumulator.aged)
+        assert self.accumulator.incomplete.oldest_send() == NEVER
         assert not self.sequences._unresolved  # noqa: SLF001 - who keeps batches keeps their bytes
         assert not self.sequences._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
         assert len(self.buffer.records) == self.buffer.waiting == self.buffer.records.bytes == 0

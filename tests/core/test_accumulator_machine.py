@@ -271,13 +271,13 @@ class AccumulatorMachine(RuleBasedStateMachine):
         sends = sorted(batch.oldest_send for batch in self.accumulator.incomplete)
         until = sends[pick % len(sends)] if sends else self.harness.now
         old = [batch for batch in self.accumulator.incomplete if batch.oldest_send <= until]
-        expired = self.accumulator.expired(until, limit)
+        expired = self.accumulator.incomplete.expired(until, limit)
         assert len(expired) == min(limit, len(old))
         assert set(expired) <= set(old)
         for batch in expired:
             # Nothing fails here, so what was taken out goes back.
             if batch.oldest_send < batch.created:
-                self.accumulator.aged.add(batch)
+                self.accumulator.incomplete.age(batch)
 
     def queued(self) -> list[ProducerBatch]:
         return [batch for batch in self.accumulator.incomplete if not batch.in_flight]
@@ -444,7 +444,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
             self.accumulator.buffer.waiting,
         ) == (0, 0, 0)
         assert not self.accumulator.incomplete
-        assert not len(self.accumulator.aged)
+        assert self.accumulator.incomplete.oldest_send() == NEVER
         assert not self.accumulator.outstanding()
         results: list[BatchResult] = [delivery.follow() for delivery in self.sent.values()]
         assert all(result.done for result in results)
