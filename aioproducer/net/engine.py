@@ -19,14 +19,11 @@ from anyio.lowlevel import checkpoint
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.batch import NEVER
-from aioproducer.core.dispatch import Dispatch
 from aioproducer.core.failures import in_doubt
 from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
-from aioproducer.core.produce_request import ProduceRequests
 from aioproducer.core.sequences import Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
 from aioproducer.errors import (
@@ -37,16 +34,12 @@ from aioproducer.errors import (
     WrongLoopError,
     plural,
 )
-from aioproducer.net.broker import Broker
 from aioproducer.net.cluster import Cluster
-from aioproducer.net.compressor import Compressor
 from aioproducer.net.identity import Identity
 from aioproducer.net.lifecycle import Lifecycle
+from aioproducer.net.nodes import Nodes
 from aioproducer.net.outages import Outages
-from aioproducer.net.retry_log import RetryLog
-from aioproducer.net.sender import Sender
-from aioproducer.net.timer import WAKES, LateTimer
-from aioproducer.records.compression import Codec
+from aioproducer.net.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,12 +51,6 @@ if TYPE_CHECKING:
     from aioproducer.protocol.produce import NodeEndpoint
 
 logger = logging.getLogger("aioproducer.engine")
-
-RECORDS_A_SLICE = 256
-"""How many waiting records are placed in one turn of the event loop."""
-
-SOONEST = 0.005
-"""Seconds between two expiries, at least."""
 
 ELSEWHERE = (
     "the producer was called from another event loop or thread than the one it was started in: "
@@ -82,8 +69,6 @@ class Engine:
         self.config = config
         self.client_id = client_id
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.wall_clock_ns = time.time_ns
-        self.random = random.random
         self.failure: ProducerError | None = None
         self.metrics = ProducerMetrics(
             self.clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
@@ -110,7 +95,6 @@ class Engine:
             ),
         )
         self._outages = Outages()
-        self._retry_log = RetryLog(self.clock)
         self._sequences = Sequences() if config.enable_idempotence else None
         self._ordering = self._sequences or Unnumbered(config.max_in_flight_requests_per_connection)
         self._settlement = Settlement(
@@ -124,16 +108,21 @@ class Engine:
             retries=config.retries,
             delivery_timeout=config.delivery_timeout,
         )
-        codec = Codec.of_name(config.compression_type)
-        self._compressor = Compressor(codec, config.compression_level, self.accumulator)
-        self._requests = ProduceRequests(
-            self.accumulator.topics, acks=config.acks, timeout_ms=config.request_timeout_ms, codec=codec
+        self._upkeep = Upkeep(
+            self.accumulator, self._settlement, self, delivery_timeout=config.delivery_timeout
+        )
+        self._nodes = Nodes(
+            config,
+            client_id,
+            accumulator=self.accumulator,
+            ordering=self._ordering,
+            settlement=self._settlement,
+            metrics=self.metrics,
+            engine=self,
         )
         self._lifecycle: Lifecycle | None = None
         self._cluster: Cluster | None = None
         self._identity: Identity | None = None
-        self._timer: asyncio.Handle | LateTimer | None = None
-        self._is_serving = False
 
     async def start(self, *, wait: bool = True) -> None:
         """Find the cluster; raises BootstrapError if it is not found within `max_block_ms`.
@@ -151,8 +140,8 @@ class Engine:
             lifecycle=self._lifecycle,
             clock=self.clock,
             random=self.random,
-            make_broker=self._make_broker,
-            make_sender=self._make_sender,
+            make_broker=self._nodes.make_broker,
+            make_sender=self._nodes.make_sender,
             outages=self._outages,
         )
         await self._lifecycle.start()
@@ -203,15 +192,13 @@ class Engine:
                 await checkpoint()
         finally:
             self.give_up(message)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._upkeep.stop()
         self._wake_waiters()
         if self._cluster is not None:
             self._cluster.close(ProducerClosedError("the producer was stopped"))
         if self._lifecycle is not None:
             await self._lifecycle.stop()
-        await self._compressor.aclose()
+        await self._nodes.aclose()
 
     def give_up(self, message: str) -> None:
         """Fail all records that are not done."""
@@ -284,50 +271,22 @@ class Engine:
             "metadata-age": self.metadata.age(self.clock()),
         }
 
-    def _make_broker(self, node_id: int, host: str, port: int) -> Broker:
-        config = self.config
-        return Broker(
-            node_id,
-            host,
-            port,
-            config=config,
-            client_id=self.client_id,
-            metrics=self.metrics,
-            reconnect_backoff=Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
-            setup_backoff=Backoff(
-                config.connection_setup_timeout, config.connection_setup_timeout_max, random.random
-            ),
-            clock=self.clock,
-        )
-
-    def _make_sender(self, broker: Broker) -> Sender:
-        config = self.config
-        dispatch = Dispatch(
-            self.accumulator.schedule.node(broker.node_id),
-            self.accumulator.schedule,
-            self._ordering,
-            self._settlement,
-            self,
-            max_in_flight=config.max_in_flight_requests_per_connection,
-            max_request_size=config.max_request_size,
-        )
-        return Sender(
-            broker,
-            dispatch,
-            self._requests,
-            settlement=self._settlement,
-            metrics=self.metrics,
-            compressor=self._compressor,
-            retry_log=self._retry_log,
-            owner=self,
-        )
-
     # What the core asks for: see core/shell.py.
 
     def clock(self) -> float:
         """Return the time of the event loop, in seconds; before `start` the same clock without a loop."""
         # Look the method up at each call: tests that freeze the time replace it.
         return time.monotonic() if self.loop is None else self.loop.time()
+
+    @property
+    def wall_clock_ns(self) -> Callable[[], int]:
+        """The clock of timestamps; without a call in between, which would cost every record."""
+        return time.time_ns
+
+    @property
+    def random(self) -> Callable[[], float]:
+        """The source of random numbers, from 0 up to 1."""
+        return random.random
 
     def check(self) -> None:
         """Raise WrongLoopError if the caller runs in another event loop than the producer.
@@ -354,13 +313,11 @@ class Engine:
 
     def deadline_added(self) -> None:
         """Plan the next expiry."""
-        self._watch()
+        self._upkeep.plan_expiry()
 
     def room_freed(self) -> None:
         """Place waiting records in the next turn of the loop."""
-        if not self._is_serving and self.loop is not None:
-            self._is_serving = True
-            self.loop.call_soon(self._serve)
+        self._upkeep.serve_soon()
 
     def producer_id_needed(self) -> None:
         """Request a producer id."""
@@ -396,40 +353,6 @@ class Engine:
         """Use the leader that a Produce response names (KIP-951)."""
         if self._cluster is not None:
             self._cluster.take_hint(topic, partition, leader_id, leader_epoch, endpoints)
-
-    def _serve(self) -> None:
-        self._is_serving = False
-        try:
-            more = self.accumulator.serve(RECORDS_A_SLICE)
-        except Exception as error:  # noqa: BLE001 - the background never dies silently
-            self.crash(error)
-            return
-        except BaseException:
-            # KeyboardInterrupt in a user's partitioner ends this call; the next records go on.
-            self.room_freed()
-            raise
-        if more:
-            self.room_freed()
-
-    def _watch(self) -> None:
-        due = self.accumulator.next_deadline(self.config.delivery_timeout)
-        if due == NEVER:
-            return
-        # A later record may expire sooner than `due`, but not before the shorter limit has passed.
-        soonest = min(self.config.max_block, self.config.delivery_timeout)
-        delay = max(SOONEST, min(soonest, due - self.clock()))
-        self._timer = LateTimer(delay, self._expire, clock=self.clock, turns=WAKES)
-
-    def _expire(self, now: float) -> None:
-        self._timer = None
-        try:
-            if self._settlement.expire(now):
-                assert self.loop is not None  # noqa: S101 - it runs this
-                self._timer = self.loop.call_soon(self._expire, now)
-            else:
-                self._watch()
-        except Exception as error:  # noqa: BLE001 - the background never dies silently
-            self.crash(error)
 
     def _refused(self, error: ProducerError) -> None:
         """Fail all batches that wait to be sent: the cluster gives no producer id."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from aioproducer.core.batch import NEVER
 from aioproducer.core.dispatch import Connect, Send, Wait
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
     from aioproducer.net.compressor import Compressor
+    from aioproducer.net.owner import Owner
     from aioproducer.net.retry_log import RetryLog
     from aioproducer.protocol.produce import NodeEndpoint, PartitionProduceResponse
 
@@ -40,26 +41,6 @@ logger = logging.getLogger("aioproducer.sender")
 
 SLICE = 0.001
 """Seconds of sending in one turn of the event loop."""
-
-
-class SenderOwner(Protocol):
-    """What a sender asks of the engine."""
-
-    def clock(self) -> float:
-        """Return the time of the event loop."""
-
-    def crash(self, error: BaseException) -> None:
-        """Fail the producer: this error has no other handler."""
-
-    def leader_hinted(
-        self,
-        topic: str,
-        partition: int,
-        leader_id: int,
-        leader_epoch: int,
-        endpoints: tuple[NodeEndpoint, ...],
-    ) -> None:
-        """Use the leader that a Produce response names (KIP-951)."""
 
 
 class Sender:
@@ -75,7 +56,7 @@ class Sender:
         metrics: ProducerMetrics,
         compressor: Compressor,
         retry_log: RetryLog,
-        owner: SenderOwner,
+        owner: Owner,
     ) -> None:
         self.broker = broker
         self._dispatch = dispatch

@@ -153,10 +153,10 @@ async def _expect_failure(
 async def test_a_bug_in_the_pump_fails_everything_with_its_cause(
     cluster: FakeCluster, bug: ValueError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def dispatch(*_arguments: object) -> None:
+    def compress(*_arguments: object) -> None:
         raise bug
 
-    monkeypatch.setattr(Sender, "_dispatch", dispatch)
+    monkeypatch.setattr(Sender, "_compress", compress)
     async with no_traces():
         producer = quick(cluster)
         await producer.start()

@@ -1,0 +1,96 @@
+"""The nodes' parts: a broker and a sender for each, and what all senders share."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from aioproducer.core.backoff import Backoff
+from aioproducer.core.dispatch import Dispatch
+from aioproducer.core.produce_request import ProduceRequests
+from aioproducer.net.broker import Broker
+from aioproducer.net.compressor import Compressor
+from aioproducer.net.retry_log import RetryLog
+from aioproducer.net.sender import Sender
+from aioproducer.records.compression import Codec
+
+if TYPE_CHECKING:
+    from aioproducer.config import ProducerConfig
+    from aioproducer.core.accumulator import Accumulator
+    from aioproducer.core.metrics import ProducerMetrics
+    from aioproducer.core.sequences import Ordering
+    from aioproducer.core.settlement import Settlement
+    from aioproducer.net.engine import Engine
+
+
+class Nodes:
+    """Makes the broker and the sender of each node."""
+
+    def __init__(
+        self,
+        config: ProducerConfig,
+        client_id: str,
+        *,
+        accumulator: Accumulator,
+        ordering: Ordering,
+        settlement: Settlement,
+        metrics: ProducerMetrics,
+        engine: Engine,
+    ) -> None:
+        self._config = config
+        self._client_id = client_id
+        self._accumulator = accumulator
+        self._ordering = ordering
+        self._settlement = settlement
+        self._metrics = metrics
+        self._engine = engine
+        codec = Codec.of_name(config.compression_type)
+        self._compressor = Compressor(codec, config.compression_level, accumulator)
+        self._requests = ProduceRequests(
+            accumulator.topics, acks=config.acks, timeout_ms=config.request_timeout_ms, codec=codec
+        )
+        self._retry_log = RetryLog(engine.clock)
+
+    def make_broker(self, node_id: int, host: str, port: int) -> Broker:
+        """Make the connection of a node, or of a bootstrap server (with a negative id)."""
+        config = self._config
+        return Broker(
+            node_id,
+            host,
+            port,
+            config=config,
+            client_id=self._client_id,
+            metrics=self._metrics,
+            reconnect_backoff=Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
+            setup_backoff=Backoff(
+                config.connection_setup_timeout, config.connection_setup_timeout_max, random.random
+            ),
+            clock=self._engine.clock,
+        )
+
+    def make_sender(self, broker: Broker) -> Sender:
+        """Make the sender of a node."""
+        config = self._config
+        dispatch = Dispatch(
+            self._accumulator.schedule.node(broker.node_id),
+            self._accumulator.schedule,
+            self._ordering,
+            self._settlement,
+            self._engine,
+            max_in_flight=config.max_in_flight_requests_per_connection,
+            max_request_size=config.max_request_size,
+        )
+        return Sender(
+            broker,
+            dispatch,
+            self._requests,
+            settlement=self._settlement,
+            metrics=self._metrics,
+            compressor=self._compressor,
+            retry_log=self._retry_log,
+            owner=self._engine,
+        )
+
+    async def aclose(self) -> None:
+        """Wait for worker threads that compress batches: they cannot be interrupted."""
+        await self._compressor.aclose()
