@@ -6,7 +6,7 @@ from aioproducer.core.queues cimport TopicQueue
 from aioproducer.core.batch cimport ProducerBatch
 from aioproducer.core.queues cimport PartitionQueue
 from aioproducer.core.schedule cimport Schedule
-from aioproducer.delivery cimport BatchResult, Delivery, new_delivery
+from aioproducer.delivery cimport BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 cimport partition_of_key
 

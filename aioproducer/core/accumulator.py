@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 from aioproducer.core.batch import NEVER, ProducerBatch
 from aioproducer.core.buffer import RecordBuffer
 from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic, too_large
+from aioproducer.core.events import NO_LISTENERS
 from aioproducer.core.incomplete import IncompleteBatches
 from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
 from aioproducer.core.queues import NO_LEADER, PartitionQueue, TopicQueue
 from aioproducer.core.schedule import Schedule
 from aioproducer.core.waiting import WaitingRecord
-from aioproducer.delivery import BatchResult, Delivery, new_delivery
+from aioproducer.delivery import BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.errors import PartitionerError, ProducerError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 import partition_of_key
@@ -31,6 +32,7 @@ from aioproducer.records.murmur2 import partition_of_key
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aioproducer.core.events import Listener
     from aioproducer.core.shell import Shell
     from aioproducer.record import Buffer, Headers
 
@@ -83,11 +85,17 @@ class Accumulator:
         adaptive: bool = True,
         availability_timeout: float = 0.0,
         delivery_timeout: float = NEVER,
+        events: Listener = NO_LISTENERS,
     ) -> None:
         self.shell = shell
         self.schedule = Schedule(shell, linger)
         self.buffer = RecordBuffer(
-            shell, self.schedule, memory=buffer_memory, max_block=max_block, delivery_timeout=delivery_timeout
+            shell,
+            self.schedule,
+            memory=buffer_memory,
+            max_block=max_block,
+            delivery_timeout=delivery_timeout,
+            events=events,
         )
         self.batch_size = batch_size
         self.max_record = min(max_request_size, buffer_memory)
@@ -262,6 +270,7 @@ class Accumulator:
 
     def _serve(self, limit: int) -> bool:
         buffer = self.buffer
+        now = self.shell.clock()
         for _ in range(limit):
             record = buffer.records.first_for_room()
             if record is None:
@@ -275,11 +284,11 @@ class Accumulator:
                 return False
             # Remove it after it was placed: if that fails, the record is still known.
             self._place(topic_queue, record)
-            buffer.pop()
+            buffer.placed(now)
         return True
 
     def _place(self, topic_queue: TopicQueue, record: WaitingRecord) -> None:
-        waiting = record.delivery.result_of_batch
+        waiting = result_of(record.delivery)
         try:
             index = record.partition
             if index == STICKY and (record.key is not None or not self.by_murmur2):
@@ -296,8 +305,8 @@ class Accumulator:
             self.buffer.pop()
             raise
         # The record waits since `send`, which was max_wait before its deadline.
-        self._age(queue, placed.result_of_batch, record.deadline - self.buffer.max_wait)
-        placed.result_of_batch.adopt(record.delivery, placed.index)
+        self._age(queue, result_of(placed), record.deadline - self.buffer.max_wait)
+        move_delivery(record.delivery, result_of(placed), index_of(placed))
 
     def _age(self, queue: PartitionQueue, result: BatchResult, sent_at: float) -> None:
         """Let the batch with this result expire by the `send` of a record in it."""
@@ -388,7 +397,7 @@ class Accumulator:
     def outstanding(self) -> list[BatchResult]:
         """Return the results of all accepted records that are not done."""
         results = [batch.result for batch in self.incomplete]
-        results += [record.delivery.result_of_batch for record in self.buffer.records.records()]
+        results += [result_of(record.delivery) for record in self.buffer.records.records()]
         return results
 
 

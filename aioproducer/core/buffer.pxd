@@ -12,6 +12,7 @@ cdef class RecordBuffer:
     cdef public Py_ssize_t used
     cdef public Py_ssize_t waiting
     cdef public object records
+    cdef public object waits
     cdef public list room_waiters
 
     cpdef charge(self, Py_ssize_t size)

@@ -14,11 +14,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from aioproducer.core.waiting import NO_LIMIT, WaitingRecords
+from aioproducer.core.waits import WaitTimes
 from aioproducer.errors import BufferExhaustedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aioproducer.core.events import Listener
     from aioproducer.core.schedule import Schedule
     from aioproducer.core.shell import Shell
     from aioproducer.core.waiting import Rejection, WaitingRecord
@@ -47,10 +49,18 @@ class RecordBuffer:
         "shell",
         "used",
         "waiting",
+        "waits",
     )
 
     def __init__(
-        self, shell: Shell, schedule: Schedule, *, memory: int, max_block: float, delivery_timeout: float
+        self,
+        shell: Shell,
+        schedule: Schedule,
+        *,
+        memory: int,
+        max_block: float,
+        delivery_timeout: float,
+        events: Listener,
     ) -> None:
         self.shell = shell
         self.schedule = schedule
@@ -60,6 +70,7 @@ class RecordBuffer:
         self.used = 0
         self.waiting = 0
         self.records = WaitingRecords()
+        self.waits = WaitTimes(events, self.max_wait)
         self.room_waiters: list[RoomWaiter] = []
 
     def charge(self, size: int) -> None:
@@ -125,8 +136,13 @@ class RecordBuffer:
         self._count(-1)
         return record
 
+    def placed(self, now: float) -> None:
+        """Remove the first record that waits for room: it was put into a batch."""
+        self.waits.left_room((self.pop(),), now)
+
     def admit(self, partitions: Mapping[str, int]) -> None:
         """Let records wait for room whose topics have so many partitions."""
+        self.waits.admitted(partitions, self.shell.clock(), is_room_empty=not self.waiting)
         self._count(self.records.admit(partitions))
         self._freed()
 
@@ -134,6 +150,7 @@ class RecordBuffer:
         """Remove up to `limit` records that have waited for room too long."""
         expired = self.records.expire_for_room(now, limit)
         self._count(-len(expired))
+        self.waits.left_room(expired, now)
         # The first record did not fit; the next one may.
         self._freed()
         return expired
@@ -141,6 +158,7 @@ class RecordBuffer:
     def expire_for_topics(self, now: float, limit: int = NO_LIMIT) -> list[WaitingRecord]:
         """Remove up to `limit` records that have waited for their topic too long."""
         expired = self.records.expire_for_topics(now, limit)
+        self.waits.left_topic(expired, now)
         self._freed()
         return expired
 

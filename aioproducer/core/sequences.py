@@ -264,8 +264,10 @@ class Sequences:
         with a batch on the wire assigns no new sequence before its response.
         """
         self.producer_id.drop()
-        for place in [place for place in self._queues if topics is None or place[0] in topics]:
-            self._unresolved.difference_update(self._queues.pop(place).sequences.drop())
+        # The queues stay known: a batch that is being compressed gets its sequence without `_recall`.
+        for queue in self._queues.values():
+            if topics is None or queue.topic in topics:
+                self._unresolved.difference_update(queue.sequences.drop())
 
     def may_send(self, queue: PartitionQueue, batch: ProducerBatch) -> bool:
         """Return whether `batch`, the first of its queue, may go now."""

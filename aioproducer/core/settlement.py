@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from aioproducer.core.accumulator import Accumulator
     from aioproducer.core.backoff import Backoff
     from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.events import Listener
     from aioproducer.core.failures import Outages
-    from aioproducer.core.metrics import ProducerMetrics
     from aioproducer.core.sequences import Ordering
     from aioproducer.core.shell import Shell
     from aioproducer.core.waiting import WaitingRecord
@@ -56,7 +56,7 @@ class Settlement:
         self,
         accumulator: Accumulator,
         ordering: Ordering,
-        metrics: ProducerMetrics,
+        events: Listener,
         backoff: Backoff,
         shell: Shell,
         outages: Outages,
@@ -69,7 +69,7 @@ class Settlement:
         self._buffer = accumulator.buffer
         self._schedule = accumulator.schedule
         self._ordering = ordering
-        self._metrics = metrics
+        self._events = events
         self._backoff = backoff
         self._shell = shell
         self._failures = Failures(accumulator, ordering, outages, delivery_timeout=delivery_timeout)
@@ -160,7 +160,7 @@ class Settlement:
     def topic_forgotten(self, topic: str) -> None:
         """Drop the state of a topic that is idle."""
         self._failures.topic_found(topic)
-        self._metrics.forget_topic(topic)
+        self._events.topic_forgotten(topic)
 
     def unknown_topic(self, topic: str) -> UnknownTopicError:
         """Make the error of a topic that did not become known within `max_block_ms`."""
@@ -213,7 +213,7 @@ class Settlement:
         result = batch.result
         count = batch.builder.count
         if not result.done:
-            self._metrics.batch_sent(result.topic, count, len(batch.builder.buffer), now)
+            self._events.batch_delivered(result.topic, count, len(batch.builder.buffer), now)
         self._end(batch, in_log=True)
         batch.queue.stored()
         if not result.done:
@@ -233,7 +233,7 @@ class Settlement:
             # The response may arrive just before `expire` runs. The error is the same either way.
             self._failed(batch, self._failures.delivery_timeout(batch, now, in_flight=False), now)
             return
-        self._metrics.batch_retried(batch.result.topic, batch.count, now)
+        self._events.batch_retried(batch.result.topic, batch.count, now)
         queue = batch.queue
         queue.failed(error)
         # The error of an earlier leader does not hold the present one back (KIP-951).
@@ -273,7 +273,7 @@ class Settlement:
         pieces = split_batch(batch, self._accumulator.batch_size)
         self._ordering.replace(batch, pieces)
         self._accumulator.replace(batch, pieces)
-        self._metrics.batch_split(now)
+        self._events.batch_split(now)
 
     def _refused(
         self, batch: ProducerBatch, error: BrokerError, response: PartitionProduceResponse, now: float
@@ -312,7 +312,7 @@ class Settlement:
                 record_errors = {index: in_doubt(of_record) for index, of_record in record_errors.items()}
         self._end(batch, in_log=False)
         if not result.done:
-            self._metrics.batch_failed(result.topic, batch.count, now)
+            self._events.batch_failed(result.topic, batch.count, now)
             result.fail(batch.count, error, record_errors)
 
     def _end(self, batch: ProducerBatch, *, in_log: bool) -> None:
@@ -329,7 +329,7 @@ class Settlement:
             # Only the deliveries end now. The response settles the batch; its sequence stays taken
             # until then.
             self._accumulator.incomplete.discard(batch)
-            self._metrics.batch_failed(batch.result.topic, batch.count, now)
+            self._events.batch_failed(batch.result.topic, batch.count, now)
             batch.result.fail(batch.count, error)
             return
         batch.queue.withdraw(batch)
@@ -338,7 +338,7 @@ class Settlement:
     def _expire_waiting(self, now: float) -> bool:
         no_room = self._buffer.expire_for_room(now, RECORDS_A_SLICE)
         if no_room:
-            self._metrics.buffer_exhausted(len(no_room), now)
+            self._events.buffer_exhausted(len(no_room), now)
             self._no_room.fail(no_room)
         unknown = self._buffer.expire_for_topics(now, RECORDS_A_SLICE)
         self._unknown.fail(unknown)

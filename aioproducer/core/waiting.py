@@ -19,7 +19,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from aioproducer.core.batch import NEVER
-from aioproducer.delivery import BatchResult
+from aioproducer.delivery import BatchResult, move_delivery, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -214,10 +214,9 @@ class Rejection:
             place = (record.topic, record.partition)
             shared = self._shared.get(place)
             if shared is None:
-                loop = record.delivery.result_of_batch.loop
-                shared = self._shared[place] = BatchResult(*place, loop)
+                shared = self._shared[place] = BatchResult(*place, result_of(record.delivery).loop)
             first.setdefault(place, record)
-            shared.adopt(record.delivery, shared.reserve())
+            move_delivery(record.delivery, shared, shared.reserve())
         for place, record in first.items():
             shared = self._shared[place]
             shared.fail(shared.count, shared.error or self._error_of(record))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from aioproducer.config import ProducerConfig
     from aioproducer.core.backoff import Backoff
     from aioproducer.core.connection import PendingRequest
-    from aioproducer.core.metrics import ProducerMetrics
+    from aioproducer.core.events import Listener
     from aioproducer.net.transport import Transport
     from aioproducer.protocol.api import Request
     from aioproducer.protocol.api_versions import ApiVersionsRequest
@@ -63,7 +63,7 @@ class Broker:
         *,
         config: ProducerConfig,
         client_id: str,
-        metrics: ProducerMetrics,
+        events: Listener,
         reconnect_backoff: Backoff,
         setup_backoff: Backoff,
         clock: Callable[[], float],
@@ -84,7 +84,7 @@ class Broker:
         self._config = config
         self._request_timeout = config.request_timeout
         self._client_id = client_id
-        self._metrics = metrics
+        self._events = events
         self._reconnect_backoff = reconnect_backoff
         self._setup_backoff = setup_backoff
         self._clock = clock
@@ -199,7 +199,7 @@ class Broker:
             request, version, now, deadline, on_answer, expect_answer=expect_answer
         )
         self._last_used = now
-        self._metrics.request_sent(self.node_id, pending.size, now)
+        self._events.request_sent(self.node_id, pending.size, now)
         transport.write(chunks)
         if self._timer is None or deadline < self._timer_due:
             self._arm(min(connection.next_deadline(), deadline))
@@ -337,7 +337,7 @@ class Broker:
         transport.abort()
         self.last_error = error
         if was_ready:
-            self._metrics.connection_closed(self.node_id, self._clock())
+            self._events.connection_closed(self.node_id, self._clock())
             if not self.is_closed:
                 logger.info("lost the connection to broker %d at %s: %s", self.node_id, self.address, error)
         if connection is not None:
@@ -402,7 +402,7 @@ class Broker:
         self._is_ready = True
         self._has_answered = False
         self.last_error = None
-        self._metrics.connection_opened(self.node_id, self._clock())
+        self._events.connection_opened(self.node_id, self._clock())
         logger.info("connected to broker %d at %s", self.node_id, self.address)
         self._tell()
         return True
@@ -469,7 +469,7 @@ class Broker:
             self._has_answered = True
             self._failures = 0
         for pending, frame in answers:
-            self._metrics.response_received(
+            self._events.response_received(
                 self.node_id, len(frame), self._last_used - pending.sent_at, self._last_used
             )
             pending.on_answer(pending, frame, None)

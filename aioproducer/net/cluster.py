@@ -88,9 +88,9 @@ class Cluster:
         self._bootstrap = Bootstrap(config, make_broker)
         self._is_lost = False
         self.is_found = False
-        self._finders: list[asyncio.Future[None]] = []
+        self._finders: set[asyncio.Future[None]] = set()
         self._due = asyncio.Event()
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def find(self, timeout: float) -> None:
         """Ask the bootstrap servers until one answers; raises BootstrapError after `timeout` seconds.
@@ -114,15 +114,15 @@ class Cluster:
         """Return when the cluster is found, or when waiters have to look at the producer's state."""
         if not self.is_found:
             finder: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._finders.append(finder)
-            await finder
+            self._finders.add(finder)
+            try:
+                await finder
+            finally:
+                self._finders.discard(finder)
 
     def bootstrap_error(self, waited: float) -> BootstrapError:
         """Make the error of a search that has taken `waited` seconds, with the cause at each address."""
-        causes = self._bootstrap.causes or {
-            format_address(host, port): BrokerConnectionError("no answer in time")
-            for host, port in self._config.bootstrap_servers
-        }
+        causes = dict(self._bootstrap.causes)
         for host, port in self._config.bootstrap_servers:
             causes.setdefault(format_address(host, port), BrokerConnectionError("no answer in time"))
         listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
@@ -161,9 +161,13 @@ class Cluster:
     async def wait_for_topic(self, topic: str) -> None:
         """Return when the next answer that concerns the topic has come."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(topic, []).append(waiter)
+        waiters = self._waiters.setdefault(topic, set())
+        waiters.add(waiter)
         self.want_topic(topic)
-        await waiter
+        try:
+            await waiter
+        finally:
+            waiters.discard(waiter)
 
     def take_hint(
         self, topic: str, partition: int, leader_id: int, leader_epoch: int, endpoints: Iterable[NodeEndpoint]
@@ -220,7 +224,7 @@ class Cluster:
         self._tell_finders()
 
     def _tell_finders(self) -> None:
-        finders, self._finders = self._finders, []
+        finders, self._finders = self._finders, set()
         for finder in finders:
             if not finder.done():
                 finder.set_result(None)

@@ -19,10 +19,10 @@ from anyio.lowlevel import checkpoint
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
+from aioproducer.core.events import dispatcher
 from aioproducer.core.failures import in_doubt
 from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.sequences import Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
@@ -34,6 +34,7 @@ from aioproducer.errors import (
     WrongLoopError,
     plural,
 )
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.identity import Identity
 from aioproducer.net.lifecycle import Lifecycle
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioproducer.engine")
 
+# In a tuple, since a library that freezes the time replaces the attributes of modules.
+_REAL_MONOTONIC = (time.monotonic,)
+
 ELSEWHERE = (
     "the producer was called from another event loop or thread than the one it was started in: "
     "use loop.call_soon_threadsafe, or anyio.from_thread"
@@ -69,10 +73,13 @@ class Engine:
         self.config = config
         self.client_id = client_id
         self.loop: asyncio.AbstractEventLoop | None = None
+        # Until `start` there is no event loop whose clock could be asked.
+        self.clock: Callable[[], float] = time.monotonic
         self.failure: ProducerError | None = None
         self.metrics = ProducerMetrics(
             self.clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
         )
+        self._events = dispatcher((self.metrics,))
         self.accumulator = Accumulator(
             self,
             batch_size=max(config.batch_size, 1),
@@ -84,6 +91,7 @@ class Engine:
             adaptive=config.partitioner_adaptive_partitioning_enable,
             availability_timeout=config.availability_timeout,
             delivery_timeout=config.delivery_timeout,
+            events=self._events,
         )
         self._retry_backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
         self.metadata = Metadata(
@@ -100,7 +108,7 @@ class Engine:
         self._settlement = Settlement(
             self.accumulator,
             self._ordering,
-            self.metrics,
+            self._events,
             self._retry_backoff,
             self,
             self._outages,
@@ -117,7 +125,7 @@ class Engine:
             accumulator=self.accumulator,
             ordering=self._ordering,
             settlement=self._settlement,
-            metrics=self.metrics,
+            events=self._events,
             engine=self,
         )
         self._lifecycle: Lifecycle | None = None
@@ -180,7 +188,8 @@ class Engine:
         return self._cluster.bootstrap_error(waited)
 
     def _join_loop(self) -> None:
-        self.loop = asyncio.get_running_loop()
+        loop = self.loop = asyncio.get_running_loop()
+        self.clock = _clock_of(loop)
         self.metrics.begin(self.clock())
 
     async def stop(self) -> None:
@@ -227,7 +236,7 @@ class Engine:
             raise CallTimeoutError(msg) from None
         finally:
             schedule.flush_ended()
-            self.metrics.flushed(self.clock() - started)
+            self._events.flushed(self.clock() - started)
 
     async def _written(self) -> None:
         cluster = self._cluster
@@ -272,11 +281,6 @@ class Engine:
         }
 
     # What the core asks for: see core/shell.py.
-
-    def clock(self) -> float:
-        """Return the time of the event loop, in seconds; before `start` the same clock without a loop."""
-        # Look the method up at each call: tests that freeze the time replace it.
-        return time.monotonic() if self.loop is None else self.loop.time()
 
     @property
     def wall_clock_ns(self) -> Callable[[], int]:
@@ -390,6 +394,17 @@ class Engine:
             f"brokers={len(brokers)} buffered={buffer.used} B in line={len(buffer.records)} "
             f"in flight={sum(broker.in_flight for broker in brokers)}"
         )
+
+
+def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """Return the clock of the loop, as the cheapest callable."""
+    (monotonic,) = _REAL_MONOTONIC
+    is_plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+    if is_plain and time.monotonic is monotonic:
+        # `loop.time()` calls this function. Each request reads the clock several times.
+        return monotonic
+    # The method is looked up at each call: what simulates or freezes the time may replace it.
+    return loop.time
 
 
 def _partitioner(config: ProducerConfig) -> Partitioner:

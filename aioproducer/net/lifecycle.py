@@ -1,6 +1,6 @@
-"""The task that holds all others: started anywhere, stopped anywhere.
+"""The task group of a producer: any task may start it, add to it and stop it.
 
-A task group belongs to the task that opened it, but a producer may be started in one task
+anyio's task group belongs to the task that opened it, but a producer may be started in one task
 and stopped in another (a pytest fixture does). So one task of its own holds the group.
 """
 
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-# anyio loads what it needs of asyncio when it is first used, which takes tens of milliseconds:
-# better with all other imports than while the event loop waits. Where it has another place for
-# it, it is loaded later.
+# anyio loads its asyncio backend at first use, which takes tens of milliseconds. Load it with all
+# other imports, not while the event loop waits. If a later anyio moves it, it is loaded at first use.
 with suppress(ImportError):
     import anyio._backends._asyncio
 
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
+    Start = Callable[[], object]
+
 
 class Lifecycle:
-    """A task group that any task may add to and stop; `crashed(error)` hears why it broke."""
+    """A task group that any task may add to and stop; `crashed(error)` gets the error that ended it."""
 
     def __init__(self, name: str, crashed: Callable[[BaseException], object]) -> None:
         self._name = name
@@ -33,7 +35,9 @@ class Lifecycle:
         self._task: asyncio.Task[None] | None = None
         self._group: TaskGroup | None = None
         self._opened = asyncio.Event()
-        self._stop = asyncio.Event()
+        self._is_stopped = False
+        self._changed = asyncio.Event()
+        self._unstarted: list[Start] = []
 
     async def start(self) -> None:
         """Open the group."""
@@ -43,15 +47,24 @@ class Lifecycle:
     def spawn(
         self, name: str, function: Callable[..., Coroutine[Any, Any, object]], *arguments: object
     ) -> None:
-        """Run a coroutine function in the group; after `stop` nothing is run any more."""
-        if self._group is not None and not self._stop.is_set():
-            self._group.start_soon(function, *arguments, name=f"{self._name}-{name}")
+        """Run a coroutine function in the group, unless `stop` was called; from a callback too."""
+        if self._group is None or self._is_stopped:
+            return
+        start = partial(self._group.start_soon, function, *arguments, name=f"{self._name}-{name}")
+        if asyncio.current_task() is not None:
+            start()
+            return
+        # A response may name a new leader, whose broker is started in the callback that reads it.
+        # Where sniffio is installed, anyio finds no event loop outside a task.
+        self._unstarted.append(start)
+        self._changed.set()
 
     async def stop(self) -> None:
-        """Cancel everything in the group and wait until it is gone; may be called many times."""
-        self._stop.set()
+        """Cancel all tasks of the group and wait for their end; may be called many times."""
+        self._is_stopped = True
+        self._changed.set()
         if self._task is not None and not self._task.done():
-            # Shielded: whoever gives up waiting must not tear the group apart half-way.
+            # Shielded: if this call is cancelled, the tasks still end in order.
             await asyncio.shield(self._task)
 
     async def _hold(self) -> None:
@@ -59,10 +72,15 @@ class Lifecycle:
             async with anyio.create_task_group() as group:
                 self._group = group
                 self._opened.set()
-                await self._stop.wait()
+                while not self._is_stopped:
+                    self._changed.clear()
+                    for start in self._unstarted:
+                        start()
+                    self._unstarted.clear()
+                    await self._changed.wait()
                 group.cancel_scope.cancel()
         except asyncio.CancelledError as error:
-            # By somebody who cancels every task there is: nobody can be served any more.
+            # Some program cancels all tasks of the loop: the producer cannot work any more.
             self._crashed(error)
             raise
         except BaseExceptionGroup as errors:

@@ -17,7 +17,7 @@ from aioproducer.records.compression import Codec
 if TYPE_CHECKING:
     from aioproducer.config import ProducerConfig
     from aioproducer.core.accumulator import Accumulator
-    from aioproducer.core.metrics import ProducerMetrics
+    from aioproducer.core.events import Listener
     from aioproducer.core.sequences import Ordering
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.engine import Engine
@@ -34,7 +34,7 @@ class Nodes:
         accumulator: Accumulator,
         ordering: Ordering,
         settlement: Settlement,
-        metrics: ProducerMetrics,
+        events: Listener,
         engine: Engine,
     ) -> None:
         self._config = config
@@ -42,14 +42,15 @@ class Nodes:
         self._accumulator = accumulator
         self._ordering = ordering
         self._settlement = settlement
-        self._metrics = metrics
+        self._events = events
         self._engine = engine
         codec = Codec.of_name(config.compression_type)
         self._compressor = Compressor(codec, config.compression_level, accumulator)
         self._requests = ProduceRequests(
             accumulator.topics, acks=config.acks, timeout_ms=config.request_timeout_ms, codec=codec
         )
-        self._retry_log = RetryLog(engine.clock)
+        # Look the clock up at each call: the engine has another one from its start on.
+        self._retry_log = RetryLog(lambda: engine.clock())  # noqa: PLW0108
 
     def make_broker(self, node_id: int, host: str, port: int) -> Broker:
         """Make the connection of a node, or of a bootstrap server (with a negative id)."""
@@ -60,7 +61,7 @@ class Nodes:
             port,
             config=config,
             client_id=self._client_id,
-            metrics=self._metrics,
+            events=self._events,
             reconnect_backoff=Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
             setup_backoff=Backoff(
                 config.connection_setup_timeout, config.connection_setup_timeout_max, random.random
@@ -85,7 +86,7 @@ class Nodes:
             dispatch,
             self._requests,
             settlement=self._settlement,
-            metrics=self._metrics,
+            events=self._events,
             compressor=self._compressor,
             retry_log=self._retry_log,
             owner=self._engine,

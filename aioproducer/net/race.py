@@ -78,7 +78,11 @@ class Race(Generic[R]):
                 if broker is None:
                     if len(self._outcomes) == len(self._asked):
                         break
-                    await self._settled.wait()
+                    # Others may be backing off, or have failed, and can be asked soon.
+                    with anyio.move_on_after(HEAD_START):
+                        await self._settled.wait()
+                    if not self._settled.is_set():
+                        self._ask_failed_again()
                     continue
                 self._asked.append(broker)
                 group.start_soon(self._ask, broker)
@@ -90,6 +94,11 @@ class Race(Generic[R]):
 
     def _final(self) -> Outcome[R] | None:
         return next((outcome for outcome in self._outcomes if outcome.is_final), None)
+
+    def _ask_failed_again(self) -> None:
+        failed = [outcome.broker for outcome in self._outcomes]
+        self._asked = [broker for broker in self._asked if broker not in failed]
+        self._outcomes.clear()
 
     async def _ask(self, broker: Broker) -> None:
         try:

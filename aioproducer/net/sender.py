@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.connection import PendingRequest
     from aioproducer.core.dispatch import Dispatch
-    from aioproducer.core.metrics import ProducerMetrics
+    from aioproducer.core.events import Listener
     from aioproducer.core.produce_request import ProduceCall, ProduceRequests
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
@@ -53,7 +53,7 @@ class Sender:
         requests: ProduceRequests,
         *,
         settlement: Settlement,
-        metrics: ProducerMetrics,
+        events: Listener,
         compressor: Compressor,
         retry_log: RetryLog,
         owner: Owner,
@@ -62,7 +62,7 @@ class Sender:
         self._dispatch = dispatch
         self._requests = requests
         self._settlement = settlement
-        self._metrics = metrics
+        self._events = events
         self._compressor = compressor
         self._retry_log = retry_log
         self._owner = owner
@@ -190,7 +190,7 @@ class Sender:
             age = now - batch.created
             waited += age
             longest = max(longest, age)
-        self._metrics.batches_drained(len(batches), records, wire, raw, waited, longest, now)
+        self._events.batches_sent(len(batches), records, wire, raw, waited, longest, now)
 
     # Its response.
 
@@ -230,14 +230,14 @@ class Sender:
     def _throttle(self, response: ProduceResponse, version: int, now: float) -> None:
         seconds = response.throttle_time_ms / 1000
         if seconds > 0:
-            self._metrics.throttled(self.broker.node_id, seconds, now)
+            self._events.throttled(self.broker.node_id, seconds, now)
             if version >= response.client_throttled_from:
                 self.broker.throttle(seconds)
 
     def _settle(self, batch: ProducerBatch, partition: PartitionProduceResponse, now: float) -> None:
         attempts = batch.attempts
         self._settlement.settle(batch, partition, now)
-        if batch.attempts != attempts:
+        if batch.attempts != attempts and not batch.result.done:
             self._retry_log.retried(batch)
         elif self._retry_log.troubled and batch.queue.last_error is None:
             self._retry_log.stored(batch.queue)
@@ -262,7 +262,7 @@ class Sender:
         attempts = batch.attempts
         self._settlement.lost(batch, error, now)
         # A broker is closed when the producer ends, too: then nothing is sent again.
-        if batch.attempts != attempts and not self.broker.is_closed:
+        if batch.attempts != attempts and not batch.result.done and not self.broker.is_closed:
             self._retry_log.retried(batch)
 
 

@@ -19,6 +19,9 @@ RECORDS_A_SLICE = 256
 SOONEST = 0.005
 """Seconds between two expiries, at least."""
 
+NEXT_LOOK = 0.1
+"""Seconds to the next look, at least, where nothing expires before: `max_block_ms` may be 0."""
+
 
 class Upkeep:
     """Does what the buffer needs, in turns of the event loop of its own."""
@@ -52,7 +55,7 @@ class Upkeep:
         if due == NEVER:
             return
         # A later record may expire sooner than `due`, but not before the shorter limit has passed.
-        soonest = min(self._accumulator.buffer.max_block, self._delivery_timeout)
+        soonest = max(NEXT_LOOK, min(self._accumulator.buffer.max_block, self._delivery_timeout))
         delay = max(SOONEST, min(soonest, due - self._owner.clock()))
         self._timer = LateTimer(delay, self._expire, clock=self._owner.clock, turns=WAKES)
 

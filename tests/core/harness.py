@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from aioproducer.core.accumulator import OVERHEAD, Accumulator
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import Partitioner
 from aioproducer.core.sequences import Ordering, Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.protocol.produce import BatchIndexAndErrorMessage, PartitionProduceResponse
 from aioproducer.records.reader import RecordBatch
 
@@ -85,6 +85,7 @@ class Harness:
         self.refreshes = 0
         self.failure: ProducerError | None = None
         self.refusal: ProducerError | None = None
+        self.metrics = ProducerMetrics(self.now)
         self.random = random.Random(seed).random  # noqa: S311 - nothing is secret
         self.accumulator = Accumulator(
             self,
@@ -95,6 +96,7 @@ class Harness:
             max_request_size=max_request_size,
             partitioner=partitioner or Partitioner(),
             delivery_timeout=delivery_timeout,
+            events=self.metrics,
         )
         self.buffer = self.accumulator.buffer
         self.schedule = self.accumulator.schedule
@@ -248,7 +250,6 @@ class DeliveryHarness(Harness):
         self.sequences = Sequences()
         self.sequences.producer_id.adopt(PRODUCER_ID, 0)
         self.ordering: Ordering = self.sequences if idempotent else Unnumbered(in_flight)
-        self.metrics = ProducerMetrics(self.now)
         self.outages = KnownOutages()
         self.settlement = Settlement(
             self.accumulator,

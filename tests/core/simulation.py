@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.batch import NEVER, ProducerBatch
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import Partitioner
 from aioproducer.core.produce_request import ProduceRequests
 from aioproducer.core.queues import NO_LEADER
 from aioproducer.core.sequences import Ordering, Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
-from aioproducer.delivery import BatchResult
+from aioproducer.delivery import BatchResult, index_of, result_of
 from aioproducer.errors import BufferExhaustedError, ProducerClosedError
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
 from tests.core.harness import KnownOutages
 from tests.core.model_broker import SEQUENCES, WINDOW, PartitionLog, Producer
@@ -315,11 +315,11 @@ class Simulation:
         if not self.sent:
             return
         delivery, _, _ = self.dice.random.choice(self.sent[-10:])
-        result = delivery.follow()
+        result = result_of(delivery)
         if not result.done:
             self.waiters.append(Waiter(delivery))
             future = cast("Future[Any]", self.waiters[-1])
-            result.add_waiter(delivery.index, delivery.timestamp_ms, future)
+            result.add_waiter(index_of(delivery), delivery._timestamp_ms, future)  # noqa: SLF001 - as `future()` does
 
     def _cancel_a_waiter(self) -> None:
         waiting = [waiter for waiter in self.waiters if not waiter.done()]

@@ -869,3 +869,59 @@ def test_unnumbered_has_no_sequences_to_drop() -> None:
 
     assert harness.ordering.is_bound is False
     assert harness.take_one().sequence == NO_SEQUENCE
+
+
+def test_sequences_of_compressed_batch_are_known_after_drop() -> None:
+    """A batch that got its sequence after the drop counts when its topic is forgotten."""
+    harness = DeliveryHarness()
+    harness.deliver()
+    harness.send_some(1)
+    (compressed,) = harness.drain()
+    harness.sequences.drop_sequences()
+    harness.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
+    harness.write(compressed)
+    harness.answer(compressed, offset=0)
+    harness.accumulator.forget_topic(TOPIC)
+    harness.accumulator.set_partitions(TOPIC, 1, None)
+    harness.lead(LEADER, 1)
+
+    harness.send_some(1)
+
+    assert numbers([harness.take_one()]) == [(0, 1)]
+
+
+def test_second_drop_covers_compressed_batch() -> None:
+    """A batch that got its sequence after the first drop loses it in the second one."""
+    harness = DeliveryHarness()
+    harness.deliver()
+    harness.send_some(1)
+    (compressed,) = harness.drain()
+    harness.sequences.drop_sequences()
+    harness.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
+    harness.write(compressed)
+    harness.lose(compressed)
+    harness.wait()
+    harness.sequences.drop_sequences()
+    harness.sequences.producer_id.adopt(PRODUCER_ID + 2, 0)
+
+    assert harness.take_one() is compressed
+    assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 2, 0)
+
+
+def test_drop_closes_a_gap_during_compression() -> None:
+    """The gap was in the old log: the batch that is being compressed begins the new one."""
+    harness = DeliveryHarness()
+    harness.deliver()
+    harness.send_some(3)
+    (refused,) = harness.drain()
+    harness.write(refused)
+    (after,) = harness.drain()
+    harness.write(after)
+    (compressed,) = harness.drain()
+    harness.answer(refused, ErrorCode.INVALID_RECORD)
+    harness.sequences.drop_sequences()
+    harness.sequences.producer_id.adopt(PRODUCER_ID + 1, 0)
+    harness.answer(after, offset=1)
+
+    assert harness.sequences.assign(compressed)
+    assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)

@@ -1084,7 +1084,7 @@ def _ends(deliveries: list[Delivery]) -> list[int]:
 
 def _mentions(caplog: pytest.LogCaptureFixture) -> list[str]:
     gc.collect()
-    return [record.getMessage() for record in caplog.records if "nobody looked" in record.getMessage()]
+    return [record.getMessage() for record in caplog.records if "never looked at" in record.getMessage()]
 
 
 def test_many_records_for_a_topic_that_nobody_may_use_fail_slice_by_slice(

@@ -12,7 +12,7 @@ import pytest
 from aioproducer import BrokerConnectionError, ProtocolError, RequestTimeoutError
 from aioproducer.config import AllOptions
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.metrics import ProducerMetrics
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.net.broker import Broker
 from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.testing import ApiKey, FakeCluster
@@ -38,7 +38,7 @@ def _broker(port: int, **options: Unpack[AllOptions]) -> Broker:
         port,
         config=config,
         client_id="me",
-        metrics=ProducerMetrics(time.monotonic()),
+        events=ProducerMetrics(time.monotonic()),
         reconnect_backoff=Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
         setup_backoff=Backoff(
             config.connection_setup_timeout, config.connection_setup_timeout_max, random.random

@@ -31,6 +31,20 @@ async def test_it_is_started_in_one_task_and_stopped_in_another() -> None:
         assert running == []
 
 
+async def test_callback_may_spawn() -> None:
+    """A response that names a new leader starts its broker in the callback that reads it.
+
+    Where sniffio is installed (the test extra installs it), anyio starts no task outside of one.
+    """
+    lifecycle = Lifecycle("aioproducer-x", _never_crashes)
+    await lifecycle.start()
+    running: list[str] = []
+    asyncio.get_running_loop().call_soon(lifecycle.spawn, "broker-2", _forever, running, "a")
+    await until(lambda: running == ["a"])
+    await lifecycle.stop()
+    assert running == []
+
+
 async def test_tasks_bear_its_name() -> None:
     lifecycle = Lifecycle("aioproducer-x", _never_crashes)
     await lifecycle.start()
