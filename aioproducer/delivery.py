@@ -151,6 +151,12 @@ class BatchResult:
         if self.waiters is not None or self.callbacks is not None:
             self._notify()
 
+    def reserve(self) -> int:
+        """Return the index of one more record."""
+        index = self.count
+        self.count = index + 1
+        return index
+
     def split(self, pieces: list[tuple[int, BatchResult]]) -> None:
         """Pass the records on to the results of smaller batches: (index of the first record, result)."""
         waiters, self.waiters = self.waiters, None

@@ -24,10 +24,9 @@ from aioproducer.core.checks import checked_topic
 from aioproducer.errors import (
     ProducerError,
     SerializationError,
-    WrongLoopError,
 )
 from aioproducer.net.engine import Engine
-from aioproducer.net.lifecycle import ELSEWHERE, Lifecycle, ProducerState
+from aioproducer.net.lifecycle import Lifecycle, ProducerState
 from aioproducer.net.timer import late_timeout
 
 if TYPE_CHECKING:
@@ -202,8 +201,9 @@ class Producer(Generic[K, V]):
         self._lifecycle = Lifecycle(self._engine)
         accumulator = self._engine.accumulator
         self._accumulator = accumulator
+        self._buffer = accumulator.buffer
+        self._waiting = accumulator.buffer.records
         self._append = accumulator.append
-        accumulator.guard = self._check_loop
         self._is_plain = config.key_serializer is None and config.value_serializer is None
         self._half = config.buffer_memory // 2
         self._turn_ends = 0.0
@@ -227,8 +227,6 @@ class Producer(Generic[K, V]):
         `is_ready` and `ready`.
         """
         await self._lifecycle.start(wait=wait)
-        self._want_topic = self._accumulator.want_topic
-        self._accumulator.want_topic = self._topic_unknown
         self._take_place()
 
     @property
@@ -329,8 +327,8 @@ class Producer(Generic[K, V]):
         is room, and yields to the event loop every few milliseconds. Raises what `flush` raises
         for a producer that cannot be used.
         """
-        accumulator, now = self._accumulator, self._real_time
-        if accumulator.used < self._half and not accumulator.waiting and now() < self._turn_ends:
+        buffer, now = self._buffer, self._real_time
+        if buffer.used < self._half and not self._waiting.bytes and now() < self._turn_ends:
             return _NOTHING
         return self._drain()
 
@@ -338,14 +336,13 @@ class Producer(Generic[K, V]):
         self._check()
         given_way = self._real_time()
         await asyncio.sleep(0)
-        while not self._engine.has_room():
-            await self._engine.room()
+        while not self._buffer.has_room():
+            await self._engine.wait_for_room()
             self._check()
         now = self._real_time()
         # Send for as long as the other tasks just took: with shorter turns batches stay small.
         turn = min(max(now - given_way, SHORTEST_TURN), LONGEST_TURN)
-        # While records wait for their topic, every call of `drain` has to check again.
-        self._turn_ends = 0.0 if self._accumulator.line.bytes else now + turn
+        self._turn_ends = now + turn
 
     async def flush(self, timeout: float | None = None) -> None:
         """Send lingering batches; wait until all records accepted so far are delivered or have failed.
@@ -391,7 +388,7 @@ class Producer(Generic[K, V]):
     def _check(self) -> None:
         if _place() != self._place:
             self._look_closer()
-        self._check_loop()
+        self._engine.check()
 
     def _look_closer(self) -> None:
         """Raise why the call is refused, or take the place again after a pause of the loop."""
@@ -412,19 +409,9 @@ class Producer(Generic[K, V]):
     def _forget_place(self, _hook: object = None) -> None:
         self._place = _NOWHERE
 
-    def _check_loop(self) -> None:
-        # Not the state: records accepted before `stop` are still put into batches.
-        if _get_running_loop() is not self._lifecycle.loop:
-            raise WrongLoopError(ELSEWHERE)
-
     def _on_failure(self) -> None:
         self._lifecycle.failed()
         self._place = _NOWHERE
-
-    def _topic_unknown(self, topic: str) -> None:
-        # A record waits for its topic: the next `drain` must check, whatever the time.
-        self._turn_ends = 0.0
-        self._want_topic(topic)
 
     @staticmethod
     def _serialized(topic: str, field: str, serializer: Callable[[Any], Any] | None, datum: object) -> Any:  # noqa: ANN401 - the accumulator checks the type

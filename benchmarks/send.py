@@ -61,7 +61,6 @@ def make_producer(topics: Sequence[str], partitions: int) -> Send:
         for partition in range(partitions):
             accumulator.set_leader(topic, partition, 1, 0)
     producer._place = front._place()  # noqa: SLF001 - likewise
-    accumulator.guard = lambda: None
     return producer.send
 
 

@@ -66,7 +66,7 @@ async def test_raising_serializer_fails_one_call(
             with pytest.raises(SerializationError, match=error.__name__) as raised:
                 producer.send(topic, **{"value": b"", field: b"bad"})  # type: ignore[arg-type] # one of two
             assert isinstance(raised.value.__cause__, error)
-        assert insides(producer).accumulator.used == 0
+        assert insides(producer).accumulator.buffer.used == 0
         assert (await producer.send("orders", b"good", key=b"good")).offset == 0
 
 
@@ -91,7 +91,7 @@ async def test_raising_partitioner_fails_one_record(cluster: FakeCluster, error:
         with pytest.raises(PartitionerError, match=error.__name__):
             producer.send("late", b"at once", key=b"bad")
         await producer.send("late", b"3", key=b"")
-        assert insides(producer).accumulator.used == 0
+        assert insides(producer).accumulator.buffer.used == 0
     assert values_of(cluster, "late") == [b"0", b"2", b"3"]
 
 
@@ -206,7 +206,7 @@ def test_producer_survives_interrupting_serializer(end: type[BaseException]) -> 
 
         with pytest.raises(end):
             interrupted.run(send)
-        assert insides(interrupted.producer).accumulator.used == 0
+        assert insides(interrupted.producer).accumulator.buffer.used == 0
         interrupted.run(lambda: interrupted.producer.send("orders", b"good"))
         assert values_of(interrupted.cluster) == [b"first", b"good"]
 
@@ -220,7 +220,7 @@ def test_producer_survives_interrupting_partitioner(end: type[BaseException]) ->
 
         with pytest.raises(end):
             interrupted.run(send)
-        assert insides(interrupted.producer).accumulator.used == 0
+        assert insides(interrupted.producer).accumulator.buffer.used == 0
         interrupted.run(lambda: interrupted.producer.send("orders", b"good"))
         assert values_of(interrupted.cluster) == [b"first", b"good"]
 
@@ -448,7 +448,7 @@ async def test_partitioner_may_send(cluster: FakeCluster, topic: str) -> None:
             await producer.flush()
         assert all(delivery.exception() is None for delivery in inner + outer)
         assert len(inner) == 10
-        assert insides(producer).accumulator.used == 0
+        assert insides(producer).accumulator.buffer.used == 0
     stored = values_of(cluster, topic)
     assert [value for value in stored if value == b"outer"] == [b"outer"] * 10
     assert [value for value in stored if value and value.startswith(b"inner")] == [
@@ -469,7 +469,7 @@ async def test_sending_partitioner_respects_buffer_memory(cluster: FakeCluster) 
         await producer.send("orders", b"first")
         held = cluster.on(ApiKey.PRODUCE).hold()
         producer.send("orders", bytes(400), key=b"key")
-        used.append(insides(producer).accumulator.used)
+        used.append(insides(producer).accumulator.buffer.used)
         held.release()
     assert used[0] <= 1_000
 

@@ -1,7 +1,10 @@
 cimport cython
 
-from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner, TopicQueue
-from aioproducer.core.producer_batch cimport PartitionQueue, ProducerBatch
+from aioproducer.core.buffer cimport RecordBuffer
+from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner
+from aioproducer.core.queues cimport TopicQueue
+from aioproducer.core.batch cimport ProducerBatch
+from aioproducer.core.queues cimport PartitionQueue
 from aioproducer.core.schedule cimport Schedule
 from aioproducer.delivery cimport BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
@@ -13,32 +16,20 @@ cdef Py_ssize_t _sticky
 
 @cython.final
 cdef class Accumulator:
+    cdef public object shell
+    cdef public Schedule schedule
+    cdef public RecordBuffer buffer
     cdef public Py_ssize_t batch_size
-    cdef public Py_ssize_t buffer_memory
-    cdef public double max_block
-    cdef public double max_wait
-    cdef public Py_ssize_t max_request_size
     cdef public Py_ssize_t max_record
+    cdef public str limiting_option
     cdef public Partitioner partitioner
     cdef public bint by_murmur2
-    cdef public object clock
     cdef public object wall_clock_ns
-    cdef public object random
     cdef public tuple sticky_options
-    cdef public object loop
     cdef public dict topics
     cdef public object incomplete
-    cdef public object aged
-    cdef public object line
-    cdef public Schedule schedule
-    cdef public Py_ssize_t waiting
-    cdef public object waits
-    cdef public Py_ssize_t used
     cdef public long long serial
-    cdef public bint watched
-    cdef public object guard
-    cdef public object want_topic
-    cdef public object watch
+    cdef public bint has_deadline
 
     @cython.locals(
         section=bytearray,
@@ -46,6 +37,7 @@ cdef class Accumulator:
         timestamp="long long",
         size=Py_ssize_t,
         index=Py_ssize_t,
+        buffer=RecordBuffer,
         topic_queue=TopicQueue,
         queue=PartitionQueue,
     )
@@ -59,5 +51,7 @@ cdef class Accumulator:
 
     @cython.locals(now=double, builder=RecordBatchBuilder, result=BatchResult, batch=ProducerBatch)
     cdef _open(self, TopicQueue topic_queue, PartitionQueue queue, long long timestamp)
+
+    cdef _watch(self)
 
     cdef _close(self, PartitionQueue queue)

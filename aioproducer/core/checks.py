@@ -1,6 +1,8 @@
-"""What a record can be made of: the arguments of `send`, checked, with errors that say what to do."""
+"""Checks of the arguments of `send`, with errors that say what to do."""
 
 from __future__ import annotations
+
+from aioproducer.errors import RecordTooLargeError
 
 MAX_TIMESTAMP = 2**63 - 1
 
@@ -56,3 +58,11 @@ def checked_partition(partition: object) -> int:
         msg = f"the partition must be from 0 to 2147483647, not {partition}"
         raise ValueError(msg)
     return partition
+
+
+def too_large(topic: str, size: int, limit: int, option: str) -> RecordTooLargeError:
+    """Make the error of a record of more bytes than an option allows."""
+    msg = (
+        f"a record of {size} bytes for topic {topic!r} is larger than the {limit} bytes that {option} allows"
+    )
+    return RecordTooLargeError(msg, topic=topic, size=size, limit=limit)

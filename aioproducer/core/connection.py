@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.batch import NEVER
 from aioproducer.errors import ProtocolError
 from aioproducer.protocol.frame import FrameSplitter, encode_request, read_correlation_id
 

@@ -19,7 +19,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from aioproducer.core.producer_batch import NO_LEADER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.fields import ZERO_UUID
 

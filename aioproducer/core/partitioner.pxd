@@ -1,6 +1,6 @@
 cimport cython
 
-from aioproducer.core.producer_batch cimport NodeQueue, PartitionQueue
+from aioproducer.core.queues cimport NodeQueue, PartitionQueue
 from aioproducer.records.murmur2 cimport partition_of_key
 
 @cython.final
@@ -36,14 +36,3 @@ cdef class StickyPartitioner:
     cdef Py_ssize_t _draw_light(self, double now) except -2
     @cython.locals(node=NodeQueue, timeout=double)
     cdef bint _is_available(self, PartitionQueue queue, double now) except -1
-
-@cython.final
-cdef class TopicQueue:
-    cdef public str topic
-    cdef public list partitions
-    cdef public Py_ssize_t count
-    cdef public StickyPartitioner sticky
-    cdef public Py_ssize_t batch_limit
-    cdef public double last_used
-    cdef public object topic_id
-    cdef public dict retired

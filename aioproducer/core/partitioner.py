@@ -13,14 +13,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
-from aioproducer.core.producer_batch import NO_LEADER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.errors import PartitionerError
 from aioproducer.records.murmur2 import partition_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aioproducer.core.producer_batch import PartitionQueue
+    from aioproducer.core.queues import PartitionQueue
 
     Random: TypeAlias = Callable[[], float]
     CustomPartitioner: TypeAlias = Callable[[str, bytes | None, int], int]
@@ -208,24 +208,3 @@ class StickyPartitioner:
             return False
         timeout = self.availability_timeout
         return not (timeout > 0 and now - node.starved_since > timeout)
-
-
-class TopicQueue:
-    """One topic: its partitions' queues and its sticky partition.
-
-    `batch_limit` is the size in uncompressed bytes at which a batch is full.
-    """
-
-    __slots__ = ("batch_limit", "count", "last_used", "partitions", "retired", "sticky", "topic", "topic_id")
-
-    def __init__(
-        self, topic: str, partitions: list[PartitionQueue], sticky: StickyPartitioner, batch_limit: int
-    ) -> None:
-        self.topic = topic
-        self.partitions = partitions
-        self.count = len(partitions)
-        self.sticky = sticky
-        self.batch_limit = batch_limit
-        self.last_used = 0.0
-        self.topic_id: object = None
-        self.retired: dict[int, PartitionQueue] = {}

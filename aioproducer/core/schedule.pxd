@@ -1,19 +1,18 @@
 cimport cython
 
-from aioproducer.core.producer_batch cimport NodeQueue, PartitionQueue, ProducerBatch
+from aioproducer.core.batch cimport ProducerBatch
+from aioproducer.core.queues cimport NodeQueue, PartitionQueue
 
 @cython.final
 cdef class Schedule:
     cdef public double linger
     cdef public dict nodes
     cdef public Py_ssize_t urgent
-    cdef public object wake
+    cdef public object shell
 
     cpdef opened(self, PartitionQueue queue)
 
     cpdef closed(self, PartitionQueue queue)
-
-    cdef _linger_no_more(self, PartitionQueue queue)
 
     cpdef enlist(self, PartitionQueue queue)
 
@@ -25,6 +24,3 @@ cdef class Schedule:
 
     @cython.locals(queue=PartitionQueue, batch=ProducerBatch)
     cdef double _ripen(self, NodeQueue node, double opened_until) except? -1
-
-    @cython.locals(queue=PartitionQueue)
-    cpdef landed(self, ProducerBatch batch)

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioproducer.core.producer_batch import NEVER, NodeQueue
+from aioproducer.core.batch import NEVER
+from aioproducer.core.queues import NodeQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.queues import PartitionQueue
+    from aioproducer.core.shell import Shell
 
 MAX_BATCHES_A_REQUEST = 256
 """How many batches go into one request at most: making and settling one takes microseconds."""
@@ -30,17 +33,17 @@ MAX_BATCHES_A_REQUEST = 256
 class Schedule:
     """The queues of all nodes.
 
-    `wake(node)` is called when a node's `due` has come closer than the time it is `armed` for.
-    `urgent` counts the reasons for which nothing may linger: somebody flushes, or waits for room.
+    The shell wakes a node's sender when its `due` is sooner than the time that it is `armed` for.
+    `urgent` counts the reasons to send without linger: a flush, records or calls that wait for room.
     """
 
-    __slots__ = ("linger", "nodes", "urgent", "wake")
+    __slots__ = ("linger", "nodes", "shell", "urgent")
 
-    def __init__(self, linger: float) -> None:
+    def __init__(self, shell: Shell, linger: float) -> None:
+        self.shell = shell
         self.linger = linger
         self.nodes: dict[int, NodeQueue] = {}
         self.urgent = 0
-        self.wake: Callable[[NodeQueue], object] = _nobody
 
     def node(self, node_id: int) -> NodeQueue:
         """Return the queue of a node, new if it was not known."""
@@ -51,51 +54,45 @@ class Schedule:
 
     def opened(self, queue: PartitionQueue) -> None:
         """Have a queue's new open batch linger."""
-        queue.lingers = True
-        queue.node.lingering[queue] = None
+        queue.start_linger()
         self._plan(queue)
 
     def closed(self, queue: PartitionQueue) -> None:
-        """Take note that a queue's open batch takes no more: it may go."""
-        self._linger_no_more(queue)
+        """Send a queue's open batch, which was closed, without linger."""
+        queue.stop_linger()
         self.enlist(queue)
-
-    def _linger_no_more(self, queue: PartitionQueue) -> None:
-        if queue.lingers:
-            queue.lingers = False
-            queue.node.lingering.pop(queue, None)
 
     def enlist(self, queue: PartitionQueue) -> None:
         """Have the queue's node look at it when it is due; the shell is woken if that is sooner."""
-        if not queue.is_ready and (queue.closed or not queue.lingers):
-            queue.is_ready = True
-            queue.node.ready[queue] = None
+        if queue.closed or not queue.lingers:
+            queue.start_ready()
         self._plan(queue)
 
     def _plan(self, queue: PartitionQueue) -> None:
         node = queue.node
         due = queue.due(0.0 if self.urgent > 0 else self.linger)
-        node.due = min(node.due, due)
-        if due < node.armed:
-            self.wake(node)
+        if node.hasten(due):
+            self.shell.wake(node)
 
     def wake_all(self) -> None:
         """Have every node that has something to send looked at now."""
         for node in self.nodes.values():
             if not node.is_empty():
-                node.due = 0.0
-                self.wake(node)
+                node.hasten(0.0)
+                self.shell.wake(node)
+
+    def flush_started(self) -> None:
+        """Send without linger, until each call has its `flush_ended`."""
+        self.urgent += 1
+        self.wake_all()
+
+    def flush_ended(self) -> None:
+        """Let batches linger again, if this was the last reason not to."""
+        self.urgent -= 1
 
     def move(self, queue: PartitionQueue, node_id: int, leader_epoch: int) -> None:
         """Hand a partition over to another node; a new leader is tried without backoff (KIP-951)."""
-        if queue.is_ready:
-            queue.node.ready.pop(queue, None)
-            queue.is_ready = False
-        # Among those of the new node it would not stand where its age belongs, so it lingers no more.
-        self._linger_no_more(queue)
-        queue.node = self.node(node_id)
-        queue.leader_epoch = leader_epoch
-        queue.not_before = 0.0
+        queue.move(self.node(node_id), leader_epoch)
         if queue.first() is not None:
             self.enlist(queue)
 
@@ -124,7 +121,7 @@ class Schedule:
         for _ in range(len(ready)):
             queue, _ = ready.popitem(last=False)
             if not queue.closed and (queue.open is None or queue.lingers):
-                queue.is_ready = False
+                queue.end_ready()
                 continue
             if queue.not_before > now:
                 due = min(due, queue.not_before)
@@ -142,17 +139,12 @@ class Schedule:
                 due = now
                 break
             taken.append(queue.take())
-            batch.in_flight = True
-            queue.on_wire += 1
-            queue.wire_node = node
             if queue.closed or (queue.open is not None and not queue.lingers):
                 ready[queue] = None
                 due = min(due, queue.not_before)
             else:
-                queue.is_ready = False
-        node.due = due
-        if taken:
-            node.starved_since = NEVER
+                queue.end_ready()
+        node.drained(due, took_batches=bool(taken))
         return taken
 
     def _ripen(self, node: NodeQueue, opened_until: float) -> float:
@@ -167,36 +159,12 @@ class Schedule:
                 lingering[queue] = None
                 lingering.move_to_end(queue, last=False)
                 return batch.created + self.linger
-            queue.lingers = False
-            if not queue.is_ready:
-                queue.is_ready = True
-                node.ready[queue] = None
+            queue.end_linger()
         return NEVER
 
     def give_back(self, batch: ProducerBatch) -> None:
         """Queue a batch again that was drained, to be sent another time."""
-        self.landed(batch)
-        batch.queue.put_back(batch)
-        self.enlist(batch.queue)
-
-    def withdraw(self, batch: ProducerBatch) -> None:
-        """Take a batch out of its queue that is not on the wire and is not to go there."""
         queue = batch.queue
-        if queue.open is batch:
-            queue.open = None
-            self._linger_no_more(queue)
-        elif batch in queue.closed:
-            queue.closed.remove(batch)
-
-    def landed(self, batch: ProducerBatch) -> None:
-        """Say that a drained batch is on the wire no more: it was answered, or its connection is gone."""
-        if batch.in_flight:
-            batch.in_flight = False
-            queue = batch.queue
-            queue.on_wire -= 1
-            if queue.on_wire == 0:
-                queue.wire_node = None
-
-
-def _nobody(_node: NodeQueue) -> None:
-    """Stand in for the shell until there is one."""
+        queue.land(batch)
+        queue.put_back(batch)
+        self.enlist(queue)

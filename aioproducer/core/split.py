@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioproducer.core.producer_batch import ProducerBatch
 from aioproducer.delivery import BatchResult
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder, encode_headers
 from aioproducer.records.reader import RecordBatch
 
 if TYPE_CHECKING:
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.records.reader import DecodedRecord
 
 
@@ -33,15 +33,8 @@ def split_batch(batch: ProducerBatch, batch_size: int) -> list[ProducerBatch]:
         builder = RecordBatchBuilder(limit, record.timestamp_ms)
         _append(builder, record)
         result = BatchResult(parent.topic, parent.partition, parent.loop)
-        piece = ProducerBatch(batch.queue, builder, result, batch.created, batch.serial + index)
-        piece.oldest_send = batch.oldest_send
-        piece.attempts = batch.attempts
-        piece.maybe_written = batch.maybe_written
-        piece.split_of = raw_size
-        pieces.append(piece)
+        pieces.append(batch.piece(builder, result, index))
         starts.append((index, result))
-    for piece in pieces:
-        piece.charged = piece.builder.raw_size
     parent.split(starts)
     return pieces
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import anyio
 
-from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.batch import NEVER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError, BrokerError, ProducerError, RequestTimeoutError
 from aioproducer.net.timer import late_timeout

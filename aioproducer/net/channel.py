@@ -12,9 +12,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from aioproducer.core.batch import NEVER
 from aioproducer.core.broker_versions import BrokerVersions
 from aioproducer.core.connection import Connection
-from aioproducer.core.producer_batch import NEVER
 from aioproducer.errors import BrokerConnectionError, ProtocolError, RequestTimeoutError
 from aioproducer.net.causes import cause_of
 from aioproducer.net.exchange import FrameExchange, ResponseExchange

@@ -16,8 +16,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from aioproducer.config.kinds import format_address
+from aioproducer.core.batch import NEVER
 from aioproducer.core.metadata_cache import ClusterCheck
-from aioproducer.core.producer_batch import BLOCKED, NEVER, NO_LEADER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError
 from aioproducer.net.ask import Ask
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from aioproducer.core.accumulator import Accumulator
     from aioproducer.core.metadata import Metadata
     from aioproducer.core.metadata_cache import MetadataChange, Node
-    from aioproducer.core.producer_batch import NodeQueue
+    from aioproducer.core.queues import NodeQueue
     from aioproducer.core.settlement import Settlement
     from aioproducer.errors import BootstrapError, ProducerError
     from aioproducer.net.client import Client
@@ -69,7 +70,6 @@ class Cluster:
         tasks: Tasks,
         make_sender: Callable[[Broker], Sender],
         outages: Outages,
-        released: Callable[[], object],
     ) -> None:
         self.metadata = metadata
         self.brokers: dict[int, Broker] = {}
@@ -83,7 +83,6 @@ class Cluster:
         self._tasks = tasks
         self._make_sender = make_sender
         self._outages = outages
-        self._released = released
         self._bootstrap = Bootstrap(client, FIND_NODES)
         self._is_lost = False
         self._finders: set[asyncio.Future[None]] = set()
@@ -177,7 +176,7 @@ class Cluster:
             sender.wake()
         elif node.node_id == NO_LEADER:
             # This queue has no sender. A partition moves to another when its leader is found.
-            node.armed = BLOCKED
+            node.block()
             self._due.set()
 
     def is_idle(self) -> bool:
@@ -268,11 +267,10 @@ class Cluster:
             logger.warning("%s has none of the topics that were produced to", setup.address)
             self._settlement.logs_replaced(frozenset(asked))
 
-    async def _see_off(self) -> None:
+    async def _fail_rejected(self) -> None:
         # In a task of its own: new records may need the metadata task in the meantime.
-        while self._settlement.see_off():
+        while self._settlement.fail_rejected():
             await checkpoint()
-        self._released()
 
     async def _rebootstrap(self, reason: str) -> None:
         logger.info("asking the bootstrap servers again: %s", reason)
@@ -317,19 +315,20 @@ class Cluster:
             return
         self._apply(change)
         self._settlement.topic_errors(dict(change.errors))
-        if self._settlement.see_off():
-            self._tasks.spawn("dismissal", self._see_off)
+        if self._settlement.fail_rejected():
+            self._tasks.spawn("rejection", self._fail_rejected)
         for topic in asked:
             self._wake_waiters(topic)
         # A record may wait for a topic that the metadata knows and the accumulator has forgotten.
-        found = [topic for topic in self._accumulator.line.topics() if topic in self.metadata.topics]
+        found = [
+            topic for topic in self._accumulator.buffer.records.topics() if topic in self.metadata.topics
+        ]
         for topic in found:
             self._introduce(topic)
         self._accumulator.admit(found)
-        if any(topic in self.metadata.topics for topic in self._accumulator.line.topics()):
+        if any(topic in self.metadata.topics for topic in self._accumulator.buffer.records.topics()):
             # The topic is known, but not the partition of the record: new partitions appear late.
             self.metadata.request_update(self._clock())
-        self._released()
 
     def _apply(self, change: MetadataChange) -> None:
         if change.is_other_cluster:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.core.accumulator import Accumulator
-    from aioproducer.core.producer_batch import ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
 
 QUICK_NANOSECONDS = 400_000
 """How long compressing one request may take on the event loop, by estimate."""
@@ -98,4 +98,5 @@ class Compressor:
         estimate = max(ratio.estimate * MARGIN, 0.01)
         room = self._accumulator.batch_size - HEADER_SIZE
         # A batch that compresses well may hold more records than batch_size bytes of them.
-        topic_queue.batch_limit = max(HEADER_SIZE + int(room / estimate), self._accumulator.batch_size // 2)
+        size = max(HEADER_SIZE + int(room / estimate), self._accumulator.batch_size // 2)
+        topic_queue.set_batch_limit(size)

@@ -1,7 +1,7 @@
-"""The parts of a running producer, put together; and the clock that times their waits.
+"""The engine: the parts of a running producer, put together.
 
-Everything lives on one event loop. The accumulator and the settlement decide; the engine
-hands them the time, and does what they ask for.
+All parts run on one event loop. The engine is the core's shell (`core/shell.py`): the accumulator, the
+schedule and the settlement decide, and call its methods for what is to be done.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from asyncio import _get_running_loop
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,73 +20,71 @@ from anyio.lowlevel import checkpoint
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.events import dispatcher
-from aioproducer.core.idempotence import Sequencer, Unnumbered
+from aioproducer.core.failures import in_doubt
 from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
-from aioproducer.core.producer_batch import NEVER
-from aioproducer.core.settlement import Settlement, in_doubt
-from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError, plural
+from aioproducer.core.sequences import Sequences, Unnumbered
+from aioproducer.core.settlement import Settlement
+from aioproducer.errors import (
+    BrokerError,
+    CallTimeoutError,
+    ProducerClosedError,
+    ProducerFailedError,
+    WrongLoopError,
+    plural,
+)
 from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.net.client import Client
 from aioproducer.net.cluster import Cluster
-from aioproducer.net.compressor import Compressor
+from aioproducer.net.lifecycle import ELSEWHERE
 from aioproducer.net.outages import Outages
 from aioproducer.net.producer_id import ProducerIdTask
-from aioproducer.net.retry_log import RetryLog
-from aioproducer.net.sender import Sender
+from aioproducer.net.senders import Senders
 from aioproducer.net.tasks import Tasks
-from aioproducer.net.timer import WAKES, LateTimer
-from aioproducer.records.compression import Codec
+from aioproducer.net.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.config import ProducerConfig
+    from aioproducer.core.queues import NodeQueue
     from aioproducer.delivery import BatchResult
     from aioproducer.errors import BootstrapError, ProducerError
-    from aioproducer.net.broker import Broker
+    from aioproducer.protocol.produce import NodeEndpoint
 
 logger = logging.getLogger("aioproducer.engine")
 
 # In a tuple, since a library that freezes the time replaces the attributes of modules.
 _REAL_MONOTONIC = (time.monotonic,)
 
-RECORDS_A_SLICE = 256
-"""How many waiting records are placed before the event loop gets its turn."""
-
-SOONEST = 0.005
-"""Seconds between two looks at what has expired, at the least."""
-
-NEXT_LOOK = 0.1
-"""Seconds to the next look, at the least, where nothing expires before: `max_block_ms` may be 0."""
-
 
 class Engine:
-    """All of a producer but its public face."""
+    """A producer without its public interface; the shell of its core.
+
+    `on_failure()` is called when nothing can be sent any more; `failure` tells why.
+    """
 
     def __init__(self, config: ProducerConfig, client_id: str, on_failure: Callable[[], object]) -> None:
-        # Until `start` there is no event loop whose clock could be asked.
-        clock = time.monotonic
         self._on_failure = on_failure
         self.config = config
         self.client_id = client_id
-        self.clock: Callable[[], float] = clock
+        self.loop: asyncio.AbstractEventLoop | None = None
+        # Until `start` there is no event loop whose clock could be asked.
+        self.clock: Callable[[], float] = time.monotonic
         self.failure: ProducerError | None = None
         self.metrics = ProducerMetrics(
-            clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
+            self.clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
         )
         self._events = dispatcher((self.metrics,))
         self.accumulator = Accumulator(
+            self,
             batch_size=max(config.batch_size, 1),
             linger=config.linger,
             buffer_memory=config.buffer_memory,
             max_block=config.max_block,
             max_request_size=config.max_request_size,
             partitioner=_partitioner(config),
-            clock=clock,
-            wall_clock_ns=time.time_ns,
-            random=random.random,
             adaptive=config.partitioner_adaptive_partitioning_enable,
             availability_timeout=config.availability_timeout,
             delivery_timeout=config.delivery_timeout,
@@ -101,74 +100,60 @@ class Engine:
             ),
         )
         self._outages = Outages()
-        self._retry_log = RetryLog(clock)
-        self._sequencer = Sequencer() if config.enable_idempotence else None
-        self._ordering = self._sequencer or Unnumbered(config.max_in_flight_requests_per_connection)
+        self._sequences = Sequences() if config.enable_idempotence else None
+        self._ordering = self._sequences or Unnumbered(config.max_in_flight_requests_per_connection)
         self._settlement = Settlement(
             self.accumulator,
             self._ordering,
             self._events,
             self._retry_backoff,
+            self,
+            self._outages,
             idempotent=config.enable_idempotence,
             retries=config.retries,
             delivery_timeout=config.delivery_timeout,
-            outages=self._outages,
-            refresh_metadata=self._refresh_metadata,
-            fail_all=self._fail,
         )
-        self._compressor = Compressor(
-            Codec.of_name(config.compression_type), config.compression_level, self.accumulator
+        self._upkeep = Upkeep(
+            self.accumulator, self._settlement, self, delivery_timeout=config.delivery_timeout
+        )
+        self._senders = Senders(
+            config,
+            accumulator=self.accumulator,
+            ordering=self._ordering,
+            settlement=self._settlement,
+            events=self._events,
+            engine=self,
         )
         self._tasks: Tasks | None = None
         self._cluster: Cluster | None = None
         self._producer_id_task: ProducerIdTask | None = None
-        self._timer: asyncio.Handle | LateTimer | None = None
-        self._timer_due = NEVER
-        self._is_serving = False
-        self._roomy: list[asyncio.Future[None]] = []
 
     async def start(self, *, wait: bool = True) -> None:
-        """Find the cluster; raises BootstrapError when that is not done within `max_block_ms`.
+        """Find the cluster; raises BootstrapError if it is not found within `max_block_ms`.
 
-        Without `wait` the search goes on in the background, for as long as it takes.
+        Without `wait` the search goes on in the background.
         """
         config = self.config
-        accumulator = self.accumulator
         self._join_loop()
-        self._tasks = Tasks(f"aioproducer-{self.client_id}", self._crash)
+        self._tasks = Tasks(f"aioproducer-{self.client_id}", self.crash)
         self._cluster = Cluster(
             Client.of(config, self.client_id, self._events, self.clock),
             metadata=self.metadata,
-            accumulator=accumulator,
+            accumulator=self.accumulator,
             settlement=self._settlement,
             tasks=self._tasks,
-            make_sender=self._make_sender,
+            make_sender=self._senders.make,
             outages=self._outages,
-            released=self._released,
         )
-        accumulator.schedule.wake = self._cluster.wake
-        accumulator.want_topic = self._cluster.want_topic
-        accumulator.watch = self._watch
         await self._tasks.start()
         if wait:
             await self._cluster.find(config.max_block)
         self._tasks.spawn("metadata", self._cluster.run)
-        if self._sequencer is not None:
-            self._producer_id_task = ProducerIdTask(self._sequencer, self._cluster, self._outages, self)
+        if self._sequences is not None:
+            self._producer_id_task = ProducerIdTask(
+                self._sequences.producer_id, self._cluster, self._outages, self
+            )
             self._tasks.spawn("producer-id", self._producer_id_task.run)
-
-    def producer_id_received(self) -> None:
-        """Send the batches that waited for a producer id."""
-        self.accumulator.schedule.wake_all()
-
-    def producer_id_refused(self, error: ProducerError) -> None:
-        """Fail the unsent records: the cluster gives no producer id."""
-
-        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
-            return in_doubt(error) if may_be_written else error
-
-        self._settlement.give_up(error_of, self.clock())
-        self._released()
 
     @property
     def is_found(self) -> bool:
@@ -186,44 +171,40 @@ class Engine:
         return self._cluster.bootstrap_error(waited)
 
     def _join_loop(self) -> None:
-        loop = self._loop = asyncio.get_running_loop()
-        self.clock = self.accumulator.clock = _clock_of(loop)
-        self.accumulator.loop = loop
+        loop = self.loop = asyncio.get_running_loop()
+        self.clock = _clock_of(loop)
         self.metrics.begin(self.clock())
 
     async def stop(self) -> None:
-        """Fail what is not done yet, close every connection and end every task."""
-        why = "the producer was stopped before the record was acknowledged"
-        self._settlement.close_line(partial(self._end_error, why))
+        """Fail all records that are not done, close all connections and end all tasks."""
+        message = "the producer was stopped before the record was acknowledged"
+        self._settlement.reject_waiting(partial(self._end_error, message))
         try:
-            while self._settlement.see_off():
+            while self._settlement.fail_rejected():
                 await checkpoint()
         finally:
-            self.give_up(why)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self.give_up(message)
+        self._upkeep.stop()
         self._wake_waiters()
         if self._cluster is not None:
             self._cluster.close(ProducerClosedError("the producer was stopped"))
         if self._tasks is not None:
             await self._tasks.stop()
-        await self._compressor.aclose()
+        await self._senders.aclose()
 
-    def give_up(self, why: str) -> None:
-        """Fail everything that is not done."""
-        self._settlement.give_up(partial(self._end_error, why), self.clock())
+    def give_up(self, message: str) -> None:
+        """Fail all records that are not done."""
+        self._settlement.give_up(partial(self._end_error, message), self.clock())
 
-    def _end_error(self, why: str, may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
+    def _end_error(self, message: str, may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
         if self.failure is not None:
             return self.failed_error(may_be_written=may_be_written)
-        return ProducerClosedError(why, may_be_written=may_be_written)
+        return ProducerClosedError(message, may_be_written=may_be_written)
 
     async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
-        """Have everything sent without linger and wait for `results`; raises CallTimeoutError."""
-        accumulator = self.accumulator
-        accumulator.schedule.urgent += 1
-        accumulator.schedule.wake_all()
+        """Send all batches without linger and wait for `results`; raises CallTimeoutError."""
+        schedule = self.accumulator.schedule
+        schedule.flush_started()
         started = self.clock()
         try:
             with anyio.fail_after(timeout):
@@ -237,7 +218,7 @@ class Engine:
             msg = f"{plural(open_still, 'batch')} not acknowledged within {timeout} s, but still being sent"
             raise CallTimeoutError(msg) from None
         finally:
-            accumulator.schedule.urgent -= 1
+            schedule.flush_ended()
             self._events.flushed(self.clock() - started)
 
     async def _written(self) -> None:
@@ -249,12 +230,12 @@ class Engine:
                     await broker.channel.written()
 
     async def wait_for_topic(self, topic: str) -> None:
-        """Return when the next answer that concerns a topic has come."""
+        """Return after the next metadata response about a topic."""
         assert self._cluster is not None  # noqa: S101 - there is one while started
         await self._cluster.wait_for_topic(topic)
 
     def unknown_topic(self, topic: str) -> ProducerError:
-        """Make the error for a topic that did not become known within `max_block_ms`."""
+        """Make the error of a topic that did not become known within `max_block_ms`."""
         return self._settlement.unknown_topic(topic)
 
     def raise_for_topic(self, topic: str) -> None:
@@ -263,137 +244,76 @@ class Engine:
         if code in FINAL_TOPIC_ERRORS:
             raise BrokerError.of(code, f"topic {topic!r}")
 
-    def has_room(self) -> bool:
-        """Return whether nobody waits for room, and less than half of the buffer and the line is in use."""
-        accumulator = self.accumulator
-        half = accumulator.buffer_memory / 2
-        used, in_line = accumulator.used, accumulator.line.bytes
-        return not accumulator.waiting and (not used or used < half) and (not in_line or in_line < half)
-
-    def room(self) -> asyncio.Future[None]:
-        """Return a future that is done when less than half of the buffer is in use."""
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        if not self._roomy:
-            # Nothing may linger that somebody waits for to be gone.
-            self.accumulator.schedule.urgent += 1
-            self.accumulator.schedule.wake_all()
-        self._roomy.append(waiter)
-        return waiter
+    async def wait_for_room(self) -> None:
+        """Return when less than half of the buffer is in use, or the producer's state has changed."""
+        assert self.loop is not None  # noqa: S101 - there is one while started
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        self.accumulator.buffer.wait_for_room(waiter)
+        await waiter
 
     def gauges(self) -> dict[str, float]:
-        """Return the figures that are true at this moment."""
-        accumulator = self.accumulator
+        """Return the metrics that are measured at the moment of the call."""
+        buffer = self.accumulator.buffer
         brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
         return {
             "requests-in-flight": float(sum(broker.in_flight for broker in brokers)),
             "connection-count": float(sum(broker.is_ready for broker in brokers)),
-            "buffer-total-bytes": float(accumulator.buffer_memory),
-            "buffer-available-bytes": float(max(0, accumulator.buffer_memory - accumulator.used)),
-            "waiting-threads": float(len(accumulator.line)),
+            "buffer-total-bytes": float(buffer.memory),
+            "buffer-available-bytes": float(max(0, buffer.memory - buffer.used)),
+            "waiting-threads": float(len(buffer.records)),
             "metadata-age": self.metadata.age(self.clock()),
         }
 
-    def _make_sender(self, broker: Broker) -> Sender:
-        assert self._cluster is not None  # noqa: S101 - it is what asks
-        return Sender(
-            broker,
-            self.accumulator.schedule.node(broker.node_id),
-            config=self.config,
-            accumulator=self.accumulator,
-            settlement=self._settlement,
-            ordering=self._ordering,
-            events=self._events,
-            compressor=self._compressor,
-            retry_log=self._retry_log,
-            clock=self.clock,
-            leader_hint=self._cluster.take_hint,
-            released=self._released,
-            held_back=self._held_back,
-            crashed=self._crash,
-        )
+    # What the core asks for: see core/shell.py.
 
-    def _refresh_metadata(self) -> None:
+    @property
+    def wall_clock_ns(self) -> Callable[[], int]:
+        """The clock of timestamps; without a call in between, which would cost every record."""
+        return time.time_ns
+
+    @property
+    def random(self) -> Callable[[], float]:
+        """The source of random numbers, from 0 up to 1."""
+        return random.random
+
+    def check(self) -> None:
+        """Raise WrongLoopError if the caller runs in another event loop than the producer.
+
+        The state does not matter: records that were accepted before `stop` still go into batches.
+        """
+        if _get_running_loop() is not self.loop:
+            raise WrongLoopError(ELSEWHERE)
+
+    def wake(self, node: NodeQueue) -> None:
+        """Let the node's sender look at its queue."""
+        if self._cluster is not None:
+            self._cluster.wake(node)
+
+    def request_metadata(self) -> None:
+        """Refresh the metadata as soon as the backoff allows."""
         if self._cluster is not None:
             self._cluster.request_update()
 
-    def _released(self) -> None:
-        accumulator = self.accumulator
-        if accumulator.waiting and not self._is_serving:
-            self._is_serving = True
-            self._loop.call_soon(self._serve)
-        if self._roomy and self.has_room():
-            self._wake_roomy()
-
-    def _wake_roomy(self) -> None:
-        roomy, self._roomy = self._roomy, []
-        if roomy:
-            self.accumulator.schedule.urgent -= 1
-        for waiter in roomy:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _wake_waiters(self) -> None:
-        # Whoever waits for room or a topic looks at the producer's state next.
-        self._wake_roomy()
+    def topic_wanted(self, topic: str) -> None:
+        """Find a topic, or a partition of it."""
         if self._cluster is not None:
-            self._cluster.wake_waiters()
+            self._cluster.want_topic(topic)
 
-    def _held_back(self) -> None:
-        task, sequencer = self._producer_id_task, self._sequencer
-        if task is not None and sequencer is not None and sequencer.needs_producer_id:
-            task.need()
+    def deadline_added(self) -> None:
+        """Plan the next expiry."""
+        self._upkeep.plan_expiry()
 
-    def _serve(self) -> None:
-        self._is_serving = False
-        try:
-            more = self.accumulator.serve_line(RECORDS_A_SLICE)
-        except Exception as error:  # noqa: BLE001 - the background never dies silently
-            self._crash(error)
-            return
-        except BaseException:
-            self._released()  # KeyboardInterrupt in a user's partitioner; those behind go on
-            raise
-        if more:
-            self._is_serving = True
-            self._loop.call_soon(self._serve)
-        elif self._roomy and self.has_room():
-            self._wake_roomy()
+    def room_freed(self) -> None:
+        """Place waiting records in the next turn of the loop."""
+        self._upkeep.serve_soon()
 
-    def _watch(self) -> None:
-        due = self.accumulator.next_deadline(self.config.delivery_timeout)
-        if due == NEVER:
-            self.accumulator.watched = False
-            return
-        # What comes later may expire sooner, but not before the shorter of the two limits has passed.
-        soonest = max(NEXT_LOOK, min(self.config.max_block, self.config.delivery_timeout))
-        delay = max(SOONEST, min(soonest, due - self.clock()))
-        self._timer = LateTimer(delay, self._expire, clock=self.clock, turns=WAKES)
+    def producer_id_needed(self) -> None:
+        """Request a producer id."""
+        if self._producer_id_task is not None:
+            self._producer_id_task.need()
 
-    def _expire(self, now: float) -> None:
-        self._timer = None
-        try:
-            more = self._settlement.expire(now)
-            self._released()
-            if more:
-                self._timer = self._loop.call_soon(self._expire, now)
-            else:
-                self._watch()
-        except Exception as error:  # noqa: BLE001 - the background never dies silently
-            self._crash(error)
-
-    def _crash(self, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            why = "the producer's tasks were cancelled, or its event loop ended, before stop() was called"
-            logger.warning(why)
-        else:
-            why = f"the producer's background failed: {error!r}"
-            logger.critical(why, exc_info=error)
-        failure = ProducerFailedError(f"{why}; make a new producer")
-        failure.__cause__ = error
-        self._fail(failure)
-
-    def _fail(self, error: ProducerError) -> None:
-        """Take note that nothing can be sent any more, and fail what is accepted."""
+    def fail(self, error: ProducerError) -> None:
+        """Fail all accepted records, and all calls from now on."""
         if self.failure is None:
             self.failure = error
             self._on_failure()
@@ -402,8 +322,52 @@ class Engine:
             finally:
                 self._wake_waiters()
 
+    # The work behind it.
+
+    def _wake_waiters(self) -> None:
+        # Calls that wait for room or a topic look at the producer's state next.
+        self.accumulator.buffer.wake_room_waiters()
+        if self._cluster is not None:
+            self._cluster.wake_waiters()
+
+    def leader_hinted(
+        self,
+        topic: str,
+        partition: int,
+        leader_id: int,
+        leader_epoch: int,
+        endpoints: tuple[NodeEndpoint, ...],
+    ) -> None:
+        """Use the leader that a Produce response names (KIP-951)."""
+        if self._cluster is not None:
+            self._cluster.take_hint(topic, partition, leader_id, leader_epoch, endpoints)
+
+    def producer_id_received(self) -> None:
+        """Send the batches that waited for a producer id."""
+        self.accumulator.schedule.wake_all()
+
+    def producer_id_refused(self, error: ProducerError) -> None:
+        """Fail the unsent records: the cluster gives no producer id."""
+
+        def error_of(may_be_written: bool) -> ProducerError:  # noqa: FBT001 - the one question
+            return in_doubt(error) if may_be_written else error
+
+        self._settlement.give_up(error_of, self.clock())
+
+    def crash(self, error: BaseException) -> None:
+        """Fail the producer: an error without another handler, or the end of its tasks."""
+        if isinstance(error, asyncio.CancelledError):
+            cause = "the producer's tasks were cancelled, or its event loop ended, before stop() was called"
+            logger.warning(cause)
+        else:
+            cause = f"the producer's background failed: {error!r}"
+            logger.critical(cause, exc_info=error)
+        failure = ProducerFailedError(f"{cause}; make a new producer")
+        failure.__cause__ = error
+        self.fail(failure)
+
     def failed_error(self, *, may_be_written: bool = False) -> ProducerError:
-        """Make the error for a call or a record that the producer's failure puts an end to."""
+        """Make the error of a call or a record that ends because the producer failed."""
         failure = self.failure
         error = ProducerFailedError(
             f"the producer cannot send any more: {failure}", may_be_written=may_be_written
@@ -413,9 +377,9 @@ class Engine:
 
     def __repr__(self) -> str:
         brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
-        accumulator = self.accumulator
+        buffer = self.accumulator.buffer
         return (
-            f"brokers={len(brokers)} buffered={accumulator.used} B in line={len(accumulator.line)} "
+            f"brokers={len(brokers)} buffered={buffer.used} B in line={len(buffer.records)} "
             f"in flight={sum(broker.in_flight for broker in brokers)}"
         )
 

@@ -11,7 +11,7 @@ from aioproducer.net.ask import Query, check_code
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 
 if TYPE_CHECKING:
-    from aioproducer.core.idempotence import Sequencer
+    from aioproducer.core.producer_id import ProducerId
     from aioproducer.net.broker import Broker
     from aioproducer.net.cluster import Cluster
     from aioproducer.net.outages import Outages
@@ -36,15 +36,15 @@ class ProducerIdListener(Protocol):
 
 
 class ProducerIdTask:
-    """The task that requests a producer id when the sequencer needs one.
+    """The task that requests a producer id when one is needed.
 
     While there is no record to send, it gives up after `IDLE_ATTEMPTS`, until `need` is called.
     """
 
     def __init__(
-        self, sequencer: Sequencer, cluster: Cluster, outages: Outages, listener: ProducerIdListener
+        self, producer_id: ProducerId, cluster: Cluster, outages: Outages, listener: ProducerIdListener
     ) -> None:
-        self._sequencer = sequencer
+        self._producer_id = producer_id
         self._cluster = cluster
         self._outages = outages
         self._listener = listener
@@ -59,11 +59,11 @@ class ProducerIdTask:
         """Request a producer id whenever one is needed, until cancelled."""
         while not self._cluster.is_found:
             await self._cluster.wait_until_found()
-        query = _InitProducerId(self._sequencer, self._cluster, self._outages)
+        query = _InitProducerId(self._producer_id, self._cluster, self._outages)
         while True:
             await self._needed.wait()
             self._needed.clear()
-            if not self._sequencer.needs_producer_id:
+            if not self._producer_id.is_needed:
                 continue
             try:
                 await self._cluster.ask.request(query)
@@ -76,10 +76,10 @@ class ProducerIdTask:
 
 
 class _InitProducerId(Query[InitProducerIdResponse, None]):
-    """Requests a producer id and gives it to the sequencer."""
+    """Requests a producer id and adopts it."""
 
-    def __init__(self, sequencer: Sequencer, cluster: Cluster, outages: Outages) -> None:
-        self._sequencer = sequencer
+    def __init__(self, producer_id: ProducerId, cluster: Cluster, outages: Outages) -> None:
+        self._producer_id = producer_id
         self._cluster = cluster
         self._outages = outages
         self._generation = 0
@@ -87,9 +87,9 @@ class _InitProducerId(Query[InitProducerIdResponse, None]):
         self._is_reported = False
 
     def request(self) -> InitProducerIdRequest:
-        # A cluster may be replaced while the request is in flight; the sequencer's generation
-        # changes then, and it adopts no producer id of the old cluster.
-        self._generation = self._sequencer.generation
+        # A cluster may be replaced while the request is in flight; the generation changes
+        # then, and a producer id of the old cluster is not adopted.
+        self._generation = self._producer_id.generation
         return InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=NO_TRANSACTION_TIMEOUT)
 
     def result(self, broker: Broker, response: InitProducerIdResponse) -> None:
@@ -100,7 +100,7 @@ class _InitProducerId(Query[InitProducerIdResponse, None]):
         if producer_id < 0 or epoch < 0:
             message = f"{broker.address} gave the producer id {producer_id}, epoch {epoch}"
             raise BrokerConnectionError(message)
-        if not self._sequencer.adopt(producer_id, epoch, self._generation):
+        if not self._producer_id.adopt(producer_id, epoch, self._generation):
             message = f"{broker.address} answered for a cluster that was replaced"
             raise BrokerConnectionError(message)
         self._attempts = 0
@@ -128,6 +128,6 @@ class _InitProducerId(Query[InitProducerIdResponse, None]):
         logger.log(level, "no producer id (attempt %d): %s", self._attempts, error)
 
     def is_wanted(self) -> bool:
-        if not self._sequencer.needs_producer_id:
+        if not self._producer_id.is_needed:
             return False
         return self._attempts < IDLE_ATTEMPTS or not self._cluster.is_idle()

@@ -13,7 +13,8 @@ from aioproducer.errors import BrokerError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.queues import PartitionQueue
 
     Cause: TypeAlias = object
     Place: TypeAlias = tuple[str, int]

@@ -1,12 +1,11 @@
-"""What goes to one broker: batches into Produce requests, answers into outcomes.
+"""The sender: carries out the decisions of `core/dispatch.py` on the connection to one broker.
 
-Everything here is called by the event loop in passing, nothing waits: `pump` sends as long
-as there is something due and the broker may be sent more; whatever could change that (a
-batch that fills, a timer, an answer, a connection) leads to `pump` again.
+The event loop calls it; nothing here waits. Each event that could let batches go leads to `pump`: a
+full batch, a timer, a response, a connection.
 
-    schedule.drain ─▶ compress ─▶ number and stamp ─▶ ProduceRequest ─▶ broker.send
-                                                                              │
-    settlement.answered / lost ◀── each batch that was asked for ◀── answer ──┘
+    decide ─▶ compress ─▶ assign ─▶ ProduceCall ─▶ channel.send
+                                                       │
+    settlement.settle, lost ◀── match ◀── response ◀───┘
 """
 
 from __future__ import annotations
@@ -14,265 +13,166 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
-from uuid import UUID
+from typing import TYPE_CHECKING, assert_never
 
-from aioproducer.core.producer_batch import BLOCKED, NEVER
-from aioproducer.core.settlement import no_answer
+from aioproducer.core.batch import NEVER
+from aioproducer.core.dispatch import Connect, Send, Wait
+from aioproducer.core.failures import no_response
 from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, UnsupportedVersionError
 from aioproducer.protocol.api import ApiKey
-from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.frame import decode_response
-from aioproducer.protocol.produce import (
-    PartitionProduceData,
-    ProduceRequest,
-    ProduceResponse,
-    TopicProduceData,
-)
+from aioproducer.protocol.produce import ProduceRequest, ProduceResponse
 from aioproducer.records.compression import Codec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from aioproducer.config import ProducerConfig
-    from aioproducer.core.accumulator import Accumulator
-    from aioproducer.core.broker_versions import BrokerVersions
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.connection import PendingRequest
+    from aioproducer.core.dispatch import Dispatch
     from aioproducer.core.events import Listener
-    from aioproducer.core.idempotence import Ordering
-    from aioproducer.core.producer_batch import NodeQueue, ProducerBatch
+    from aioproducer.core.produce_request import ProduceCall, ProduceRequests
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
-    from aioproducer.net.channel import Channel
     from aioproducer.net.compressor import Compressor
+    from aioproducer.net.owner import Owner
     from aioproducer.net.retry_log import RetryLog
     from aioproducer.protocol.produce import NodeEndpoint, PartitionProduceResponse
-
-    Asked: TypeAlias = dict[str | UUID, dict[int, ProducerBatch]]
-    LeaderHint: TypeAlias = Callable[[str, int, int, int, tuple[NodeEndpoint, ...]], object]
 
 logger = logging.getLogger("aioproducer.sender")
 
 SLICE = 0.001
-"""Seconds of sending after which the event loop gets its turn."""
+"""Seconds of sending in one turn of the event loop."""
 
 
 class Sender:
-    """Sends what the partitions that one broker leads have to send.
-
-    `released()` is called after batches were settled: there may be room in the buffer;
-    `held_back()` when none of those that wait may be sent; `crashed(error)` when something
-    fails that nobody foresaw.
-    """
+    """Sends the batches of the partitions that one broker leads."""
 
     def __init__(
         self,
         broker: Broker,
-        node: NodeQueue,
+        dispatch: Dispatch,
+        requests: ProduceRequests,
         *,
-        config: ProducerConfig,
-        accumulator: Accumulator,
         settlement: Settlement,
-        ordering: Ordering,
         events: Listener,
         compressor: Compressor,
         retry_log: RetryLog,
-        clock: Callable[[], float],
-        leader_hint: LeaderHint,
-        released: Callable[[], object],
-        held_back: Callable[[], object],
-        crashed: Callable[[BaseException], object],
+        owner: Owner,
     ) -> None:
         self.broker = broker
-        self._node = node
-        self._acks = config.acks
-        self._timeout_ms = config.request_timeout_ms
-        self._max_request_size = config.max_request_size
-        self._max_in_flight = config.max_in_flight_requests_per_connection
-        self._accumulator = accumulator
-        self._schedule = accumulator.schedule
+        self._dispatch = dispatch
+        self._requests = requests
         self._settlement = settlement
-        self._ordering = ordering
         self._events = events
         self._compressor = compressor
         self._retry_log = retry_log
-        self._clock = clock
-        self._leader_hint = leader_hint
-        self._released = released
-        self._held_back = held_back
-        self._crashed = crashed
+        self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.Handle | None = None
-        self._unanswered = 0
-        self._is_compressing = False
         self._is_closed = False
 
     def wake(self) -> None:
-        """Look at the node when it is due, which is sooner than was planned."""
-        node = self._node
-        if self._handle is not None:
-            self._handle.cancel()
-        delay = node.due - self._clock()
-        if delay <= 0 or self._schedule.urgent:
-            node.armed = BLOCKED
-            self._handle = self._loop.call_soon(self.pump)
-        else:
-            node.armed = node.due
-            self._handle = self._loop.call_later(delay, self.pump)
+        """Look at the node when it is due, which is sooner than planned."""
+        now = self._owner.clock()
+        self._look_at(self._dispatch.wake(now), now)
 
     def pump(self) -> None:
-        """Send all that is due and may be sent, and plan when to look again."""
+        """Send all batches that are due and may go, and plan the next look."""
         if self._is_closed:
             return
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-        self._node.armed = BLOCKED
+        self._cancel()
         try:
-            now = self._clock()
-            while (channel := self._sendable_channel(now)) is not None:
-                batches = self._schedule.drain(
-                    self._node, now, self._max_request_size, self._ordering.may_send
-                )
-                if not batches:
-                    self._held_back()
-                    break
-                self._dispatch(channel, batches, now)
-                if self._clock() - now > SLICE:
-                    self._handle = self._loop.call_soon(self.pump)
-                    return
-            self._plan(now)
+            self._send()
         except Exception as error:  # noqa: BLE001 - the background never dies silently
-            self._crashed(error)
+            self._owner.crash(error)
 
     def close(self) -> None:
-        """Stop looking; answers to what was sent are still dealt with."""
+        """Send nothing more; the responses that are still to come are handled."""
         self._is_closed = True
+        self._dispatch.close()
+        self._cancel()
+
+    def _send(self) -> None:
+        now = self._owner.clock()
+        while True:
+            channel = self.broker.channel
+            decision = self._dispatch.decide(now, None if channel is None else channel.sendable_at(now))
+            match decision:
+                case Send(batches):
+                    self._compress(batches, now)
+                    if self._owner.clock() - now > SLICE:
+                        self._handle = self._loop.call_soon(self.pump)
+                        return
+                case Connect():
+                    self.broker.want()
+                    return
+                case Wait(until):
+                    self._look_at(until, now)
+                    return
+                case _:
+                    assert_never(decision)
+
+    def _look_at(self, when: float, now: float) -> None:
+        self._cancel()
+        if when <= now:
+            self._handle = self._loop.call_soon(self.pump)
+        elif when < NEVER:
+            self._handle = self._loop.call_later(when - now, self.pump)
+
+    def _cancel(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
-    def _sendable_channel(self, now: float) -> Channel | None:
-        if self._node.is_empty() or self._is_compressing or self._unanswered >= self._max_in_flight:
-            return None
-        channel = self.broker.channel
-        if channel is None:
-            self.broker.want()
-            return None
-        return channel if channel.sendable_at(now) <= now else None
+    # A request.
 
-    def _plan(self, now: float) -> None:
-        node = self._node
-        if node.is_empty():
-            node.armed = NEVER
-            return
-        if node.due <= now and node.starved_since == NEVER:
-            node.starved_since = now
-        channel = self.broker.channel
-        if channel is None or self._is_compressing or self._unanswered >= self._max_in_flight:
-            return  # the connection, the compressor or an answer will pump
-        sendable = channel.sendable_at(now)
-        if sendable > now:
-            if sendable < NEVER:
-                self._handle = self._loop.call_later(sendable - now, self.pump)
-            return
-        node.armed = node.due
-        if node.due < NEVER:
-            self._handle = self._loop.call_later(max(0.0, node.due - now), self.pump)
-
-    def _dispatch(self, channel: Channel, batches: list[ProducerBatch], now: float) -> None:
+    def _compress(self, batches: list[ProducerBatch], now: float) -> None:
         if self._compressor.codec is Codec.NONE:
-            self._write(channel, batches, now)
+            self._write(batches, now)
         elif self._compressor.is_quick(batches):
             self._compressor.compress(batches)
-            self._write(channel, batches, now)
+            self._write(batches, now)
         else:
-            # The next request waits for this one, so that batches keep their order.
-            self._is_compressing = True
+            self._dispatch.compression_started()
             self._compressor.submit(batches, partial(self._compressed, batches))
 
     def _compressed(self, batches: list[ProducerBatch], error: BaseException | None) -> None:
-        self._is_compressing = False
+        self._dispatch.compression_ended()
         if error is not None:
-            self._crashed(error)
+            self._owner.crash(error)
             return
-        now = self._clock()
+        now = self._owner.clock()
         try:
-            channel = self.broker.channel
-            if channel is not None and channel.throttled_until <= now:
-                self._write(channel, batches, now)
-            else:
-                for batch in batches:
-                    self._settlement.unsent(batch, None, now)
-                self._released()
+            self._write(batches, now)
         except Exception as crash:  # noqa: BLE001 - the background never dies silently
-            self._crashed(crash)
+            self._owner.crash(crash)
             return
         self.pump()
 
-    def _write(self, channel: Channel, batches: list[ProducerBatch], now: float) -> None:
-        going = []
-        for batch in batches:
-            if batch.result.done or not self._ordering.assign(batch):
-                self._settlement.unsent(batch, None, now)
-            else:
-                going.append(batch)
-        if not going:
-            self._released()
+    def _write(self, batches: list[ProducerBatch], now: float) -> None:
+        channel = self.broker.channel
+        if channel is None or channel.throttled_until > now:
+            # The connection was lost or throttled while the batches were compressed.
+            self._dispatch.give_back(batches, now)
             return
+        batches = self._dispatch.assign(batches, now)
+        if not batches:
+            return
+        call = self._requests.build(batches)
         try:
-            version, asked, request = self._request(going, channel.versions)
+            version = channel.versions.choose(ApiKey.PRODUCE, ProduceRequest.versions, at_most=call.at_most)
+            self._requests.check_version(version, self.broker.node_id)
         except UnsupportedVersionError as error:
-            for batch in going:
+            for batch in batches:
                 self._settlement.unsent(batch, error, now)
-            self._released()
             return
-        self._measure(going, now)
-        if self._acks == 0:
-            channel.send(request, version, _no_answer_expected, expect_answer=False)
-            for batch in going:
-                self._settlement.stored_unasked(batch, now)
-            self._released()
+        self._measure(batches, now)
+        if self._requests.acks == 0:
+            channel.send(call.request, version, _no_response_expected, expect_answer=False)
+            for batch in batches:
+                self._settlement.assume_stored(batch, now)
             return
-        self._unanswered += 1
-        channel.send(request, version, partial(self._answered, asked))
-
-    def _request(
-        self, batches: list[ProducerBatch], versions: BrokerVersions
-    ) -> tuple[int, Asked, ProduceRequest]:
-        by_topic: dict[str, dict[int, ProducerBatch]] = {}
-        for batch in batches:
-            queue = batch.queue
-            partitions = by_topic.get(queue.topic)
-            if partitions is None:
-                partitions = by_topic[queue.topic] = {}
-            partitions[queue.partition] = batch
-        at_most = None
-        topics = []
-        for topic, partitions in by_topic.items():
-            topic_id = self._topic_id(topic)
-            if topic_id is ZERO_UUID:
-                at_most = ProduceRequest.topic_ids_from - 1
-            data = [PartitionProduceData(index, _stamped(batch)) for index, batch in partitions.items()]
-            topics.append(TopicProduceData(topic, topic_id, tuple(data)))
-        if len(topics) > 1 and len({data.topic_id for data in topics}) < len(topics):
-            # What metadata says of two topics cannot both be true; their names are.
-            at_most = ProduceRequest.topic_ids_from - 1
-        version = versions.choose(ApiKey.PRODUCE, ProduceRequest.versions, at_most=at_most)
-        if version < ProduceRequest.zstd_from and self._compressor.codec is Codec.ZSTD:
-            msg = f"broker {self.broker.node_id} is too old for zstd, which needs Kafka 2.1"
-            raise UnsupportedVersionError(msg)
-        request = ProduceRequest(
-            transactional_id=None, acks=self._acks, timeout_ms=self._timeout_ms, topic_data=tuple(topics)
-        )
-        by_id = version >= ProduceRequest.topic_ids_from
-        asked: Asked = {data.topic_id if by_id else data.name: by_topic[data.name] for data in topics}
-        return version, asked, request
-
-    def _topic_id(self, topic: str) -> UUID:
-        topic_queue = self._accumulator.topics.get(topic)
-        topic_id = None if topic_queue is None else topic_queue.topic_id
-        return topic_id if isinstance(topic_id, UUID) and topic_id.int else ZERO_UUID
+        self._dispatch.request_sent()
+        channel.send(call.request, version, partial(self._ended, call))
 
     def _measure(self, batches: list[ProducerBatch], now: float) -> None:
         records = wire = raw = 0
@@ -285,83 +185,73 @@ class Sender:
             age = now - batch.created
             waited += age
             longest = max(longest, age)
-            batch.sent_at = now
         self._events.batches_sent(len(batches), records, wire, raw, waited, longest, now)
 
-    def _answered(
-        self, asked: Asked, pending: PendingRequest, frame: memoryview | None, error: Exception | None
+    # Its response.
+
+    def _ended(
+        self, call: ProduceCall, pending: PendingRequest, frame: memoryview | None, error: Exception | None
     ) -> None:
-        self._unanswered -= 1
-        self._node.armed = BLOCKED
-        now = self._clock()
+        self._dispatch.request_ended()
+        now = self._owner.clock()
         try:
             if frame is None:
-                self._lose(asked, error, now)
+                self._lose(call, error, now)
             else:
-                self._receive(asked, pending, frame, now)
+                self._receive(call, pending, frame, now)
         except Exception as crash:  # noqa: BLE001 - the background never dies silently
-            self._crashed(crash)
+            self._owner.crash(crash)
             return
-        self._released()
-        if self._node.is_empty():
-            self._node.armed = NEVER
-        else:
-            self.pump()
+        self.pump()
 
-    def _receive(self, asked: Asked, pending: PendingRequest, frame: memoryview, now: float) -> None:
+    def _receive(self, call: ProduceCall, pending: PendingRequest, frame: memoryview, now: float) -> None:
         try:
             _, response = decode_response(ProduceResponse, frame, pending.version)
         except ProtocolError as malformed:
-            self._lose(asked, malformed, now)
+            self._lose(call, malformed, now)
             self.broker.drop(malformed)
             return
-        node_id = self.broker.node_id
-        if response.throttle_time_ms > 0:
-            self._events.throttled(node_id, response.throttle_time_ms / 1000, now)
-            if pending.version >= response.client_throttled_from:
-                channel = self.broker.channel
-                if channel is not None:
-                    channel.throttle(response.throttle_time_ms / 1000)
-        by_id = pending.version >= ProduceRequest.topic_ids_from
-        for topic in response.responses:
-            partitions = asked.get(topic.topic_id if by_id else topic.name)
-            for answer in topic.partition_responses:
-                batch = None if partitions is None else partitions.pop(answer.index, None)
-                if batch is None:
-                    logger.warning(
-                        "%r answered for a partition it was not asked for: %r", self.broker, answer
-                    )
-                    continue
-                self._settle(batch, answer, now)
-                self._heed(batch, answer, response.node_endpoints)
-        for partitions in asked.values():
-            for batch in partitions.values():
-                self._lost(batch, no_answer(batch, node_id), now)
+        self._throttle(response, pending.version, now)
+        matches = call.match(response, pending.version)
+        for batch, partition in matches.pairs:
+            self._settle(batch, partition, now)
+            self._use_hint(batch, partition, response.node_endpoints)
+        for partition in matches.unexpected:
+            logger.warning("%r answered for a partition it was not asked for: %r", self.broker, partition)
+        for batch in matches.missing:
+            self._lost(batch, no_response(batch, self.broker.node_id), now)
         self._retry_log.tell()
 
-    def _settle(self, batch: ProducerBatch, answer: PartitionProduceResponse, now: float) -> None:
+    def _throttle(self, response: ProduceResponse, version: int, now: float) -> None:
+        seconds = response.throttle_time_ms / 1000
+        if seconds > 0:
+            self._events.throttled(self.broker.node_id, seconds, now)
+            channel = self.broker.channel
+            if version >= response.client_throttled_from and channel is not None:
+                channel.throttle(seconds)
+
+    def _settle(self, batch: ProducerBatch, partition: PartitionProduceResponse, now: float) -> None:
         attempts = batch.attempts
-        self._settlement.answered(batch, answer, now)
+        self._settlement.settle(batch, partition, now)
         if batch.attempts != attempts and not batch.result.done:
             self._retry_log.retried(batch)
         elif self._retry_log.troubled and batch.queue.last_error is None:
             self._retry_log.stored(batch.queue)
 
-    def _heed(
-        self, batch: ProducerBatch, answer: PartitionProduceResponse, endpoints: tuple[NodeEndpoint, ...]
+    def _use_hint(
+        self, batch: ProducerBatch, partition: PartitionProduceResponse, endpoints: tuple[NodeEndpoint, ...]
     ) -> None:
-        leader = answer.current_leader
-        if answer.error_code and leader.leader_id >= 0 and leader.leader_epoch >= 0:
-            queue = batch.queue
-            self._leader_hint(queue.topic, queue.partition, leader.leader_id, leader.leader_epoch, endpoints)
+        leader = partition.current_leader
+        if partition.error_code and leader.leader_id >= 0 and leader.leader_epoch >= 0:
+            topic, index = batch.queue.topic, batch.queue.partition
+            self._owner.leader_hinted(topic, index, leader.leader_id, leader.leader_epoch, endpoints)
 
-    def _lose(self, asked: Asked, cause: Exception | None, now: float) -> None:
+    def _lose(self, call: ProduceCall, cause: Exception | None, now: float) -> None:
         error = cause
         if not isinstance(error, ProducerError):
             error = BrokerConnectionError(f"{self.broker.address} gave no answer: {cause}")
-        for partitions in asked.values():
-            for batch in partitions.values():
-                self._lost(batch, error, now)
+        for batch in call.batches():
+            self._lost(batch, error, now)
         self._retry_log.tell()
 
     def _lost(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
@@ -372,9 +262,5 @@ class Sender:
             self._retry_log.retried(batch)
 
 
-def _stamped(batch: ProducerBatch) -> bytearray:
-    return batch.builder.stamp(batch.producer_id, batch.producer_epoch, batch.sequence, transactional=False)
-
-
-def _no_answer_expected(*_arguments: object) -> None:
-    """Answers to acks=0 do not exist."""
+def _no_response_expected(*_arguments: object) -> None:
+    """With acks=0 there is no response."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Generic
 
 from anyio.lowlevel import checkpoint
 
-from aioproducer.core.line import Dismissal
+from aioproducer.core.waiting import Rejection
 from aioproducer.errors import ProducerError, UnknownPartitionError, plural
 from aioproducer.net.engine import Engine
 from aioproducer.net.lifecycle import ProducerState
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from aioproducer.config import ProducerConfig, ProducerOptions
-    from aioproducer.core.line import WaitingRecord
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.metadata_cache import PartitionMetadata
-    from aioproducer.core.producer_batch import PartitionQueue, ProducerBatch
+    from aioproducer.core.queues import PartitionQueue
+    from aioproducer.core.waiting import WaitingRecord
     from aioproducer.delivery import BatchResult, Delivery
     from aioproducer.record import Buffer, Header, Headers
 
@@ -229,7 +230,6 @@ class _MockEngine(Engine):
         if self.start_exception is not None:
             raise self.start_exception
         self._join_loop()
-        self.accumulator.want_topic = self._introduce
 
     @property
     def is_found(self) -> bool:
@@ -242,6 +242,13 @@ class _MockEngine(Engine):
         self.settle_all(None)
         await super().settle(results, timeout)
 
+    def topic_wanted(self, topic: str) -> None:
+        """Make the topic known at once, or reject its records."""
+        self._introduce(topic)
+
+    def deadline_added(self) -> None:
+        """Let nothing expire."""
+
     async def wait_for_topic(self, topic: str) -> None:
         """Return after the topic is known, or known to be illegal."""
         self._introduce(topic)
@@ -253,7 +260,7 @@ class _MockEngine(Engine):
     def take_what_is_sent(self) -> None:
         """Move the records that got memory to the end of the pending queue."""
         accumulator = self.accumulator
-        accumulator.serve_line(len(accumulator.line))
+        accumulator.serve(len(accumulator.buffer.records))
         node = accumulator.schedule.node(_NODE_ID)
         taken: list[ProducerBatch] = []
         while batches := accumulator.schedule.drain(node, self.clock(), sys.maxsize, _always):
@@ -274,14 +281,13 @@ class _MockEngine(Engine):
         if error is not None:
             self._settlement.unsent(batch, error, now)
         elif self.config.acks == 0:
-            self._settlement.stored_unasked(batch, now)
+            self._settlement.assume_stored(batch, now)
         else:
             place = (batch.queue.topic, batch.queue.partition)
             answer = PartitionProduceResponse(batch.queue.partition, 0, self._offsets[place])
             self._offsets[place] += batch.count
-            self._settlement.answered(batch, answer, now)
+            self._settlement.settle(batch, answer, now)
         self.take_what_is_sent()
-        self._released()
         return True
 
     def _introduce(self, topic: str) -> None:
@@ -290,16 +296,16 @@ class _MockEngine(Engine):
         self.metadata.want(topic, now)
         change = self.metadata.update(self._answer(topic), (topic,), now)
         self._settlement.topic_errors(dict(change.errors))
-        accumulator.line.see_off()
+        accumulator.buffer.fail_rejected()
         for name, partitions in change.sizes.items():
             accumulator.set_partitions(name, partitions, None)
-            accumulator.topics[name].batch_limit = _EVERY_RECORD_ALONE
+            accumulator.topics[name].set_batch_limit(_EVERY_RECORD_ALONE)
         for leader in change.leaders:
             accumulator.set_leader(*leader)
         if topic in accumulator.topics:
             accumulator.admit([topic])
-            accumulator.line.send_away(topic, Dismissal(self._no_such_partition))
-            accumulator.line.see_off()
+            accumulator.buffer.reject(topic, Rejection(self._no_such_partition))
+            accumulator.buffer.fail_rejected()
 
     def _answer(self, topic: str) -> MetadataResponse:
         try:

@@ -1,12 +1,12 @@
-"""The shell of a producer without sockets: senders, connections, timers, and dice that do harm.
+"""The shell of a producer without sockets: senders, connections, timers, and random faults.
 
-It does what `aioproducer.net` does with the core, no more: a node is looked at only when the
-core has asked for it, when its timer is due, when an answer or a connection came. So whatever
-the core forgets to ask for stands still here too.
+It carries out the decisions of the core's send loop as `aioproducer.net` does: a sender looks at its node
+only after a wake-up, a timer, a response or a new connection. A wake-up that the core forgets is missing
+here, too.
 
     Simulation ── ModelSender 0 ── ModelConnection ──▶ PartitionLog t-0
         │     └── ModelSender 1 ── ModelConnection ──▶ PartitionLog t-1 …
-     Accumulator, Sequencer, Settlement
+     Accumulator, Sequences, Settlement, Dispatch, ProduceRequests
 """
 
 from __future__ import annotations
@@ -14,25 +14,36 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from aioproducer.core.producer_batch import NEVER
-from aioproducer.core.settlement import no_answer
+from aioproducer.core.batch import NEVER
+from aioproducer.core.dispatch import Connect, Dispatch, Send, Wait
+from aioproducer.core.failures import no_response
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError
-from aioproducer.protocol.produce import BatchIndexAndErrorMessage, PartitionProduceResponse
+from aioproducer.protocol.fields import ZERO_UUID
+from aioproducer.protocol.produce import (
+    BatchIndexAndErrorMessage,
+    PartitionProduceResponse,
+    ProduceResponse,
+    TopicProduceResponse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from aioproducer.core.producer_batch import NodeQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.produce_request import ProduceCall
+    from aioproducer.core.queues import NodeQueue
     from tests.core.model_broker import PartitionLog
     from tests.core.simulation import Simulation
 
 Place: TypeAlias = tuple[str, int]
 
-BLOCKED = float("-inf")
+VERSION = 9
+"""Names topics by name."""
+
 REQUEST_TIMEOUT = 2.0
 REQUESTS_IN_FLIGHT = 5
 MAX_REQUEST = 2000
@@ -92,13 +103,32 @@ class Timers:
 
 @dataclass(slots=True, eq=False)
 class ModelRequest:
-    """A Produce request: the bytes as they were sent, and the batches that were asked for."""
+    """A Produce request on its way, and the partitions' responses to it so far."""
 
-    parts: dict[Place, bytes]
-    asked: dict[Place, ProducerBatch]
+    call: ProduceCall
     deadline: float
     cluster: int
     answers: dict[Place, PartitionProduceResponse] = field(default_factory=dict)
+    parts: dict[Place, bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        # The bytes as they are sent: a retry stamps the same buffer again.
+        self.parts = {
+            (topic.name, data.index): bytes(data.records or b"")
+            for topic in self.call.request.topic_data
+            for data in topic.partition_data
+        }
+
+    def response(self) -> ProduceResponse:
+        """Return the response to the request."""
+        topics: dict[str, list[PartitionProduceResponse]] = {}
+        for (topic, _), answer in self.answers.items():
+            topics.setdefault(topic, []).append(answer)
+        return ProduceResponse(
+            responses=tuple(
+                TopicProduceResponse(topic, ZERO_UUID, tuple(answers)) for topic, answers in topics.items()
+            )
+        )
 
 
 class ModelConnection:
@@ -199,104 +229,89 @@ def leader_answer(
 
 
 class ModelSender:
-    """Does what `aioproducer.net.sender` and `aioproducer.net.broker` do, for one node."""
+    """The sender of one node and its connection: carries out the decisions of the real `Dispatch`."""
 
     def __init__(self, simulation: Simulation, node: NodeQueue) -> None:
         self.simulation = simulation
         self.node = node
         self.connection: ModelConnection | None = None
         self.is_closed = False
+        self.dispatch = Dispatch(
+            node,
+            simulation.schedule,
+            simulation.ordering,
+            simulation.settlement,
+            simulation,
+            max_in_flight=REQUESTS_IN_FLIGHT,
+            max_request_size=MAX_REQUEST,
+        )
         self._is_connecting = False
-        self._is_compressing = False
         self._planned = 0
 
     def wake(self) -> None:
-        """Look at the node when it is due, which is sooner than was planned."""
-        accumulator = self.simulation.accumulator
-        if self.node.due <= self.simulation.timers.now or accumulator.schedule.urgent:
-            self.node.armed = BLOCKED
-            self._plan_at(self.simulation.timers.now)
-        else:
-            self.node.armed = self.node.due
-            self._plan_at(self.node.due)
+        """Look at the node when it is due."""
+        self._look_at(self.dispatch.wake(self.simulation.timers.now))
 
     def pump(self) -> None:
-        """Send all that is due and may be sent, and plan when to look again."""
+        """Carry out decisions until there is nothing more to send."""
         if self.is_closed:
             return
         self._planned += 1
-        self.node.armed = BLOCKED
-        simulation = self.simulation
-        now = simulation.timers.now
-        while self._may_send():
-            batches = simulation.schedule.drain(self.node, now, MAX_REQUEST, simulation.ordering.may_send)
-            if not batches:
-                simulation.held_back()
-                break
-            if simulation.dice.chance(0.2):
-                self._is_compressing = True
-                simulation.timers.call_at(now + simulation.latency(), lambda b=batches: self._compressed(b))  # type: ignore[misc] # a default is no argument
-            else:
-                self._write(batches)
-        if self.node.is_empty():
-            self.node.armed = NEVER
-        elif self.connection is not None and not self._is_busy():
-            self.node.armed = self.node.due
-            if self.node.due < NEVER:
-                self._plan_at(self.node.due)
+        now = self.simulation.timers.now
+        while True:
+            decision = self.dispatch.decide(now, None if self.connection is None else now)
+            match decision:
+                case Send(batches):
+                    self._compress(batches)
+                case Connect():
+                    self._connect()
+                    return
+                case Wait(until):
+                    self._look_at(until)
+                    return
+                case _:
+                    assert_never(decision)
 
     def close(self) -> None:
         """Stop: another sender takes the node over."""
         self.is_closed = True
+        self.dispatch.close()
         if self.connection is not None:
             self.connection.drop()
 
     def lost_connection(self) -> None:
-        """Tell the batches of all requests under way, oldest first."""
+        """Settle the batches of all requests in flight, oldest first."""
         connection, self.connection = self.connection, None
         assert connection is not None
         pending, connection.pending = connection.pending, deque()
         error = BrokerConnectionError("the connection was lost")
         for request in pending:
-            for batch in request.asked.values():
+            self.dispatch.request_ended()
+            for batch in request.call.batches():
                 self.simulation.settlement.lost(batch, error, self.simulation.timers.now)
-            self._after_answer()
+            self.pump()
         self.pump()
 
     def answered(self, request: ModelRequest) -> None:
-        """Settle what an answer speaks of, and what it leaves out."""
+        """Settle the batches of a response."""
         simulation = self.simulation
         now = simulation.timers.now
-        for place, batch in request.asked.items():
-            answer = request.answers.get(place)
-            if answer is None:
-                simulation.settlement.lost(batch, no_answer(batch, self.node.node_id), now)
-                continue
-            simulation.settlement.answered(batch, answer, now)
-            if answer.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER and simulation.dice.chance(0.5):
-                simulation.take_hint(place)
-        self._after_answer()
-
-    def _after_answer(self) -> None:
-        self.node.armed = BLOCKED
-        self.simulation.released()
+        self.dispatch.request_ended()
+        matches = request.call.match(request.response(), VERSION)
+        for batch, partition in matches.pairs:
+            simulation.settlement.settle(batch, partition, now)
+            if partition.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER and simulation.dice.chance(0.5):
+                simulation.take_hint((batch.queue.topic, batch.queue.partition))
+        for batch in matches.missing:
+            simulation.settlement.lost(batch, no_response(batch, self.node.node_id), now)
+        assert not matches.unexpected
         self.pump()
 
-    def _is_busy(self) -> bool:
-        connection = self.connection
-        in_flight = len(connection.pending) if connection is not None else 0
-        return self._is_compressing or in_flight >= REQUESTS_IN_FLIGHT
-
-    def _may_send(self) -> bool:
-        if self.node.is_empty() or self._is_busy():
-            return False
-        if self.connection is None:
-            if not self._is_connecting:
-                self._is_connecting = True
-                timers = self.simulation.timers
-                timers.call_at(timers.now + self.simulation.latency(), self._connected)
-            return False
-        return True
+    def _connect(self) -> None:
+        if not self._is_connecting:
+            self._is_connecting = True
+            timers = self.simulation.timers
+            timers.call_at(timers.now + self.simulation.latency(), self._connected)
 
     def _connected(self) -> None:
         self._is_connecting = False
@@ -305,7 +320,7 @@ class ModelSender:
             self.connection = ModelConnection(self)
             self.pump()
 
-    def _plan_at(self, when: float) -> None:
+    def _look_at(self, when: float) -> None:
         self._planned += 1
         planned = self._planned
 
@@ -313,33 +328,33 @@ class ModelSender:
             if self._planned == planned:
                 self.pump()
 
-        self.simulation.timers.call_at(when, look)
+        if when < NEVER:
+            self.simulation.timers.call_at(when, look)
+
+    def _compress(self, batches: list[ProducerBatch]) -> None:
+        simulation = self.simulation
+        if simulation.dice.chance(0.2):
+            self.dispatch.compression_started()
+            ready_at = simulation.timers.now + simulation.latency()
+            simulation.timers.call_at(ready_at, lambda: self._compressed(batches))
+        else:
+            self._write(batches)
 
     def _compressed(self, batches: list[ProducerBatch]) -> None:
-        self._is_compressing = False
+        self.dispatch.compression_ended()
         if self.connection is not None:
             self._write(batches)
         else:
-            for batch in batches:
-                self.simulation.settlement.unsent(batch, None, self.simulation.timers.now)
+            self.dispatch.give_back(batches, self.simulation.timers.now)
         self.pump()
 
     def _write(self, batches: list[ProducerBatch]) -> None:
         simulation = self.simulation
         now = simulation.timers.now
-        asked: dict[Place, ProducerBatch] = {}
-        for batch in batches:
-            if batch.result.done or not simulation.ordering.assign(batch):
-                simulation.settlement.unsent(batch, None, now)
-            else:
-                asked[batch.queue.topic, batch.queue.partition] = batch
-        if not asked:
+        batches = self.dispatch.assign(batches, now)
+        if not batches:
             return
-        parts = {}
-        for place, batch in asked.items():
-            stamped = batch.builder.stamp(
-                batch.producer_id, batch.producer_epoch, batch.sequence, transactional=False
-            )
-            parts[place] = bytes(stamped)
         assert self.connection is not None
-        self.connection.send(ModelRequest(parts, asked, now + REQUEST_TIMEOUT, simulation.cluster))
+        call = simulation.requests.build(batches)
+        self.dispatch.request_sent()
+        self.connection.send(ModelRequest(call, now + REQUEST_TIMEOUT, simulation.cluster))

@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Any, cast
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.idempotence import Ordering, Sequencer, Unnumbered
+from aioproducer.core.batch import NEVER, ProducerBatch
 from aioproducer.core.partitioner import Partitioner
-from aioproducer.core.producer_batch import NEVER, NO_LEADER, ProducerBatch
+from aioproducer.core.produce_request import ProduceRequests
+from aioproducer.core.queues import NO_LEADER
+from aioproducer.core.sequences import Ordering, Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
 from aioproducer.delivery import BatchResult, index_of, result_of
 from aioproducer.errors import BufferExhaustedError, ProducerClosedError
 from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
-from tests.core.desk import KnownOutages
+from tests.core.harness import KnownOutages
 from tests.core.model_broker import SEQUENCES, WINDOW, PartitionLog, Producer
 from tests.core.model_shell import Dice, ModelSender, Timers
 
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from aioproducer.core.producer_batch import NodeQueue, PartitionQueue
+    from aioproducer.core.queues import NodeQueue, PartitionQueue
     from aioproducer.delivery import Delivery, RecordMetadata
     from aioproducer.errors import ProducerError
     from tests.core.model_shell import Place
@@ -80,7 +82,7 @@ class Waiter:
 
 
 class Simulation:
-    """One run; `play` goes through it, `check` says whether the promises were kept."""
+    """One run; `play` goes through it, `check_outcome` says whether the promises were kept."""
 
     def __init__(self, seed: int, options: Options) -> None:
         random = Random(seed)  # noqa: S311 - a dice, and one that falls the same way again
@@ -103,44 +105,93 @@ class Simulation:
         self.waiters: list[Waiter] = []
         self._next_id = PRODUCER_ID
         self._is_refreshing = self._is_asking = self._is_serving = False
+        self.loop: object = None
+        self.random = random.random
         self.accumulator = Accumulator(
+            self,
             batch_size=random.choice((120, 300)),
             linger=options.linger,
             buffer_memory=random.choice((1500, 6000)),
             max_block=2.0,
             max_request_size=2000,
             partitioner=Partitioner(),
-            clock=lambda: self.timers.now,
-            wall_clock_ns=lambda: int(self.timers.now * 1e9),
-            random=random.random,
             delivery_timeout=options.delivery_timeout,
         )
+        self.buffer = self.accumulator.buffer
         self.schedule = self.accumulator.schedule
         self._is_flushing = False
-        self.sequencer = Sequencer()
-        self.ordering: Ordering = self.sequencer if options.idempotent else Unnumbered(options.in_flight)
+        self.sequences = Sequences()
+        self.ordering: Ordering = self.sequences if options.idempotent else Unnumbered(options.in_flight)
         self.metrics = ProducerMetrics(self.timers.now)
         self.settlement = Settlement(
             self.accumulator,
             self.ordering,
             self.metrics,
             Backoff(0.05, 0.4, random.random),
+            self,
+            KnownOutages(),
             idempotent=options.idempotent,
             retries=options.retries,
             delivery_timeout=options.delivery_timeout,
-            outages=KnownOutages(),
-            refresh_metadata=self._refresh_metadata,
-            fail_all=self._fail_all,
         )
+        self.requests = ProduceRequests(self.accumulator.topics, acks=-1, timeout_ms=1000)
         self.senders = {node_id: ModelSender(self, self.schedule.node(node_id)) for node_id in NODES}
-        self.schedule.wake = self._wake
-        self.accumulator.want_topic = lambda _topic: self._refresh_metadata()
-        self.accumulator.watch = self._watch
         self.held_back()
         self._introduce()
         self._start_sequences()
 
-    # What the shell does for the core.
+    # The shell.
+
+    def clock(self) -> float:
+        return self.timers.now
+
+    def wall_clock_ns(self) -> int:
+        return int(self.timers.now * 1e9)
+
+    def check(self) -> None:
+        """Every caller is welcome."""
+
+    def wake(self, node: NodeQueue) -> None:
+        """Let a node's sender look at its queue, or find the leader of its partitions."""
+        if node.node_id == NO_LEADER:
+            node.block()
+            self.request_metadata()
+        else:
+            self.senders[node.node_id].wake()
+        self.held_back()
+
+    def request_metadata(self) -> None:
+        """Refresh the metadata soon."""
+        if not self._is_refreshing:
+            self._is_refreshing = True
+            self.timers.call_at(self.timers.now + 0.01 + self.latency(), self._introduce)
+
+    def topic_wanted(self, topic: str) -> None:  # noqa: ARG002 - all topics are looked up
+        """Refresh the metadata soon."""
+        self.request_metadata()
+
+    def deadline_added(self) -> None:
+        """Plan the next expiry."""
+        self._watch()
+
+    def room_freed(self) -> None:
+        """Place waiting records soon."""
+        if not self._is_serving:
+            self._is_serving = True
+            self.timers.call_at(self.timers.now, self._serve)
+
+    def producer_id_needed(self) -> None:
+        """Request a producer id."""
+        if not self._is_asking:
+            self._is_asking = True
+            self.timers.call_at(self.timers.now + self.latency(), self._adopt)
+
+    def fail(self, error: ProducerError) -> None:
+        """No error of this model is fatal."""
+        msg = "nothing in this model is fatal"
+        raise AssertionError(msg) from error
+
+    # The world around it.
 
     def latency(self) -> float:
         """Return how long something takes this time; now and then far too long."""
@@ -153,16 +204,9 @@ class Simulation:
         return self.dice.harm(probability)
 
     def held_back(self) -> None:
-        """Ask for a producer id, if there is none."""
-        if self.options.idempotent and self.sequencer.needs_producer_id and not self._is_asking:
-            self._is_asking = True
-            self.timers.call_at(self.timers.now + self.latency(), self._adopt)
-
-    def released(self) -> None:
-        """Place the records in line that there is room for."""
-        if self.accumulator.waiting and not self._is_serving:
-            self._is_serving = True
-            self.timers.call_at(self.timers.now, self._serve)
+        """Request a producer id, if there is none."""
+        if self.ordering.needs_producer_id:
+            self.producer_id_needed()
 
     def take_hint(self, place: Place) -> None:
         """Learn who leads a partition from a produce answer."""
@@ -179,41 +223,28 @@ class Simulation:
 
     def _adopt(self) -> None:
         self._is_asking = False
-        self.sequencer.adopt(self._next_id, self.options.first_epoch if self._next_id == PRODUCER_ID else 0)
+        self.sequences.producer_id.adopt(
+            self._next_id, self.options.first_epoch if self._next_id == PRODUCER_ID else 0
+        )
         self._next_id += 1
         self.schedule.wake_all()
 
     def _serve(self) -> None:
         self._is_serving = False
-        if self.accumulator.serve_line(3):
-            self.released()
-
-    def _wake(self, node: NodeQueue) -> None:
-        if node.node_id == NO_LEADER:
-            node.armed = float("-inf")
-            self._refresh_metadata()
-        else:
-            self.senders[node.node_id].wake()
-        self.held_back()
+        if self.accumulator.serve(3):
+            self.room_freed()
 
     def _watch(self) -> None:
         due = self.accumulator.next_deadline(self.options.delivery_timeout)
         if due == NEVER:
-            self.accumulator.watched = False
             return
-        due = min(due, self.timers.now + min(self.accumulator.max_block, self.options.delivery_timeout))
+        due = min(due, self.timers.now + min(self.buffer.max_block, self.options.delivery_timeout))
         self.timers.call_at(max(due, self.timers.now + 0.005), self._expire)
 
     def _expire(self) -> None:
         while self.settlement.expire(self.timers.now):
             pass
-        self.released()
         self._watch()
-
-    def _refresh_metadata(self) -> None:
-        if not self._is_refreshing:
-            self._is_refreshing = True
-            self.timers.call_at(self.timers.now + 0.01 + self.latency(), self._introduce)
 
     def _introduce(self) -> None:
         self._is_refreshing = False
@@ -224,9 +255,8 @@ class Simulation:
                 leader = NO_LEADER if self.dice.harm(0.05) else log.leader
                 self.accumulator.set_leader(topic, partition, leader, log.leader_epoch)
                 if leader == NO_LEADER:
-                    self._refresh_metadata()
+                    self.request_metadata()
             self.accumulator.admit([topic])
-        self.released()
 
     def _start_sequences(self) -> None:
         first = self.options.first_sequence
@@ -234,15 +264,11 @@ class Simulation:
             return
         for (topic, partition), log in self.logs.items():
             queue = self.accumulator.topics[topic].partitions[partition]
-            self.sequencer.may_send(queue, new_batch(queue))
-            queue.producer_id, queue.producer_epoch = PRODUCER_ID, self.options.first_epoch
-            queue.next_sequence = first
+            self.sequences.may_send(queue, new_batch(queue))
+            queue.sequences.begin(self.sequences.producer_id)
+            queue.sequences.next = first
             producer = log.producers[PRODUCER_ID] = Producer(self.options.first_epoch)
             producer.batches.append((first - 1, first - 1, 0))
-
-    def _fail_all(self, error: ProducerError) -> None:
-        msg = "nothing in this model is fatal"
-        raise AssertionError(msg) from error
 
     # What happens in a run.
 
@@ -265,7 +291,10 @@ class Simulation:
         self._flush(begins=False)
 
     def _flush(self, *, begins: bool) -> None:
-        self.schedule.urgent += begins - self._is_flushing
+        if begins and not self._is_flushing:
+            self.schedule.flush_started()
+        elif self._is_flushing and not begins:
+            self.schedule.flush_ended()
         self._is_flushing = begins
         self.schedule.wake_all()
 
@@ -335,10 +364,10 @@ class Simulation:
         log = PartitionLog(old.leader, is_strict=True, demands_state=old.demands_state)
         log.leader_epoch = old.leader_epoch
         queue = self._queue(place)
-        if queue is not None and queue.producer_id >= 0:
-            producer = log.producers[queue.producer_id] = Producer(queue.producer_epoch)
+        if queue is not None and queue.sequences.producer_id >= 0:
+            producer = log.producers[queue.sequences.producer_id] = Producer(queue.sequences.epoch)
             # Single records under the sequences that come next would pass for duplicates.
-            following = [(queue.next_sequence + number) % SEQUENCES for number in range(WINDOW)]
+            following = [(queue.sequences.next + number) % SEQUENCES for number in range(WINDOW)]
             producer.batches.extend((sequence, sequence, 0) for sequence in following)
         return log
 
@@ -352,11 +381,15 @@ class Simulation:
         queue = self._queue(place)
         log = self.logs[place]
         # Without its state a broker of today takes anything, so nothing may be on its way to it.
-        if log.demands_state and not log.to_come and not (queue and (queue.on_wire or queue.unsettled)):
+        if (
+            log.demands_state
+            and not log.to_come
+            and not (queue and (queue.on_wire or queue.sequences.in_flight))
+        ):
             log.producers.clear()
 
     def _forget_topic(self, topic: str) -> None:
-        if topic not in {*self.accumulator.line.topics(), *self.accumulator.busy_topics()}:
+        if topic not in {*self.buffer.records.topics(), *self.accumulator.busy_topics()}:
             self.accumulator.forget_topic(topic)
 
     def _queue(self, place: Place) -> PartitionQueue | None:
@@ -398,7 +431,7 @@ class Simulation:
         for sender in self.senders.values():
             sender.close()
 
-    def check(self) -> None:
+    def check_outcome(self) -> None:
         """See that what was reported is true, and that nothing is left."""
         self.timers.run_until(self.timers.now + CALM)
         for delivery, place, number in self.sent:
@@ -418,10 +451,10 @@ class Simulation:
 
     def _check_memory(self) -> None:
         accumulator = self.accumulator
-        assert accumulator.line.bytes <= accumulator.buffer_memory
+        assert accumulator.buffer.records.bytes <= accumulator.buffer.memory
         # Only the headers of the pieces that a batch is split into come on top.
         splits = self.metrics.snapshot(self.timers.now, {})["producer-metrics"]["batch-split-total"]
-        assert splits or accumulator.used <= accumulator.buffer_memory
+        assert splits or accumulator.buffer.used <= accumulator.buffer.memory
 
     def _check_order(self) -> None:
         last = dict.fromkeys(self.logs, (0, -1))
@@ -440,16 +473,16 @@ class Simulation:
         return [logs[place] for logs in (*self.old_logs, self.logs)]
 
     def _check_nothing_left(self) -> None:
-        assert self.accumulator.used == 0
+        assert self.buffer.used == 0
         assert not self.accumulator.incomplete
-        assert not len(self.accumulator.aged)
-        assert not self.sequencer._at_large  # noqa: SLF001 - who keeps batches keeps their bytes
-        assert not self.sequencer._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
-        assert len(self.accumulator.line) == self.accumulator.waiting == self.accumulator.line.bytes == 0
+        assert self.accumulator.incomplete.oldest_send() == NEVER
+        assert not self.sequences._unresolved  # noqa: SLF001 - who keeps batches keeps their bytes
+        assert not self.sequences._in_old_log  # noqa: SLF001 - who keeps batches keeps their bytes
+        assert len(self.buffer.records) == self.buffer.waiting == self.buffer.records.bytes == 0
         for place in self.logs:
             queue = self._queue(place)
             if queue is not None:
-                assert (queue.length(), queue.on_wire, queue.unsettled) == (0, 0, [])
+                assert (queue.length(), queue.on_wire, queue.sequences.in_flight) == (0, 0, [])
 
 
 def new_batch(queue: PartitionQueue) -> ProducerBatch:

@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aioproducer.core.accumulator import OVERHEAD
-from aioproducer.core.producer_batch import NEVER, NO_LEADER
+from aioproducer.core.batch import NEVER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.core.split import split_batch
 from aioproducer.delivery import index_of, result_of
 from aioproducer.errors import BufferExhaustedError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE
-from tests.core.shell import AMPLE, MAX_BLOCK, Shell, values_of
+from tests.core.harness import AMPLE, MAX_BLOCK, Harness, values_of
 
 if TYPE_CHECKING:
-    from aioproducer.core.producer_batch import NodeQueue, PartitionQueue, ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
+    from aioproducer.core.queues import NodeQueue, PartitionQueue
     from aioproducer.delivery import BatchResult, Delivery
 
 TOPICS = ["apples", "bananas"]
@@ -38,7 +40,7 @@ keys = st.sampled_from([b"", b"one", b"two", b"three"])
 
 
 class AccumulatorMachine(RuleBasedStateMachine):
-    """Drives an accumulator as a shell might, only worse."""
+    """Drives an accumulator as a harness might, only worse."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,14 +58,14 @@ class AccumulatorMachine(RuleBasedStateMachine):
         seed=st.integers(0, 100),
     )
     def begin(self, batch_size: int, linger: float, seed: int) -> None:
-        self.shell = Shell(
+        self.harness = Harness(
             batch_size=batch_size,
             linger=linger,
             buffer_memory=BUFFER_MEMORY,
             max_request_size=MAX_REQUEST_SIZE,
             seed=seed,
         )
-        self.accumulator = self.shell.accumulator
+        self.accumulator = self.harness.accumulator
         self.learn_of_partitions(TOPICS[0], 2, NODES[0])
 
     # What happens.
@@ -105,11 +107,10 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def send_and_have_it_on_the_wire(self, count: int, partition: int, size: int) -> None:
         for _ in range(count):
             self.send_one(TOPICS[0], None, partition, size, None, header=False)
-        self.accumulator.schedule.urgent += 1
-        self.accumulator.schedule.wake_all()
+        self.accumulator.schedule.flush_started()
         for node_id in NODES:
             self.look_at_a_node(node_id, AMPLE, set())
-        self.accumulator.schedule.urgent -= 1
+        self.accumulator.schedule.flush_ended()
 
     def send_one(
         self,
@@ -122,15 +123,15 @@ class AccumulatorMachine(RuleBasedStateMachine):
         header: bool,
     ) -> None:
         # No two records are sent at the very same moment.
-        self.shell.now += 1e-6
+        self.harness.now += 1e-6
         number = len(self.sent)
         value = (b"%d:" % number).ljust(size, b".")
         headers = [("name", b"value")] if header else None
         # One header takes its count, and two lengths beside its eight bytes.
         asked = OVERHEAD + len(value) + len(key or b"") + (12 if header else 0)
-        used, in_line = self.accumulator.used, self.accumulator.line.bytes
+        used, in_line = self.accumulator.buffer.used, self.accumulator.buffer.records.bytes
         try:
-            delivery = self.shell.append(
+            delivery = self.harness.append(
                 value, topic=topic, key=key, partition=partition, timestamp_ms=timestamp_ms, headers=headers
             )
         except RecordTooLargeError:
@@ -141,7 +142,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
             assert asked <= MAX_REQUEST_SIZE
             self.sent[number] = delivery
             return
-        assert (self.accumulator.used, self.accumulator.line.bytes) == (used, in_line)
+        assert (self.accumulator.buffer.used, self.accumulator.buffer.records.bytes) == (used, in_line)
 
     @rule(
         node_id=st.sampled_from(NODES),
@@ -151,12 +152,12 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def look_at_a_node(self, node_id: int, limit: int, held_back: set[int]) -> None:
         node = self.accumulator.schedule.node(node_id)
         in_a_hurry = self.accumulator.schedule.urgent
-        is_due = node.due <= self.shell.now or in_a_hurry
-        ripe = NEVER if in_a_hurry else self.shell.now - self.accumulator.schedule.linger / 2
+        is_due = node.due <= self.harness.now or in_a_hurry
+        ripe = NEVER if in_a_hurry else self.harness.now - self.accumulator.schedule.linger / 2
         ready = {
             id(queue): queue.first()
             for queue in [*node.ready, *node.lingering]
-            if queue.not_before <= self.shell.now
+            if queue.not_before <= self.harness.now
             and queue.partition not in held_back
             and (queue.closed or not queue.lingers or (queue.open is not None and queue.open.created <= ripe))
         }
@@ -169,7 +170,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
                 self.held.append(queue)
             return False
 
-        taken = self.accumulator.schedule.drain(node, self.shell.now, limit, may_send)
+        taken = self.accumulator.schedule.drain(node, self.harness.now, limit, may_send)
         node.armed = node.due
 
         size = sum(batch.size for batch in taken)
@@ -192,7 +193,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         numbers = numbers_of(batch)
         base_offset = len(log)
         log += numbers
-        self.shell.finish(batch, base_offset)
+        self.harness.finish(batch, base_offset)
         self.finished.update(numbers)
         for offset, number in enumerate(numbers, base_offset):
             assert self.sent[number].result().offset == offset
@@ -201,14 +202,14 @@ class AccumulatorMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def answer_with_failure(self, pick: int) -> None:
         batch = self.flying.pop(pick % len(self.flying))
-        self.accumulator.schedule.landed(batch)
+        batch.queue.land(batch)
         self.give_up(batch)
 
     @precondition(lambda self: self.flying)
     @rule(pick=picks, backoff=st.sampled_from([0.0, 3.0]))
     def try_again(self, pick: int, backoff: float) -> None:
         batch = self.flying.pop(pick % len(self.flying))
-        batch.queue.not_before = self.shell.now + backoff
+        batch.queue.not_before = self.harness.now + backoff
         self.accumulator.schedule.give_back(batch)
 
     @precondition(lambda self: any(batch.count > 1 for batch in self.flying))
@@ -218,7 +219,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         batch = candidates[pick % len(candidates)]
         self.flying.remove(batch)
         batch.builder.stamp(-1, -1, -1, transactional=False)
-        self.accumulator.schedule.landed(batch)
+        batch.queue.land(batch)
         pieces = split_batch(batch, batch_size)
         self.accumulator.replace(batch, pieces)
         assert [piece.created for piece in pieces] == [batch.created] * len(pieces)
@@ -233,25 +234,24 @@ class AccumulatorMachine(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([1, 3, 100]))
     def serve_the_line(self, limit: int) -> None:
-        more = self.accumulator.serve_line(limit)
+        more = self.accumulator.serve(limit)
         if more:
             assert limit < 100
-        elif self.accumulator.waiting:
-            first = self.accumulator.line.first_for_room()
+        elif self.accumulator.buffer.waiting:
+            first = self.accumulator.buffer.records.first_for_room()
             assert first is not None
-            assert self.accumulator.used + first.size > BUFFER_MEMORY
+            assert self.accumulator.buffer.used + first.size > BUFFER_MEMORY
 
-    @precondition(lambda self: len(self.accumulator.line) > 0)
+    @precondition(lambda self: len(self.accumulator.buffer.records) > 0)
     @rule()
     def have_the_line_expire(self) -> None:
-        line = self.accumulator.line
-        self.shell.now = max(self.shell.now, line.next_deadline())
-        expired = line.expire_for_room(self.shell.now)
-        self.accumulator.left_line(len(expired))
-        expired += line.expire_for_topics(self.shell.now)
+        buffer = self.accumulator.buffer
+        self.harness.now = max(self.harness.now, buffer.records.next_deadline())
+        expired = buffer.expire_for_room(self.harness.now)
+        expired += buffer.expire_for_topics(self.harness.now)
         assert expired
         for record in expired:
-            assert record.deadline <= self.shell.now
+            assert record.deadline <= self.harness.now
             result_of(record.delivery).fail(1, ProducerError("expired"))
             assert isinstance(record.delivery.exception(), ProducerError)
             self.finished.add(number_of(record.value))
@@ -261,7 +261,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def have_the_oldest_batch_expire(self) -> None:
         batch = next(batch for batch in self.accumulator.incomplete if not batch.in_flight)
         queue = batch.queue
-        self.accumulator.schedule.withdraw(batch)
+        batch.queue.withdraw(batch)
         self.give_up(batch)
         if queue.first() is not None:
             self.accumulator.schedule.enlist(queue)
@@ -270,15 +270,15 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def find_the_expired(self, pick: int, limit: int) -> None:
         """Whatever was sent by some time is found, the earliest first as far as the limit goes."""
         sends = sorted(batch.oldest_send for batch in self.accumulator.incomplete)
-        until = sends[pick % len(sends)] if sends else self.shell.now
+        until = sends[pick % len(sends)] if sends else self.harness.now
         old = [batch for batch in self.accumulator.incomplete if batch.oldest_send <= until]
-        expired = self.accumulator.expired(until, limit)
+        expired = self.accumulator.incomplete.expired(until, limit)
         assert len(expired) == min(limit, len(old))
         assert set(expired) <= set(old)
         for batch in expired:
             # Nothing fails here, so what was taken out goes back.
             if batch.oldest_send < batch.created:
-                self.accumulator.aged.add(batch)
+                self.accumulator.incomplete.age(batch)
 
     def queued(self) -> list[ProducerBatch]:
         return [batch for batch in self.accumulator.incomplete if not batch.in_flight]
@@ -292,17 +292,16 @@ class AccumulatorMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 7.0]))
     def wait(self, seconds: float) -> None:
-        self.shell.now += seconds
+        self.harness.now += seconds
 
     @rule()
     def begin_to_flush(self) -> None:
-        self.accumulator.schedule.urgent += 1
-        self.accumulator.schedule.wake_all()
+        self.accumulator.schedule.flush_started()
 
-    @precondition(lambda self: self.accumulator.schedule.urgent > (self.accumulator.waiting > 0))
+    @precondition(lambda self: self.accumulator.schedule.urgent > (self.accumulator.buffer.waiting > 0))
     @rule()
     def end_flushing(self) -> None:
-        self.accumulator.schedule.urgent -= 1
+        self.accumulator.schedule.flush_ended()
 
     @precondition(lambda self: self.held)
     @rule()
@@ -333,7 +332,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     @invariant()
     def every_accepted_record_is_at_one_place_once(self) -> None:
         places = Counter(self.finished)
-        places.update(number_of(record.value) for record in self.accumulator.line.records())
+        places.update(number_of(record.value) for record in self.accumulator.buffer.records.records())
         for queue in self.queues():
             for batch in self.batches_of(queue):
                 places.update(numbers_of(batch))
@@ -349,7 +348,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
                     assert index_of(delivery) == index
                     assert not delivery.done()
                 assert (batch.result.topic, batch.result.partition) == (queue.topic, queue.partition)
-        for record in self.accumulator.line.records():
+        for record in self.accumulator.buffer.records.records():
             assert self.sent[number_of(record.value)] is record.delivery
 
     @invariant()
@@ -372,26 +371,26 @@ class AccumulatorMachine(RuleBasedStateMachine):
         live = [batch for queue in self.queues() for batch in self.batches_of(queue)]
         assert {id(batch) for batch in live} == {id(batch) for batch in self.accumulator.incomplete}
         assert all(batch.charged == batch.builder.raw_size == batch.size for batch in live)
-        assert self.accumulator.used == sum(batch.charged for batch in live)
-        assert self.accumulator.used <= BUFFER_MEMORY + self.split_overhead
+        assert self.accumulator.buffer.used == sum(batch.charged for batch in live)
+        assert self.accumulator.buffer.used <= BUFFER_MEMORY + self.split_overhead
 
     @invariant()
     def the_line_is_bounded_and_counts_right(self) -> None:
-        line = self.accumulator.line
+        line = self.accumulator.buffer.records
         records = list(line.records())
         assert line.bytes == sum(record.size for record in records) <= BUFFER_MEMORY
         assert len(line) == len(records)
-        assert (line.first_for_room() is None) == (self.accumulator.waiting == 0)
+        assert (line.first_for_room() is None) == (self.accumulator.buffer.waiting == 0)
         waiting_for_topics = sum(
             1
             for record in records
             if record.topic not in self.accumulator.topics
             or record.partition >= self.accumulator.topics[record.topic].count
         )
-        assert self.accumulator.waiting == len(records) - waiting_for_topics
+        assert self.accumulator.buffer.waiting == len(records) - waiting_for_topics
         if records:
             assert line.next_deadline() == min(record.deadline for record in records)
-            assert line.next_deadline() <= self.shell.now + MAX_BLOCK
+            assert line.next_deadline() <= self.harness.now + MAX_BLOCK
 
     @invariant()
     def what_is_on_the_wire_is_counted(self) -> None:
@@ -413,36 +412,40 @@ class AccumulatorMachine(RuleBasedStateMachine):
             assert queue.is_ready or (queue.lingers and not queue.closed)
             if queue in self.held or node.node_id == NO_LEADER:
                 continue
-            assert node.due <= max(queue.due(linger), self.shell.now)
-            assert node.armed <= max(queue.due(linger), self.shell.now)
+            assert node.due <= max(queue.due(linger), self.harness.now)
+            assert node.armed <= max(queue.due(linger), self.harness.now)
 
     @invariant()
     def the_next_deadline_is_that_of_the_oldest(self) -> None:
         dates = [batch.oldest_send + 120.0 for batch in self.accumulator.incomplete]
-        dates += [record.deadline for record in self.accumulator.line.records()]
+        dates += [record.deadline for record in self.accumulator.buffer.records.records()]
         if dates:
             assert self.accumulator.next_deadline(120.0) == min(dates)
 
     def teardown(self) -> None:
         """Let everything come to a good end: nothing may be left behind."""
-        if not hasattr(self, "shell"):
+        if not hasattr(self, "harness"):
             return
         self.begin_to_flush()
         for topic in TOPICS:
             self.learn_of_partitions(topic, MOST_PARTITIONS, 1)
             for partition in range(MOST_PARTITIONS):
                 self.accumulator.set_leader(topic, partition, 1, 99)
-        self.shell.now += 10.0
+        self.harness.now += 10.0
         for _ in range(4 * len(self.sent) + 4):
             while self.flying:
                 self.answer_with_success(0)
-            self.accumulator.serve_line(100)
+            self.accumulator.serve(100)
             self.look_at_a_node(1, AMPLE, set())
         assert self.finished == set(self.sent)
         assert all(delivery.done() for delivery in self.sent.values())
-        assert (self.accumulator.used, self.accumulator.line.bytes, self.accumulator.waiting) == (0, 0, 0)
+        assert (
+            self.accumulator.buffer.used,
+            self.accumulator.buffer.records.bytes,
+            self.accumulator.buffer.waiting,
+        ) == (0, 0, 0)
         assert not self.accumulator.incomplete
-        assert not len(self.accumulator.aged)
+        assert self.accumulator.incomplete.oldest_send() == NEVER
         assert not self.accumulator.outstanding()
         results: list[BatchResult] = [result_of(delivery) for delivery in self.sent.values()]
         assert all(result.done for result in results)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioproducer.core.batch import NEVER
 from aioproducer.core.connection import LAST_CORRELATION_ID, MAX_RESPONSE, Connection, PendingRequest
-from aioproducer.core.producer_batch import NEVER
 from aioproducer.errors import ProtocolError, UnsupportedVersionError
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from aioproducer.protocol.produce import ProduceRequest, ProduceResponse

@@ -1,6 +1,6 @@
 """The promises of delivery, kept against a log that is as strict as Kafka's and a world that is not kind.
 
-Each run sends records through accumulator, sequencer and settlement to two brokers, while leaders
+Each run sends records through accumulator, sequences and settlement to two brokers, while leaders
 move, connections break before and after what they carried is stored, answers are lost or leave
 batches out, every kind of error is answered, limits shrink, brokers restart and forget, topics are
 forgotten, another cluster takes the place of the one before, and time runs out. Then either all
@@ -46,7 +46,7 @@ def run(seed: int, *, idempotent: bool = True, is_stopped: bool = False) -> Simu
         simulation.stop()
     else:
         simulation.settle()
-    simulation.check()
+    simulation.check_outcome()
     return simulation
 
 
@@ -83,6 +83,6 @@ def test_the_runs_have_been_through_everything() -> None:
 
     assert sum(log.duplicates for log in logs) > 100
     assert {"DeliveryTimeoutError", "RecordTooLargeError", "InvalidRecordError", "BrokerError"} <= errors
-    assert any(simulation.sequencer.producer_id > 4000 for simulation in simulations)
+    assert any(simulation.sequences.producer_id.value > 4000 for simulation in simulations)
     assert sum(simulation.cluster for simulation in simulations) > 10
-    assert any(simulation.sequencer.producer_epoch > 3 for simulation in simulations)
+    assert any(simulation.sequences.producer_id.epoch > 3 for simulation in simulations)

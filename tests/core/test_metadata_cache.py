@@ -17,7 +17,7 @@ from aioproducer.core.metadata_cache import (
     PartitionLeader,
     PartitionMetadata,
 )
-from aioproducer.core.producer_batch import NO_LEADER
+from aioproducer.core.queues import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.metadata import MetadataResponse, MetadataResponseBroker, MetadataResponseTopic
 from aioproducer.protocol.produce import NodeEndpoint

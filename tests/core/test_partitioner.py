@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioproducer.core.batch import ProducerBatch
 from aioproducer.core.partitioner import STICKY, WEIGHED, KeyPartitioner, Partitioner, StickyPartitioner
-from aioproducer.core.producer_batch import NO_LEADER, NodeQueue, PartitionQueue, ProducerBatch
+from aioproducer.core.queues import NO_LEADER, NodeQueue, PartitionQueue
 from aioproducer.delivery import BatchResult
 from aioproducer.errors import PartitionerError
 from aioproducer.records.batch import RecordBatchBuilder

@@ -6,14 +6,8 @@ import random
 
 import pytest
 
-from aioproducer.core.producer_batch import (
-    NEVER,
-    NO_LEADER,
-    NO_SEQUENCE,
-    NodeQueue,
-    PartitionQueue,
-    ProducerBatch,
-)
+from aioproducer.core.batch import NEVER, NO_SEQUENCE, ProducerBatch
+from aioproducer.core.queues import NO_LEADER, NodeQueue, PartitionQueue
 from aioproducer.delivery import BatchResult
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
 from aioproducer.records.compression import Codec, compressor

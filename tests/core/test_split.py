@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioproducer.core.producer_batch import NodeQueue, PartitionQueue, ProducerBatch
+from aioproducer.core.batch import ProducerBatch
+from aioproducer.core.queues import NodeQueue, PartitionQueue
 from aioproducer.core.split import split_batch
 from aioproducer.delivery import BatchResult, Delivery, new_delivery
 from aioproducer.records.batch import RecordBatchBuilder, encode_headers
 from aioproducer.records.compression import Codec, compressor
-from tests.core.shell import records_of, values_of
+from tests.core.harness import records_of, values_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,6 @@ def new_batch(
     batch = ProducerBatch(queue, builder, BatchResult("orders", 3, None), CREATED, 1 << 26)
     for index, value in enumerate(values):
         builder.append(NOW + index, b"key-%d" % index, value, None)
-    batch.charged = builder.raw_size
     if codec is not Codec.NONE:
         builder.close(int(codec), compressor(codec))
     sent(batch)
@@ -88,7 +88,6 @@ def test_keys_headers_nulls_and_timestamps_survive(codec: Codec) -> None:
     builder.append(NOW, None, None, headers)
     builder.append(NOW - 5, b"", b"", None)
     builder.append(NOW + 5, b"key", b"value" * 1000, None)
-    batch.charged = builder.raw_size
     before = records_of(batch)
     if codec is not Codec.NONE:
         builder.close(int(codec), compressor(codec))

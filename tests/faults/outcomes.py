@@ -73,7 +73,8 @@ async def buffer_is_free(producer: Producer[Any, Any]) -> None:
     total = figure(producer, "buffer-total-bytes")
     await until(lambda: figure(producer, "buffer-available-bytes") == total, SOON)
     accumulator = insides(producer).accumulator
-    assert (accumulator.waiting, len(accumulator.line), accumulator.line.bytes) == (0, 0, 0)
+    buffer = accumulator.buffer
+    assert (buffer.waiting, len(buffer.records), buffer.records.bytes) == (0, 0, 0)
 
 
 def expire_all(producer: Producer[Any, Any]) -> None:

@@ -103,7 +103,7 @@ async def test_shared_topic_id_forces_names() -> None:
             deliveries = [producer.send(topic, b"") for topic in "ab"]
             for delivery in deliveries:
                 await asyncio.wait_for(delivery.future(), SOON)
-            assert insides(producer).accumulator.used == 0
+            assert insides(producer).accumulator.buffer.used == 0
 
 
 async def test_lost_producer_id_leaves_doubt() -> None:
@@ -275,5 +275,5 @@ async def test_stop_fails_waiting_records_in_slices() -> None:
             await asyncio.sleep(0)
         assert told & {RECORDS_A_SLICE, 2 * RECORDS_A_SLICE}, "the loop had no turn in between"
         assert {type(error) for error in await awaited} == {ProducerClosedError}
-        assert len(insides(producer).accumulator.line) == 0
+        assert len(insides(producer).accumulator.buffer.records) == 0
         cluster.heal()

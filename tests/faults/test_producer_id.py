@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from aioproducer import InvalidRecordError, Producer
-from aioproducer.core.idempotence import MAX_EPOCH, SEQUENCES
+from aioproducer.core.producer_id import MAX_EPOCH
+from aioproducer.core.sequences import SEQUENCES
 from aioproducer.testing import KAFKA_2_1, KAFKA_4, ApiKey, BrokerVersion, ErrorCode, FakeCluster
 from tests.faults.stored import (
     ResponseCodes,
@@ -50,7 +51,7 @@ async def test_unknown_producer_id_bumps_epoch(
 @pytest.mark.scenario("sequence-wrap")
 async def test_sequence_wraps_to_zero(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
     # As if two billion records had been sent.
-    insides(producer).accumulator.topics["orders"].partitions[0].next_sequence = SEQUENCES - 2
+    insides(producer).accumulator.topics["orders"].partitions[0].sequences.next = SEQUENCES - 2
     cluster.forget_producer()
 
     assert await offsets_of(send(producer, 5)) == [1, 2, 3, 4, 5]
@@ -61,9 +62,9 @@ async def test_sequence_wraps_to_zero(cluster: FakeCluster, producer: Producer[A
 @pytest.mark.scenario("sequence-wrap")
 async def test_last_epoch_gets_new_id(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
     # As if there had been 32766 gaps before.
-    sequencer = insides(producer)._sequencer  # noqa: SLF001 - the counter
-    assert sequencer is not None
-    sequencer.producer_epoch = MAX_EPOCH - 1
+    sequences = insides(producer)._sequences  # noqa: SLF001 - the counter
+    assert sequences is not None
+    sequences.producer_id.epoch = MAX_EPOCH - 1
     cluster.forget_producer()
     for _ in range(2):
         # The first batches get new sequences in the last epoch, the second ones a new id.

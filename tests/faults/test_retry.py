@@ -80,7 +80,7 @@ async def test_known_new_leader_needs_no_backoff() -> None:
         cluster.move_leader(TOPIC, 0, to=2)
         engine = insides(producer)
         engine.metadata._not_before = 0.0  # noqa: SLF001 - instead of a minute's wait
-        engine._refresh_metadata()  # noqa: SLF001 - another cause may request it too
+        engine.request_metadata()  # another cause may request it too
         await until(lambda: engine.metadata.topics[TOPIC].partitions[0].leader_id == 2, SOON)
 
         held.release()

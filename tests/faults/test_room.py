@@ -175,5 +175,6 @@ async def test_stop_frees_waiting_records() -> None:
         assert {type(error) for error in errors} == {ProducerClosedError}
         assert not any(error.may_be_written for error in errors[3:])
         accumulator = insides(producer).accumulator
-        assert (accumulator.used, accumulator.line.bytes, accumulator.waiting) == (0, 0, 0)
+        buffer = accumulator.buffer
+        assert (buffer.used, buffer.records.bytes, buffer.waiting) == (0, 0, 0)
         cluster.heal()

@@ -134,7 +134,7 @@ async def test_records_end_under_garbled_responses(
         sent, took = await _send_steadily(producer)
         failure = insides(producer).failure
         await producer.stop()
-        assert insides(producer).accumulator.used == 0
+        assert insides(producer).accumulator.buffer.used == 0
         assert max(took) < LIMIT
         assert garbler.garbled > 5
         # A broker's fatal error may end the producer, a bug must not.

@@ -31,9 +31,9 @@ def new_producer(kafka: KafkaCluster) -> Producer[Any, Any]:
 
 
 def producer_id(producer: Producer[Any, Any]) -> int:
-    sequencer = insides(producer)._sequencer  # noqa: SLF001 - no public name
-    assert sequencer is not None
-    return sequencer.producer_id
+    sequences = insides(producer)._sequences  # noqa: SLF001 - no public name
+    assert sequences is not None
+    return sequences.producer_id.value
 
 
 async def send_singly(producer: Producer[Any, Any], word: str, count: int) -> list[bytes]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from aioproducer import BrokerConnectionError
-from aioproducer.core.producer_batch import NEVER
+from aioproducer.core.batch import NEVER
 from aioproducer.net.channel import Channel
 from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.testing import ApiKey, FakeCluster

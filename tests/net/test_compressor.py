@@ -10,7 +10,7 @@ import pytest
 
 from aioproducer import Delivery, Producer, ProducerClosedError, ProducerFailedError
 from aioproducer.config import AllOptions
-from aioproducer.core.producer_batch import ProducerBatch
+from aioproducer.core.batch import ProducerBatch
 from aioproducer.net.compressor import Compressor
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import insides, quick, turns, until

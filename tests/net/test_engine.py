@@ -182,10 +182,10 @@ async def _expect_failure(
 async def test_bug_in_pump_fails_producer(
     cluster: FakeCluster, bug: ValueError, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def dispatch(*_arguments: object) -> None:
+    def compress(*_arguments: object) -> None:
         raise bug
 
-    monkeypatch.setattr(Sender, "_dispatch", dispatch)
+    monkeypatch.setattr(Sender, "_compress", compress)
     async with no_traces():
         producer = quick(cluster)
         await producer.start()
@@ -245,7 +245,7 @@ async def test_failure_ends_drain(cluster: FakeCluster, bug: ValueError) -> None
         draining = asyncio.create_task(drained(producer))
         await turns()
         assert not draining.done()
-        insides(producer)._crash(bug)  # noqa: SLF001 - as a failing task does
+        insides(producer).crash(bug)
         with pytest.raises(ProducerFailedError):
             await asyncio.wait_for(draining, 2)
         for delivery in deliveries:

@@ -40,7 +40,7 @@ async def test_failed_producer_is_stopped() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         producer = quick(cluster)
         await producer.start()
-        insides(producer)._crash(ValueError("a bug"))  # noqa: SLF001 - as a failing task does
+        insides(producer).crash(ValueError("a bug"))
         assert _state(producer) is ProducerState.FAILED
         await producer.stop()
         assert _state(producer) is ProducerState.STOPPED

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from aioproducer import AuthorizationError, DeliveryTimeoutError, UnsupportedVersionError
-from aioproducer.core.idempotence import MAX_EPOCH
+from aioproducer.core.producer_id import MAX_EPOCH
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import insides, quick, turns
 
@@ -104,10 +104,10 @@ async def test_last_epoch_needs_new_id(cluster: FakeCluster) -> None:
     asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).throttle(0)
     async with quick(cluster) as producer:
         await producer.send("orders", b"0")
-        sequencer = insides(producer)._sequencer  # noqa: SLF001 - 32767 bumps take long
+        sequences = insides(producer)._sequences  # noqa: SLF001 - 32767 bumps take long
         queue = insides(producer).accumulator.topics["orders"].partitions[0]
-        assert sequencer is not None
-        sequencer.producer_epoch = queue.producer_epoch = MAX_EPOCH
-        queue.bump_wanted = True
+        assert sequences is not None
+        sequences.producer_id.epoch = queue.sequences.epoch = MAX_EPOCH
+        queue.sequences.has_gap = True
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 1
     assert asked.hits == 2

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from aioproducer.core.idempotence import NO_PRODUCER_ID
+from aioproducer.core.producer_id import NO_PRODUCER_ID
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4
 from tests.net.quick import insides, quick, until
@@ -184,13 +184,13 @@ async def test_restored_cluster_gets_its_topics_later(version: BrokerVersion) ->
     options: Any = {"versions": version, "auto_create_topics": False}
     async with FakeCluster(topics={"orders": 1}, **options) as old, quick(old) as producer:
         await send_singly(producer, "before")
-        sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
-        assert sequencer is not None
-        old_id = sequencer.producer_id
+        sequences = insides(producer)._sequences  # noqa: SLF001 - tests of the insides
+        assert sequences is not None
+        old_id = sequences.producer_id.value
         async with at_the_addresses_of(old, topics={"audit": 1}, **options) as new, quick(new) as other:
             await other.send("audit", b"other")
             deliveries = [producer.send("orders", b"after 0")]
-            await until(lambda: sequencer.producer_id not in {old_id, NO_PRODUCER_ID})
+            await until(lambda: sequences.producer_id.value not in {old_id, NO_PRODUCER_ID})
             new.create_topic("orders")
             await send_singly(other, "other", 2 * SENT)
             deliveries += [producer.send("orders", b"after %d" % number) for number in range(1, SENT)]
@@ -255,12 +255,12 @@ async def test_old_producer_id_is_not_adopted() -> None:
     async with FakeCluster(topics={"orders": 1}, cluster_id=OLD) as cluster, quick(cluster) as producer:
         held = cluster.on(ApiKey.INIT_PRODUCER_ID).hold()
         await held.hit()
-        sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
-        assert sequencer is not None
-        sequencer.drop_sequences()
+        sequences = insides(producer)._sequences  # noqa: SLF001 - tests of the insides
+        assert sequences is not None
+        sequences.drop_sequences()
         held.release()
-        await until(lambda: not sequencer.needs_producer_id)
-        assert sequencer.producer_id > 1000
+        await until(lambda: not sequences.needs_producer_id)
+        assert sequences.producer_id.value > 1000
         await send_singly(producer, "after")
 
 
@@ -302,14 +302,14 @@ async def test_recreated_topic_spares_others(version: BrokerVersion) -> None:
         await held.hit()
         cluster.delete_topic("orders")
         cluster.create_topic("orders")
-        sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
-        assert sequencer is not None
+        sequences = insides(producer)._sequences  # noqa: SLF001 - tests of the insides
+        assert sequences is not None
         cluster.drop_connections()
         await until(lambda: insides(producer).gauges()["connection-count"] == 0)
         orders = [producer.send("orders", b"%d" % number) for number in range(3)]
         held.release()
         assert await settled(audit + orders) == [None] * 6
-        await until(lambda: sequencer.generation == 1)
+        await until(lambda: sequences.producer_id.generation == 1)
         await send_singly(producer, "last", topic="audit")
         await send_singly(producer, "last")
 

@@ -9,23 +9,23 @@ from aioproducer import BrokerConnectionError
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerError
 from aioproducer.net.retry_log import RetryLog
-from tests.core.desk import Desk
+from tests.core.harness import DeliveryHarness
 
 if TYPE_CHECKING:
     import pytest
 
-    from aioproducer.core.producer_batch import ProducerBatch
+    from aioproducer.core.batch import ProducerBatch
     from aioproducer.errors import ProducerError
 
 LOST = BrokerConnectionError("the connection was lost")
 
 
-def batch_of(desk: Desk, partition: int, error: ProducerError) -> ProducerBatch:
-    desk.send(b"", partition=partition)
-    batch = desk.take_one()
+def batch_of(harness: DeliveryHarness, partition: int, error: ProducerError) -> ProducerBatch:
+    harness.send(b"", partition=partition)
+    batch = harness.take_one()
     batch.last_error = error
     batch.attempts += 1
-    desk.answer(batch, offset=0)
+    harness.answer(batch, offset=0)
     return batch
 
 
@@ -33,10 +33,10 @@ def test_many_partitions_are_counted(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aioproducer.net.retry_log.MOST_NAMED", 2)
-    desk = Desk()
-    log = RetryLog(lambda: desk.now)
+    harness = DeliveryHarness()
+    log = RetryLog(lambda: harness.now)
     for partition in range(3):
-        log.retried(batch_of(desk, partition, LOST))
+        log.retried(batch_of(harness, partition, LOST))
     log.tell()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -47,11 +47,11 @@ def test_many_partitions_are_counted(
 
 
 def test_each_cause_warns_once(caplog: pytest.LogCaptureFixture) -> None:
-    desk = Desk()
-    log = RetryLog(lambda: desk.now)
+    harness = DeliveryHarness()
+    log = RetryLog(lambda: harness.now)
     refused = BrokerError.of(ErrorCode.NOT_ENOUGH_REPLICAS, "3 records", reason="two are down")
     for error in (LOST, refused, BrokerConnectionError("lost again"), refused):
-        log.retried(batch_of(desk, 0, error))
+        log.retried(batch_of(harness, 0, error))
         log.tell()
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
@@ -60,12 +60,12 @@ def test_each_cause_warns_once(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_recovery_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    desk = Desk()
-    log = RetryLog(lambda: desk.now)
-    batch = batch_of(desk, 0, LOST)
+    harness = DeliveryHarness()
+    log = RetryLog(lambda: harness.now)
+    batch = batch_of(harness, 0, LOST)
     log.retried(batch)
     log.tell()
-    desk.wait(2.5)
+    harness.wait(2.5)
     for _ in range(2):
         log.stored(batch.queue)
         log.tell()

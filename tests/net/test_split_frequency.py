@@ -9,35 +9,25 @@ from collections import deque
 
 import pytest
 
-from aioproducer.core.accumulator import Accumulator
-from aioproducer.core.partitioner import Partitioner
-from aioproducer.core.producer_batch import ProducerBatch
+from aioproducer.core.batch import ProducerBatch
 from aioproducer.core.split import split_batch
 from aioproducer.net.compressor import Compressor
 from aioproducer.records.compression import Codec
+from tests.core.harness import Harness
 
 BATCH_SIZE = 1024
 RECORDS = 1_500
 VALUE_SIZE = 100
 
 
-class _Harness:
-    """An accumulator, a compressor and a broker that checks only sizes."""
+class _SizeBroker:
+    """An accumulator, a compressor and a broker that checks the size of batches only."""
 
     def __init__(self, codec: Codec) -> None:
-        self.accumulator = Accumulator(
-            batch_size=BATCH_SIZE,
-            linger=1.0,
-            buffer_memory=1 << 30,
-            max_block=60.0,
-            max_request_size=1 << 20,
-            partitioner=Partitioner(),
-            clock=lambda: 0.0,
-            wall_clock_ns=lambda: 0,
-            random=lambda: 0.5,
-        )
-        self.accumulator.set_partitions("orders", 1, None)
-        self.accumulator.set_leader("orders", 0, 1, 1)
+        harness = Harness(batch_size=BATCH_SIZE, linger=1.0, buffer_memory=1 << 30, max_request_size=1 << 20)
+        harness.now = 0.0
+        harness.introduce()
+        self.accumulator = harness.accumulator
         self.compressor = Compressor(codec, None, self.accumulator)
         self.batches = 0
         self.splits = 0
@@ -67,14 +57,14 @@ class _Harness:
 def test_splits_stay_rare(codec: Codec, good: int) -> None:
     """`good` of a hundred records compress well, the others badly."""
     rng = random.Random(good)  # noqa: S311 - must be reproducible
-    desk = _Harness(codec)
+    harness = _SizeBroker(codec)
 
     for _ in range(RECORDS):
         is_good = rng.randrange(100) < good
-        desk.send(b"%03d" % rng.randrange(1000) * 33 if is_good else rng.randbytes(VALUE_SIZE))
+        harness.send(b"%03d" % rng.randrange(1000) * 33 if is_good else rng.randbytes(VALUE_SIZE))
 
-    assert desk.batches > 20
-    assert desk.splits / desk.batches < 0.1
+    assert harness.batches > 20
+    assert harness.splits / harness.batches < 0.1
 
 
 @pytest.mark.scenario(13)
@@ -82,10 +72,10 @@ def test_splits_stay_rare(codec: Codec, good: int) -> None:
 def test_estimate_fills_batches(codec: Codec) -> None:
     """Batches hold more records when the estimate knows that they compress well."""
     rng = random.Random(13)  # noqa: S311 - must be reproducible
-    desk = _Harness(codec)
+    harness = _SizeBroker(codec)
 
     for _ in range(20 * RECORDS):
-        desk.send(b"%03d" % rng.randrange(1000) * 33)
+        harness.send(b"%03d" % rng.randrange(1000) * 33)
 
-    assert desk.largest > 2 * BATCH_SIZE // VALUE_SIZE
-    assert desk.splits / desk.batches < 0.1
+    assert harness.largest > 2 * BATCH_SIZE // VALUE_SIZE
+    assert harness.splits / harness.batches < 0.1

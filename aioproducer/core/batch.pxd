@@ -1,0 +1,27 @@
+cimport cython
+
+from aioproducer.delivery cimport BatchResult
+from aioproducer.records.batch cimport RecordBatchBuilder
+
+@cython.final
+cdef class ProducerBatch:
+    # A PartitionQueue: queues.pxd knows this type, so this one cannot name that.
+    cdef public object queue
+    cdef public RecordBatchBuilder builder
+    cdef public BatchResult result
+    cdef public double created
+    cdef public double oldest_send
+    cdef public long long serial
+    cdef public bint is_released
+    cdef public long long attempts
+    cdef public bint in_flight
+    cdef public bint maybe_written
+    cdef public long long producer_id
+    cdef public int producer_epoch
+    cdef public long long sequence
+    cdef public Py_ssize_t split_of
+    cdef public object last_error
+
+    cpdef Py_ssize_t release(self) except -1
+    cpdef take(self)
+    cpdef bint land(self) except *
