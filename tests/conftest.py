@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios import SCENARIOS, table_of
+from tests.scenarios import table_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -78,11 +78,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         name = item.nodeid.partition("::")[2].partition("[")[0]
         for mark in item.iter_markers("scenario"):
             for scenario in mark.args:
-                tests.setdefault(_name_of(scenario), set()).add(f"{file}::{name}")
+                tests.setdefault(scenario, set()).add(f"{file}::{name}")
     path.write_text(table_of(tests))
-
-
-def _name_of(scenario: str | int) -> str:
-    if isinstance(scenario, str):
-        return scenario
-    return next(name for name, known in SCENARIOS.items() if known.number == scenario)

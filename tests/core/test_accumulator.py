@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # What a record is made of.
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 def test_a_record_is_written_as_it_was_given() -> None:
     harness = Harness()
     harness.introduce()
@@ -182,7 +182,7 @@ def test_members_of_enums_are_the_values_that_they_are() -> None:
 # The sizes of records and batches.
 
 
-@pytest.mark.scenario(3)
+@pytest.mark.scenario("record-larger-than-batch")
 def test_a_record_larger_than_a_batch_has_one_of_its_own() -> None:
     harness = Harness(batch_size=500)
     harness.introduce()
@@ -196,7 +196,7 @@ def test_a_record_larger_than_a_batch_has_one_of_its_own() -> None:
     assert values_of(harness.drain()) == [b"after"]
 
 
-@pytest.mark.scenario(4, 5)
+@pytest.mark.scenario("request-size-limit", "buffer-size-limit")
 @pytest.mark.parametrize(
     ("options", "limit", "option"),
     [
@@ -220,7 +220,7 @@ def test_a_record_that_is_too_large_is_refused_and_says_by_what(
     assert harness.buffer.used == before
 
 
-@pytest.mark.scenario(4)
+@pytest.mark.scenario("request-size-limit")
 def test_keys_and_headers_count_too() -> None:
     harness = Harness(max_request_size=1000)
     harness.introduce()
@@ -290,7 +290,7 @@ def test_a_retry_is_not_charged_twice() -> None:
     assert harness.buffer.used == 0
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 def test_a_record_that_finds_no_room_waits_in_line_until_there_is_some() -> None:
     harness = full_harness()
     delivery = harness.append(b"w" * 100, partition=1)
@@ -310,7 +310,7 @@ def test_a_record_that_finds_no_room_waits_in_line_until_there_is_some() -> None
     assert delivery.result().offset == 40
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 async def test_who_waits_for_a_record_in_line_gets_the_offset_of_that_record() -> None:
     """Awaited and called back before it has a place."""
     harness = Harness(linger=0.0)
@@ -335,7 +335,7 @@ async def test_who_waits_for_a_record_in_line_gets_the_offset_of_that_record() -
     assert called == [42]
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 def test_nobody_overtakes_who_waits_for_room() -> None:
     """Not even a record that would fit."""
     harness = full_harness(room=20)
@@ -351,7 +351,7 @@ def test_nobody_overtakes_who_waits_for_room() -> None:
     assert values_of(harness.drain()) == [b"w" * 500, b"tiny", b"other"]
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 def test_the_line_is_served_as_far_as_there_is_room() -> None:
     """A freed batch serves the oldest waiters."""
     harness = Harness(buffer_memory=1000, batch_size=1)
@@ -387,7 +387,7 @@ def test_the_line_is_served_in_slices() -> None:
     assert values_of(harness.drain_all()) == [b"%d" % number for number in range(5)]
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 def test_a_line_that_is_full_too_is_told_at_once() -> None:
     harness = full_harness()
     for _ in range(5):
@@ -402,7 +402,7 @@ def test_a_line_that_is_full_too_is_told_at_once() -> None:
     assert line.bytes <= 1000
 
 
-@pytest.mark.scenario(6, 7)
+@pytest.mark.scenario("buffer-full", "waiting-record-abandoned")
 def test_a_record_that_has_waited_too_long_leaves_nothing_behind() -> None:
     harness = full_harness()
     delivery = harness.append(VALUE, partition=1)
@@ -423,7 +423,7 @@ def test_a_record_that_has_waited_too_long_leaves_nothing_behind() -> None:
     assert harness.buffer.records.bytes == 0
 
 
-@pytest.mark.scenario(7)
+@pytest.mark.scenario("waiting-record-abandoned")
 def test_memory_comes_back_to_nothing_after_everything() -> None:
     order = random.Random(9)  # noqa: S311 - nothing is secret
     harness = Harness(buffer_memory=5000, batch_size=600)
@@ -485,7 +485,7 @@ def test_deliveries_are_numbered_as_the_records_are_in_their_batch() -> None:
 # Which partition.
 
 
-@pytest.mark.scenario(45)
+@pytest.mark.scenario("key-partitioning")
 def test_a_key_goes_to_its_partition() -> None:
     harness = Harness()
     harness.introduce(partitions=10)
@@ -494,7 +494,7 @@ def test_a_key_goes_to_its_partition() -> None:
         assert result_of(harness.append(key=key)).partition == partition_of_key(key, 10)
 
 
-@pytest.mark.scenario(46)
+@pytest.mark.scenario("sticky-partition")
 def test_records_without_a_key_share_the_batch_of_one_partition_until_it_is_full() -> None:
     harness = Harness(batch_size=1000, buffer_memory=AMPLE)
     harness.introduce(partitions=50)
@@ -506,7 +506,7 @@ def test_records_without_a_key_share_the_batch_of_one_partition_until_it_is_full
     assert len(set(partitions)) > 5
 
 
-@pytest.mark.scenario(47)
+@pytest.mark.scenario("even-share")
 def test_records_without_a_key_spread_evenly_over_time() -> None:
     harness = Harness(batch_size=1000, linger=0.0, buffer_memory=AMPLE)
     harness.introduce(partitions=4)
@@ -521,7 +521,7 @@ def test_records_without_a_key_spread_evenly_over_time() -> None:
     assert counts == {partition: pytest.approx(4000, rel=0.15) for partition in range(4)}
 
 
-@pytest.mark.scenario(46)
+@pytest.mark.scenario("sticky-partition")
 def test_a_partition_that_was_drained_before_it_had_its_share_stays_the_sticky_one() -> None:
     """A batch of bytes a partition, in however many batches they go."""
     harness = Harness(batch_size=1000, linger=0.0)
@@ -535,7 +535,7 @@ def test_a_partition_that_was_drained_before_it_had_its_share_stays_the_sticky_o
     assert len(set(partitions)) == 1
 
 
-@pytest.mark.scenario(50)
+@pytest.mark.scenario("leaderless-partition")
 def test_records_without_a_key_leave_a_partition_that_loses_its_leader() -> None:
     harness = Harness()
     harness.introduce(partitions=3)
@@ -546,7 +546,7 @@ def test_records_without_a_key_leave_a_partition_that_loses_its_leader() -> None
     assert {result_of(harness.append()).partition for _ in range(10)}.isdisjoint({first})
 
 
-@pytest.mark.scenario(50)
+@pytest.mark.scenario("leaderless-partition")
 def test_a_keyed_record_waits_in_its_partition_for_a_leader() -> None:
     harness = Harness(linger=0.0)
     harness.introduce(partitions=10)
@@ -611,7 +611,7 @@ def test_a_partitioner_that_raises_fails_the_record_and_nothing_else() -> None:
 # Topics and partitions that are not known yet.
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 def test_a_record_of_an_unknown_topic_waits_for_it() -> None:
     harness = Harness()
     delivery = harness.append(b"early", topic="late")
@@ -654,7 +654,7 @@ def test_records_of_known_topics_do_not_wait_for_unknown_ones() -> None:
     assert values_of(harness.drain()) == [b"now"]
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 def test_a_partition_that_is_not_there_yet_is_waited_for() -> None:
     harness = Harness(linger=0.0)
     harness.introduce(partitions=2)
@@ -668,7 +668,7 @@ def test_a_partition_that_is_not_there_yet_is_waited_for() -> None:
     assert values_of(harness.drain()) == [b"early"]
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 def test_new_partitions_are_used() -> None:
     harness = Harness(buffer_memory=AMPLE)
     harness.introduce(partitions=10)
@@ -742,7 +742,7 @@ def test_records_without_a_key_leave_a_partition_that_goes_away() -> None:
 # What there is.
 
 
-@pytest.mark.scenario(21)
+@pytest.mark.scenario("delivery-timeout")
 def test_the_next_deadline_is_that_of_the_oldest_batch_or_waiter() -> None:
     """A retry keeps the age of its batch."""
     harness = Harness(linger=0.0)
@@ -808,7 +808,7 @@ def test_a_batch_that_has_expired_on_the_wire_keeps_its_topic_busy() -> None:
     assert harness.accumulator.busy_topics() == set()
 
 
-@pytest.mark.scenario(53)
+@pytest.mark.scenario("unused-topic")
 def test_a_topic_that_is_forgotten_is_asked_for_again() -> None:
     harness = Harness()
     harness.introduce()
@@ -859,7 +859,7 @@ def split(harness: Harness, batch: ProducerBatch) -> list[ProducerBatch]:
     return pieces
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_the_pieces_of_a_split_batch_go_before_what_stood_behind_it() -> None:
     harness = Harness()
     harness.introduce()
@@ -879,7 +879,7 @@ def test_the_pieces_of_a_split_batch_go_before_what_stood_behind_it() -> None:
     assert harness.buffer.used == 0
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_the_pieces_go_before_batches_that_are_full_already() -> None:
     harness = Harness(batch_size=HEADER_SIZE + 2 * TAKEN)
     harness.introduce()
@@ -894,7 +894,7 @@ def test_the_pieces_go_before_batches_that_are_full_already() -> None:
     assert values_of(harness.drain_all()) == [b"a", b"b", b"c" * 100, b"d" * 100, b"e"]
 
 
-@pytest.mark.scenario(21)
+@pytest.mark.scenario("delivery-timeout")
 def test_the_pieces_expire_when_the_batch_would_have() -> None:
     harness = Harness()
     harness.introduce(partitions=2)
@@ -908,7 +908,7 @@ def test_the_pieces_expire_when_the_batch_would_have() -> None:
     assert [one.created for one in harness.accumulator.incomplete] == [START, START, START + LINGER + 10]
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_the_pieces_do_not_overtake_an_older_batch_that_came_back_before() -> None:
     """The first of two in flight is to be tried again, the second is too large."""
     harness = Harness()
@@ -922,7 +922,7 @@ def test_the_pieces_do_not_overtake_an_older_batch_that_came_back_before() -> No
     assert values_of(harness.drain_all()) == [b"older", b"a", b"b"]
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_the_pieces_of_two_batches_that_were_too_large_keep_their_order() -> None:
     """Both were in flight, and are answered one after the other."""
     harness = Harness()
@@ -936,7 +936,7 @@ def test_the_pieces_of_two_batches_that_were_too_large_keep_their_order() -> Non
     assert values_of(harness.drain_all()) == [b"a", b"b", b"c", b"d"]
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_an_older_batch_that_comes_back_after_a_split_goes_first() -> None:
     harness = Harness()
     harness.introduce()
@@ -1033,7 +1033,7 @@ def test_every_record_of_a_batch_keeps_its_headers() -> None:
     ]
 
 
-@pytest.mark.scenario(46)
+@pytest.mark.scenario("sticky-partition")
 def test_a_record_without_a_key_that_fits_to_the_byte_stays_in_its_batch() -> None:
     harness = Harness(batch_size=TAKEN + ASKED)
     harness.introduce(partitions=50)

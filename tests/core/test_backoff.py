@@ -14,14 +14,14 @@ chances = st.floats(0, 1, exclude_max=True)
 seconds = st.floats(1e-6, 1e6)
 
 
-@pytest.mark.scenario(15)
+@pytest.mark.scenario("retry-backoff")
 def test_waits_double_up_to_the_maximum() -> None:
     backoff = Backoff(0.1, 1.0, random=lambda: MIDDLE)
 
     assert [backoff.delay(n) for n in range(6)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
 
 
-@pytest.mark.scenario(15)
+@pytest.mark.scenario("retry-backoff")
 @pytest.mark.parametrize(("chance", "factor"), [(LEAST, 0.8), (MIDDLE, 1.0), (MOST, 1.2)])
 def test_jitter_spreads_a_wait_by_a_fifth_either_way(chance: float, factor: float) -> None:
     backoff = Backoff(0.1, 10.0, random=lambda: chance)
@@ -34,7 +34,7 @@ def test_the_longest_waits_are_spread_too_but_never_above_the_maximum() -> None:
     assert Backoff(0.1, 1.0, random=lambda: MOST).delay(50) == 1.0
 
 
-@pytest.mark.scenario(58)
+@pytest.mark.scenario("connection-setup")
 def test_connection_set_up_timeout_grows_from_10_to_30_seconds() -> None:
     timeout = Backoff(10.0, 30.0, random=lambda: MIDDLE)
 

@@ -51,7 +51,7 @@ def test_highest_common_version_is_chosen() -> None:
         versions.choose(ApiKey.METADATA, client)
 
 
-@pytest.mark.scenario(61)
+@pytest.mark.scenario("version-negotiation")
 @pytest.mark.parametrize(("listed", "expected"), [(3, 3), (2, 2), (0, 0), (9, 3)])
 def test_unsupported_version_names_lower_one(listed: int, expected: int) -> None:
     discovery = VersionDiscovery()
@@ -63,7 +63,7 @@ def test_unsupported_version_names_lower_one(listed: int, expected: int) -> None
     assert discovery.receive(_answer(expected, ErrorCode.NONE, PRODUCE)) is None
 
 
-@pytest.mark.scenario(61)
+@pytest.mark.scenario("version-negotiation")
 def test_unsupported_version_names_none() -> None:
     discovery = VersionDiscovery()
     discovery.begin()
@@ -83,7 +83,7 @@ def test_other_errors_are_raised() -> None:
         discovery.receive(memoryview(b"\x00\x00\x00\x00\xff"))
 
 
-@pytest.mark.scenario(61)
+@pytest.mark.scenario("version-negotiation")
 def test_closed_connections_lower_version() -> None:
     discovery = VersionDiscovery()
     """The client asks in versions 4, 3 and 0, and then in 4 again."""

@@ -157,7 +157,7 @@ def test_what_is_no_answer_at_all_poisons_the_connection(poison: bytes) -> None:
     assert connection.lose() == pending
 
 
-@pytest.mark.scenario(26)
+@pytest.mark.scenario("acks-zero")
 def test_what_expects_no_answer_is_not_waited_for() -> None:
     connection = Connection("client")
     unanswered = send(connection, expect_answer=False)
@@ -243,7 +243,7 @@ def test_after_the_last_correlation_id_comes_0() -> None:
     assert [request for request, _ in answers] == [last, next_one]
 
 
-@pytest.mark.scenario(59)
+@pytest.mark.scenario("silent-broker")
 def test_the_oldest_request_says_when_the_connection_has_hung_too_long() -> None:
     connection = Connection("client")
     assert connection.next_deadline() == NEVER
@@ -256,7 +256,7 @@ def test_the_oldest_request_says_when_the_connection_has_hung_too_long() -> None
     assert connection.next_deadline() == 131.0
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 def test_time_in_which_the_broker_throttles_does_not_count() -> None:
     connection = Connection("client")
     pending = [send(connection, deadline) for deadline in (130.0, 131.0)]

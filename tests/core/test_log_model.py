@@ -50,7 +50,7 @@ def run(seed: int, *, idempotent: bool = True, is_stopped: bool = False) -> Simu
     return simulation
 
 
-@pytest.mark.scenario(44, 63)
+@pytest.mark.scenario("cancelled-awaiter", "broker-restarts")
 @pytest.mark.parametrize("tens", range(RUNS))
 def test_records_are_stored_once_and_in_order_whatever_goes_wrong(tens: int) -> None:
     for seed in range(10 * tens, 10 * tens + 10):
@@ -63,7 +63,7 @@ def test_a_producer_that_is_stopped_leaves_nothing_behind_and_tells_the_truth(te
         run(seed, is_stopped=True)
 
 
-@pytest.mark.scenario(41)
+@pytest.mark.scenario("one-in-flight")
 @pytest.mark.parametrize("tens", range(RUNS // 4))
 def test_without_idempotence_nothing_is_lost_and_one_in_flight_keeps_the_order(tens: int) -> None:
     for seed in range(10 * tens, 10 * tens + 10):

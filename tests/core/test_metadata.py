@@ -302,7 +302,7 @@ def test_an_answer_without_brokers_is_a_failure() -> None:
     assert metadata.start_refresh(START + 1) == ("orders",)
 
 
-@pytest.mark.scenario(53)
+@pytest.mark.scenario("unused-topic")
 def test_a_topic_nobody_uses_is_dropped() -> None:
     metadata = knowing("orders", "audit")
     metadata.touch("orders", START + 30)
@@ -315,14 +315,14 @@ def test_a_topic_nobody_uses_is_dropped() -> None:
     assert metadata.expire(START + 30 + MAX_IDLE) == ["orders"]
 
 
-@pytest.mark.scenario(53)
+@pytest.mark.scenario("unused-topic")
 def test_a_topic_with_records_on_their_way_stays() -> None:
     metadata = knowing("orders", "audit")
 
     assert metadata.expire(START + MAX_IDLE, busy={"orders"}) == ["audit"]
 
 
-@pytest.mark.scenario(53)
+@pytest.mark.scenario("unused-topic")
 def test_a_topic_that_never_came_is_dropped_with_its_error() -> None:
     metadata = knowing()
     metadata.want("orders", START)
@@ -335,7 +335,7 @@ def test_a_topic_that_never_came_is_dropped_with_its_error() -> None:
     assert metadata.next_refresh(START + MAX_IDLE) == START + MAX_AGE
 
 
-@pytest.mark.scenario(53)
+@pytest.mark.scenario("unused-topic")
 def test_a_dropped_topic_does_not_come_back_with_an_answer_on_its_way_or_a_touch() -> None:
     metadata = knowing("orders")
     metadata.request_update(START + 1)
@@ -351,7 +351,7 @@ def test_a_dropped_topic_does_not_come_back_with_an_answer_on_its_way_or_a_touch
     assert metadata.start_refresh(START + 2 * MAX_AGE) == ()
 
 
-@pytest.mark.scenario(53)
+@pytest.mark.scenario("unused-topic")
 def test_a_dropped_topic_that_is_wanted_again_is_new() -> None:
     metadata = knowing("orders")
     metadata.expire(START + MAX_IDLE)
@@ -361,7 +361,7 @@ def test_a_dropped_topic_that_is_wanted_again_is_new() -> None:
     assert metadata.next_refresh(START + MAX_IDLE) == START + MAX_IDLE
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 def test_a_hint_is_applied_without_a_refresh() -> None:
     metadata = knowing("orders")
 
@@ -372,7 +372,7 @@ def test_a_hint_is_applied_without_a_refresh() -> None:
     assert metadata.next_refresh(START) == START + MAX_AGE
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 def test_a_missing_hint_leaves_it_to_a_refresh() -> None:
     metadata = knowing("orders")
 
@@ -382,7 +382,7 @@ def test_a_missing_hint_leaves_it_to_a_refresh() -> None:
     assert wait(metadata, START) == pytest.approx(0.1)
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 def test_a_hint_ends_the_backoff_of_answers_that_bring_nothing_new() -> None:
     metadata = knowing("orders")
     now = START
@@ -399,7 +399,7 @@ def test_a_hint_ends_the_backoff_of_answers_that_bring_nothing_new() -> None:
     assert wait(metadata, now + 5) == pytest.approx(0.1)
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 def test_no_answer_for_long_although_one_is_needed_calls_for_a_rebootstrap() -> None:
     metadata = knowing("orders")
     metadata.request_update(START + 1_000)
@@ -418,7 +418,7 @@ def test_no_answer_for_long_although_one_is_needed_calls_for_a_rebootstrap() -> 
     assert metadata.topics["orders"].partitions[0].leader_id == 1
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 def test_the_time_counts_from_when_an_answer_was_first_needed() -> None:
     by_request, by_age = knowing("orders"), knowing("orders")
     begin = START + MAX_AGE
@@ -432,7 +432,7 @@ def test_the_time_counts_from_when_an_answer_was_first_needed() -> None:
         assert metadata.needs_rebootstrap(begin + TRIGGER + 1)
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 def test_an_answer_or_no_need_of_one_puts_the_rebootstrap_off() -> None:
     metadata = knowing("orders")
     assert not metadata.needs_rebootstrap(START + 10 * TRIGGER)
@@ -444,7 +444,7 @@ def test_an_answer_or_no_need_of_one_puts_the_rebootstrap_off() -> None:
     assert not metadata.needs_rebootstrap(START + TRIGGER + 100)
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 def test_a_broker_may_call_for_a_rebootstrap() -> None:
     metadata = knowing("orders")
     metadata.request_update(START)
@@ -461,7 +461,7 @@ def test_a_broker_may_call_for_a_rebootstrap() -> None:
     assert wait(metadata, START + 1) == pytest.approx(0.1)
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 def test_without_rebootstrap_as_strategy_nothing_calls_for_it() -> None:
     metadata = new_metadata(rebootstrap_trigger=None)
     asked = metadata.start_refresh(START)
@@ -470,7 +470,7 @@ def test_without_rebootstrap_as_strategy_nothing_calls_for_it() -> None:
     assert not metadata.needs_rebootstrap(START + 10 * TRIGGER)
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 def test_the_cluster_behind_the_bootstrap_servers_replaces_the_old() -> None:
     metadata = knowing("orders")
     metadata.rebootstrapped(START + 1)

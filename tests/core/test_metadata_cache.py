@@ -100,7 +100,7 @@ def test_only_what_changed_is_told() -> None:
     assert change == MetadataChange(leaders=(PartitionLeader("orders", 1, 3, 1),))
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 def test_growth_of_a_topic_is_told_with_the_new_partitions() -> None:
     cache = knowing(led_by("orders", 1, 2))
 
@@ -109,7 +109,7 @@ def test_growth_of_a_topic_is_told_with_the_new_partitions() -> None:
     assert change == MetadataChange(sizes={"orders": 3}, leaders=(PartitionLeader("orders", 2, 3, 0),))
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 def test_a_broker_that_has_not_heard_of_new_partitions_takes_none_away() -> None:
     cache = knowing(led_by("orders", 1, 2, 3))
 
@@ -119,7 +119,7 @@ def test_a_broker_that_has_not_heard_of_new_partitions_takes_none_away() -> None
     assert leaders(cache) == [1, 2, 3]
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 def test_without_topic_ids_the_last_answer_says_how_many_partitions_there_are() -> None:
     cache = knowing(led_by("orders", 1, 2, 3, topic_id=NO_ID))
 
@@ -129,7 +129,7 @@ def test_without_topic_ids_the_last_answer_says_how_many_partitions_there_are() 
     assert leaders(cache) == [1, 2]
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 def test_an_older_leader_epoch_leaves_that_partition_as_it_was() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=5))
 
@@ -139,7 +139,7 @@ def test_an_older_leader_epoch_leaves_that_partition_as_it_was() -> None:
     assert leaders(cache) == [1, 3]
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 def test_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
     cache = knowing(led_by("orders", 1, 2, 3, epoch=5))
 
@@ -152,7 +152,7 @@ def test_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
     assert cache.topics["orders"].topic_id == SECOND_ID
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 @pytest.mark.parametrize(("before", "after"), [(NO_ID, FIRST_ID), (FIRST_ID, NO_ID)])
 def test_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after: UUID) -> None:
     """An id that appears is told with the size; one that is left out stays known."""
@@ -165,7 +165,7 @@ def test_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after
     assert leaders(cache) == [1]
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 def test_without_ids_a_topic_seen_deleted_may_begin_with_lower_epochs() -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
     merge(cache, answer(topic("orders", error=UNKNOWN, topic_id=NO_ID)))
@@ -179,7 +179,7 @@ def test_without_ids_a_topic_seen_deleted_may_begin_with_lower_epochs() -> None:
     assert leaders(cache) == [3]
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 def test_epochs_of_another_cluster_are_not_compared() -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
 
@@ -276,7 +276,7 @@ def test_sample_holds_topics_with_ids() -> None:
     assert cache.sample(1) == ("audit",)
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 def test_unreliable_epochs_are_ignored() -> None:
     cache = MetadataCache()
     merge(cache, answer(led_by("orders", 1, epoch=5)), reliable_epochs=False)
@@ -480,7 +480,7 @@ def test_partitions_of_a_node_that_is_gone_have_no_leader_also_in_topics_not_ask
     assert cache.leaderless == {"audit"}
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 def test_brokers_replaced_at_new_addresses_are_all_told() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=3))
 
@@ -496,7 +496,7 @@ def test_brokers_replaced_at_new_addresses_are_all_told() -> None:
     assert change.removed_nodes == ()
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 def test_a_newer_leader_from_a_produce_answer_counts_at_once() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=5))
 
@@ -506,7 +506,7 @@ def test_a_newer_leader_from_a_produce_answer_counts_at_once() -> None:
     assert cache.topics["orders"].partitions == (PartitionMetadata(0, 1, 5), PartitionMetadata(1, 3, 6))
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 def test_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() -> None:
     cache = knowing(led_by("orders", NO_LEADER, epoch=5))
 
@@ -520,7 +520,7 @@ def test_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() -> No
     assert cache.leaderless == set()
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 @pytest.mark.parametrize(
     ("topic_name", "index", "leader_id", "epoch"),
     [
@@ -553,7 +553,7 @@ def test_a_hint_that_is_no_news_changes_nothing(
     assert leaders(cache) == [1, 2]
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 def test_metadata_older_than_a_hint_does_not_undo_it() -> None:
     cache = knowing(led_by("orders", 1, epoch=5))
     cache.apply_leader_hint("orders", 0, 3, 6, [])
@@ -629,7 +629,7 @@ def test_no_answer_breaks_the_cache_and_the_changes_add_up_to_it(answers: list[M
         assert set(cache.nodes) == told_nodes
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 def test_only_a_topic_that_was_gone_may_begin_with_lower_epochs() -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
     merge(cache, answer(topic("orders", error=ErrorCode.TOPIC_AUTHORIZATION_FAILED, topic_id=NO_ID)))
@@ -639,7 +639,7 @@ def test_only_a_topic_that_was_gone_may_begin_with_lower_epochs() -> None:
     assert leaders(cache) == [1]
 
 
-@pytest.mark.scenario(54)
+@pytest.mark.scenario("stale-metadata")
 def test_the_very_first_epoch_is_an_old_one_too() -> None:
     cache = knowing(led_by("orders", 1, epoch=5))
 

@@ -87,7 +87,7 @@ def test_success_and_size(*, idempotent: bool) -> None:
     assert duplicate is Verdict.DUPLICATE
 
 
-@pytest.mark.scenario(15)
+@pytest.mark.scenario("retry-backoff")
 @pytest.mark.parametrize("idempotent", [False, True])
 @pytest.mark.parametrize("code", sorted(PASSING))
 def test_retriable_codes_are_retried(code: ErrorCode, *, idempotent: bool) -> None:

@@ -66,13 +66,13 @@ def shares(counts: Counter[int]) -> dict[int, float]:
 # By key.
 
 
-@pytest.mark.scenario(45)
+@pytest.mark.scenario("key-partitioning")
 @given(st.binary(max_size=20), st.integers(1, 200))
 def test_a_key_goes_where_java_puts_it(key: bytes, count: int) -> None:
     assert Partitioner().choose(new_topic(*[0] * count), key) == partition_of_key(key, count)
 
 
-@pytest.mark.scenario(45)
+@pytest.mark.scenario("key-partitioning")
 def test_an_empty_key_is_a_key_and_no_key_is_none() -> None:
     sticky = new_topic(*[0] * 10)
 
@@ -80,14 +80,14 @@ def test_an_empty_key_is_a_key_and_no_key_is_none() -> None:
     assert Partitioner().choose(sticky, None) == STICKY
 
 
-@pytest.mark.scenario(45)
+@pytest.mark.scenario("key-partitioning")
 def test_keys_that_are_ignored_leave_the_choice_to_the_sticky_partitioner() -> None:
     for kind in (KeyPartitioner.MURMUR2, KeyPartitioner.CRC32):
         partitioner = Partitioner(kind, ignore_keys=True)
         assert partitioner.choose(new_topic(*[0] * 10), b"key") == STICKY
 
 
-@pytest.mark.scenario(50)
+@pytest.mark.scenario("leaderless-partition")
 def test_a_keyed_record_waits_for_its_partition_even_without_a_leader() -> None:
     sticky = new_topic(*[0] * 10, leaderless=(6,))
 
@@ -110,7 +110,7 @@ def test_crc32_is_the_one_of_zlib_and_spreads_empty_keys_like_missing_ones() -> 
     assert partitioner.choose(sticky, None) == STICKY
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 def test_more_partitions_give_a_key_another_place_once_they_are_known() -> None:
     sticky = new_topic(*[0] * 10)
     partitioner = Partitioner()
@@ -206,7 +206,7 @@ def test_an_answer_that_is_no_partition_of_the_topic_is_refused(answer: object) 
 # Sticky.
 
 
-@pytest.mark.scenario(46)
+@pytest.mark.scenario("sticky-partition")
 def test_the_sticky_partition_stays_until_it_has_taken_a_batch_of_bytes() -> None:
     sticky = new_topic(*[0] * 100)
     first = sticky.place(400, NOW)
@@ -228,7 +228,7 @@ def test_a_partition_that_is_forgotten_is_chosen_anew() -> None:
     assert sticky.place(1, NOW) != first
 
 
-@pytest.mark.scenario(47)
+@pytest.mark.scenario("even-share")
 @pytest.mark.parametrize("adaptive", [True, False])
 def test_partitions_are_chosen_evenly_where_nothing_waits(adaptive: bool) -> None:  # noqa: FBT001 - a parameter
     chosen = shares(drawn(new_topic(*[0] * 8, adaptive=adaptive)))
@@ -236,14 +236,14 @@ def test_partitions_are_chosen_evenly_where_nothing_waits(adaptive: bool) -> Non
     assert chosen == {partition: pytest.approx(1 / 8, abs=0.02) for partition in range(8)}
 
 
-@pytest.mark.scenario(47)
+@pytest.mark.scenario("even-share")
 def test_partitions_where_equally_much_waits_are_chosen_evenly() -> None:
     chosen = shares(drawn(new_topic(3, 3, 3, 3)))
 
     assert chosen == {partition: pytest.approx(1 / 4, abs=0.02) for partition in range(4)}
 
 
-@pytest.mark.scenario(48)
+@pytest.mark.scenario("slow-broker-share")
 @pytest.mark.parametrize(
     ("lengths", "weights"),
     [((0, 3, 1), (4, 1, 3)), ((1, 0), (1, 2)), ((5, 0, 0, 5), (1, 6, 6, 1)), ((2, 1, 0), (1, 2, 3))],
@@ -264,7 +264,7 @@ def test_lengths_do_not_count_where_that_is_not_wanted() -> None:
     assert chosen == {partition: pytest.approx(1 / 3, abs=0.02) for partition in range(3)}
 
 
-@pytest.mark.scenario(48)
+@pytest.mark.scenario("slow-broker-share")
 def test_among_very_many_partitions_those_where_batches_pile_up_are_chosen_less() -> None:
     """Where weighing each partition would cost too much."""
     many = WEIGHED + 2
@@ -290,7 +290,7 @@ def test_very_many_partitions_cost_no_more_than_a_few_looks() -> None:
     assert len(draws) == 1
 
 
-@pytest.mark.scenario(50)
+@pytest.mark.scenario("leaderless-partition")
 @pytest.mark.parametrize("lengths", [(0, 0, 0, 0), (1, 0, 2, 5)])
 @pytest.mark.parametrize("adaptive", [True, False])
 def test_a_partition_without_a_leader_is_not_chosen(
@@ -302,7 +302,7 @@ def test_a_partition_without_a_leader_is_not_chosen(
     assert set(chosen) == {0, 3}
 
 
-@pytest.mark.scenario(50)
+@pytest.mark.scenario("leaderless-partition")
 def test_the_one_partition_with_a_leader_is_found_among_very_many() -> None:
     alone = 777
     sticky = new_topic(*[0] * 1000, leaderless=tuple(index for index in range(1000) if index != alone))
@@ -320,7 +320,7 @@ def test_some_partition_is_chosen_even_if_none_has_a_leader(count: int) -> None:
     assert chosen <= set(range(count))
 
 
-@pytest.mark.scenario(49)
+@pytest.mark.scenario("unavailable-broker")
 @pytest.mark.parametrize("lengths", [(0, 0, 0), (1, 2, 0)])
 def test_partitions_of_a_broker_that_cannot_be_sent_to_are_left_out_after_a_while(
     lengths: tuple[int, ...],
@@ -332,7 +332,7 @@ def test_partitions_of_a_broker_that_cannot_be_sent_to_are_left_out_after_a_whil
     assert set(drawn(sticky, 500, NOW + 2.1)) == {0, 1}
 
 
-@pytest.mark.scenario(49)
+@pytest.mark.scenario("unavailable-broker")
 def test_an_unresponsive_broker_is_not_left_out_where_that_is_not_wanted() -> None:
     sticky = new_topic(0, 0, 0)
     sticky.partitions[2].node.starved_since = NOW

@@ -69,7 +69,7 @@ def test_an_empty_queue_has_nothing_and_is_never_due() -> None:
     assert queue.due(LINGER) == NEVER
 
 
-@pytest.mark.scenario(1)
+@pytest.mark.scenario("lone-record-lingers")
 def test_an_open_batch_is_due_when_it_has_lingered() -> None:
     queue = new_queue()
     queue.open = new_batch(queue, created=100.0)
@@ -79,7 +79,7 @@ def test_an_open_batch_is_due_when_it_has_lingered() -> None:
     assert queue.length() == 1
 
 
-@pytest.mark.scenario(2)
+@pytest.mark.scenario("full-batch")
 def test_a_closed_batch_is_due_at_once() -> None:
     queue = new_queue()
     queue.closed.append(new_batch(queue, created=100.0))
@@ -120,7 +120,7 @@ def test_batches_are_taken_oldest_first_and_the_open_one_last() -> None:
     assert queue.length() == 0
 
 
-@pytest.mark.scenario(30)
+@pytest.mark.scenario("first-of-five-retried")
 def test_batches_that_are_put_back_stand_in_the_order_of_their_making() -> None:
     """Five in flight come back in any order."""
     order = random.Random(3)  # noqa: S311 - nothing is secret

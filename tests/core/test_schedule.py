@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 # When a batch goes.
 
 
-@pytest.mark.scenario(1)
+@pytest.mark.scenario("lone-record-lingers")
 def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> None:
     harness = Harness()
     harness.introduce()
@@ -60,7 +60,7 @@ def test_without_linger_the_records_of_one_turn_share_a_batch_that_is_due_at_onc
     assert batch.count == 5
 
 
-@pytest.mark.scenario(2)
+@pytest.mark.scenario("full-batch")
 def test_a_full_batch_goes_out_at_once() -> None:
     """When a record finds no room in it, and when one fills it to the byte."""
     harness = Harness(batch_size=HEADER_SIZE + 2 * TAKEN)
@@ -80,7 +80,7 @@ def test_a_full_batch_goes_out_at_once() -> None:
     assert second == []
 
 
-@pytest.mark.scenario(2)
+@pytest.mark.scenario("full-batch")
 def test_a_full_batch_without_keys_goes_out_at_once() -> None:
     """The record that finds no room in it goes to another partition."""
     harness = Harness(batch_size=HEADER_SIZE + 3 * TAKEN + 5)
@@ -124,7 +124,7 @@ def test_a_full_batch_takes_nothing_young_along() -> None:
     assert values_of(harness.drain()) == [b"young", VALUE]
 
 
-@pytest.mark.scenario(11)
+@pytest.mark.scenario("flush")
 def test_a_flush_makes_all_that_lingers_go_now() -> None:
     """The part that needs no waiting."""
     harness = Harness()
@@ -144,7 +144,7 @@ def test_a_flush_makes_all_that_lingers_go_now() -> None:
     assert harness.drain() == []
 
 
-@pytest.mark.scenario(8)
+@pytest.mark.scenario("memory-pressure")
 def test_memory_pressure_makes_every_batch_sendable_at_once() -> None:
     harness = full_harness()
     harness.woken.clear()
@@ -156,7 +156,7 @@ def test_memory_pressure_makes_every_batch_sendable_at_once() -> None:
     assert len(harness.drain()) == 1
 
 
-@pytest.mark.scenario(8)
+@pytest.mark.scenario("memory-pressure")
 def test_memory_pressure_by_records_of_a_topic_that_became_known_is_pressure_too() -> None:
     harness = full_harness()
     harness.append(VALUE, topic="late")
@@ -204,7 +204,7 @@ def test_at_most_one_batch_of_a_partition_is_drained_at_a_time_oldest_first() ->
     ]
 
 
-@pytest.mark.scenario(10)
+@pytest.mark.scenario("request-fills")
 def test_the_limit_is_respected_but_the_first_batch_always_goes() -> None:
     harness = Harness(linger=0.0)
     harness.introduce(partitions=5)
@@ -230,7 +230,7 @@ def test_a_request_does_not_hold_more_batches_than_can_be_made_in_a_moment() -> 
     assert len(harness.drain()) == 10
 
 
-@pytest.mark.scenario(9)
+@pytest.mark.scenario("small-requests")
 def test_many_partitions_are_all_served_however_small_the_requests() -> None:
     """Although every partition always has more to send."""
     harness = Harness(batch_size=1)
@@ -247,7 +247,7 @@ def test_many_partitions_are_all_served_however_small_the_requests() -> None:
     assert served == dict.fromkeys(range(7), 15)
 
 
-@pytest.mark.scenario(9)
+@pytest.mark.scenario("small-requests")
 def test_a_partition_with_much_to_send_does_not_starve_one_with_little() -> None:
     harness = Harness(batch_size=1)
     harness.introduce(partitions=2)
@@ -320,7 +320,7 @@ def test_sending_something_ends_starvation() -> None:
     assert node.starved_since == NEVER
 
 
-@pytest.mark.scenario(30)
+@pytest.mark.scenario("first-of-five-retried")
 def test_batches_that_come_back_go_again_in_the_order_of_their_making() -> None:
     """Whatever the order in which they come back."""
     harness = Harness(batch_size=1)
@@ -370,7 +370,7 @@ def test_a_partition_that_moves_takes_its_batches_along() -> None:
     assert values_of(harness.drain(OTHER)) == [b"new"]
 
 
-@pytest.mark.scenario(16)
+@pytest.mark.scenario("leader-changed")
 @pytest.mark.parametrize(("leader", "epoch"), [(OTHER, 1), (LEADER, 2)], ids=["leader", "epoch"])
 def test_a_new_leader_or_epoch_is_tried_without_backoff(leader: int, epoch: int) -> None:
     harness = Harness(linger=0.0)
@@ -388,7 +388,7 @@ def test_a_new_leader_or_epoch_is_tried_without_backoff(leader: int, epoch: int)
     assert values_of(harness.drain(leader)) == [b"again"]
 
 
-@pytest.mark.scenario(16)
+@pytest.mark.scenario("leader-changed")
 def test_a_batch_that_comes_back_goes_to_the_leader_of_that_moment() -> None:
     harness = Harness(linger=0.0)
     harness.introduce()

@@ -144,7 +144,7 @@ def test_a_batch_that_is_being_compressed_is_not_overtaken() -> None:
     assert harness.take_one().sequence == 3
 
 
-@pytest.mark.scenario(36)
+@pytest.mark.scenario("sequence-gap")
 def test_a_number_that_was_never_sent_is_given_to_the_next_batch() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -197,7 +197,7 @@ def test_if_the_first_of_all_may_be_in_the_log_what_follows_is_under_a_new_epoch
     assert numbers([harness.take_one()]) == [(1, 0)]
 
 
-@pytest.mark.scenario(31)
+@pytest.mark.scenario("first-of-five-fails")
 def test_what_follows_a_gap_begins_again_in_a_new_epoch_when_nothing_is_on_the_wire() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -220,7 +220,7 @@ def test_what_follows_a_gap_begins_again_in_a_new_epoch_when_nothing_is_on_the_w
     assert numbers([harness.take_one()]) == [(1, 1)]
 
 
-@pytest.mark.scenario(31)
+@pytest.mark.scenario("first-of-five-fails")
 def test_what_came_before_the_gap_is_sent_again_under_its_old_number_first() -> None:
     """It may be in the log: under a new number it would be stored twice."""
     harness = DeliveryHarness()
@@ -279,7 +279,7 @@ def test_a_gap_that_opens_while_a_batch_is_compressed_makes_it_void_too() -> Non
     assert numbers([after, compressed]) == [(1, 0), (1, 1)]
 
 
-@pytest.mark.scenario(32)
+@pytest.mark.scenario("next-out-of-order")
 def test_the_first_that_is_out_of_order_begins_a_new_epoch() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -297,7 +297,7 @@ def test_the_first_that_is_out_of_order_begins_a_new_epoch() -> None:
     assert [delivery.result().offset for delivery in deliveries] == [0, 1]
 
 
-@pytest.mark.scenario(33)
+@pytest.mark.scenario("later-out-of-order")
 def test_a_later_one_that_is_out_of_order_waits_for_those_before_it() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -313,7 +313,7 @@ def test_a_later_one_that_is_out_of_order_waits_for_those_before_it() -> None:
     assert numbers([first, second]) == [(0, 1), (0, 2)]
 
 
-@pytest.mark.scenario(32)
+@pytest.mark.scenario("next-out-of-order")
 def test_what_may_be_in_the_log_is_not_numbered_anew_though_it_is_out_of_order() -> None:
     """Java's producer numbers it anew, which may store it twice.
 
@@ -337,7 +337,7 @@ def test_what_may_be_in_the_log_is_not_numbered_anew_though_it_is_out_of_order()
     assert numbers([harness.take_one()]) == [(0, 2)]
 
 
-@pytest.mark.scenario(32)
+@pytest.mark.scenario("next-out-of-order")
 def test_the_last_batch_may_be_numbered_anew_though_an_answer_left_it_in_doubt() -> None:
     """Were it in the log, it would be the last there, which every broker remembers."""
     harness = DeliveryHarness()
@@ -356,7 +356,7 @@ def test_the_last_batch_may_be_numbered_anew_though_an_answer_left_it_in_doubt()
     assert delivery.result().offset == 1
 
 
-@pytest.mark.scenario(32)
+@pytest.mark.scenario("next-out-of-order")
 def test_a_batch_in_doubt_that_others_follow_is_not_numbered_anew() -> None:
     """They may be in the log after it, and a restarted broker remembers the last alone."""
     harness = DeliveryHarness()
@@ -407,7 +407,7 @@ def test_a_batch_that_began_anew_is_not_held_to_what_was_lost_before() -> None:
         harness.wait()
 
 
-@pytest.mark.scenario(39)
+@pytest.mark.scenario("sequence-wrap")
 def test_after_the_highest_sequence_comes_0() -> None:
     harness = DeliveryHarness(batch_size=1000)
     harness.deliver()
@@ -422,7 +422,7 @@ def test_after_the_highest_sequence_comes_0() -> None:
     assert harness.queue().sequences.next == SEQUENCES - 2
 
 
-@pytest.mark.scenario(39)
+@pytest.mark.scenario("sequence-wrap")
 def test_sequence_0_goes_alone_after_the_highest_too() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -435,7 +435,7 @@ def test_sequence_0_goes_alone_after_the_highest_too() -> None:
         harness.answer(batch, offset=sequence)
 
 
-@pytest.mark.scenario(39)
+@pytest.mark.scenario("sequence-wrap")
 def test_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
     harness = DeliveryHarness()
     harness.sequences.producer_id.adopt(PRODUCER_ID, MAX_EPOCH)
@@ -453,7 +453,7 @@ def test_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
     assert (batch.producer_id, batch.producer_epoch, batch.sequence) == (PRODUCER_ID + 1, 0, 0)
 
 
-@pytest.mark.scenario(39)
+@pytest.mark.scenario("sequence-wrap")
 def test_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> None:
     harness = DeliveryHarness()
     harness.deliver(partition=1)
@@ -467,7 +467,7 @@ def test_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> None:
     assert numbers([batch]) == [(0, 1)]
 
 
-@pytest.mark.scenario(39)
+@pytest.mark.scenario("sequence-wrap")
 def test_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -> None:
     harness = DeliveryHarness()
     harness.sequences.producer_id.adopt(PRODUCER_ID, MAX_EPOCH)
@@ -486,7 +486,7 @@ def test_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -> N
     assert (written.producer_id, written.producer_epoch) == (PRODUCER_ID, MAX_EPOCH)
 
 
-@pytest.mark.scenario(40)
+@pytest.mark.scenario("epoch-bump-isolated")
 def test_other_partitions_follow_into_a_new_epoch_when_they_have_nothing_unsettled() -> None:
     harness = DeliveryHarness()
     harness.deliver(partition=0)
@@ -509,7 +509,7 @@ def test_other_partitions_follow_into_a_new_epoch_when_they_have_nothing_unsettl
     assert numbers([harness.take_one()]) == [(1, 0)]
 
 
-@pytest.mark.scenario(40)
+@pytest.mark.scenario("epoch-bump-isolated")
 def test_two_partitions_that_need_a_new_epoch_share_it() -> None:
     harness = DeliveryHarness()
     for partition in (0, 1):
@@ -555,7 +555,7 @@ def test_a_partition_that_was_forgotten_with_a_gap_begins_anew(code: ErrorCode) 
     assert numbers([harness.take_one()]) == [(1, 0)]
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_the_pieces_of_a_batch_share_its_numbers() -> None:
     harness = DeliveryHarness(batch_size=200)
     harness.deliver()
@@ -585,7 +585,7 @@ def test_the_pieces_of_a_void_batch_have_no_numbers_yet() -> None:
     assert numbers([first]) == [(1, 0)]
 
 
-@pytest.mark.scenario(41)
+@pytest.mark.scenario("one-in-flight")
 def test_with_one_request_in_flight_the_order_needs_no_numbers() -> None:
     harness = DeliveryHarness(idempotent=False, in_flight=1)
     harness.send_some(2)
@@ -613,7 +613,7 @@ def test_without_numbers_nobody_waits_for_an_order() -> None:
     assert not Unnumbered(5).out_of_order(harness.take_one())
 
 
-@pytest.mark.scenario(39)
+@pytest.mark.scenario("sequence-wrap")
 def test_the_last_epoch_that_fits_a_batch_is_used() -> None:
     harness = DeliveryHarness()
     harness.sequences.producer_id.adopt(PRODUCER_ID, 32766)

@@ -58,7 +58,7 @@ def test_a_stored_batch_tells_every_record_its_offset_and_leaves_nothing_behind(
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(15)
+@pytest.mark.scenario("retry-backoff")
 @pytest.mark.parametrize("code", sorted(PASSING))
 def test_a_batch_is_sent_again_after_a_backoff_that_grows(code: ErrorCode) -> None:
     harness = DeliveryHarness()
@@ -78,7 +78,7 @@ def test_a_batch_is_sent_again_after_a_backoff_that_grows(code: ErrorCode) -> No
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(15)
+@pytest.mark.scenario("retry-backoff")
 def test_a_batch_whose_connection_is_lost_is_sent_again_after_a_backoff() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -94,7 +94,7 @@ def test_a_batch_whose_connection_is_lost_is_sent_again_after_a_backoff() -> Non
     assert delivery.result().offset == 5
 
 
-@pytest.mark.scenario(16)
+@pytest.mark.scenario("leader-changed")
 @pytest.mark.parametrize("answer_first", [True, False])
 def test_a_new_leader_is_tried_without_backoff(*, answer_first: bool) -> None:
     harness = DeliveryHarness()
@@ -110,7 +110,7 @@ def test_a_new_leader_is_tried_without_backoff(*, answer_first: bool) -> None:
     assert harness.take_one(OTHER) is batch
 
 
-@pytest.mark.scenario(17)
+@pytest.mark.scenario("retries-exhausted")
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_when_the_retries_are_used_up_the_record_gets_the_last_error(retries: int) -> None:
     harness = DeliveryHarness(idempotent=False, retries=retries)
@@ -127,7 +127,7 @@ def test_when_the_retries_are_used_up_the_record_gets_the_last_error(retries: in
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(17)
+@pytest.mark.scenario("retries-exhausted")
 @pytest.mark.parametrize("code", [ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_LEADER_OR_FOLLOWER])
 def test_it_says_whether_the_record_may_be_in_the_log(code: ErrorCode) -> None:
     harness = DeliveryHarness(retries=1)
@@ -142,7 +142,7 @@ def test_it_says_whether_the_record_may_be_in_the_log(code: ErrorCode) -> None:
     assert (error.code, error.may_be_written) == (ErrorCode.NOT_ENOUGH_REPLICAS, True)
 
 
-@pytest.mark.scenario(18)
+@pytest.mark.scenario("expired-unsent")
 def test_a_batch_that_cannot_be_sent_expires_and_says_why() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -157,7 +157,7 @@ def test_a_batch_that_cannot_be_sent_expires_and_says_why() -> None:
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(18)
+@pytest.mark.scenario("expired-unsent")
 def test_an_expired_batch_names_the_present_outage() -> None:
     """Before anything that failed earlier; also where there was an attempt."""
     harness = DeliveryHarness()
@@ -204,7 +204,7 @@ def test_a_missing_producer_id_names_its_cause() -> None:
     assert str(delivery.exception()).endswith("(InitProducerId) yet: a:1 gives none")
 
 
-@pytest.mark.scenario(18)
+@pytest.mark.scenario("expired-unsent")
 def test_a_batch_without_a_leader_expires_in_the_queue_and_others_do_not() -> None:
     harness = DeliveryHarness()
     harness.lead(NO_LEADER, 2)
@@ -221,7 +221,7 @@ def test_a_batch_without_a_leader_expires_in_the_queue_and_others_do_not() -> No
     assert not younger.done()
 
 
-@pytest.mark.scenario(18)
+@pytest.mark.scenario("expired-unsent")
 def test_the_last_failure_is_told_with_the_expiry() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -238,7 +238,7 @@ def test_the_last_failure_is_told_with_the_expiry() -> None:
     assert not error.may_be_written
 
 
-@pytest.mark.scenario(19)
+@pytest.mark.scenario("expired-in-flight")
 def test_a_batch_on_the_wire_expires_and_its_memory_is_free_when_it_is_answered() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -258,7 +258,7 @@ def test_a_batch_on_the_wire_expires_and_its_memory_is_free_when_it_is_answered(
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(20)
+@pytest.mark.scenario("late-response")
 @pytest.mark.parametrize(
     "code",
     [
@@ -293,7 +293,7 @@ def test_a_late_answer_for_an_expired_batch_changes_nothing(code: ErrorCode | No
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(20)
+@pytest.mark.scenario("late-response")
 def test_an_expired_batch_that_is_still_being_compressed_is_not_written() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -441,7 +441,7 @@ def test_pieces_are_as_old_as_their_oldest_record() -> None:
     assert all(delivery.done() for delivery in late)
 
 
-@pytest.mark.scenario(21)
+@pytest.mark.scenario("delivery-timeout")
 def test_the_delivery_timeout_runs_from_the_first_record_through_retries_and_splits() -> None:
     harness = DeliveryHarness(batch_size=ROOMY)
     deliveries = harness.send(b"x" * 60, b"y" * 60)
@@ -461,7 +461,7 @@ def test_the_delivery_timeout_runs_from_the_first_record_through_retries_and_spl
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(21)
+@pytest.mark.scenario("delivery-timeout")
 @pytest.mark.parametrize(
     ("code", "may_be_written"),
     [
@@ -493,7 +493,7 @@ def test_failure_past_delivery_timeout(code: ErrorCode | None, *, may_be_written
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_a_batch_that_is_too_large_is_split_and_each_record_gets_its_offset() -> None:
     harness = DeliveryHarness(batch_size=200)
     deliveries = harness.send(*(b"x" * 60 for _ in range(2)))
@@ -528,7 +528,7 @@ def test_batch_larger_than_segment_is_split() -> None:
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_a_batch_that_came_back_before_goes_before_the_pieces() -> None:
     harness = DeliveryHarness(batch_size=150)
     harness.deliver()
@@ -543,7 +543,7 @@ def test_a_batch_that_came_back_before_goes_before_the_pieces() -> None:
     assert harness.take_one().count == 1
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_a_lost_batch_that_turns_out_too_large_leaves_its_pieces_in_doubt() -> None:
     harness = DeliveryHarness(batch_size=150)
     harness.deliver()
@@ -559,7 +559,7 @@ def test_a_lost_batch_that_turns_out_too_large_leaves_its_pieces_in_doubt() -> N
     assert error.may_be_written
 
 
-@pytest.mark.scenario(23)
+@pytest.mark.scenario("split-ends")
 @pytest.mark.parametrize("batch_size", [100, 300, ROOMY])
 @pytest.mark.parametrize("limit", [100, 150, 250])
 def test_splitting_goes_on_until_the_pieces_fit(batch_size: int, limit: int) -> None:
@@ -584,7 +584,7 @@ def test_splitting_goes_on_until_the_pieces_fit(batch_size: int, limit: int) -> 
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(24)
+@pytest.mark.scenario("single-record-too-large")
 def test_a_record_that_is_too_large_by_itself_fails_and_later_ones_go_on() -> None:
     harness = DeliveryHarness(batch_size=200)
     small, large, later = harness.send(b"", b"x" * 120, b"")
@@ -606,7 +606,7 @@ def test_a_record_that_is_too_large_by_itself_fails_and_later_ones_go_on() -> No
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(25)
+@pytest.mark.scenario("record-errors")
 def test_only_the_refused_record_gets_its_error() -> None:
     harness = DeliveryHarness(batch_size=ROOMY)
     innocent, guilty = harness.send_some(2)
@@ -627,7 +627,7 @@ def test_only_the_refused_record_gets_its_error() -> None:
     assert not other.may_be_written
 
 
-@pytest.mark.scenario(25)
+@pytest.mark.scenario("record-errors")
 def test_several_refused_records_are_invalid_whatever_the_code_of_the_batch() -> None:
     harness = DeliveryHarness(batch_size=ROOMY)
     deliveries = harness.send_some(3)
@@ -641,7 +641,7 @@ def test_several_refused_records_are_invalid_whatever_the_code_of_the_batch() ->
     assert [error.reason for error in errors if isinstance(error, BrokerError)] == ["policy", "policy", "bad"]
 
 
-@pytest.mark.scenario(25)
+@pytest.mark.scenario("record-errors")
 def test_the_refused_records_of_a_batch_that_was_in_doubt_stay_in_doubt() -> None:
     harness = DeliveryHarness(batch_size=ROOMY)
     deliveries = harness.send_some(2)
@@ -655,7 +655,7 @@ def test_the_refused_records_of_a_batch_that_was_in_doubt_stay_in_doubt() -> Non
     assert "send it again" not in str(errors[1])
 
 
-@pytest.mark.scenario(26)
+@pytest.mark.scenario("acks-zero")
 def test_what_expects_no_answer_is_done_at_an_offset_that_nobody_knows() -> None:
     harness = DeliveryHarness(idempotent=False)
     (delivery,) = harness.send_some(1)
@@ -666,7 +666,7 @@ def test_what_expects_no_answer_is_done_at_an_offset_that_nobody_knows() -> None
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(27)
+@pytest.mark.scenario("too-few-replicas")
 @pytest.mark.parametrize("code", [ErrorCode.NOT_ENOUGH_REPLICAS, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND])
 def test_too_few_replicas_are_waited_for(code: ErrorCode) -> None:
     harness = DeliveryHarness()
@@ -682,7 +682,7 @@ def test_too_few_replicas_are_waited_for(code: ErrorCode) -> None:
     assert delivery.result().offset == 9
 
 
-@pytest.mark.scenario(28)
+@pytest.mark.scenario("topic-deleted")
 @pytest.mark.parametrize("code", [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.UNKNOWN_TOPIC_ID])
 def test_a_topic_that_is_gone_fails_its_records_in_time(code: ErrorCode) -> None:
     harness = DeliveryHarness()
@@ -699,7 +699,7 @@ def test_a_topic_that_is_gone_fails_its_records_in_time(code: ErrorCode) -> None
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(28)
+@pytest.mark.scenario("topic-deleted")
 def test_a_topic_that_comes_back_gets_its_records() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -709,7 +709,7 @@ def test_a_topic_that_comes_back_gets_its_records() -> None:
     assert delivery.result().offset == 0
 
 
-@pytest.mark.scenario(29)
+@pytest.mark.scenario("broker-message")
 def test_the_brokers_own_words_are_kept() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -767,7 +767,7 @@ def test_what_ends_the_producer_fails_the_batch_and_is_told(*, idempotent: bool)
     assert (harness.failure is not None) is idempotent
 
 
-@pytest.mark.scenario(30)
+@pytest.mark.scenario("first-of-five-retried")
 def test_five_in_flight_are_sent_again_one_by_one_in_their_order() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -800,7 +800,7 @@ def test_who_waits_for_those_before_it_does_not_hold_them_back() -> None:
     assert harness.take_one() is first
 
 
-@pytest.mark.scenario(31)
+@pytest.mark.scenario("first-of-five-fails")
 def test_when_the_first_of_several_is_refused_the_others_are_delivered() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -818,7 +818,7 @@ def test_when_the_first_of_several_is_refused_the_others_are_delivered() -> None
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(34)
+@pytest.mark.scenario("duplicate")
 def test_a_duplicate_is_a_success_at_an_offset_that_nobody_knows() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -832,7 +832,7 @@ def test_a_duplicate_is_a_success_at_an_offset_that_nobody_knows() -> None:
     assert numbers([harness.take_one()]) == [(0, 1)]
 
 
-@pytest.mark.scenario(35)
+@pytest.mark.scenario("response-lost")
 def test_what_was_lost_is_asked_for_again_under_its_number() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -849,7 +849,7 @@ def test_what_was_lost_is_asked_for_again_under_its_number() -> None:
     assert numbers(batches) == [(0, 1), (0, 2)]
 
 
-@pytest.mark.scenario(35)
+@pytest.mark.scenario("response-lost")
 def test_a_batch_that_the_answer_leaves_out_is_sent_again() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -864,7 +864,7 @@ def test_a_batch_that_the_answer_leaves_out_is_sent_again() -> None:
     assert not delivery.done()
 
 
-@pytest.mark.scenario(36)
+@pytest.mark.scenario("sequence-gap")
 def test_what_expires_unsent_leaves_no_gap_and_what_was_sent_does_not_stop_the_partition() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -879,7 +879,7 @@ def test_what_expires_unsent_leaves_no_gap_and_what_was_sent_does_not_stop_the_p
     assert numbers([harness.take_one()]) == [(0, 2)]
 
 
-@pytest.mark.scenario(37)
+@pytest.mark.scenario("first-batch-expires")
 @pytest.mark.parametrize("is_written", [True, False])
 def test_what_comes_after_an_expired_batch_tells_whether_it_was_written(*, is_written: bool) -> None:
     harness = DeliveryHarness()
@@ -902,7 +902,7 @@ def test_what_comes_after_an_expired_batch_tells_whether_it_was_written(*, is_wr
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(37)
+@pytest.mark.scenario("first-batch-expires")
 def test_what_expires_first_of_several_on_the_wire_keeps_its_number_until_it_is_answered() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -927,7 +927,7 @@ def test_what_expires_first_of_several_on_the_wire_keeps_its_number_until_it_is_
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(38, 43)
+@pytest.mark.scenario("unknown-producer-id", "producer-id-expired")
 @pytest.mark.parametrize("code", [ErrorCode.UNKNOWN_PRODUCER_ID, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER])
 def test_a_broker_that_has_forgotten_the_producer_gets_a_new_epoch(code: ErrorCode) -> None:
     harness = DeliveryHarness()
@@ -956,7 +956,7 @@ def test_an_epoch_that_is_refused_fails_the_batch_and_is_not_used_again() -> Non
     assert numbers([harness.take_one()]) == [(1, 0)]
 
 
-@pytest.mark.scenario(41)
+@pytest.mark.scenario("one-in-flight")
 def test_with_one_in_flight_and_no_numbers_a_failure_does_not_let_later_ones_pass() -> None:
     harness = DeliveryHarness(idempotent=False, in_flight=1)
     deliveries = harness.send_some(3)
@@ -969,7 +969,7 @@ def test_with_one_in_flight_and_no_numbers_a_failure_does_not_let_later_ones_pas
     assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
 
 
-@pytest.mark.scenario(42)
+@pytest.mark.scenario("producer-id-denied")
 def test_who_waits_for_a_producer_id_that_is_not_given_fails() -> None:
     harness = DeliveryHarness()
     harness.sequences.producer_id.is_needed = True
@@ -1176,7 +1176,7 @@ def test_many_records_that_find_no_room_fail_slice_by_slice() -> None:
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 def test_a_topic_that_does_not_appear_fails_its_records_with_what_the_brokers_said() -> None:
     harness = DeliveryHarness(max_block=20.0)
     asked, found, forgotten = (
@@ -1197,7 +1197,7 @@ def test_a_topic_that_does_not_appear_fails_its_records_with_what_the_brokers_sa
     harness.assert_nothing_left()
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 def test_a_partition_that_the_topic_does_not_get_fails_its_records() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1, partition=PARTITIONS)
@@ -1211,7 +1211,7 @@ def test_a_partition_that_the_topic_does_not_get_fails_its_records() -> None:
     assert not error.may_be_written
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 def test_a_record_that_finds_no_room_says_how_much_is_in_use() -> None:
     harness = DeliveryHarness()
     harness.send(b"x" * 99_900)
@@ -1227,7 +1227,7 @@ def test_a_record_that_finds_no_room_says_how_much_is_in_use() -> None:
     assert (harness.buffer.waiting, harness.figure("buffer-exhausted-total")) == (0, 1)
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 def test_giving_up_ends_those_in_line_too() -> None:
     harness = DeliveryHarness()
     harness.send(b"x" * 99_900)
@@ -1277,7 +1277,7 @@ def test_an_expired_batch_whose_retry_was_never_written_gives_its_number_to_the_
     assert numbers([harness.take_one()]) == [(0, 1)]
 
 
-@pytest.mark.scenario(32)
+@pytest.mark.scenario("next-out-of-order")
 def test_a_batch_that_begins_anew_backs_off_before_it_is_sent_again() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -1290,7 +1290,7 @@ def test_a_batch_that_begins_anew_backs_off_before_it_is_sent_again() -> None:
     assert harness.take_one() is batch
 
 
-@pytest.mark.scenario(29)
+@pytest.mark.scenario("broker-message")
 def test_the_brokers_own_words_are_kept_where_the_order_is_in_doubt() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -1305,7 +1305,7 @@ def test_the_brokers_own_words_are_kept_where_the_order_is_in_doubt() -> None:
     assert error.reason == "expected 7"
 
 
-@pytest.mark.scenario(24)
+@pytest.mark.scenario("single-record-too-large")
 def test_a_record_that_is_too_large_says_how_large_and_keeps_its_cause_in_doubt_too() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1)
@@ -1322,7 +1322,7 @@ def test_a_record_that_is_too_large_says_how_large_and_keeps_its_cause_in_doubt_
     assert isinstance(error.__cause__, BrokerError)
 
 
-@pytest.mark.scenario(25)
+@pytest.mark.scenario("record-errors")
 def test_a_refused_record_says_which_of_its_batch_it_was() -> None:
     harness = DeliveryHarness(batch_size=ROOMY)
     _, guilty = harness.send_some(2)
@@ -1332,7 +1332,7 @@ def test_a_refused_record_says_which_of_its_batch_it_was() -> None:
     assert str(guilty.exception()).startswith("record 1 of a batch for orders-0: ")
 
 
-@pytest.mark.scenario(18)
+@pytest.mark.scenario("expired-unsent")
 def test_an_expiry_says_how_long_it_took_and_how_long_it_might() -> None:
     harness = DeliveryHarness()
     harness.lead(0, 2)
@@ -1345,7 +1345,7 @@ def test_an_expiry_says_how_long_it_took_and_how_long_it_might() -> None:
     assert "broker 0, which leads the partition" in str(delivery.exception())
 
 
-@pytest.mark.scenario(18)
+@pytest.mark.scenario("expired-unsent")
 def test_each_of_several_that_expire_has_the_cause_that_is_its_own() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -1367,7 +1367,7 @@ def test_each_of_several_that_expire_has_the_cause_that_is_its_own() -> None:
     ]
 
 
-@pytest.mark.scenario(89)
+@pytest.mark.scenario("metrics")
 def test_what_becomes_of_a_batch_counts_for_its_topic() -> None:
     harness = DeliveryHarness()
     harness.deliver(2)
@@ -1387,7 +1387,7 @@ def test_what_becomes_of_a_batch_counts_for_its_topic() -> None:
     }
 
 
-@pytest.mark.scenario(53)
+@pytest.mark.scenario("unused-topic")
 def test_a_topic_that_is_forgotten_has_no_metrics_and_one_never_missed_is_found_all_the_same() -> None:
     harness = DeliveryHarness()
     harness.deliver()
@@ -1399,7 +1399,7 @@ def test_a_topic_that_is_forgotten_has_no_metrics_and_one_never_missed_is_found_
     assert harness.metrics.snapshot(harness.now, {})["producer-topic-metrics"] == {}
 
 
-@pytest.mark.scenario(6, 51)
+@pytest.mark.scenario("buffer-full", "new-partitions")
 def test_who_waited_in_line_too_long_says_for_what_and_how_long() -> None:
     harness = DeliveryHarness(max_block=20.0)
     harness.send(b"x" * 99_900)
@@ -1423,7 +1423,7 @@ def test_an_error_code_that_is_known_is_not_called_unknown() -> None:
     assert str(delivery.exception()) == "1 record for orders-0: UNKNOWN_SERVER_ERROR (-1)"
 
 
-@pytest.mark.scenario(18, 51)
+@pytest.mark.scenario("expired-unsent", "new-partitions")
 def test_what_is_in_a_partition_that_went_away_expires_for_want_of_a_leader() -> None:
     harness = DeliveryHarness()
     (delivery,) = harness.send_some(1, partition=2)

@@ -53,7 +53,7 @@ def resolve(pieces: Sequence[ProducerBatch], base_offset: int) -> None:
         base_offset += piece.count
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_the_pieces_hold_the_records_in_order_and_are_of_the_batch_size() -> None:
     values = [b"%03d" % number * 30 for number in range(20)]
     batch, _ = new_batch(values)
@@ -66,7 +66,7 @@ def test_the_pieces_hold_the_records_in_order_and_are_of_the_batch_size() -> Non
     assert all(piece.charged == piece.builder.raw_size == piece.size for piece in pieces)
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 def test_each_delivery_gets_the_offset_of_its_own_record() -> None:
     batch, deliveries = new_batch([b"v" * 90] * 20)
 
@@ -77,7 +77,7 @@ def test_each_delivery_gets_the_offset_of_its_own_record() -> None:
     assert [delivery.result().timestamp_ms for delivery in deliveries] == [NOW + i for i in range(20)]
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 @pytest.mark.parametrize("codec", list(Codec))
 def test_keys_headers_nulls_and_timestamps_survive(codec: Codec) -> None:
     """Compressed as it was sent."""
@@ -102,7 +102,7 @@ def test_keys_headers_nulls_and_timestamps_survive(codec: Codec) -> None:
     assert [piece.builder.codec for piece in pieces] == [0, 0, 0]
 
 
-@pytest.mark.scenario(21)
+@pytest.mark.scenario("delivery-timeout")
 def test_the_pieces_are_as_old_as_the_batch_and_have_made_as_many_attempts() -> None:
     batch, _ = new_batch([b"v" * 90] * 4)
     batch.attempts = 2
@@ -127,7 +127,7 @@ def test_a_record_that_is_larger_than_the_target_has_a_piece_of_its_own() -> Non
     assert [values_of([piece]) for piece in pieces] == [[b"a"], [b"v" * 5000], [b"b", b"c"]]
 
 
-@pytest.mark.scenario(23)
+@pytest.mark.scenario("split-ends")
 def test_a_piece_that_is_still_too_large_is_halved() -> None:
     batch, _ = new_batch([b"v" * 90] * 16)
     first, second = split_batch(batch, 1000)
@@ -140,7 +140,7 @@ def test_a_piece_that_is_still_too_large_is_halved() -> None:
     assert all(half.builder.raw_size <= first.builder.raw_size // 2 for half in halves)
 
 
-@pytest.mark.scenario(23)
+@pytest.mark.scenario("split-ends")
 @pytest.mark.parametrize("more", [-1, 0, 1, 5000])
 def test_a_batch_that_is_no_larger_than_batch_size_is_halved(more: int) -> None:
     """The broker takes less than `batch_size`."""
@@ -152,7 +152,7 @@ def test_a_batch_that_is_no_larger_than_batch_size_is_halved(more: int) -> None:
     assert sum(piece.count for piece in pieces) == 8
 
 
-@pytest.mark.scenario(22, 23)
+@pytest.mark.scenario("split-too-large", "split-ends")
 @given(values_of_any_size, st.integers(1, 4000))
 def test_splitting_again_and_again_ends_with_single_records_and_every_delivery_right(
     values: list[bytes], batch_size: int

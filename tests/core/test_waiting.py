@@ -45,7 +45,7 @@ def test_an_empty_line_holds_nothing_and_never_expires() -> None:
     assert waiting.expire_for_room(NEVER) == waiting.expire_for_topics(NEVER) == []
 
 
-@pytest.mark.scenario(6)
+@pytest.mark.scenario("buffer-full")
 def test_whoever_comes_first_has_room_first() -> None:
     waiting = WaitingRecords()
     records = [new_record(topic) for topic in ("a", "b", "a", "c")]
@@ -112,7 +112,7 @@ def test_records_that_came_at_the_same_moment_keep_their_order() -> None:
     assert all_for_room(waiting) == records
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 def test_a_partition_that_the_topic_has_not_yet_is_waited_for() -> None:
     waiting = WaitingRecords()
     chosen, third, ninth, second = (new_record("t", partition) for partition in (ANY, 3, 9, 2))
@@ -200,7 +200,7 @@ def test_the_next_deadline_is_that_of_whoever_has_waited_longest() -> None:
     assert waiting.next_deadline() == 40.0
 
 
-@pytest.mark.scenario(6, 7)
+@pytest.mark.scenario("buffer-full", "waiting-record-abandoned")
 def test_who_has_waited_too_long_leaves_and_takes_the_bytes_along() -> None:
     waiting = WaitingRecords()
     early, late = new_record(size=10, deadline=20.0), new_record(size=20, deadline=30.0)
@@ -215,7 +215,7 @@ def test_who_has_waited_too_long_leaves_and_takes_the_bytes_along() -> None:
     assert (len(waiting), waiting.bytes) == (0, 0)
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 def test_who_has_waited_for_a_topic_too_long_leaves() -> None:
     waiting = WaitingRecords()
     first, second = new_record("a", size=10, deadline=20.0), new_record("b", size=20, deadline=21.0)
@@ -260,7 +260,7 @@ def test_a_topic_of_no_use_gives_back_those_who_waited_for_it(topic: str) -> Non
     assert [record.delivery.done() for record in (*records, later)] == [topic == "a"] * 2 + [False]
 
 
-@pytest.mark.scenario(7)
+@pytest.mark.scenario("waiting-record-abandoned")
 def test_everybody_leaves_when_the_producer_closes() -> None:
     """Nobody is left behind, and no bytes are."""
     waiting = WaitingRecords()

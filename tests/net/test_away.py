@@ -178,7 +178,7 @@ def test_waiting_costs_little_cpu(costs: dict[str, Cost]) -> None:
     assert set(waiting_records.values()) == {RECORDS}
 
 
-@pytest.mark.scenario(58)
+@pytest.mark.scenario("connection-setup")
 @pytest.mark.parametrize("absence", ["never there", "1 gone", "1 hanging up", "3 gone", "3 hanging up"])
 def test_absent_cluster_is_tried_rarely(costs: dict[str, Cost], absence: str) -> None:
     """Attempts to connect are a handful per second."""
@@ -190,13 +190,13 @@ def test_silent_brokers_are_tried_rarely(costs: dict[str, Cost], absence: str) -
     assert costs[absence].connects <= HANDFUL
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 def test_unknown_topic_is_requested_rarely(costs: dict[str, Cost]) -> None:
     """At most ten Metadata requests per second."""
     assert 0 < costs["unknown topic"].metadata_requests <= 10
 
 
-@pytest.mark.scenario(50)
+@pytest.mark.scenario("leaderless-partition")
 def test_missing_leader_is_requested_rarely(costs: dict[str, Cost]) -> None:
     """At most ten Metadata requests per second."""
     assert 0 < costs["no leader"].metadata_requests <= 10

@@ -104,7 +104,7 @@ async def test_requests_share_the_connection(cluster: FakeCluster) -> None:
         assert relay.connections == 1
 
 
-@pytest.mark.scenario(59)
+@pytest.mark.scenario("silent-broker")
 async def test_request_times_out(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA).fall_silent()
     async with Running(make_broker(port_of(cluster))) as broker:
@@ -186,7 +186,7 @@ async def test_waiting_connection_is_not_idle(cluster: FakeCluster, monkeypatch:
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
-@pytest.mark.scenario(58)
+@pytest.mark.scenario("connection-setup")
 @pytest.mark.parametrize("greeting", [None, b""])
 async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
     attempts: list[float] = []
@@ -213,7 +213,7 @@ async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
     assert min(pauses[3:]) >= 0.125
 
 
-@pytest.mark.scenario(58)
+@pytest.mark.scenario("connection-setup")
 async def test_setup_time_limit_grows() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -260,7 +260,7 @@ async def test_returning_broker_is_used_again(cluster: FakeCluster) -> None:
     assert [record.value for record in cluster.records("orders")] == [b"0", b"1", b"2", b"3"]
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 async def test_throttle_delays_request(cluster: FakeCluster) -> None:
     async with (
         Relay(cluster) as relay,

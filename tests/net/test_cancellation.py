@@ -123,7 +123,7 @@ async def test_start_is_cancelled_anywhere(cluster: FakeCluster, how: How) -> No
             await producer.stop()
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 @EVERY_WAY
 async def test_stop_is_cancelled_anywhere(cluster: FakeCluster, how: How) -> None:
     ledger = Ledger(cluster)
@@ -139,7 +139,7 @@ async def test_stop_is_cancelled_anywhere(cluster: FakeCluster, how: How) -> Non
     ledger.check()
 
 
-@pytest.mark.scenario(44)
+@pytest.mark.scenario("cancelled-awaiter")
 @EVERY_WAY
 @pytest.mark.parametrize(
     "wait",

@@ -95,7 +95,7 @@ async def _produce(
     return sent
 
 
-@pytest.mark.scenario(63)
+@pytest.mark.scenario("broker-restarts")
 @pytest.mark.parametrize("seed", range(3))
 async def test_all_records_are_stored_once(seed: int) -> None:
     """With enough time all records are stored, in order."""

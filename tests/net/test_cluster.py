@@ -36,7 +36,7 @@ async def test_records_wait_for_topic_in_order() -> None:
     assert [record.value for record in cluster.records("orders")] == [b"%d" % n for n in range(20)]
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 async def test_topic_is_created_automatically() -> None:
     async with FakeCluster(default_partitions=4) as cluster, quick(cluster) as producer:
         assert (await producer.send("new", b"1")).topic == "new"
@@ -59,7 +59,7 @@ async def test_new_topics_cost_few_requests() -> None:
         assert _asks_for_topics(relay) <= 30
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 async def test_topic_stays_unknown() -> None:
     """Requests back off, and the records fail within `max_block_ms`."""
     async with (
@@ -87,7 +87,7 @@ async def test_topic_stays_unknown() -> None:
         assert _asks_for_topics(relay) <= 10 * elapsed + 2
 
 
-@pytest.mark.scenario(52)
+@pytest.mark.scenario("missing-topic")
 async def test_late_topic_is_found() -> None:
     async with FakeCluster(auto_create_topics=False) as cluster, quick(cluster) as producer:
         fault = cluster.on(ApiKey.METADATA, times=None).rewrite(lambda answer: answer)
@@ -117,7 +117,7 @@ async def test_unusable_topic_fails_at_once(code: ErrorCode, error: type[Excepti
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 async def test_missing_partition_is_refused() -> None:
     """The record waits `max_block_ms` for its partition first."""
     async with FakeCluster(topics={"orders": 2}) as cluster:
@@ -133,7 +133,7 @@ async def test_missing_partition_is_refused() -> None:
             assert len(await producer.partitions_for("orders")) == 3
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 async def test_leader_hint_is_used() -> None:
     """A Produce response names the leader (KIP-951): no Metadata request is sent."""
     async with (
@@ -152,7 +152,7 @@ async def test_leader_hint_is_used() -> None:
         cluster.heal()
 
 
-@pytest.mark.scenario(55)
+@pytest.mark.scenario("leader-hint")
 async def test_leader_without_hint_is_requested() -> None:
     versions = {ApiKey.PRODUCE: 9}
     async with (
@@ -174,7 +174,7 @@ async def test_idle_leader_is_replaced() -> None:
     assert [record.value for record in cluster.records("orders")] == [b"0", b"1"]
 
 
-@pytest.mark.scenario(50)
+@pytest.mark.scenario("leaderless-partition")
 async def test_partition_waits_for_leader() -> None:
     async with FakeCluster(2, {"orders": 2}) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"0", partition=0)
@@ -187,7 +187,7 @@ async def test_partition_waits_for_leader() -> None:
         assert (await asyncio.wait_for(delivery, SOON)).offset == 1
 
 
-@pytest.mark.scenario(62)
+@pytest.mark.scenario("topic-ids")
 async def test_recreated_topic_is_found() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         for _ in range(3):
@@ -201,7 +201,7 @@ async def test_recreated_topic_is_found() -> None:
     assert [record.value for record in cluster.records("orders")] == [b"new", b"new"]
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 async def test_replaced_nodes_lead_to_rebootstrap() -> None:
     async with FakeCluster(3, {"orders": 3}, replication_factor=3) as cluster:
         await cluster.stop_node(3)
@@ -233,7 +233,7 @@ async def test_recovery_without_rebootstrap() -> None:
                 await producer.send("orders", b"1")
 
 
-@pytest.mark.scenario(56)
+@pytest.mark.scenario("brokers-replaced")
 async def test_broker_requires_rebootstrap() -> None:
     def refuse(answer: MetadataResponse) -> MetadataResponse:
         return replace(answer, error_code=ErrorCode.REBOOTSTRAP_REQUIRED)
@@ -254,7 +254,7 @@ async def test_invalid_metadata_is_harmless() -> None:
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
 
 
-@pytest.mark.scenario(53)
+@pytest.mark.scenario("unused-topic")
 async def test_idle_topic_is_found_again() -> None:
     async with (
         FakeCluster(topics={"orders": 1, "audit": 1}) as cluster,

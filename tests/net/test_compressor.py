@@ -153,7 +153,7 @@ async def test_bug_after_compression_fails_producer(
     await asyncio.wait_for(producer.stop(), SOON)
 
 
-@pytest.mark.scenario(13)
+@pytest.mark.scenario("ratio-estimate")
 async def test_compressible_batches_hold_more(cluster: FakeCluster) -> None:
     async with quick(cluster, compression_type="zstd", batch_size=2_000, linger_ms=50) as producer:
         for _ in range(5):
@@ -165,7 +165,7 @@ async def test_compressible_batches_hold_more(cluster: FakeCluster) -> None:
         assert insides(producer).accumulator.topics["orders"].batch_limit > 2_000
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 async def test_split_batch_is_recompressed(cluster: FakeCluster) -> None:
     async with quick(cluster, compression_type="lz4") as producer:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.MESSAGE_TOO_LARGE)

@@ -34,7 +34,7 @@ async def test_start_is_cancelled_at_any_await(cluster: FakeCluster) -> None:
             await producer.stop()
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_stop_is_cancelled_at_any_await(cluster: FakeCluster) -> None:
     for cut in at_each_await():
         async with no_traces():
@@ -47,7 +47,7 @@ async def test_stop_is_cancelled_at_any_await(cluster: FakeCluster) -> None:
             delivery.exception()
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_cancelled_stop_ends_at_once(cluster: FakeCluster) -> None:
     """It does not wait for a silent broker any longer."""
     for cut in at_each_await():
@@ -67,7 +67,7 @@ async def test_cancelled_stop_ends_at_once(cluster: FakeCluster) -> None:
             break
 
 
-@pytest.mark.scenario(44)
+@pytest.mark.scenario("cancelled-awaiter")
 @pytest.mark.parametrize("wait", ["flush", "drain", "delivery", "partitions_for"])
 async def test_waiting_call_is_cancelled(cluster: FakeCluster, wait: str) -> None:
     count = 0
@@ -130,7 +130,7 @@ async def test_many_producers_leave_nothing(cluster: FakeCluster) -> None:
     await until(lambda: cluster.connections(1) == 0)
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_stop_timeout_without_cluster(cluster: FakeCluster) -> None:
     async with no_traces():
         producer = quick(cluster)
@@ -146,7 +146,7 @@ async def test_stop_timeout_without_cluster(cluster: FakeCluster) -> None:
         assert not error.may_be_written
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 async def test_shortest_stop_timeout_decides(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     producer = quick(cluster, request_timeout_ms=5_000)

@@ -60,7 +60,7 @@ async def test_useless_responses_are_retried(cluster: FakeCluster) -> None:
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
 
 
-@pytest.mark.scenario(42)
+@pytest.mark.scenario("producer-id-denied")
 async def test_refused_producer_id_fails_records(cluster: FakeCluster) -> None:
     """Each later record costs at most one request."""
     asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).answer(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
@@ -99,7 +99,7 @@ async def test_records_expire_without_producer_id(
     assert "no producer id (attempt 2)" in caplog.text
 
 
-@pytest.mark.scenario(39)
+@pytest.mark.scenario("sequence-wrap")
 async def test_last_epoch_needs_new_id(cluster: FakeCluster) -> None:
     asked = cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).throttle(0)
     async with quick(cluster) as producer:

@@ -46,7 +46,7 @@ async def _produce_all(cluster: FakeCluster, request_timeout_ms: int = 300) -> N
         assert values == [b"%04d" % number * 10 for number in range(partition, RECORDS, 2)]
 
 
-@pytest.mark.scenario(59)
+@pytest.mark.scenario("silent-broker")
 @pytest.mark.parametrize("after_storing", [False, True])
 @pytest.mark.parametrize("skip", [0, 1, 4])
 async def test_silent_broker_is_retried(cluster: FakeCluster, skip: int, *, after_storing: bool) -> None:
@@ -55,14 +55,14 @@ async def test_silent_broker_is_retried(cluster: FakeCluster, skip: int, *, afte
     assert fault.hits == 2
 
 
-@pytest.mark.scenario(35)
+@pytest.mark.scenario("response-lost")
 @pytest.mark.parametrize("after_storing", [False, True])
 async def test_lost_connection_stores_once(cluster: FakeCluster, *, after_storing: bool) -> None:
     cluster.on(ApiKey.PRODUCE, skip=1, times=4).disconnect(after_storing=after_storing)
     await _produce_all(cluster)
 
 
-@pytest.mark.scenario(35)
+@pytest.mark.scenario("response-lost")
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 7, 8, 9, 20, 50])
 async def test_truncated_response_is_lost(cluster: FakeCluster, size: int) -> None:
     cluster.on(ApiKey.PRODUCE, skip=2, times=3).cut(size)
@@ -149,7 +149,7 @@ async def test_foreign_partitions_are_ignored(cluster: FakeCluster, caplog: pyte
     assert "answered for a partition it was not asked for" in caplog.text
 
 
-@pytest.mark.scenario(26)
+@pytest.mark.scenario("acks-zero")
 async def test_responses_to_acks_0_are_ignored(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -245,7 +245,7 @@ async def test_silent_broker_costs_delivery_timeout(cluster: FakeCluster) -> Non
         assert producer.metrics()["producer-metrics"]["record-error-total"] == 2
 
 
-@pytest.mark.scenario(36, 37)
+@pytest.mark.scenario("sequence-gap", "first-batch-expires")
 async def test_partition_continues_after_expiry(cluster: FakeCluster) -> None:
     """It is unknown whether the expired batch is in the log."""
     async with quick(cluster, request_timeout_ms=100, delivery_timeout_ms=300) as producer:
@@ -294,7 +294,7 @@ async def test_five_requests_are_in_flight(cluster: FakeCluster) -> None:
         assert [(await delivery).offset for delivery in deliveries] == list(range(1, 21))
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 async def test_throttle_is_observed(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with Relay(cluster) as relay, quick(cluster, request_timeout_ms=250) as producer:
@@ -312,7 +312,7 @@ async def test_throttle_is_observed(cluster: FakeCluster) -> None:
         assert producer.metrics()["producer-metrics"]["produce-throttle-time-max"] == 400
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 async def test_metadata_throttle_is_observed(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with Relay(cluster) as relay, quick(cluster) as producer:
@@ -326,7 +326,7 @@ async def test_metadata_throttle_is_observed(cluster: FakeCluster) -> None:
         assert relay.requests[count].at - silent_from > 0.25
 
 
-@pytest.mark.scenario(60)
+@pytest.mark.scenario("throttling")
 async def test_old_broker_throttles_itself() -> None:
     """Before version 6 of Produce the broker waits, not the client (KIP-219)."""
     async with (
@@ -339,7 +339,7 @@ async def test_old_broker_throttles_itself() -> None:
                 assert (await producer.send("orders", b"1")).offset == number
 
 
-@pytest.mark.scenario(26)
+@pytest.mark.scenario("acks-zero")
 async def test_acks_0_awaits_no_response(cluster: FakeCluster) -> None:
     async with quick(cluster, acks=0, enable_idempotence=False) as producer:
         metadata = await producer.send("orders", b"1", partition=1)
@@ -353,7 +353,7 @@ async def test_acks_0_awaits_no_response(cluster: FakeCluster) -> None:
         await until(lambda: len(cluster.records("orders")) == 2)
 
 
-@pytest.mark.scenario(65)
+@pytest.mark.scenario("mixed-releases")
 @pytest.mark.parametrize("version", [3, 5, 7, 8, 9, 11, 12, 13])
 async def test_all_produce_versions(version: int) -> None:
     async with (
@@ -364,7 +364,7 @@ async def test_all_produce_versions(version: int) -> None:
         assert {asked.version for asked in relay.asked(ApiKey.PRODUCE)} == {version}
 
 
-@pytest.mark.scenario(65)
+@pytest.mark.scenario("mixed-releases")
 async def test_redpanda_versions() -> None:
     versions = {
         ApiKey.PRODUCE: 7,
@@ -377,7 +377,7 @@ async def test_redpanda_versions() -> None:
         await _produce_all(cluster)
 
 
-@pytest.mark.scenario(62)
+@pytest.mark.scenario("topic-ids")
 async def test_topic_without_id() -> None:
     # Azure Event Hubs has Produce 13, but its Metadata has no topic ids.
     async with (
@@ -388,7 +388,7 @@ async def test_topic_without_id() -> None:
         assert {asked.version for asked in relay.asked(ApiKey.PRODUCE)} == {12}
 
 
-@pytest.mark.scenario(22)
+@pytest.mark.scenario("split-too-large")
 async def test_too_large_batch_is_split() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.MESSAGE_TOO_LARGE)

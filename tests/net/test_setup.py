@@ -16,7 +16,7 @@ def _versions_asked(relay: Relay, connection: int) -> list[int]:
     return [asked.version for asked in relay.asked(ApiKey.API_VERSIONS) if asked.connection == connection]
 
 
-@pytest.mark.scenario(61)
+@pytest.mark.scenario("version-negotiation")
 @pytest.mark.parametrize("accepted", [3, 0])
 async def test_proxy_closes_on_new_version(accepted: int) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, Relay(cluster) as relay:
@@ -30,7 +30,7 @@ async def test_proxy_closes_on_new_version(accepted: int) -> None:
         assert {4, accepted} <= {asked.version for asked in relay.asked(ApiKey.API_VERSIONS)}
 
 
-@pytest.mark.scenario(61)
+@pytest.mark.scenario("version-negotiation")
 @pytest.mark.parametrize("highest", [0, 1, 2, 3])
 async def test_older_broker_is_asked_twice(highest: int) -> None:
     versions = {ApiKey.API_VERSIONS: highest}
@@ -40,7 +40,7 @@ async def test_older_broker_is_asked_twice(highest: int) -> None:
         assert _versions_asked(relay, 1) == _versions_asked(relay, 2) == [4, highest]
 
 
-@pytest.mark.scenario(61)
+@pytest.mark.scenario("version-negotiation")
 async def test_response_without_versions() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, Relay(cluster) as relay:
 

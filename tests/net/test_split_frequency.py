@@ -51,7 +51,7 @@ class _SizeBroker:
                 self.largest = max(self.largest, batch.count)
 
 
-@pytest.mark.scenario(13)
+@pytest.mark.scenario("ratio-estimate")
 @pytest.mark.parametrize("good", [1, 10, 50, 90, 99])
 @pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
 def test_splits_stay_rare(codec: Codec, good: int) -> None:
@@ -67,7 +67,7 @@ def test_splits_stay_rare(codec: Codec, good: int) -> None:
     assert harness.splits / harness.batches < 0.1
 
 
-@pytest.mark.scenario(13)
+@pytest.mark.scenario("ratio-estimate")
 @pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
 def test_estimate_fills_batches(codec: Codec) -> None:
     """Batches hold more records when the estimate knows that they compress well."""

@@ -231,7 +231,7 @@ async def test_socket_is_configured(server: Server) -> None:
     transport.abort()
 
 
-@pytest.mark.scenario(57)
+@pytest.mark.scenario("several-addresses")
 async def test_all_addresses_are_tried(
     server: Server, dead_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
