@@ -106,7 +106,7 @@ class RecordBuffer:
         if self.records.bytes + size > self.memory:
             msg = (
                 f"the buffer is full: {self.used} of {self.memory} bytes (buffer_memory) are in batches and "
-                f"{self.records.bytes} bytes are in waiting records; await drain() between sends"
+                f"{self.records.bytes} bytes in waiting records; await drain() between sends"
             )
             raise BufferExhaustedError(msg)
 

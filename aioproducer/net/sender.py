@@ -98,16 +98,16 @@ class Sender:
         while True:
             decision = self._dispatch.decide(now, self._sendable_at(now))
             match decision:
-                case Send(batches):
-                    self._compress(batches, now)
+                case Send():
+                    self._compress(decision.batches, now)
                     if self._owner.clock() - now > SLICE:
                         self._handle = self._loop.call_soon(self.pump)
                         return
                 case Connect():
                     self.broker.want()
                     return
-                case Wait(until):
-                    self._look_at(until, now)
+                case Wait():
+                    self._look_at(decision.until, now)
                     return
                 case _:
                     assert_never(decision)
