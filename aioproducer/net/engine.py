@@ -280,7 +280,7 @@ class Engine:
 
     @property
     def wall_clock_ns(self) -> Callable[[], int]:
-        """The clock of timestamps; without a call in between, which would cost every record."""
+        """The clock of timestamps itself: a method around it would cost every record a call."""
         return time.time_ns
 
     @property
@@ -313,7 +313,8 @@ class Engine:
 
     def deadline_added(self) -> None:
         """Plan the next expiry."""
-        self._upkeep.plan_expiry()
+        if self.loop is not None:
+            self._upkeep.plan_expiry()
 
     def room_freed(self) -> None:
         """Place waiting records in the next turn of the loop."""
@@ -333,8 +334,6 @@ class Engine:
                 self.give_up("")
             finally:
                 self._wake_waiters()
-
-    # The work behind it.
 
     def _wake_waiters(self) -> None:
         # Calls that wait for room or a topic look at the producer's state next.
