@@ -87,10 +87,10 @@ class Metadata:
         self.topics: Mapping[str, TopicMetadata] = self._cache.topics
         """The topics of interest that are known, by name."""
         self.errors: dict[str, ErrorCode] = {}
-        """What the last answer that concerned a topic said was wrong with it."""
+        """The errors of topics in the last responses about them."""
 
-        # Topics of interest with the time of their last use; of these, those that are to
-        # be asked for on their own account; of these again, those that no answer held yet.
+        # Topics of interest with the time of their last use; the part of them to ask for before the
+        # next full refresh; the part of that which no response has contained yet.
         self._used: dict[str, float] = {}
         self._due: set[str] = set()
         self._never_answered: set[str] = set()
@@ -100,8 +100,8 @@ class Metadata:
         self._not_before = -inf
         self._failures = 0
         self._fruitless = 0
-        # Of the request that is under way: whether it is for all topics, for how many that
-        # is, and whether nothing but age was the reason for it.
+        # The request in flight: whether it asks for all topics, for how many, and whether age is
+        # its only reason.
         self._is_early = False
         self._is_full = True
         self._asks_for = 0
@@ -112,7 +112,7 @@ class Metadata:
 
     @property
     def cluster_id(self) -> str | None:
-        """The cluster's id, None until a broker has told it."""
+        """The cluster's id, None before the first response."""
         return self._cache.cluster_id
 
     @property
@@ -125,7 +125,7 @@ class Metadata:
         return now - self._refreshed_at if self._refreshed_at > -inf else 0.0
 
     def want(self, topic: str, now: float) -> None:
-        """Take an interest in a topic; where it is not known, a refresh becomes due."""
+        """Add a topic of interest; a refresh becomes due if it is unknown."""
         is_first = topic not in self._used
         self._used[topic] = now
         if topic in self.topics:
@@ -153,7 +153,7 @@ class Metadata:
         return idle
 
     def request_update(self, now: float) -> None:
-        """Make a full refresh due, because something showed that a leader is out of date."""
+        """Make a full refresh due: a leader is out of date."""
         self._is_requested = True
         self._need(now)
 
@@ -173,7 +173,7 @@ class Metadata:
         """
         self._is_early = now < self._not_before and bool(self._never_answered) and not self._failures
         if self._is_early:
-            # Only what is new goes before its time; whatever was asked in vain waits out its backoff.
+            # Only new topics are asked for early; topics that were not found wait for their backoff.
             self._is_full = self._is_routine = False
             self._asks_for = len(self._never_answered)
             self._need(now)
@@ -195,7 +195,7 @@ class Metadata:
         *,
         reliable_epochs: bool = True,
     ) -> MetadataChange:
-        """Take in the answer to a request for the topics `asked`.
+        """Use the response to a request for the topics `asked`.
 
         They are those that `start_refresh` named, or none, where the nodes were all that
         mattered: a bootstrap server's answer. Then the topics stay due.
@@ -230,7 +230,7 @@ class Metadata:
         return self._cache.verify(response)
 
     def failed(self, now: float) -> None:
-        """Note that a refresh came to nothing: no node to ask, no answer, or a useless one."""
+        """Note that a refresh failed: no node to ask, no response, or an invalid one."""
         self._not_before = now + max(self._backoff.delay(self._failures), LEAST_BACKOFF)
         self._failures += 1
         self._is_requested |= self._is_full
@@ -243,7 +243,7 @@ class Metadata:
         leader_epoch: int,
         endpoints: Iterable[NodeEndpoint],
     ) -> MetadataChange | None:
-        """Take in the new leader that a produce answer names (KIP-951).
+        """Use the new leader that a Produce response names (KIP-951).
 
         None if it is no news or nobody knows the node: then a refresh has to find the leader.
         """
@@ -265,7 +265,7 @@ class Metadata:
         return self._needed_since is not None and now - self._needed_since > self._rebootstrap_trigger
 
     def rebootstrapped(self, now: float) -> None:
-        """Note that the next answer comes from the bootstrap servers; what is known stays until then."""
+        """Note that the next response comes from the bootstrap servers; keep the cache until then."""
         self._must_rebootstrap = False
         self._needed_since = now
         self._is_requested = True

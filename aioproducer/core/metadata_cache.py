@@ -50,14 +50,14 @@ _partition_index = attrgetter("partition_index")
 
 
 class ClusterCheck(Enum):
-    """What an answer tells of the cluster that a new connection leads to."""
+    """Whether a new connection leads to the known cluster."""
 
     SAME = auto()
-    """Nothing speaks against its being the cluster that is known."""
+    """It may be the known cluster: no id differs."""
     OTHER = auto()
-    """Its id is another one, or that of a topic."""
+    """Its id differs, or the id of a topic."""
     EMPTY = auto()
-    """It has none of the topics: perhaps it is a restored one, which gets them later."""
+    """It has none of the topics: it may be restored from a backup, and get them later."""
 
 
 class Node(NamedTuple):
@@ -71,7 +71,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartitionMetadata:
-    """A partition and who leads it, NO_LEADER for nobody. An epoch of -1 is not known."""
+    """A partition and its leader, NO_LEADER if it has none. An epoch of -1 is unknown."""
 
     index: int
     leader_id: int
@@ -88,7 +88,7 @@ class TopicMetadata(NamedTuple):
 
 
 class PartitionLeader(NamedTuple):
-    """Who leads a partition from now on, NO_LEADER for nobody."""
+    """The new leader of a partition, NO_LEADER if it has none."""
 
     topic: str
     partition: int
@@ -98,7 +98,7 @@ class PartitionLeader(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataChange:
-    """What an answer has changed. Empty is: all as before."""
+    """The changes that a response made; all fields are empty if there are none."""
 
     error: ErrorCode = ErrorCode.NONE
     """Why the whole answer was refused; then nothing else is set."""
@@ -133,7 +133,7 @@ class MetadataChange:
 
 
 class MetadataCache:
-    """Brokers by id and topics by name, as far as known. Read the attributes, never write them."""
+    """The known brokers by id, and topics by name. The attributes are read-only."""
 
     __slots__ = ("_deleted", "_forgotten", "cluster_id", "controller_id", "leaderless", "nodes", "topics")
 
@@ -154,7 +154,7 @@ class MetadataCache:
         return tuple(islice(chain(known, self._forgotten), limit))
 
     def verify(self, response: MetadataResponse) -> ClusterCheck:
-        """Compare the cluster id and the topic ids of an answer with those that are known."""
+        """Compare the cluster id and the topic ids of a response with the known ones."""
         if self._is_other_cluster(response):
             return ClusterCheck.OTHER
         outcomes = {self._verify_topic(answer) for answer in response.topics}
@@ -214,7 +214,7 @@ class MetadataCache:
         removed = tuple(node_id for node_id in self.nodes if node_id not in alive)
         if removed:
             self._depose(frozenset(removed), found)
-        # In place, because others hold on to the dictionary.
+        # Change it in place: other objects hold this dictionary.
         self.nodes.clear()
         self.nodes.update(alive)
         self.cluster_id = response.cluster_id or self.cluster_id
@@ -287,10 +287,10 @@ class MetadataCache:
         partitions = found.partitions(name, ordered, before)
         topic_id = answer.topic_id
         if topic_id == ZERO_UUID and known is not None and not is_another:
-            # A broker too old for ids does not take back what others told.
+            # Keep the id if this broker is too old to know ids.
             topic_id = known.topic_id
         if known is not None and known.topic_id == answer.topic_id != ZERO_UUID:
-            # A topic never loses partitions: this broker has not heard of the last ones yet.
+            # A topic never loses partitions: this broker does not know the last ones yet.
             partitions += before[len(partitions) :]
         if known is None or known.topic_id != topic_id or len(partitions) != len(known.partitions):
             found.sizes[name] = len(partitions)
@@ -345,7 +345,7 @@ class MetadataCache:
 
 
 class _Findings:
-    """What comes to light while one answer is merged."""
+    """The changes found while one response is merged."""
 
     __slots__ = (
         "alive",
@@ -372,7 +372,7 @@ class _Findings:
         ordered: Sequence[MetadataResponsePartition],
         before: Sequence[PartitionMetadata],
     ) -> list[PartitionMetadata]:
-        """Return the partitions as they are now, and note those with another leader or epoch."""
+        """Return the partitions, and note those with another leader or epoch."""
         partitions: list[PartitionMetadata] = []
         for index, given in enumerate(ordered):
             known = before[index] if index < len(before) else None
@@ -419,7 +419,7 @@ def _says_the_same(
     ordered: Sequence[MetadataResponsePartition],
     found: _Findings,
 ) -> bool:
-    """Whether the answer holds nothing that is not known. Most answers to most topics do not."""
+    """Whether the response changes nothing about the topic, as most responses do."""
     if known.topic_id != answer.topic_id or len(known.partitions) != len(ordered):
         return False
     any_epoch = not found.reliable_epochs
