@@ -169,7 +169,7 @@ class Accumulator:
         index = sticky.place(size - _header_size, self.shell.clock())
         sticky.produced += size - _header_size
         if left not in (_sticky, index):
-            # The batch of the partition before takes no more records, so it need not linger.
+            # The earlier sticky partition's batch takes no more records, so it need not linger.
             queue = topic_queue.partitions[left]
             if queue.open is not None:
                 self._close(queue)

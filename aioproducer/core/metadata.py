@@ -1,7 +1,6 @@
-"""Metadata: what the producer knows of the cluster, and when to ask again about what.
+"""Metadata: the state of the cluster, and when to refresh which part of it.
 
-The one idea: a few reasons make a refresh due, and one point in time holds it back. The
-task that refreshes needs no judgement of its own:
+Several reasons make a refresh due; one time delays it. The task that refreshes only follows:
 
     want ─────────────── a topic is new ──┐
     update ────── a topic is in error ────┤                                     ┌─▶ update
@@ -9,10 +8,9 @@ task that refreshes needs no judgement of its own:
     request_update ── a leader is stale ──┤      (sleep)            (ask)       └─▶ failed
     max_age ───── all of it is too old ───┘
 
-A topic that was never asked for is asked for at once. All else waits: at least the first
-backoff after an answer, longer while answers bring nothing new (an election may take
-seconds), and longer with every failure. Only what is due is asked for, in one request:
-all topics if all are due, otherwise those that are new, in error or without a leader.
+A new topic is asked for at once. Other refreshes wait for the first backoff after a response, longer
+while responses bring no change (an election may take seconds), and longer with each failure. One request
+asks for all topics if all are due, otherwise for the new ones, those in error and those without a leader.
 """
 
 from __future__ import annotations
@@ -32,15 +30,15 @@ if TYPE_CHECKING:
     from aioproducer.protocol.produce import NodeEndpoint
 
 LEAST_BACKOFF = 0.05
-"""Seconds between two refreshes that come to nothing, even where retry_backoff_ms is 0."""
+"""Seconds between two refreshes without a change, even if retry_backoff_ms is 0."""
 
 
 class Metadata:
-    """The cluster as far as known, the topics of interest, and the next refresh.
+    """The known cluster, the topics of interest, and the next refresh.
 
     Times are in seconds. `max_age` is the longest time between two full refreshes, a topic
-    unused for `max_idle` is dropped, `rebootstrap_trigger` is the longest time without an
-    answer when one is needed (KIP-1102), None for `metadata_recovery_strategy` "none".
+    unused for `max_idle` is dropped, `rebootstrap_trigger` is the longest time without a
+    response when one is needed (KIP-1102), None for `metadata_recovery_strategy` "none".
     """
 
     __slots__ = (
@@ -166,10 +164,10 @@ class Metadata:
         return max(now, self._not_before, self._refreshed_at + self._max_age)
 
     def start_refresh(self, now: float) -> tuple[str, ...]:
-        """Begin a refresh and return the topics to ask for, perhaps none: then it is about the nodes.
+        """Begin a refresh and return the topics to ask for; none to ask for the nodes only.
 
-        What becomes due from here on is left for the next refresh. Then call `update` with
-        the answer, or `failed`.
+        Topics that become due after this belong to the next refresh. Call `update` with the response,
+        or `failed`.
         """
         self._is_early = now < self._not_before and bool(self._never_answered) and not self._failures
         if self._is_early:
@@ -197,10 +195,9 @@ class Metadata:
     ) -> MetadataChange:
         """Use the response to a request for the topics `asked`.
 
-        They are those that `start_refresh` named, or none, where the nodes were all that
-        mattered: a bootstrap server's answer. Then the topics stay due.
-        An answer that is an error or names no broker counts as a failure: `change.error`
-        tells. `reliable_epochs` is whether the answer's version is 9 or later.
+        `asked` is the result of `start_refresh`, or empty for a bootstrap server's response: then the
+        topics stay due. A response with an error or without brokers counts as a failure, and
+        `change.error` tells it. `reliable_epochs` tells that the version is 9 or later.
         """
         change = self._cache.merge(response, asked=asked, wanted=self._used, reliable_epochs=reliable_epochs)
         if change.error:
@@ -245,7 +242,7 @@ class Metadata:
     ) -> MetadataChange | None:
         """Use the new leader that a Produce response names (KIP-951).
 
-        None if it is no news or nobody knows the node: then a refresh has to find the leader.
+        Return None if nothing changes, or if the node is unknown: then a refresh has to find it.
         """
         change = self._cache.apply_leader_hint(topic, partition, leader_id, leader_epoch, endpoints)
         if change is not None:
@@ -255,8 +252,8 @@ class Metadata:
     def needs_rebootstrap(self, now: float) -> bool:
         """Whether to give up the known nodes and begin again with the bootstrap servers.
 
-        So it is when a broker says so, or no answer came for `rebootstrap_trigger` though one
-        was needed. That no known node can be reached (KIP-899) is for the caller to see.
+        True if a broker asks for it, or if a needed response did not come within
+        `rebootstrap_trigger`. The caller checks whether known nodes can be reached (KIP-899).
         """
         if self._rebootstrap_trigger is None:
             return False

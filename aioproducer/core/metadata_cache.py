@@ -1,14 +1,13 @@
-"""The metadata cache: what is known of brokers and topics, and how an answer changes it.
+"""The metadata cache: brokers and topics, and how responses change them.
 
-The one idea: an answer is one broker's opinion, perhaps an old one, perhaps nonsense. It
-is merged piece by piece; what is sound and not older than what is known gets in, the rest
-leaves things as they were. What came of it is told as a `MetadataChange`.
+A response is the view of one broker, which may be old or invalid. It is merged part by part: valid parts
+that are not older than the cache change it, other parts are ignored. `MetadataChange` has the changes.
 
-    MetadataResponse ──▶ merge ──┬──▶ topics, nodes            what is known from now on
+    MetadataResponse ──▶ merge ──┬──▶ topics, nodes            the cache
     leader of a ProduceResponse ─┤
-    (KIP-951)                    └──▶ MetadataChange           what others have to be told
+    (KIP-951)                    └──▶ MetadataChange           for the accumulator and the cluster
 
-One thing always holds: a partition's leader is a node that is known, or NO_LEADER.
+Invariant: a partition's leader is a known node, or NO_LEADER.
 """
 
 from __future__ import annotations
@@ -116,8 +115,8 @@ class MetadataChange:
     removed_nodes: tuple[int, ...] = ()
     """Brokers that are gone."""
     errors: Mapping[str, ErrorCode] = field(default_factory=dict)
-    """Topics that were asked for in vain, and why; nonsense counts as CORRUPT_MESSAGE, nothing
-    at all as UNKNOWN_TOPIC_OR_PARTITION. What was known of them stays."""
+    """Topics that were asked for without a result, and their errors: CORRUPT_MESSAGE if invalid,
+    UNKNOWN_TOPIC_OR_PARTITION if missing. The cache keeps their earlier state."""
 
     @property
     def is_news(self) -> bool:
@@ -183,9 +182,9 @@ class MetadataCache:
         wanted: Container[str],
         reliable_epochs: bool = True,
     ) -> MetadataChange:
-        """Take in an answer to a request for the topics `asked`; of all it tells only those `wanted`.
+        """Merge the response to a request for the topics `asked`; ignore topics that are not `wanted`.
 
-        `reliable_epochs` is False for answers below version 9, in which brokers before 2.4
+        `reliable_epochs` is False for responses below version 9, in which brokers before 2.4
         may give leader epochs that are out of date (KAFKA-9212); they are ignored then.
         """
         alive = _sound_nodes(response.brokers)
@@ -237,9 +236,9 @@ class MetadataCache:
         leader_epoch: int,
         endpoints: Iterable[NodeEndpoint],
     ) -> MetadataChange | None:
-        """Take in the leader that a produce answer names (KIP-951); None if that is no news.
+        """Use the leader that a Produce response names (KIP-951); return None if nothing changes.
 
-        It counts if the partition is known, the epoch is newer than the known one, and the
+        It is used if the partition is known, the epoch is newer than the known one, and the
         leader is among `endpoints` or a known node already.
         """
         known = self.topics.get(topic)
@@ -305,7 +304,7 @@ class MetadataCache:
         return self.cluster_id != response.cluster_id
 
     def _forget_cluster(self, answered: Container[str], found: _Findings) -> None:
-        """Drop ids, epochs and leaders of the topics that the other cluster has not told of yet."""
+        """Drop ids, epochs and leaders of topics that are not in the other cluster's response."""
         self._forgotten.clear()
         for topic in [topic for name, topic in self.topics.items() if name not in answered]:
             self._deleted.add(topic.name)

@@ -386,7 +386,7 @@ class Engine:
         brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
         buffer = self.accumulator.buffer
         return (
-            f"brokers={len(brokers)} buffered={buffer.used} B in line={len(buffer.records)} "
+            f"brokers={len(brokers)} buffered={buffer.used} B waiting={len(buffer.records)} "
             f"in flight={sum(broker.in_flight for broker in brokers)}"
         )
 
