@@ -177,7 +177,7 @@ class Accumulator:
         index = sticky.place(size - _header_size, self.shell.clock())
         sticky.produced += size - _header_size
         if left not in (_sticky, index):
-            # The batch of the partition before takes no more records, so it need not linger.
+            # The earlier sticky partition's batch takes no more records, so it need not linger.
             queue = topic_queue.partitions[left]
             if queue.open is not None:
                 self._close(queue)
@@ -203,7 +203,7 @@ class Accumulator:
             if taken >= 0:
                 break
             self._close(queue)
-        self.buffer.charge(taken)
+        self.buffer.used += taken  # not `charge`, which would be a call for each record
         if batch.builder.raw_size >= batch.builder.limit:
             self._close(queue)
         return new_delivery(batch.result, batch.builder.count - 1, timestamp)

@@ -1,7 +1,7 @@
 """Backoff: how long to wait before the next attempt (KIP-580).
 
-The one idea: each failure doubles the wait up to a maximum, and a little chance spreads
-the clients that failed together, so that they do not come back together.
+Each failure doubles the wait, up to a maximum. A random part spreads clients that failed at the same
+time, so that they do not all try again at the same time.
 
     attempts   0     1     2     3     4     5        with initial 0.1 s, maximum 1 s
     wait      0.1   0.2   0.4   0.8   1.0   1.0       each times 0.8 to 1.2, but never above 1 s
@@ -43,8 +43,8 @@ class Backoff:
         self._random = random
         self._multiplier = multiplier
         self._jitter = jitter
-        # How many attempts the wait grows for; no power beyond it is ever computed,
-        # so that a broker that is away for a week overflows nothing.
+        # The wait grows for so many attempts. Higher powers are not computed: after a week of
+        # attempts they would overflow.
         self._growing = 0.0
         self._is_constant = not 0 < initial < maximum
         if not self._is_constant:
@@ -54,7 +54,7 @@ class Backoff:
         """Return the seconds to wait after `attempts` earlier failures in a row (0 for the first wait)."""
         if self._is_constant:
             return self._initial
-        # Cut before the jitter, so that the longest waits are spread as well.
+        # Limit before the jitter, so that the longest waits are spread, too.
         wait = self._maximum if attempts >= self._growing else self._initial * self._multiplier**attempts
         spread = 1 + self._jitter * (2 * self._random() - 1)
         return float(min(self._maximum, wait * spread))

@@ -1,8 +1,7 @@
-"""One connection to a broker, without its socket: requests out, frames in, answers matched.
+"""One connection to a broker, without its socket: requests out, responses in.
 
-A broker answers the requests on a connection in the order in which they were sent, so the
-oldest request is the only one that the next frame can answer. Anything else poisons the
-connection: nothing that comes after can be trusted.
+A broker sends the responses in the order of the requests, so the next frame belongs to the oldest
+request. Any other frame makes the connection useless: later frames cannot be matched.
 
     send(request) ──▶ chunks to write          pending: 7 8 9
     receive(bytes) ─▶ [(7, frame)]                      8 9
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
     from aioproducer.protocol.fields import Chunk
 
 MAX_RESPONSE = 100 * 1024 * 1024
-"""The largest answer taken, in bytes: Kafka's own limit for a request, and ample."""
+"""The largest response accepted, in bytes: Kafka's own limit for a request."""
 
 LAST_CORRELATION_ID = 2**31 - 1
 
 
 class PendingRequest:
-    """A request that was written and not answered yet.
+    """A request that was written and has no response yet.
 
-    `on_answer(pending, frame, error)` is called once: with the frame that answers, or with
-    the error by which none will come.
+    `on_answer(pending, frame, error)` is called once: with the frame of the response, or with the
+    error because of which none will come.
     """
 
     __slots__ = ("correlation_id", "deadline", "kind", "on_answer", "sent_at", "size", "version")
@@ -57,7 +56,7 @@ class PendingRequest:
 
 
 class Connection:
-    """The requests that are under way on one connection."""
+    """The requests in flight on one connection."""
 
     def __init__(self, client_id: str) -> None:
         self._client_id = client_id
@@ -78,7 +77,7 @@ class Connection:
         *,
         expect_answer: bool = True,
     ) -> tuple[PendingRequest, list[Chunk]]:
-        """Take a request on and return the chunks that have to be written for it."""
+        """Return the pending request, and the chunks to write for it."""
         correlation_id = self._next_correlation_id
         chunks = encode_request(request, version, correlation_id, self._client_id)
         self._next_correlation_id = _after(correlation_id)
@@ -89,7 +88,7 @@ class Connection:
         return pending, chunks
 
     def receive(self, data: bytes) -> list[tuple[PendingRequest, memoryview]]:
-        """Return the requests that `data` answers, oldest first, each with its frame.
+        """Return the requests whose responses are in `data`, oldest first, each with its frame.
 
         A response to a request that expects none is ignored: some servers answer Produce with
         acks=0. Raises ProtocolError on any other unexpected response. Then the connection is
@@ -125,7 +124,7 @@ class Connection:
         return [(self.pending.popleft(), frame) for frame in answers]
 
     def next_deadline(self) -> float:
-        """Return when the oldest request should have been answered, NEVER if there is none."""
+        """Return when the response to the oldest request is due, NEVER if there is none."""
         return self.pending[0].deadline if self.pending else NEVER
 
     def extend_deadlines(self, seconds: float, limit: float) -> None:
@@ -140,7 +139,7 @@ class Connection:
             pending.deadline = max(pending.deadline, min(pending.deadline + seconds, latest))
 
     def lose(self) -> list[PendingRequest]:
-        """Return the requests that will get no answer, oldest first: the connection is gone."""
+        """Return the requests that will get no response, oldest first: the connection is lost."""
         lost = list(self.pending)
         self.pending.clear()
         return lost

@@ -1,7 +1,6 @@
-"""Metadata: what the producer knows of the cluster, and when to ask again about what.
+"""Metadata: the state of the cluster, and when to refresh which part of it.
 
-The one idea: a few reasons make a refresh due, and one point in time holds it back. The
-task that refreshes needs no judgement of its own:
+Several reasons make a refresh due; one time delays it. The task that refreshes only follows:
 
     want ─────────────── a topic is new ──┐
     update ────── a topic is in error ────┤                                     ┌─▶ update
@@ -9,10 +8,9 @@ task that refreshes needs no judgement of its own:
     request_update ── a leader is stale ──┤      (sleep)            (ask)       └─▶ failed
     max_age ───── all of it is too old ───┘
 
-A topic that was never asked for is asked for at once. All else waits: at least the first
-backoff after an answer, longer while answers bring nothing new (an election may take
-seconds), and longer with every failure. Only what is due is asked for, in one request:
-all topics if all are due, otherwise those that are new, in error or without a leader.
+A new topic is asked for at once. Other refreshes wait for the first backoff after a response, longer
+while responses bring no change (an election may take seconds), and longer with each failure. One request
+asks for all topics if all are due, otherwise for the new ones, those in error and those without a leader.
 """
 
 from __future__ import annotations
@@ -32,15 +30,15 @@ if TYPE_CHECKING:
     from aioproducer.protocol.produce import NodeEndpoint
 
 LEAST_BACKOFF = 0.05
-"""Seconds between two refreshes that come to nothing, even where retry_backoff_ms is 0."""
+"""Seconds between two refreshes without a change, even if retry_backoff_ms is 0."""
 
 
 class Metadata:
-    """The cluster as far as known, the topics of interest, and the next refresh.
+    """The known cluster, the topics of interest, and the next refresh.
 
     Times are in seconds. `max_age` is the longest time between two full refreshes, a topic
-    unused for `max_idle` is dropped, `rebootstrap_trigger` is the longest time without an
-    answer when one is needed (KIP-1102), None for `metadata_recovery_strategy` "none".
+    unused for `max_idle` is dropped, `rebootstrap_trigger` is the longest time without a
+    response when one is needed (KIP-1102), None for `metadata_recovery_strategy` "none".
     """
 
     __slots__ = (
@@ -87,10 +85,10 @@ class Metadata:
         self.topics: Mapping[str, TopicMetadata] = self._cache.topics
         """The topics of interest that are known, by name."""
         self.errors: dict[str, ErrorCode] = {}
-        """What the last answer that concerned a topic said was wrong with it."""
+        """The errors of topics in the last responses about them."""
 
-        # Topics of interest with the time of their last use; of these, those that are to
-        # be asked for on their own account; of these again, those that no answer held yet.
+        # Topics of interest with the time of their last use; the part of them to ask for before the
+        # next full refresh; the part of that which no response has contained yet.
         self._used: dict[str, float] = {}
         self._due: set[str] = set()
         self._never_answered: set[str] = set()
@@ -100,8 +98,8 @@ class Metadata:
         self._not_before = -inf
         self._failures = 0
         self._fruitless = 0
-        # Of the request that is under way: whether it is for all topics, for how many that
-        # is, and whether nothing but age was the reason for it.
+        # The request in flight: whether it asks for all topics, for how many, and whether age is
+        # its only reason.
         self._is_early = False
         self._is_full = True
         self._asks_for = 0
@@ -112,7 +110,7 @@ class Metadata:
 
     @property
     def cluster_id(self) -> str | None:
-        """The cluster's id, None until a broker has told it."""
+        """The cluster's id, None before the first response."""
         return self._cache.cluster_id
 
     @property
@@ -125,7 +123,7 @@ class Metadata:
         return now - self._refreshed_at if self._refreshed_at > -inf else 0.0
 
     def want(self, topic: str, now: float) -> None:
-        """Take an interest in a topic; where it is not known, a refresh becomes due."""
+        """Add a topic of interest; a refresh becomes due if it is unknown."""
         is_first = topic not in self._used
         self._used[topic] = now
         if topic in self.topics:
@@ -153,7 +151,7 @@ class Metadata:
         return idle
 
     def request_update(self, now: float) -> None:
-        """Make a full refresh due, because something showed that a leader is out of date."""
+        """Make a full refresh due: a leader is out of date."""
         self._is_requested = True
         self._need(now)
 
@@ -166,14 +164,14 @@ class Metadata:
         return max(now, self._not_before, self._refreshed_at + self._max_age)
 
     def start_refresh(self, now: float) -> tuple[str, ...]:
-        """Begin a refresh and return the topics to ask for, perhaps none: then it is about the nodes.
+        """Begin a refresh and return the topics to ask for; none to ask for the nodes only.
 
-        What becomes due from here on is left for the next refresh. Then call `update` with
-        the answer, or `failed`.
+        Topics that become due after this belong to the next refresh. Call `update` with the response,
+        or `failed`.
         """
         self._is_early = now < self._not_before and bool(self._never_answered) and not self._failures
         if self._is_early:
-            # Only what is new goes before its time; whatever was asked in vain waits out its backoff.
+            # Only new topics are asked for early; topics that were not found wait for their backoff.
             self._is_full = self._is_routine = False
             self._asks_for = len(self._never_answered)
             self._need(now)
@@ -195,12 +193,11 @@ class Metadata:
         *,
         reliable_epochs: bool = True,
     ) -> MetadataChange:
-        """Take in the answer to a request for the topics `asked`.
+        """Use the response to a request for the topics `asked`.
 
-        They are those that `start_refresh` named, or none, where the nodes were all that
-        mattered: a bootstrap server's answer. Then the topics stay due.
-        An answer that is an error or names no broker counts as a failure: `change.error`
-        tells. `reliable_epochs` is whether the answer's version is 9 or later.
+        `asked` is the result of `start_refresh`, or empty for a bootstrap server's response: then the
+        topics stay due. A response with an error or without brokers counts as a failure, and
+        `change.error` tells it. `reliable_epochs` tells that the version is 9 or later.
         """
         change = self._cache.merge(response, asked=asked, wanted=self._used, reliable_epochs=reliable_epochs)
         if change.error:
@@ -230,7 +227,7 @@ class Metadata:
         return self._cache.verify(response)
 
     def failed(self, now: float) -> None:
-        """Note that a refresh came to nothing: no node to ask, no answer, or a useless one."""
+        """Note that a refresh failed: no node to ask, no response, or an invalid one."""
         self._not_before = now + max(self._backoff.delay(self._failures), LEAST_BACKOFF)
         self._failures += 1
         self._is_requested |= self._is_full
@@ -243,9 +240,9 @@ class Metadata:
         leader_epoch: int,
         endpoints: Iterable[NodeEndpoint],
     ) -> MetadataChange | None:
-        """Take in the new leader that a produce answer names (KIP-951).
+        """Use the new leader that a Produce response names (KIP-951).
 
-        None if it is no news or nobody knows the node: then a refresh has to find the leader.
+        Return None if nothing changes, or if the node is unknown: then a refresh has to find it.
         """
         change = self._cache.apply_leader_hint(topic, partition, leader_id, leader_epoch, endpoints)
         if change is not None:
@@ -255,8 +252,8 @@ class Metadata:
     def needs_rebootstrap(self, now: float) -> bool:
         """Whether to give up the known nodes and begin again with the bootstrap servers.
 
-        So it is when a broker says so, or no answer came for `rebootstrap_trigger` though one
-        was needed. That no known node can be reached (KIP-899) is for the caller to see.
+        True if a broker asks for it, or if a needed response did not come within
+        `rebootstrap_trigger`. The caller checks whether known nodes can be reached (KIP-899).
         """
         if self._rebootstrap_trigger is None:
             return False
@@ -265,7 +262,7 @@ class Metadata:
         return self._needed_since is not None and now - self._needed_since > self._rebootstrap_trigger
 
     def rebootstrapped(self, now: float) -> None:
-        """Note that the next answer comes from the bootstrap servers; what is known stays until then."""
+        """Note that the next response comes from the bootstrap servers; keep the cache until then."""
         self._must_rebootstrap = False
         self._needed_since = now
         self._is_requested = True

@@ -1,14 +1,13 @@
-"""The metadata cache: what is known of brokers and topics, and how an answer changes it.
+"""The metadata cache: brokers and topics, and how responses change them.
 
-The one idea: an answer is one broker's opinion, perhaps an old one, perhaps nonsense. It
-is merged piece by piece; what is sound and not older than what is known gets in, the rest
-leaves things as they were. What came of it is told as a `MetadataChange`.
+A response is the view of one broker, which may be old or invalid. It is merged part by part: valid parts
+that are not older than the cache change it, other parts are ignored. `MetadataChange` has the changes.
 
-    MetadataResponse ──▶ merge ──┬──▶ topics, nodes            what is known from now on
+    MetadataResponse ──▶ merge ──┬──▶ topics, nodes            the cache
     leader of a ProduceResponse ─┤
-    (KIP-951)                    └──▶ MetadataChange           what others have to be told
+    (KIP-951)                    └──▶ MetadataChange           for the accumulator and the cluster
 
-One thing always holds: a partition's leader is a node that is known, or NO_LEADER.
+Invariant: a partition's leader is a known node, or NO_LEADER.
 """
 
 from __future__ import annotations
@@ -48,14 +47,14 @@ _partition_index = attrgetter("partition_index")
 
 
 class ClusterCheck(Enum):
-    """What an answer tells of the cluster that a new connection leads to."""
+    """Whether a new connection leads to the known cluster."""
 
     SAME = auto()
-    """Nothing speaks against its being the cluster that is known."""
+    """It may be the known cluster: no id differs."""
     OTHER = auto()
-    """Its id is another one, or that of a topic."""
+    """Its id differs, or the id of a topic."""
     EMPTY = auto()
-    """It has none of the topics: perhaps it is a restored one, which gets them later."""
+    """It has none of the topics: it may be restored from a backup, and get them later."""
 
 
 class Node(NamedTuple):
@@ -69,7 +68,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PartitionMetadata:
-    """A partition and who leads it, NO_LEADER for nobody. An epoch of -1 is not known."""
+    """A partition and its leader, NO_LEADER if it has none. An epoch of -1 is unknown."""
 
     index: int
     leader_id: int
@@ -86,7 +85,7 @@ class TopicMetadata(NamedTuple):
 
 
 class PartitionLeader(NamedTuple):
-    """Who leads a partition from now on, NO_LEADER for nobody."""
+    """The new leader of a partition, NO_LEADER if it has none."""
 
     topic: str
     partition: int
@@ -96,7 +95,7 @@ class PartitionLeader(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataChange:
-    """What an answer has changed. Empty is: all as before."""
+    """The changes that a response made; all fields are empty if there are none."""
 
     error: ErrorCode = ErrorCode.NONE
     """Why the whole answer was refused; then nothing else is set."""
@@ -114,8 +113,8 @@ class MetadataChange:
     removed_nodes: tuple[int, ...] = ()
     """Brokers that are gone."""
     errors: Mapping[str, ErrorCode] = field(default_factory=dict)
-    """Topics that were asked for in vain, and why; nonsense counts as CORRUPT_MESSAGE, nothing
-    at all as UNKNOWN_TOPIC_OR_PARTITION. What was known of them stays."""
+    """Topics that were asked for without a result, and their errors: CORRUPT_MESSAGE if invalid,
+    UNKNOWN_TOPIC_OR_PARTITION if missing. The cache keeps their earlier state."""
 
     @property
     def is_news(self) -> bool:
@@ -131,7 +130,7 @@ class MetadataChange:
 
 
 class MetadataCache:
-    """Brokers by id and topics by name, as far as known. Read the attributes, never write them."""
+    """The known brokers by id, and topics by name. The attributes are read-only."""
 
     __slots__ = ("_deleted", "_forgotten", "cluster_id", "controller_id", "leaderless", "nodes", "topics")
 
@@ -152,7 +151,7 @@ class MetadataCache:
         return tuple(islice(chain(known, self._forgotten), limit))
 
     def verify(self, response: MetadataResponse) -> ClusterCheck:
-        """Compare the cluster id and the topic ids of an answer with those that are known."""
+        """Compare the cluster id and the topic ids of a response with the known ones."""
         if self._is_other_cluster(response):
             return ClusterCheck.OTHER
         outcomes = {self._verify_topic(answer) for answer in response.topics}
@@ -181,9 +180,9 @@ class MetadataCache:
         wanted: Container[str],
         reliable_epochs: bool = True,
     ) -> MetadataChange:
-        """Take in an answer to a request for the topics `asked`; of all it tells only those `wanted`.
+        """Merge the response to a request for the topics `asked`; ignore topics that are not `wanted`.
 
-        `reliable_epochs` is False for answers below version 9, in which brokers before 2.4
+        `reliable_epochs` is False for responses below version 9, in which brokers before 2.4
         may give leader epochs that are out of date (KAFKA-9212); they are ignored then.
         """
         alive = _sound_nodes(response.brokers)
@@ -212,7 +211,7 @@ class MetadataCache:
         removed = tuple(node_id for node_id in self.nodes if node_id not in alive)
         if removed:
             self._depose(frozenset(removed), found)
-        # In place, because others hold on to the dictionary.
+        # Change it in place: other objects hold this dictionary.
         self.nodes.clear()
         self.nodes.update(alive)
         self.cluster_id = response.cluster_id or self.cluster_id
@@ -235,9 +234,9 @@ class MetadataCache:
         leader_epoch: int,
         endpoints: Iterable[NodeEndpoint],
     ) -> MetadataChange | None:
-        """Take in the leader that a produce answer names (KIP-951); None if that is no news.
+        """Use the leader that a Produce response names (KIP-951); return None if nothing changes.
 
-        It counts if the partition is known, the epoch is newer than the known one, and the
+        It is used if the partition is known, the epoch is newer than the known one, and the
         leader is among `endpoints` or a known node already.
         """
         known = self.topics.get(topic)
@@ -285,10 +284,10 @@ class MetadataCache:
         partitions = found.partitions(name, ordered, before)
         topic_id = answer.topic_id
         if topic_id == ZERO_UUID and known is not None and not is_another:
-            # A broker too old for ids does not take back what others told.
+            # Keep the id if this broker is too old to know ids.
             topic_id = known.topic_id
         if known is not None and known.topic_id == answer.topic_id != ZERO_UUID:
-            # A topic never loses partitions: this broker has not heard of the last ones yet.
+            # A topic never loses partitions: this broker does not know the last ones yet.
             partitions += before[len(partitions) :]
         if known is None or known.topic_id != topic_id or len(partitions) != len(known.partitions):
             found.sizes[name] = len(partitions)
@@ -303,7 +302,7 @@ class MetadataCache:
         return self.cluster_id != response.cluster_id
 
     def _forget_cluster(self, answered: Container[str], found: _Findings) -> None:
-        """Drop ids, epochs and leaders of the topics that the other cluster has not told of yet."""
+        """Drop ids, epochs and leaders of topics that are not in the other cluster's response."""
         self._forgotten.clear()
         for topic in [topic for name, topic in self.topics.items() if name not in answered]:
             self._deleted.add(topic.name)
@@ -343,7 +342,7 @@ class MetadataCache:
 
 
 class _Findings:
-    """What comes to light while one answer is merged."""
+    """The changes found while one response is merged."""
 
     __slots__ = (
         "alive",
@@ -370,7 +369,7 @@ class _Findings:
         ordered: Sequence[MetadataResponsePartition],
         before: Sequence[PartitionMetadata],
     ) -> list[PartitionMetadata]:
-        """Return the partitions as they are now, and note those with another leader or epoch."""
+        """Return the partitions, and note those with another leader or epoch."""
         partitions: list[PartitionMetadata] = []
         for index, given in enumerate(ordered):
             known = before[index] if index < len(before) else None
@@ -417,7 +416,7 @@ def _says_the_same(
     ordered: Sequence[MetadataResponsePartition],
     found: _Findings,
 ) -> bool:
-    """Whether the answer holds nothing that is not known. Most answers to most topics do not."""
+    """Whether the response changes nothing about the topic, as most responses do."""
     if known.topic_id != answer.topic_id or len(known.partitions) != len(ordered):
         return False
     any_epoch = not found.reliable_epochs

@@ -1,10 +1,9 @@
 # cython: annotation_typing=False
-"""Which partition a record goes to.
+"""The partitioner: chooses the partition of a record.
 
-With a key: the key's hash, so that equal keys share a partition. Without one: the sticky
-partition, which takes about a batch of bytes before the next is chosen (KIP-794), because
-full batches cost less than scattered ones; the next is chosen at random, less often where
-batches pile up.
+With a key: by the key's hash, so that equal keys share a partition. Without a key: the sticky partition,
+which takes about a batch of bytes before the next one is chosen (KIP-794), because full batches cost
+less than scattered ones. The choice is random, and less likely for partitions with many batches.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ DRAWS = 32
 """How many partitions are drawn at random before the first usable one is taken."""
 
 WEIGHED = 128
-"""Up to how many partitions a topic may have for each of them to be weighed exactly."""
+"""The largest number of partitions that are all weighed; among more, single ones are drawn."""
 
 STICKY = -1
-"""The answer that leaves the choice to the sticky partitioner."""
+"""The result of `choose` that leaves the choice to the sticky partitioner."""
 
 
 class KeyPartitioner(Enum):
-    """The ways to choose a partition that have a name."""
+    """The partitioners that have a name."""
 
     MURMUR2 = "murmur2"
     CRC32 = "crc32"
@@ -44,10 +43,10 @@ class KeyPartitioner(Enum):
 
 
 class Partitioner:
-    """Chooses by key, in the way that the producer is configured for; one a producer.
+    """Chooses by key, as the producer is configured.
 
-    What a `custom` partitioner raises of the kinds in `faults` fails its record; anything else
-    (KeyboardInterrupt) is not about the record and goes through.
+    Errors of the types in `faults` that a `custom` partitioner raises fail its record; others
+    (KeyboardInterrupt) go through.
     """
 
     __slots__ = ("by_murmur2", "custom", "faults", "ignore_keys", "kind")
@@ -69,7 +68,7 @@ class Partitioner:
     def choose(self, sticky: StickyPartitioner, key: bytes | None) -> int:
         """Return the partition for a record of this key, STICKY to leave it to the sticky partitioner.
 
-        Raises PartitionerError where the user's own partitioner raises or answers nonsense.
+        Raises PartitionerError if the user's partitioner raises, or returns no partition.
         """
         if self.by_murmur2:
             return STICKY if key is None else partition_of_key(key, sticky.count)
@@ -99,10 +98,9 @@ class Partitioner:
 
 
 class StickyPartitioner:
-    """The sticky partition of one topic: which it is, and how much it has taken.
+    """The sticky partition of one topic: its index, and how many bytes it has taken.
 
-    Differs from Java's in one thing: it changes only where a new batch has to be opened, so
-    that a batch is never cut short by the change.
+    Unlike Java's it changes only when a new batch has to be opened, so that each batch is filled.
     """
 
     __slots__ = (
@@ -147,12 +145,12 @@ class StickyPartitioner:
         return self.current
 
     def forget(self) -> None:
-        """Choose anew at the next record: the partitions or their leaders have changed."""
+        """Choose again at the next record: the partitions or their leaders have changed."""
         self.current = STICKY
         self.count = len(self.partitions)
 
     def next_in_turn(self) -> int:
-        """Return the next partition that has a leader, one after the other; any if none has."""
+        """Return the next partition in turn that has a leader, or just the next if none has."""
         for _ in range(self.count):
             partition = self.turn % self.count
             self.turn += 1
@@ -187,8 +185,8 @@ class StickyPartitioner:
         return self._draw_light(now)
 
     def _draw_light(self, now: float) -> int:
-        # Among many partitions weighing each would cost more than the records: draw one, and
-        # take it with a chance of 1 to (1 + batches waiting there).
+        # To weigh 10,000 partitions costs more than a batch of records. Draw one and take it with a
+        # probability of 1 / (1 + its waiting batches).
         partition = 0
         for _ in range(DRAWS):
             partition = int(self.random() * self.count)

@@ -1,15 +1,15 @@
 # cython: annotation_typing=False, boundscheck=False, wraparound=False, cdivision=True
-"""When the batches of which partition go to which node.
+"""The schedule: which batch goes to which node, and when.
 
-A partition that has something to send stands with the node that leads it: in `lingering` until
-its open batch has lingered, in `ready` when a batch may go. `drain` takes what is due; whatever
-makes a node's due time come closer wakes the shell.
+A partition with batches is in the queue of the node that leads it: in `lingering` until its open batch
+has lingered, in `ready` when a batch may go. `drain` takes the batches that are due. If a batch is due
+sooner than the node's sender looks, the shell wakes the sender.
 
-    open ──▶ lingering ──linger, flush──▶ ready ──drain──▶ on the wire ──answer──▶ landed
+    open ──▶ lingering ──linger, flush──▶ ready ──drain──▶ on the wire ──response──▶ settled
     full ───────────────────────────────────▲                   │
     leader moved ───────────────────────────┴── give_back ◀─────┘
 
-Every cost is constant a batch; none grows with topics or partitions.
+Every cost is constant per batch; none grows with topics or partitions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aioproducer.core.shell import Shell
 
 MAX_BATCHES_A_REQUEST = 256
-"""How many batches go into one request at most: making and settling one takes microseconds."""
+"""How many batches go into one request at most: building and settling each takes microseconds."""
 
 
 class Schedule:
@@ -53,17 +53,17 @@ class Schedule:
         return node
 
     def opened(self, queue: PartitionQueue) -> None:
-        """Have a queue's new open batch linger."""
+        """Let a partition's new open batch linger."""
         queue.start_linger()
         self._plan(queue)
 
     def closed(self, queue: PartitionQueue) -> None:
-        """Send a queue's open batch, which was closed, without linger."""
+        """Let a batch go that was just closed."""
         queue.stop_linger()
         self.enlist(queue)
 
     def enlist(self, queue: PartitionQueue) -> None:
-        """Have the queue's node look at it when it is due; the shell is woken if that is sooner."""
+        """Let the node look at a partition when its first batch is due."""
         if queue.closed or not queue.lingers:
             queue.start_ready()
         self._plan(queue)
@@ -75,7 +75,7 @@ class Schedule:
             self.shell.wake(node)
 
     def wake_all(self) -> None:
-        """Have every node that has something to send looked at now."""
+        """Wake the senders of all nodes with batches."""
         for node in self.nodes.values():
             if not node.is_empty():
                 node.hasten(0.0)
@@ -91,7 +91,7 @@ class Schedule:
         self.urgent -= 1
 
     def move(self, queue: PartitionQueue, node_id: int, leader_epoch: int) -> None:
-        """Hand a partition over to another node; a new leader is tried without backoff (KIP-951)."""
+        """Move a partition to the node that leads it now."""
         queue.move(self.node(node_id), leader_epoch)
         if queue.first() is not None:
             self.enlist(queue)
@@ -105,11 +105,10 @@ class Schedule:
     ) -> list[ProducerBatch]:
         """Take at most one batch of each partition that the node leads, up to `limit` bytes in all.
 
-        Full batches go at once, others when they have lingered; what has lingered half as long
-        goes along then. The partitions take turns, so that none starves when the limit cuts the
-        round short; the first batch is taken however large it is. More than MAX_BATCHES_A_REQUEST
-        are not taken at once, so that no request holds the event loop up. `may_send` may hold a
-        partition back.
+        Full batches go at once, others after linger; then batches go along that have lingered half as
+        long. Partitions take turns, so that none starves when the limit ends a round early. The first
+        batch may exceed the limit. MAX_BATCHES_A_REQUEST keeps a request from holding the event loop.
+        `may_send` may hold a partition back.
         """
         taken: list[ProducerBatch] = []
         in_haste = self.urgent > 0
@@ -148,13 +147,13 @@ class Schedule:
         return taken
 
     def _ripen(self, node: NodeQueue, opened_until: float) -> float:
-        """Make ready what was opened until then; return when the first of the others has lingered."""
+        """Make partitions ready whose batch was opened by then; return when the next one has lingered."""
         lingering = node.lingering
         while lingering:
             queue, _ = lingering.popitem(last=False)
             batch = queue.open
             if batch is None:
-                continue  # closed since, by a __del__ that sent something
+                continue  # closed by a __del__ that sent a record
             if batch.created > opened_until:
                 lingering[queue] = None
                 lingering.move_to_end(queue, last=False)
@@ -163,7 +162,7 @@ class Schedule:
         return NEVER
 
     def give_back(self, batch: ProducerBatch) -> None:
-        """Queue a batch again that was drained, to be sent another time."""
+        """Put a drained batch back into its queue, to be sent again."""
         queue = batch.queue
         queue.land(batch)
         queue.put_back(batch)

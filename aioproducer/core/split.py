@@ -1,7 +1,7 @@
-"""Splitting a batch that the broker finds too large into smaller ones.
+"""Splits a batch that the broker refuses as too large into smaller ones.
 
-The pieces are of `batch_size`, or, where that does not help, of half the size of what was
-split: so splitting ends. Every piece is as old as the batch was, and as much in doubt.
+The pieces have at most `batch_size` bytes, or half the bytes of the batch if that is less: so repeated
+splits end. Each piece keeps the batch's age, attempts and doubt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def split_batch(batch: ProducerBatch, batch_size: int) -> list[ProducerBatch]:
-    """Return the pieces of a batch that was sent, in order; its deliveries go over to them."""
+    """Return the pieces of a batch that was sent, in order, and move its deliveries to them."""
     parent = batch.result
     records = RecordBatch.parse(batch.builder.buffer, check_crc=False).records(
         max_size=batch.charged + HEADER_SIZE

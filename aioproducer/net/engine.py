@@ -268,7 +268,7 @@ class Engine:
 
     @property
     def wall_clock_ns(self) -> Callable[[], int]:
-        """The clock of timestamps; without a call in between, which would cost every record."""
+        """The clock of timestamps itself: a method around it would cost every record a call."""
         return time.time_ns
 
     @property
@@ -301,7 +301,8 @@ class Engine:
 
     def deadline_added(self) -> None:
         """Plan the next expiry."""
-        self._upkeep.plan_expiry()
+        if self.loop is not None:
+            self._upkeep.plan_expiry()
 
     def room_freed(self) -> None:
         """Place waiting records in the next turn of the loop."""
@@ -321,8 +322,6 @@ class Engine:
                 self.give_up("")
             finally:
                 self._wake_waiters()
-
-    # The work behind it.
 
     def _wake_waiters(self) -> None:
         # Calls that wait for room or a topic look at the producer's state next.
@@ -379,7 +378,7 @@ class Engine:
         brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
         buffer = self.accumulator.buffer
         return (
-            f"brokers={len(brokers)} buffered={buffer.used} B in line={len(buffer.records)} "
+            f"brokers={len(brokers)} buffered={buffer.used} B waiting={len(buffer.records)} "
             f"in flight={sum(broker.in_flight for broker in brokers)}"
         )
 

@@ -1,38 +1,30 @@
-"""The accumulator: records become batches, wait their turn, and go when they have to."""
+"""The accumulator: records become batches in the right partition."""
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections import Counter
 from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import pytest
 
 from aioproducer.core.accumulator import OVERHEAD
-from aioproducer.core.batch import NEVER
 from aioproducer.core.checks import MAX_TIMESTAMP
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.queues import NO_LEADER
-from aioproducer.core.split import split_batch
-from aioproducer.core.waiting import Rejection
 from aioproducer.delivery import result_of
 from aioproducer.errors import (
-    BufferExhaustedError,
     PartitionerError,
-    ProducerClosedError,
     RecordTooLargeError,
 )
-from aioproducer.records.batch import HEADER_SIZE, encode_headers
+from aioproducer.records.batch import HEADER_SIZE
 from aioproducer.records.murmur2 import partition_of_key
 from tests.core.harness import (
     AMPLE,
     ASKED,
     LEADER,
     LINGER,
-    MAX_BLOCK,
     OTHER,
     START,
     TAKEN,
@@ -40,22 +32,15 @@ from tests.core.harness import (
     VALUE,
     WALL_CLOCK_MS,
     Harness,
-    free_room,
-    full_harness,
     records_of,
     values_of,
 )
-
-if TYPE_CHECKING:
-    from aioproducer.core.batch import ProducerBatch
-    from aioproducer.delivery import Delivery
-
 
 # What a record is made of.
 
 
 @pytest.mark.scenario("codecs")
-def test_a_record_is_written_as_it_was_given() -> None:
+def test_record_is_written_unchanged() -> None:
     harness = Harness()
     harness.introduce()
 
@@ -75,7 +60,7 @@ def test_a_record_is_written_as_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_what_is_given_may_be_changed_afterwards(known: bool) -> None:  # noqa: FBT001 - a parameter
+def test_later_changes_do_not_matter(known: bool) -> None:  # noqa: FBT001 - a parameter
     harness = Harness()
     if known:
         harness.introduce()
@@ -114,9 +99,7 @@ def test_what_is_given_may_be_changed_afterwards(known: bool) -> None:  # noqa: 
         ({"topic": ""}, "topic must be a non-empty str"),
     ],
 )
-def test_what_no_record_can_be_made_of_is_refused_before_anything_is_written(
-    wrong: dict[str, Any], words: str
-) -> None:
+def test_wrong_types_are_refused(wrong: dict[str, Any], words: str) -> None:
     harness = Harness()
     harness.introduce()
     harness.append(b"first")
@@ -158,7 +141,7 @@ def test_numbers_out_of_range_are_refused(wrong: dict[str, Any], words: str, top
     assert len(harness.buffer.records) == 0
 
 
-def test_members_of_enums_are_the_values_that_they_are() -> None:
+def test_enum_members_count_as_values() -> None:
     """Whether the topic is known already or not."""
 
     class Name(StrEnum):
@@ -183,7 +166,7 @@ def test_members_of_enums_are_the_values_that_they_are() -> None:
 
 
 @pytest.mark.scenario("record-larger-than-batch")
-def test_a_record_larger_than_a_batch_has_one_of_its_own() -> None:
+def test_large_record_gets_own_batch() -> None:
     harness = Harness(batch_size=500)
     harness.introduce()
 
@@ -205,9 +188,7 @@ def test_a_record_larger_than_a_batch_has_one_of_its_own() -> None:
     ],
 )
 @pytest.mark.parametrize("topic", [TOPIC, "unknown"])
-def test_a_record_that_is_too_large_is_refused_and_says_by_what(
-    options: dict[str, int], limit: int, option: str, topic: str
-) -> None:
+def test_too_large_record_is_refused(options: dict[str, int], limit: int, option: str, topic: str) -> None:
     harness = Harness(**options)  # type: ignore[arg-type] # only numbers
     harness.introduce()
 
@@ -232,7 +213,7 @@ def test_keys_and_headers_count_too() -> None:
     assert harness.buffer.used == 0
 
 
-def test_a_topic_may_have_larger_batches_than_others() -> None:
+def test_batch_limit_differs_per_topic() -> None:
     harness = Harness(batch_size=500)
     harness.introduce("a")
     harness.introduce("b")
@@ -250,206 +231,10 @@ def test_a_topic_may_have_larger_batches_than_others() -> None:
     assert counts["b"] == 10
 
 
-# Memory.
-
-
-def test_a_batch_is_charged_what_it_takes_until_it_is_released() -> None:
-    harness = Harness(linger=0.0)
-    harness.introduce(partitions=2)
-    assert harness.buffer.used == 0
-
-    harness.append(VALUE, partition=0)
-    harness.append(VALUE, partition=0)
-    assert harness.buffer.used == HEADER_SIZE + 2 * TAKEN
-    harness.append(VALUE, partition=1)
-    assert harness.buffer.used == 2 * HEADER_SIZE + 3 * TAKEN
-
-    first, second = harness.drain()
-    assert harness.buffer.used == 2 * HEADER_SIZE + 3 * TAKEN
-    assert first.charged == first.size
-    harness.accumulator.release(first)
-    assert harness.buffer.used == second.charged
-    harness.accumulator.release(first)
-    assert harness.buffer.used == second.charged
-    harness.accumulator.release(second)
-    assert harness.buffer.used == 0
-
-
-def test_a_retry_is_not_charged_twice() -> None:
-    harness = Harness(linger=0.0)
-    harness.introduce()
-    harness.append(VALUE)
-    before = harness.buffer.used
-
-    for _ in range(3):
-        (batch,) = harness.drain()
-        harness.schedule.give_back(batch)
-
-    assert harness.buffer.used == before
-    harness.finish(harness.drain()[0])
-    assert harness.buffer.used == 0
-
-
-@pytest.mark.scenario("buffer-full")
-def test_a_record_that_finds_no_room_waits_in_line_until_there_is_some() -> None:
-    harness = full_harness()
-    delivery = harness.append(b"w" * 100, partition=1)
-    assert not delivery.done()
-    assert (len(harness.buffer.records), harness.buffer.records.bytes) == (1, ASKED)
-    assert harness.accumulator.serve(10) is False
-
-    free_room(harness)
-    assert harness.accumulator.serve(10) is False
-
-    assert len(harness.buffer.records) == 0
-    assert harness.buffer.waiting == 0
-    harness.now += LINGER
-    (batch,) = harness.drain()
-    assert values_of([batch]) == [b"w" * 100]
-    harness.finish(batch, 40)
-    assert delivery.result().offset == 40
-
-
-@pytest.mark.scenario("buffer-full")
-async def test_who_waits_for_a_record_in_line_gets_the_offset_of_that_record() -> None:
-    """Awaited and called back before it has a place."""
-    harness = Harness(linger=0.0)
-    harness.loop = asyncio.get_running_loop()
-    deliveries = [harness.append(b"%d" % number, timestamp_ms=number) for number in range(3)]
-    futures = [delivery.future() for delivery in deliveries]
-    settled = [result.settled() for result in harness.accumulator.outstanding()]
-    called: list[int] = []
-    deliveries[2].add_done_callback(lambda done: called.append(done.result().offset))
-
-    harness.introduce()
-    harness.accumulator.serve(10)
-    assert not any(future.done() for future in futures)
-    assert not any(future.done() for future in settled)
-    harness.finish(harness.drain()[0], 40)
-
-    async with asyncio.timeout(5):
-        await asyncio.gather(*settled)
-        given = await asyncio.gather(*futures)
-    assert [metadata.offset for metadata in given] == [40, 41, 42]
-    assert [metadata.timestamp_ms for metadata in given] == [0, 1, 2]
-    assert called == [42]
-
-
-@pytest.mark.scenario("buffer-full")
-def test_nobody_overtakes_who_waits_for_room() -> None:
-    """Not even a record that would fit."""
-    harness = full_harness(room=20)
-    harness.append(b"w" * 500, partition=1)
-    harness.append(b"tiny", partition=1)
-    harness.append(b"other", partition=2)
-    assert len(harness.buffer.records) == 3
-
-    free_room(harness)
-    harness.accumulator.serve(100)
-
-    harness.now += LINGER
-    assert values_of(harness.drain()) == [b"w" * 500, b"tiny", b"other"]
-
-
-@pytest.mark.scenario("buffer-full")
-def test_the_line_is_served_as_far_as_there_is_room() -> None:
-    """A freed batch serves the oldest waiters."""
-    harness = Harness(buffer_memory=1000, batch_size=1)
-    harness.introduce()
-    accepted = [harness.append(VALUE) for _ in range(8)]
-    placed = [delivery for delivery in accepted if repr(result_of(delivery)) in ids(harness)]
-    assert len(placed) == 5
-    assert len(harness.buffer.records) == 3
-
-    harness.finish(harness.drain()[0])
-    assert harness.accumulator.serve(10) is False
-
-    assert len(harness.buffer.records) == 2
-    assert harness.buffer.used <= 1000
-
-
-def ids(harness: Harness) -> set[str]:
-    return {repr(batch.result) for batch in harness.accumulator.incomplete}
-
-
-def test_the_line_is_served_in_slices() -> None:
-    harness = Harness(buffer_memory=10_000)
-    for number in range(5):
-        harness.append(b"%d" % number)
-    harness.introduce()
-
-    assert harness.accumulator.serve(2) is True
-    assert harness.buffer.waiting == 3
-    assert harness.accumulator.serve(2) is True
-    assert harness.accumulator.serve(2) is False
-    assert harness.buffer.waiting == 0
-    harness.now += LINGER
-    assert values_of(harness.drain_all()) == [b"%d" % number for number in range(5)]
-
-
-@pytest.mark.scenario("buffer-full")
-def test_a_line_that_is_full_too_is_told_at_once() -> None:
-    harness = full_harness()
-    for _ in range(5):
-        harness.append(VALUE)
-    line = harness.buffer.records
-    assert line.bytes + ASKED > 1000
-
-    with pytest.raises(BufferExhaustedError, match=r"of 1000 bytes \(buffer_memory\).*await drain\(\)"):
-        harness.append(VALUE)
-
-    assert len(line) == 5
-    assert line.bytes <= 1000
-
-
-@pytest.mark.scenario("buffer-full", "waiting-record-abandoned")
-def test_a_record_that_has_waited_too_long_leaves_nothing_behind() -> None:
-    harness = full_harness()
-    delivery = harness.append(VALUE, partition=1)
-    used_before = harness.buffer.used
-    harness.now += MAX_BLOCK - 1
-    later = harness.append(b"later", partition=1)
-    assert harness.accumulator.next_deadline(NEVER) == START + MAX_BLOCK
-
-    (expired,) = harness.buffer.expire_for_room(START + MAX_BLOCK)
-
-    assert expired.delivery is delivery
-    assert harness.buffer.used == used_before
-    free_room(harness)
-    harness.accumulator.serve(10)
-    harness.now += LINGER
-    assert values_of(harness.drain()) == [b"later"]
-    assert result_of(later).partition == 1
-    assert harness.buffer.records.bytes == 0
-
-
-@pytest.mark.scenario("waiting-record-abandoned")
-def test_memory_comes_back_to_nothing_after_everything() -> None:
-    order = random.Random(9)  # noqa: S311 - nothing is secret
-    harness = Harness(buffer_memory=5000, batch_size=600)
-    harness.introduce(partitions=4)
-    accumulator = harness.accumulator
-    for _ in range(500):
-        try:
-            harness.append(b"v" * order.randrange(300), key=order.choice([None, b"a", b"b"]))
-        except BufferExhaustedError:
-            for batch in harness.drain_all():
-                harness.finish(batch)
-            accumulator.serve(100)
-        assert 0 <= accumulator.buffer.used <= 5000
-        assert 0 <= accumulator.buffer.records.bytes <= 5000
-
-    harness.send_the_rest()
-
-    assert not accumulator.incomplete
-    buffer = accumulator.buffer
-    assert (buffer.used, buffer.records.bytes, buffer.waiting) == (0, 0, 0)
-
-
 # Order.
 
 
-def test_records_of_a_partition_keep_the_order_in_which_they_were_sent() -> None:
+def test_partition_keeps_order_of_send() -> None:
     harness = Harness(batch_size=300, buffer_memory=2000)
     harness.introduce(partitions=3)
     sent: dict[bytes, list[bytes]] = {b"a": [], b"b": [], b"c": []}
@@ -470,7 +255,7 @@ def test_records_of_a_partition_keep_the_order_in_which_they_were_sent() -> None
         assert [value for value in landed if value is not None and value.startswith(key)] == values
 
 
-def test_deliveries_are_numbered_as_the_records_are_in_their_batch() -> None:
+def test_deliveries_follow_record_order() -> None:
     harness = Harness(linger=0.0)
     harness.introduce()
     deliveries = [harness.append(b"%d" % number, timestamp_ms=number) for number in range(5)]
@@ -495,7 +280,7 @@ def test_a_key_goes_to_its_partition() -> None:
 
 
 @pytest.mark.scenario("sticky-partition")
-def test_records_without_a_key_share_the_batch_of_one_partition_until_it_is_full() -> None:
+def test_unkeyed_records_fill_one_batch() -> None:
     harness = Harness(batch_size=1000, buffer_memory=AMPLE)
     harness.introduce(partitions=50)
 
@@ -507,7 +292,7 @@ def test_records_without_a_key_share_the_batch_of_one_partition_until_it_is_full
 
 
 @pytest.mark.scenario("even-share")
-def test_records_without_a_key_spread_evenly_over_time() -> None:
+def test_unkeyed_records_spread_evenly() -> None:
     harness = Harness(batch_size=1000, linger=0.0, buffer_memory=AMPLE)
     harness.introduce(partitions=4)
     counts: Counter[int] = Counter()
@@ -522,7 +307,7 @@ def test_records_without_a_key_spread_evenly_over_time() -> None:
 
 
 @pytest.mark.scenario("sticky-partition")
-def test_a_partition_that_was_drained_before_it_had_its_share_stays_the_sticky_one() -> None:
+def test_drained_partition_stays_sticky() -> None:
     """A batch of bytes a partition, in however many batches they go."""
     harness = Harness(batch_size=1000, linger=0.0)
     harness.introduce(partitions=50)
@@ -536,7 +321,7 @@ def test_a_partition_that_was_drained_before_it_had_its_share_stays_the_sticky_o
 
 
 @pytest.mark.scenario("leaderless-partition")
-def test_records_without_a_key_leave_a_partition_that_loses_its_leader() -> None:
+def test_unkeyed_records_leave_leaderless_partition() -> None:
     harness = Harness()
     harness.introduce(partitions=3)
     first = result_of(harness.append()).partition
@@ -547,7 +332,7 @@ def test_records_without_a_key_leave_a_partition_that_loses_its_leader() -> None
 
 
 @pytest.mark.scenario("leaderless-partition")
-def test_a_keyed_record_waits_in_its_partition_for_a_leader() -> None:
+def test_keyed_record_waits_for_leader() -> None:
     harness = Harness(linger=0.0)
     harness.introduce(partitions=10)
     harness.accumulator.set_leader(TOPIC, 6, NO_LEADER, 2)
@@ -569,7 +354,7 @@ def test_a_keyed_record_waits_in_its_partition_for_a_leader() -> None:
     ids=["round robin", "crc32", "custom"],
 )
 @pytest.mark.parametrize("known", [True, False])
-def test_other_ways_to_choose_are_heeded_at_once_and_in_line(
+def test_partitioner_is_used(
     partitioner: Partitioner,
     expected: list[int],
     known: bool,  # noqa: FBT001 - a parameter
@@ -586,7 +371,7 @@ def test_other_ways_to_choose_are_heeded_at_once_and_in_line(
     assert result_of(harness.append(key=b"k", partition=1)).partition == 1
 
 
-def test_a_partitioner_that_raises_fails_the_record_and_nothing_else() -> None:
+def test_partitioner_error_fails_one_record() -> None:
     def custom(_topic: str, key: bytes | None, _count: int) -> int:
         assert key is not None
         return int(key)
@@ -608,354 +393,11 @@ def test_a_partitioner_that_raises_fails_the_record_and_nothing_else() -> None:
     assert len(harness.buffer.records) == 0
 
 
-# Topics and partitions that are not known yet.
-
-
-@pytest.mark.scenario("missing-topic")
-def test_a_record_of_an_unknown_topic_waits_for_it() -> None:
-    harness = Harness()
-    delivery = harness.append(b"early", topic="late")
-    assert harness.wanted == ["late"]
-    assert repr(delivery) == "<Delivery late-? pending>"
-    assert harness.buffer.waiting == 0
-
-    harness.introduce("late", partitions=3)
-    assert harness.buffer.waiting == 1
-    harness.accumulator.serve(10)
-
-    harness.now += LINGER
-    (batch,) = harness.drain()
-    harness.finish(batch, 9)
-    assert delivery.result().topic == "late"
-    assert delivery.result().offset == 9
-
-
-def test_who_waits_for_a_topic_is_not_overtaken_by_later_records_of_it() -> None:
-    harness = Harness()
-    for number in range(3):
-        harness.append(b"%d" % number, topic="late", key=b"k")
-    harness.introduce("late", partitions=3)
-
-    harness.append(b"3", topic="late", key=b"k")
-    harness.accumulator.serve(10)
-    harness.append(b"4", topic="late", key=b"k")
-
-    harness.now += LINGER
-    assert values_of(harness.drain()) == [b"%d" % number for number in range(5)]
-
-
-def test_records_of_known_topics_do_not_wait_for_unknown_ones() -> None:
-    harness = Harness(linger=0.0)
-    harness.introduce()
-    harness.append(topic="late")
-
-    harness.append(b"now")
-
-    assert values_of(harness.drain()) == [b"now"]
-
-
-@pytest.mark.scenario("new-partitions")
-def test_a_partition_that_is_not_there_yet_is_waited_for() -> None:
-    harness = Harness(linger=0.0)
-    harness.introduce(partitions=2)
-    harness.append(b"early", partition=2)
-    assert harness.wanted == [TOPIC]
-    assert harness.drain() == []
-
-    harness.introduce(partitions=3)
-    harness.accumulator.serve(10)
-
-    assert values_of(harness.drain()) == [b"early"]
-
-
-@pytest.mark.scenario("new-partitions")
-def test_new_partitions_are_used() -> None:
-    harness = Harness(buffer_memory=AMPLE)
-    harness.introduce(partitions=10)
-    assert result_of(harness.append(key=b"foobar")).partition == 6
-
-    harness.introduce(partitions=100)
-
-    assert result_of(harness.append(key=b"foobar")).partition == 66
-    assert result_of(harness.append(partition=99)).partition == 99
-    unkeyed = {result_of(harness.append(b"v" * 950)).partition for _ in range(300)}
-    assert max(unkeyed) > 10
-
-
-def test_a_record_whose_partition_is_gone_when_its_turn_comes_waits_for_it() -> None:
-    harness = full_harness()
-    harness.append(b"w", partition=2)
-    harness.introduce(partitions=2)
-    free_room(harness)
-
-    harness.accumulator.serve(10)
-    assert harness.wanted == [TOPIC]
-    assert (harness.buffer.waiting, len(harness.buffer.records)) == (0, 1)
-
-    harness.introduce(partitions=3)
-    harness.accumulator.serve(10)
-    harness.now += LINGER
-    assert values_of(harness.drain()) == [b"w"]
-
-
-def test_a_record_whose_partition_is_gone_for_a_while_is_not_overtaken() -> None:
-    harness = full_harness()
-    harness.append(b"first", partition=2)
-    harness.now += 1
-    harness.introduce(partitions=2)
-    harness.append(b"second", partition=2)
-    free_room(harness)
-    harness.accumulator.serve(10)
-    assert harness.buffer.records.next_deadline() == START + MAX_BLOCK
-
-    harness.introduce(partitions=3)
-    harness.accumulator.serve(10)
-    harness.now += LINGER
-
-    assert values_of(harness.drain()) == [b"first", b"second"]
-
-
-def test_what_is_in_a_partition_that_goes_away_is_kept_until_it_is_back() -> None:
-    harness = Harness(linger=0.0)
-    harness.introduce(partitions=3)
-    delivery = harness.append(b"kept", partition=2)
-
-    harness.introduce(partitions=2)
-    assert harness.drain() == []
-    assert harness.accumulator.outstanding() == [result_of(delivery)]
-    harness.introduce(partitions=3)
-
-    assert values_of(harness.drain()) == [b"kept"]
-
-
-def test_records_without_a_key_leave_a_partition_that_goes_away() -> None:
-    harness = Harness()
-    harness.introduce(partitions=8)
-    while result_of(harness.append(VALUE)).partition < 4:
-        pass
-
-    harness.introduce(partitions=4)
-
-    assert all(result_of(harness.append(VALUE)).partition < 4 for _ in range(50))
-
-
-# What there is.
-
-
-@pytest.mark.scenario("delivery-timeout")
-def test_the_next_deadline_is_that_of_the_oldest_batch_or_waiter() -> None:
-    """A retry keeps the age of its batch."""
-    harness = Harness(linger=0.0)
-    harness.introduce(partitions=2)
-    assert harness.accumulator.next_deadline(120.0) == NEVER
-
-    harness.append(partition=0)
-    (batch,) = harness.drain()
-    harness.now += 10
-    harness.append(partition=1)
-    harness.schedule.give_back(batch)
-    assert harness.accumulator.next_deadline(120.0) == START + 120
-
-    harness.finish(harness.drain(limit=1)[0])
-    harness.append(topic="late")
-    assert harness.accumulator.next_deadline(30.0) == START + (40 if batch.result.done else 30)
-    assert harness.accumulator.next_deadline(120.0) == START + 10 + MAX_BLOCK
-
-
-def test_all_that_is_accepted_and_not_done_is_outstanding() -> None:
-    harness = full_harness()
-    waits = harness.append(partition=1)
-    unknown = harness.append(topic="late")
-    (lingers,) = [batch.result for batch in harness.accumulator.incomplete]
-
-    outstanding = harness.accumulator.outstanding()
-
-    assert len(outstanding) == 3
-    assert set(map(id, outstanding)) == set(map(id, (lingers, result_of(waits), result_of(unknown))))
-    free_room(harness)
-    harness.buffer.reject_all(Rejection(lambda _: ProducerClosedError("over")))
-    harness.buffer.fail_rejected()
-    assert harness.accumulator.outstanding() == []
-
-
-def test_a_topic_is_busy_while_something_of_it_is_not_done() -> None:
-    harness = Harness(linger=0.0)
-    for topic in "abc":
-        harness.introduce(topic)
-    assert harness.accumulator.busy_topics() == set()
-
-    harness.append(topic="a")
-    (batch,) = harness.drain()
-    harness.append(topic="b")
-    assert harness.accumulator.busy_topics() == {"a", "b"}
-    batch.queue.land(batch)
-    assert harness.accumulator.busy_topics() == {"a", "b"}
-    harness.finish(batch)
-    assert harness.accumulator.busy_topics() == {"b"}
-
-
-def test_a_batch_that_has_expired_on_the_wire_keeps_its_topic_busy() -> None:
-    """Its answer is still to come."""
-    harness = Harness(linger=0.0)
-    harness.introduce()
-    harness.append()
-    (batch,) = harness.drain()
-
-    harness.accumulator.incomplete.discard(batch)
-    assert harness.accumulator.busy_topics() == {TOPIC}
-    batch.queue.land(batch)
-
-    assert harness.accumulator.busy_topics() == set()
-
-
-@pytest.mark.scenario("unused-topic")
-def test_a_topic_that_is_forgotten_is_asked_for_again() -> None:
-    harness = Harness()
-    harness.introduce()
-    harness.accumulator.forget_topic(TOPIC)
-    harness.accumulator.forget_topic(TOPIC)
-
-    harness.append(b"again")
-
-    assert harness.wanted == [TOPIC]
-
-
-def test_a_topic_knows_when_it_was_last_used() -> None:
-    harness = Harness(linger=0.0)
-    harness.introduce()
-    topic_queue = harness.accumulator.topics[TOPIC]
-    assert topic_queue.last_used == START
-
-    harness.now += 50
-    harness.append()
-
-    assert topic_queue.last_used == START + 50
-
-
-def test_a_topic_keeps_the_id_that_it_has_last_been_seen_with() -> None:
-    harness = Harness()
-    harness.accumulator.set_partitions(TOPIC, 1, "first")
-    harness.accumulator.set_partitions(TOPIC, 1, "second")
-
-    assert harness.accumulator.topics[TOPIC].topic_id == "second"
-
-
-# Splitting.
-
-
-def drained_batch(harness: Harness, *values: bytes) -> tuple[ProducerBatch, list[Delivery]]:
-    """Have one batch of these records drained from partition 0."""
-    deliveries = [harness.append(value, partition=0) for value in values]
-    harness.now += LINGER
-    (batch,) = harness.drain()
-    batch.builder.stamp(-1, -1, -1, transactional=False)
-    return batch, deliveries
-
-
-def split(harness: Harness, batch: ProducerBatch) -> list[ProducerBatch]:
-    batch.queue.land(batch)
-    pieces = split_batch(batch, 1)
-    harness.accumulator.replace(batch, pieces)
-    return pieces
-
-
-@pytest.mark.scenario("split-too-large")
-def test_the_pieces_of_a_split_batch_go_before_what_stood_behind_it() -> None:
-    harness = Harness()
-    harness.introduce()
-    batch, deliveries = drained_batch(harness, b"a", b"b", b"c")
-    harness.append(b"d", partition=0)
-
-    pieces = split(harness, batch)
-
-    assert harness.buffer.used == sum(one.charged for one in harness.accumulator.incomplete)
-    harness.now += LINGER
-    drained = harness.drain_all()
-    assert values_of(drained) == [b"a", b"b", b"c", b"d"]
-    assert drained[:3] == pieces
-    for offset, piece in enumerate(drained):
-        harness.finish(piece, offset)
-    assert [delivery.result().offset for delivery in deliveries] == [0, 1, 2]
-    assert harness.buffer.used == 0
-
-
-@pytest.mark.scenario("split-too-large")
-def test_the_pieces_go_before_batches_that_are_full_already() -> None:
-    harness = Harness(batch_size=HEADER_SIZE + 2 * TAKEN)
-    harness.introduce()
-    batch, _ = drained_batch(harness, b"a", b"b")
-    harness.append(b"c" * 100, partition=0)
-    harness.append(b"d" * 100, partition=0)
-    harness.append(b"e", partition=0)
-
-    split(harness, batch)
-
-    harness.now += LINGER
-    assert values_of(harness.drain_all()) == [b"a", b"b", b"c" * 100, b"d" * 100, b"e"]
-
-
-@pytest.mark.scenario("delivery-timeout")
-def test_the_pieces_expire_when_the_batch_would_have() -> None:
-    harness = Harness()
-    harness.introduce(partitions=2)
-    batch, _ = drained_batch(harness, b"a", b"b")
-    harness.now += 10
-    harness.append(b"young", partition=1)
-
-    split(harness, batch)
-
-    assert harness.accumulator.next_deadline(120.0) == START + 120
-    assert [one.created for one in harness.accumulator.incomplete] == [START, START, START + LINGER + 10]
-
-
-@pytest.mark.scenario("split-too-large")
-def test_the_pieces_do_not_overtake_an_older_batch_that_came_back_before() -> None:
-    """The first of two in flight is to be tried again, the second is too large."""
-    harness = Harness()
-    harness.introduce()
-    older, _ = drained_batch(harness, b"older")
-    batch, _ = drained_batch(harness, b"a", b"b")
-    harness.schedule.give_back(older)
-
-    split(harness, batch)
-
-    assert values_of(harness.drain_all()) == [b"older", b"a", b"b"]
-
-
-@pytest.mark.scenario("split-too-large")
-def test_the_pieces_of_two_batches_that_were_too_large_keep_their_order() -> None:
-    """Both were in flight, and are answered one after the other."""
-    harness = Harness()
-    harness.introduce()
-    first, _ = drained_batch(harness, b"a", b"b")
-    second, _ = drained_batch(harness, b"c", b"d")
-
-    split(harness, first)
-    split(harness, second)
-
-    assert values_of(harness.drain_all()) == [b"a", b"b", b"c", b"d"]
-
-
-@pytest.mark.scenario("split-too-large")
-def test_an_older_batch_that_comes_back_after_a_split_goes_first() -> None:
-    harness = Harness()
-    harness.introduce()
-    older, _ = drained_batch(harness, b"older")
-    batch, _ = drained_batch(harness, b"a", b"b", b"c")
-
-    pieces = split(harness, batch)
-    assert harness.drain() == pieces[:1]
-    harness.schedule.give_back(older)
-    harness.schedule.give_back(pieces[0])
-
-    assert values_of(harness.drain_all()) == [b"older", b"a", b"b", b"c"]
-
-
 # Its cost.
 
 
 @pytest.mark.parametrize("topics", [1, 2000])
-def test_an_append_looks_at_nothing_but_its_own_partition(topics: int) -> None:
+def test_append_cost_is_constant(topics: int) -> None:
     """The cost of a record grows with nothing: an append into an open batch asks the harness nothing."""
     harness = Harness(buffer_memory=AMPLE, batch_size=AMPLE)
     for number in range(topics):
@@ -969,57 +411,10 @@ def test_an_append_looks_at_nothing_but_its_own_partition(topics: int) -> None:
     assert harness.asked == []
 
 
-# A partitioner that itself sends.
-
-
-def harness_whose_partitioner_sends(inner: bytes) -> Harness:
-    """Make an accumulator that gets `inner` for partition 1 while a partition is chosen."""
-    sent: list[Delivery] = []
-
-    def custom(_topic: str, _key: bytes | None, _count: int) -> int:
-        if not sent:
-            sent.append(harness.append(inner, partition=1))
-        return 0
-
-    harness = Harness(buffer_memory=1000, batch_size=AMPLE, partitioner=Partitioner(custom=custom))
-    harness.introduce(partitions=2)
-    return harness
-
-
-def test_a_record_whose_room_is_taken_while_its_partition_is_chosen_stands_in_line() -> None:
-    harness = harness_whose_partitioner_sends(b"i" * 800)
-
-    outer = harness.append(b"o" * 500, key=b"k", headers={"h": b"1"}, timestamp_ms=5)
-
-    (record,) = harness.buffer.records.records()
-    assert record.delivery is outer
-    assert (record.topic, record.partition, record.timestamp) == (TOPIC, -1, 5)
-    assert (record.key, record.value, record.section) == (b"k", b"o" * 500, encode_headers({"h": b"1"}))
-
-
-def test_a_record_does_not_overtake_what_its_partitioner_has_put_in_line() -> None:
-    harness = harness_whose_partitioner_sends(b"i" * 800)
-    harness.append(b"o" * 300, partition=0)
-
-    harness.append(b"small")
-
-    assert [record.value for record in harness.buffer.records.records()] == [b"i" * 800, b"small"]
-
-
-def test_a_record_that_just_fits_into_what_its_partitioner_leaves_is_placed() -> None:
-    probe = harness_whose_partitioner_sends(b"")
-    probe.append(b"i", partition=1)
-    harness = harness_whose_partitioner_sends(b"i")
-
-    harness.append(b"o" * (1000 - probe.buffer.used - OVERHEAD))
-
-    assert len(harness.buffer.records) == 0
-
-
 # Things that happen rarely.
 
 
-def test_every_record_of_a_batch_keeps_its_headers() -> None:
+def test_each_record_keeps_its_headers() -> None:
     harness = Harness()
     harness.introduce()
     for number in range(3):
@@ -1034,7 +429,7 @@ def test_every_record_of_a_batch_keeps_its_headers() -> None:
 
 
 @pytest.mark.scenario("sticky-partition")
-def test_a_record_without_a_key_that_fits_to_the_byte_stays_in_its_batch() -> None:
+def test_unkeyed_record_fills_last_byte() -> None:
     harness = Harness(batch_size=TAKEN + ASKED)
     harness.introduce(partitions=50)
     first = harness.append(VALUE)
@@ -1045,7 +440,7 @@ def test_a_record_without_a_key_that_fits_to_the_byte_stays_in_its_batch() -> No
     assert result_of(second) is result_of(first)
 
 
-def test_what_has_lingered_less_than_half_as_long_stays() -> None:
+def test_young_batch_goes_on_lingering() -> None:
     harness = Harness()
     harness.introduce(partitions=2)
     harness.append(b"old", partition=0)
@@ -1056,7 +451,7 @@ def test_what_has_lingered_less_than_half_as_long_stays() -> None:
     assert values_of(harness.drain()) == [b"old"]
 
 
-def test_what_has_lingered_and_was_held_back_stands_in_line_for_its_node_once() -> None:
+def test_held_back_partition_is_ready_once() -> None:
     harness = Harness(batch_size=HEADER_SIZE + 2 * TAKEN)
     harness.introduce()
     harness.append(VALUE)
@@ -1070,7 +465,7 @@ def test_what_has_lingered_and_was_held_back_stands_in_line_for_its_node_once() 
     assert [batch.count for batch in harness.drain()] == [2]
 
 
-def test_a_flush_has_what_is_sent_meanwhile_looked_at_at_once() -> None:
+def test_flush_wakes_for_new_records() -> None:
     harness = Harness()
     harness.introduce()
     harness.schedule.flush_started()
@@ -1080,7 +475,7 @@ def test_a_flush_has_what_is_sent_meanwhile_looked_at_at_once() -> None:
     assert harness.woken == [(LEADER, START)]
 
 
-def test_a_topic_spreads_its_records_as_the_producer_is_told_to() -> None:
+def test_topic_uses_sticky_options() -> None:
     harness = Harness()
     assert harness.accumulator.sticky_options == (True, 0.0)
     harness.accumulator.sticky_options = (False, 3.0)
@@ -1091,7 +486,7 @@ def test_a_topic_spreads_its_records_as_the_producer_is_told_to() -> None:
     assert (sticky.adaptive, sticky.availability_timeout) == (False, 3.0)
 
 
-def test_an_interrupt_in_the_partitioner_fails_the_one_record_whose_turn_it_was() -> None:
+def test_interrupted_partitioner_fails_one_record() -> None:
     def custom(_topic: str, _key: bytes | None, _count: int) -> int:
         raise KeyboardInterrupt
 

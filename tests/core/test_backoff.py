@@ -23,33 +23,33 @@ def test_waits_double_up_to_the_maximum() -> None:
 
 @pytest.mark.scenario("retry-backoff")
 @pytest.mark.parametrize(("chance", "factor"), [(LEAST, 0.8), (MIDDLE, 1.0), (MOST, 1.2)])
-def test_jitter_spreads_a_wait_by_a_fifth_either_way(chance: float, factor: float) -> None:
+def test_jitter_is_a_fifth(chance: float, factor: float) -> None:
     backoff = Backoff(0.1, 10.0, random=lambda: chance)
 
     assert backoff.delay(3) == pytest.approx(0.8 * factor)
 
 
-def test_the_longest_waits_are_spread_too_but_never_above_the_maximum() -> None:
+def test_longest_waits_have_jitter() -> None:
     assert Backoff(0.1, 1.0, random=lambda: LEAST).delay(50) == pytest.approx(0.8)
     assert Backoff(0.1, 1.0, random=lambda: MOST).delay(50) == 1.0
 
 
 @pytest.mark.scenario("connection-setup")
-def test_connection_set_up_timeout_grows_from_10_to_30_seconds() -> None:
+def test_setup_timeout_grows() -> None:
     timeout = Backoff(10.0, 30.0, random=lambda: MIDDLE)
 
     assert [timeout.delay(n) for n in range(4)] == pytest.approx([10, 20, 30, 30])
 
 
 @pytest.mark.parametrize("initial", [1.0, 5.0])
-def test_an_initial_wait_of_the_maximum_or_more_is_the_maximum_without_jitter(initial: float) -> None:
+def test_large_initial_has_no_jitter(initial: float) -> None:
     backoff = Backoff(initial, 1.0, random=lambda: LEAST)
 
     assert [backoff.delay(n) for n in (0, 1, 100)] == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("maximum", [0.0, 1.0])
-def test_an_initial_wait_of_0_never_waits(maximum: float) -> None:
+def test_initial_0_never_waits(maximum: float) -> None:
     backoff = Backoff(0.0, maximum, random=lambda: MOST)
 
     assert [backoff.delay(n) for n in (0, 1, 100)] == [0.0, 0.0, 0.0]
@@ -62,9 +62,7 @@ def test_another_multiplier_and_no_jitter() -> None:
 
 
 @given(initial=seconds, maximum=seconds, attempts=st.integers(0, 10**18), chance=chances)
-def test_no_count_of_failures_overflows_or_leaves_the_bounds(
-    initial: float, maximum: float, attempts: int, chance: float
-) -> None:
+def test_many_failures_stay_in_bounds(initial: float, maximum: float, attempts: int, chance: float) -> None:
     delay = Backoff(initial, maximum, random=lambda: chance).delay(attempts)
 
     assert min(initial, maximum) * 0.8 <= delay * (1 + 1e-9)

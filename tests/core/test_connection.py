@@ -40,7 +40,7 @@ def answer(correlation_id: int, body: bytes = b"") -> bytes:
     return pack(">ii", 4 + len(body), correlation_id) + body
 
 
-def test_a_request_is_written_with_its_size_and_its_correlation_id() -> None:
+def test_request_has_size_and_id() -> None:
     connection = Connection("client")
     for correlation_id in range(3):
         pending, chunks = connection.send(PRODUCE, VERSION, NOW, DEADLINE, ignore)
@@ -53,7 +53,7 @@ def test_a_request_is_written_with_its_size_and_its_correlation_id() -> None:
         assert b"client" in written
 
 
-def test_a_request_knows_how_its_answer_is_read_and_when_it_was_sent() -> None:
+def test_pending_request_keeps_its_version() -> None:
     connection = Connection("client")
     first, _ = connection.send(PRODUCE, VERSION, NOW, DEADLINE, ignore)
     second, _ = connection.send(INIT, 4, NOW + 1, DEADLINE + 1, ignore)
@@ -68,7 +68,7 @@ def test_a_request_knows_how_its_answer_is_read_and_when_it_was_sent() -> None:
     assert first.on_answer is ignore
 
 
-def test_answers_go_to_the_requests_in_the_order_they_were_sent() -> None:
+def test_responses_match_in_order() -> None:
     connection, pending = sent(3)
 
     for number, request in enumerate(pending):
@@ -79,7 +79,7 @@ def test_answers_go_to_the_requests_in_the_order_they_were_sent() -> None:
     assert not connection.pending
 
 
-def test_many_answers_in_one_chunk_are_all_dealt_with() -> None:
+def test_one_chunk_holds_many_responses() -> None:
     connection, pending = sent(5)
 
     answers = connection.receive(b"".join(answer(number) for number in range(4)))
@@ -88,7 +88,7 @@ def test_many_answers_in_one_chunk_are_all_dealt_with() -> None:
     assert list(connection.pending) == pending[4:]
 
 
-def test_an_answer_that_comes_byte_by_byte_is_whole_with_its_last_byte() -> None:
+def test_response_ends_with_last_byte() -> None:
     connection, pending = sent(2)
     stream = answer(0, b"first") + answer(1, b"second")
     arrived = []
@@ -101,7 +101,7 @@ def test_an_answer_that_comes_byte_by_byte_is_whole_with_its_last_byte() -> None
 
 
 @given(bodies=st.lists(st.binary(max_size=40), max_size=8), cuts=st.sets(st.integers(0, 300)))
-def test_how_the_stream_is_cut_does_not_matter(bodies: list[bytes], cuts: set[int]) -> None:
+def test_any_cuts_give_same_responses(bodies: list[bytes], cuts: set[int]) -> None:
     connection, pending = sent(len(bodies))
     stream = b"".join(answer(number, body) for number, body in enumerate(bodies))
     edges = [0, *sorted(cut for cut in cuts if cut < len(stream)), len(stream)]
@@ -112,28 +112,28 @@ def test_how_the_stream_is_cut_does_not_matter(bodies: list[bytes], cuts: set[in
     assert [bytes(frame)[4:] for _, frame in arrived] == bodies
 
 
-def test_an_answer_to_another_than_the_oldest_request_poisons_the_connection() -> None:
+def test_wrong_order_poisons_the_connection() -> None:
     connection, _ = sent(2)
 
     with pytest.raises(ProtocolError, match="correlation id 1, the oldest request has 0"):
         connection.receive(answer(1))
 
 
-def test_an_answer_that_nobody_asked_for_poisons_the_connection() -> None:
+def test_unexpected_response_poisons_the_connection() -> None:
     connection = Connection("client")
 
     with pytest.raises(ProtocolError, match="correlation id 7 came to no request"):
         connection.receive(answer(7))
 
 
-def test_a_second_answer_to_the_same_request_poisons_the_connection() -> None:
+def test_second_response_poisons_the_connection() -> None:
     connection, _ = sent(1)
 
     with pytest.raises(ProtocolError, match="came to no request"):
         connection.receive(answer(0) + answer(0))
 
 
-def test_whose_answer_came_in_one_chunk_with_poison_is_told_of_the_loss() -> None:
+def test_poisoned_chunk_loses_its_responses() -> None:
     """Each request ends once: by its answer, or by the loss of the connection."""
     connection, pending = sent(3)
 
@@ -148,7 +148,7 @@ def test_whose_answer_came_in_one_chunk_with_poison_is_told_of_the_loss() -> Non
     [pack(">i", -1), pack(">i", MAX_RESPONSE + 1), pack(">ih", 2, 0), b"HTTP/1.1 400 Bad Request\r\n"],
     ids=["negative size", "too large", "no room for an id", "another protocol"],
 )
-def test_what_is_no_answer_at_all_poisons_the_connection(poison: bytes) -> None:
+def test_invalid_frame_poisons_the_connection(poison: bytes) -> None:
     connection, pending = sent(1)
 
     with pytest.raises(ProtocolError):
@@ -158,7 +158,7 @@ def test_what_is_no_answer_at_all_poisons_the_connection(poison: bytes) -> None:
 
 
 @pytest.mark.scenario("acks-zero")
-def test_what_expects_no_answer_is_not_waited_for() -> None:
+def test_no_response_is_expected() -> None:
     connection = Connection("client")
     unanswered = send(connection, expect_answer=False)
     asked = send(connection)
@@ -194,7 +194,7 @@ def test_an_ignored_response_comes_once() -> None:
 
 
 @pytest.mark.parametrize("correlation_id", [3, -1, LAST_CORRELATION_ID])
-def test_a_response_to_no_request_is_not_ignored(correlation_id: int) -> None:
+def test_response_without_request_raises(correlation_id: int) -> None:
     connection = Connection("client")
     for _ in range(3):
         send(connection, expect_answer=False)
@@ -203,7 +203,7 @@ def test_a_response_to_no_request_is_not_ignored(correlation_id: int) -> None:
         connection.receive(answer(correlation_id))
 
 
-def test_a_response_out_of_order_is_not_ignored() -> None:
+def test_out_of_order_response_raises() -> None:
     connection = Connection("client")
     asked = send(connection)
     later = send(connection, expect_answer=False)
@@ -213,7 +213,7 @@ def test_a_response_out_of_order_is_not_ignored() -> None:
     assert connection.lose() == [asked]
 
 
-def test_ignored_responses_pass_the_largest_correlation_id() -> None:
+def test_ignored_ids_wrap_around() -> None:
     connection = Connection("client")
     connection._next_correlation_id = connection._next_answered = LAST_CORRELATION_ID  # noqa: SLF001 - two billion requests are too many
 
@@ -223,7 +223,7 @@ def test_ignored_responses_pass_the_largest_correlation_id() -> None:
     assert connection.ignored == 2
 
 
-def test_a_request_that_cannot_be_written_leaves_no_trace() -> None:
+def test_unwritable_request_leaves_nothing() -> None:
     connection = Connection("client")
     with pytest.raises(UnsupportedVersionError):
         connection.send(TRANSACTIONAL, 99, NOW, DEADLINE, ignore)
@@ -232,7 +232,7 @@ def test_a_request_that_cannot_be_written_leaves_no_trace() -> None:
     assert send(connection).correlation_id == 0
 
 
-def test_after_the_last_correlation_id_comes_0() -> None:
+def test_correlation_ids_wrap_around() -> None:
     connection = Connection("client")
     connection._next_correlation_id = LAST_CORRELATION_ID  # noqa: SLF001 - two billion requests are too many
 
@@ -244,7 +244,7 @@ def test_after_the_last_correlation_id_comes_0() -> None:
 
 
 @pytest.mark.scenario("silent-broker")
-def test_the_oldest_request_says_when_the_connection_has_hung_too_long() -> None:
+def test_oldest_request_gives_deadline() -> None:
     connection = Connection("client")
     assert connection.next_deadline() == NEVER
     send(connection, 130.0)
@@ -257,7 +257,7 @@ def test_the_oldest_request_says_when_the_connection_has_hung_too_long() -> None
 
 
 @pytest.mark.scenario("throttling")
-def test_time_in_which_the_broker_throttles_does_not_count() -> None:
+def test_throttling_extends_deadlines() -> None:
     connection = Connection("client")
     pending = [send(connection, deadline) for deadline in (130.0, 131.0)]
 
@@ -267,7 +267,7 @@ def test_time_in_which_the_broker_throttles_does_not_count() -> None:
     assert send(connection, 132.0).deadline == 132.0
 
 
-def test_throttling_extends_deadlines_up_to_a_limit() -> None:
+def test_extended_deadlines_have_a_limit() -> None:
     connection = Connection("client")
     connection.extend_deadlines(5.0, limit=60.0)
     pending = [send(connection, deadline) for deadline in (130.0, 170.0)]
@@ -277,7 +277,7 @@ def test_throttling_extends_deadlines_up_to_a_limit() -> None:
     assert [request.deadline for request in pending] == [NOW + 60.0, 170.0]
 
 
-def test_who_waits_when_the_connection_is_lost_is_told_oldest_first_and_once() -> None:
+def test_lost_requests_come_oldest_first() -> None:
     connection, pending = sent(3)
     connection.receive(answer(0))
 
@@ -286,7 +286,7 @@ def test_who_waits_when_the_connection_is_lost_is_told_oldest_first_and_once() -
     assert connection.next_deadline() == NEVER
 
 
-def test_an_answer_is_expected_unless_it_is_said_that_none_will_come() -> None:
+def test_response_is_expected_by_default() -> None:
     connection = Connection("client")
 
     pending, _ = connection.send(PRODUCE, VERSION, NOW, DEADLINE, ignore)
@@ -294,7 +294,7 @@ def test_an_answer_is_expected_unless_it_is_said_that_none_will_come() -> None:
     assert list(connection.pending) == [pending]
 
 
-def test_correlation_ids_go_up_to_the_largest_int32() -> None:
+def test_correlation_ids_reach_max_int32() -> None:
     connection = Connection("client")
     connection._next_correlation_id = 2_147_483_646  # noqa: SLF001 - two billion requests are too many
 

@@ -51,14 +51,14 @@ def refresh_in_vain(metadata: Metadata, now: float) -> None:
     metadata.update(answer(*(topic(name, error=UNKNOWN) for name in asked)), asked, now)
 
 
-def test_the_first_refresh_is_due_at_once_even_without_topics() -> None:
+def test_first_refresh_is_due() -> None:
     metadata = new_metadata()
 
     assert metadata.next_refresh(START) == START
     assert metadata.start_refresh(START) == ()
 
 
-def test_with_nothing_to_ask_the_next_refresh_comes_with_age() -> None:
+def test_idle_refresh_comes_with_age() -> None:
     metadata = knowing("orders")
 
     assert metadata.next_refresh(START) == START + MAX_AGE
@@ -66,7 +66,7 @@ def test_with_nothing_to_ask_the_next_refresh_comes_with_age() -> None:
     assert metadata.start_refresh(START + MAX_AGE) == ("orders",)
 
 
-def test_a_new_topic_is_asked_for_at_once_and_alone() -> None:
+def test_new_topic_is_asked_alone() -> None:
     metadata = knowing("orders")
 
     metadata.want("audit", START)
@@ -75,7 +75,7 @@ def test_a_new_topic_is_asked_for_at_once_and_alone() -> None:
     assert metadata.start_refresh(START) == ("audit",)
 
 
-def test_a_new_topic_is_asked_for_right_after_an_answer_that_was_about_nodes_only() -> None:
+def test_nodes_response_leaves_topic_due() -> None:
     metadata = new_metadata()
     metadata.want("orders", START)
     metadata.start_refresh(START)
@@ -87,7 +87,7 @@ def test_a_new_topic_is_asked_for_right_after_an_answer_that_was_about_nodes_onl
     assert metadata.start_refresh(START + 1) == ("orders",)
 
 
-def test_after_an_answer_that_was_about_nodes_only_all_known_topics_are_due() -> None:
+def test_nodes_response_leaves_topics_due() -> None:
     metadata = knowing("orders", "audit")
     metadata.rebootstrapped(START + 1)
     metadata.start_refresh(START + 1)
@@ -99,7 +99,7 @@ def test_after_an_answer_that_was_about_nodes_only_all_known_topics_are_due() ->
     assert metadata.age(START + 2) == 2
 
 
-def test_many_new_topics_go_in_one_request() -> None:
+def test_new_topics_share_one_request() -> None:
     metadata = knowing("orders")
     for name in ("a", "c", "b"):
         metadata.want(name, START)
@@ -107,7 +107,7 @@ def test_many_new_topics_go_in_one_request() -> None:
     assert metadata.start_refresh(START) == ("a", "b", "c")
 
 
-def test_a_topic_wanted_while_a_request_is_under_way_is_asked_for_right_after_it() -> None:
+def test_topic_wanted_meanwhile_comes_next() -> None:
     metadata = knowing()
     metadata.want("orders", START + 1)
     asked = metadata.start_refresh(START + 1)
@@ -119,7 +119,7 @@ def test_a_topic_wanted_while_a_request_is_under_way_is_asked_for_right_after_it
     assert metadata.start_refresh(START + 2) == ("audit",)
 
 
-def test_wanting_a_known_topic_asks_for_nothing() -> None:
+def test_known_topic_needs_no_refresh() -> None:
     metadata = knowing("orders")
 
     metadata.want("orders", START + 1)
@@ -127,7 +127,7 @@ def test_wanting_a_known_topic_asks_for_nothing() -> None:
     assert metadata.next_refresh(START + 1) == START + MAX_AGE
 
 
-def test_a_requested_update_asks_for_all_topics_after_the_first_backoff() -> None:
+def test_requested_update_asks_all_topics() -> None:
     metadata = knowing("orders", "audit")
 
     metadata.request_update(START + 0.03)
@@ -137,7 +137,7 @@ def test_a_requested_update_asks_for_all_topics_after_the_first_backoff() -> Non
     assert set(metadata.start_refresh(START + 5)) == {"orders", "audit"}
 
 
-def test_an_update_requested_while_a_request_is_under_way_is_not_taken_for_answered() -> None:
+def test_update_requested_meanwhile_stays_due() -> None:
     metadata = knowing("orders")
     metadata.request_update(START + 1)
     asked = metadata.start_refresh(START + 1)
@@ -149,7 +149,7 @@ def test_an_update_requested_while_a_request_is_under_way_is_not_taken_for_answe
     assert metadata.start_refresh(START + 3) == ("orders",)
 
 
-def test_failures_back_off_and_an_answer_ends_that() -> None:
+def test_failures_back_off() -> None:
     metadata = new_metadata()
     waits = []
     now = START
@@ -167,7 +167,7 @@ def test_failures_back_off_and_an_answer_ends_that() -> None:
     assert wait(metadata, now) == pytest.approx(0.1)
 
 
-def test_while_requests_fail_a_new_topic_waits_with_the_rest() -> None:
+def test_failures_delay_new_topics() -> None:
     metadata = new_metadata()
     metadata.start_refresh(START)
     metadata.failed(START)
@@ -192,7 +192,7 @@ def test_what_failed_is_asked_for_again() -> None:
     assert set(metadata.start_refresh(START + 4)) == {"orders", "audit"}
 
 
-def test_answers_that_bring_nothing_new_back_off_and_news_ends_that() -> None:
+def test_responses_without_change_back_off() -> None:
     metadata = knowing()
     metadata.want("orders", START)
     waits = []
@@ -209,7 +209,7 @@ def test_answers_that_bring_nothing_new_back_off_and_news_ends_that() -> None:
     assert wait(metadata, now) == pytest.approx(0.1)
 
 
-def test_routine_refreshes_that_bring_nothing_new_are_no_reason_to_back_off() -> None:
+def test_routine_refreshes_do_not_back_off() -> None:
     metadata = knowing("orders")
     now = START
     for _ in range(5):
@@ -221,7 +221,7 @@ def test_routine_refreshes_that_bring_nothing_new_are_no_reason_to_back_off() ->
     assert wait(metadata, now) == pytest.approx(0.1)
 
 
-def test_a_missing_topic_is_asked_for_alone_until_it_is_there() -> None:
+def test_missing_topic_is_asked_alone() -> None:
     metadata = knowing("orders")
     metadata.want("created later", START + 1)
     refresh_in_vain(metadata, START + 1)
@@ -235,7 +235,7 @@ def test_a_missing_topic_is_asked_for_alone_until_it_is_there() -> None:
     assert metadata.next_refresh(START + 2) == START + MAX_AGE
 
 
-def test_a_topic_without_leader_is_asked_for_alone_until_it_has_one() -> None:
+def test_leaderless_topic_is_asked_alone() -> None:
     metadata = knowing("orders", "audit")
     metadata.request_update(START + 1)
     asked = metadata.start_refresh(START + 1)
@@ -250,7 +250,7 @@ def test_a_topic_without_leader_is_asked_for_alone_until_it_has_one() -> None:
     assert metadata.next_refresh(START + 2) == START + 1 + MAX_AGE
 
 
-def test_a_broker_that_disappears_makes_the_topics_it_led_due() -> None:
+def test_lost_broker_makes_topics_due() -> None:
     metadata = knowing("orders", "audit")
     metadata.want("new", START + 1)
     asked = metadata.start_refresh(START + 1)
@@ -261,7 +261,7 @@ def test_a_broker_that_disappears_makes_the_topics_it_led_due() -> None:
 
 
 @pytest.mark.parametrize("code", [INVALID, ErrorCode.TOPIC_AUTHORIZATION_FAILED])
-def test_a_final_error_is_not_asked_about_again_until_somebody_wants_the_topic(code: ErrorCode) -> None:
+def test_final_error_is_not_asked_again(code: ErrorCode) -> None:
     metadata = knowing("orders")
     metadata.want("no good", START)
     asked = metadata.start_refresh(START)
@@ -276,7 +276,7 @@ def test_a_final_error_is_not_asked_about_again_until_somebody_wants_the_topic(c
     assert metadata.start_refresh(START + 1) == ("no good",)
 
 
-def test_a_partial_refresh_does_not_make_the_rest_younger() -> None:
+def test_partial_refresh_keeps_age() -> None:
     metadata = knowing("orders")
     metadata.want("audit", START + 100)
     metadata.update(answer(led_by("audit", 1)), metadata.start_refresh(START + 100), START + 100)
@@ -285,11 +285,11 @@ def test_a_partial_refresh_does_not_make_the_rest_younger() -> None:
     assert metadata.next_refresh(START + 120) == START + MAX_AGE
 
 
-def test_age_is_0_before_the_first_answer() -> None:
+def test_age_begins_at_0() -> None:
     assert new_metadata().age(START) == 0.0
 
 
-def test_an_answer_without_brokers_is_a_failure() -> None:
+def test_response_without_brokers_is_failure() -> None:
     metadata = new_metadata()
     metadata.want("orders", START)
     asked = metadata.start_refresh(START)
@@ -316,14 +316,14 @@ def test_a_topic_nobody_uses_is_dropped() -> None:
 
 
 @pytest.mark.scenario("unused-topic")
-def test_a_topic_with_records_on_their_way_stays() -> None:
+def test_busy_topic_stays() -> None:
     metadata = knowing("orders", "audit")
 
     assert metadata.expire(START + MAX_IDLE, busy={"orders"}) == ["audit"]
 
 
 @pytest.mark.scenario("unused-topic")
-def test_a_topic_that_never_came_is_dropped_with_its_error() -> None:
+def test_missing_topic_is_dropped() -> None:
     metadata = knowing()
     metadata.want("orders", START)
     refresh_in_vain(metadata, START)
@@ -336,7 +336,7 @@ def test_a_topic_that_never_came_is_dropped_with_its_error() -> None:
 
 
 @pytest.mark.scenario("unused-topic")
-def test_a_dropped_topic_does_not_come_back_with_an_answer_on_its_way_or_a_touch() -> None:
+def test_dropped_topic_stays_dropped() -> None:
     metadata = knowing("orders")
     metadata.request_update(START + 1)
     asked = metadata.start_refresh(START + 1)
@@ -352,7 +352,7 @@ def test_a_dropped_topic_does_not_come_back_with_an_answer_on_its_way_or_a_touch
 
 
 @pytest.mark.scenario("unused-topic")
-def test_a_dropped_topic_that_is_wanted_again_is_new() -> None:
+def test_dropped_topic_is_new_again() -> None:
     metadata = knowing("orders")
     metadata.expire(START + MAX_IDLE)
 
@@ -362,7 +362,7 @@ def test_a_dropped_topic_that_is_wanted_again_is_new() -> None:
 
 
 @pytest.mark.scenario("leader-hint")
-def test_a_hint_is_applied_without_a_refresh() -> None:
+def test_hint_needs_no_refresh() -> None:
     metadata = knowing("orders")
 
     change = metadata.apply_leader_hint("orders", 0, 3, 1, [])
@@ -373,7 +373,7 @@ def test_a_hint_is_applied_without_a_refresh() -> None:
 
 
 @pytest.mark.scenario("leader-hint")
-def test_a_missing_hint_leaves_it_to_a_refresh() -> None:
+def test_missing_hint_needs_refresh() -> None:
     metadata = knowing("orders")
 
     assert metadata.apply_leader_hint("orders", 0, -1, -1, []) is None
@@ -383,7 +383,7 @@ def test_a_missing_hint_leaves_it_to_a_refresh() -> None:
 
 
 @pytest.mark.scenario("leader-hint")
-def test_a_hint_ends_the_backoff_of_answers_that_bring_nothing_new() -> None:
+def test_hint_ends_backoff() -> None:
     metadata = knowing("orders")
     now = START
     for _ in range(5):
@@ -400,7 +400,7 @@ def test_a_hint_ends_the_backoff_of_answers_that_bring_nothing_new() -> None:
 
 
 @pytest.mark.scenario("brokers-replaced")
-def test_no_answer_for_long_although_one_is_needed_calls_for_a_rebootstrap() -> None:
+def test_missing_responses_cause_rebootstrap() -> None:
     metadata = knowing("orders")
     metadata.request_update(START + 1_000)
     now = START + 1_000
@@ -419,7 +419,7 @@ def test_no_answer_for_long_although_one_is_needed_calls_for_a_rebootstrap() -> 
 
 
 @pytest.mark.scenario("brokers-replaced")
-def test_the_time_counts_from_when_an_answer_was_first_needed() -> None:
+def test_rebootstrap_time_counts_from_need() -> None:
     by_request, by_age = knowing("orders"), knowing("orders")
     begin = START + MAX_AGE
 
@@ -433,7 +433,7 @@ def test_the_time_counts_from_when_an_answer_was_first_needed() -> None:
 
 
 @pytest.mark.scenario("brokers-replaced")
-def test_an_answer_or_no_need_of_one_puts_the_rebootstrap_off() -> None:
+def test_response_delays_rebootstrap() -> None:
     metadata = knowing("orders")
     assert not metadata.needs_rebootstrap(START + 10 * TRIGGER)
 
@@ -445,7 +445,7 @@ def test_an_answer_or_no_need_of_one_puts_the_rebootstrap_off() -> None:
 
 
 @pytest.mark.scenario("brokers-replaced")
-def test_a_broker_may_call_for_a_rebootstrap() -> None:
+def test_broker_may_request_rebootstrap() -> None:
     metadata = knowing("orders")
     metadata.request_update(START)
     asked = metadata.start_refresh(START + 1)
@@ -462,7 +462,7 @@ def test_a_broker_may_call_for_a_rebootstrap() -> None:
 
 
 @pytest.mark.scenario("brokers-replaced")
-def test_without_rebootstrap_as_strategy_nothing_calls_for_it() -> None:
+def test_strategy_none_prevents_rebootstrap() -> None:
     metadata = new_metadata(rebootstrap_trigger=None)
     asked = metadata.start_refresh(START)
     metadata.update(answer(error=ErrorCode.REBOOTSTRAP_REQUIRED), asked, START)
@@ -471,7 +471,7 @@ def test_without_rebootstrap_as_strategy_nothing_calls_for_it() -> None:
 
 
 @pytest.mark.scenario("brokers-replaced")
-def test_the_cluster_behind_the_bootstrap_servers_replaces_the_old() -> None:
+def test_rebootstrap_replaces_the_cluster() -> None:
     metadata = knowing("orders")
     metadata.rebootstrapped(START + 1)
     assert metadata.next_refresh(START + 1) == START + 1
@@ -486,7 +486,7 @@ def test_the_cluster_behind_the_bootstrap_servers_replaces_the_old() -> None:
     assert [one.leader_id for one in metadata.topics["orders"].partitions] == [11, 12, 13]
 
 
-def test_a_max_age_of_0_still_leaves_the_first_backoff_between_refreshes() -> None:
+def test_max_age_0_keeps_backoff() -> None:
     metadata = Metadata(max_age=0, max_idle=MAX_IDLE, backoff=Backoff(0.1, 1.0, random=lambda: 0.5))
 
     metadata.update(answer(), metadata.start_refresh(START), START)
@@ -494,7 +494,7 @@ def test_a_max_age_of_0_still_leaves_the_first_backoff_between_refreshes() -> No
     assert wait(metadata, START) == pytest.approx(0.1)
 
 
-def test_the_cluster_id_and_controller_are_known_after_an_answer() -> None:
+def test_response_gives_cluster_id() -> None:
     metadata = new_metadata()
     assert (metadata.cluster_id, metadata.controller_id) == (None, -1)
 

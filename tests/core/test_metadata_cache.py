@@ -72,7 +72,7 @@ def test_the_first_answer_tells_everything() -> None:
     assert (cache.cluster_id, cache.controller_id) == ("cluster", 1)
 
 
-def test_the_same_answer_again_changes_nothing_and_builds_nothing() -> None:
+def test_same_response_changes_nothing() -> None:
     cache = knowing(led_by("orders", 2, 3))
     before = cache.topics["orders"]
 
@@ -101,7 +101,7 @@ def test_only_what_changed_is_told() -> None:
 
 
 @pytest.mark.scenario("new-partitions")
-def test_growth_of_a_topic_is_told_with_the_new_partitions() -> None:
+def test_new_partitions_are_in_change() -> None:
     cache = knowing(led_by("orders", 1, 2))
 
     change = merge(cache, answer(led_by("orders", 1, 2, 3)))
@@ -110,7 +110,7 @@ def test_growth_of_a_topic_is_told_with_the_new_partitions() -> None:
 
 
 @pytest.mark.scenario("new-partitions")
-def test_a_broker_that_has_not_heard_of_new_partitions_takes_none_away() -> None:
+def test_old_view_removes_no_partitions() -> None:
     cache = knowing(led_by("orders", 1, 2, 3))
 
     change = merge(cache, answer(led_by("orders", 1, 2)))
@@ -120,7 +120,7 @@ def test_a_broker_that_has_not_heard_of_new_partitions_takes_none_away() -> None
 
 
 @pytest.mark.scenario("new-partitions")
-def test_without_topic_ids_the_last_answer_says_how_many_partitions_there_are() -> None:
+def test_last_response_counts_without_ids() -> None:
     cache = knowing(led_by("orders", 1, 2, 3, topic_id=NO_ID))
 
     change = merge(cache, answer(led_by("orders", 1, 2, topic_id=NO_ID)))
@@ -130,7 +130,7 @@ def test_without_topic_ids_the_last_answer_says_how_many_partitions_there_are() 
 
 
 @pytest.mark.scenario("stale-metadata")
-def test_an_older_leader_epoch_leaves_that_partition_as_it_was() -> None:
+def test_older_epoch_changes_nothing() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=5))
 
     change = merge(cache, answer(topic("orders", partition(0, 3, 4), partition(1, 3, 6))))
@@ -140,7 +140,7 @@ def test_an_older_leader_epoch_leaves_that_partition_as_it_was() -> None:
 
 
 @pytest.mark.scenario("stale-metadata")
-def test_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
+def test_changed_topic_id_is_accepted() -> None:
     cache = knowing(led_by("orders", 1, 2, 3, epoch=5))
 
     change = merge(cache, answer(led_by("orders", 1, 2, epoch=0, topic_id=SECOND_ID)))
@@ -154,7 +154,7 @@ def test_a_changed_topic_id_is_accepted_with_whatever_epoch_and_size() -> None:
 
 @pytest.mark.scenario("stale-metadata")
 @pytest.mark.parametrize(("before", "after"), [(NO_ID, FIRST_ID), (FIRST_ID, NO_ID)])
-def test_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after: UUID) -> None:
+def test_missing_id_is_same_topic(before: UUID, after: UUID) -> None:
     """An id that appears is told with the size; one that is left out stays known."""
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=before))
 
@@ -166,7 +166,7 @@ def test_an_id_that_appears_or_is_left_out_is_no_other_topic(before: UUID, after
 
 
 @pytest.mark.scenario("stale-metadata")
-def test_without_ids_a_topic_seen_deleted_may_begin_with_lower_epochs() -> None:
+def test_deleted_topic_may_lower_epochs() -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
     merge(cache, answer(topic("orders", error=UNKNOWN, topic_id=NO_ID)))
 
@@ -180,7 +180,7 @@ def test_without_ids_a_topic_seen_deleted_may_begin_with_lower_epochs() -> None:
 
 
 @pytest.mark.scenario("stale-metadata")
-def test_epochs_of_another_cluster_are_not_compared() -> None:
+def test_other_clusters_epochs_are_ignored() -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
 
     merge(cache, answer(led_by("orders", 2, epoch=1, topic_id=NO_ID), cluster_id="another"))
@@ -189,7 +189,7 @@ def test_epochs_of_another_cluster_are_not_compared() -> None:
     assert cache.cluster_id == "another"
 
 
-def test_other_cluster_drops_what_it_does_not_tell() -> None:
+def test_other_cluster_drops_missing_topics() -> None:
     """Leaders, epochs and ids of the old cluster are not true of the new one."""
     cache = knowing(led_by("orders", 1, 2, epoch=5), led_by("audit", 1, epoch=5))
 
@@ -210,7 +210,7 @@ def test_other_cluster_drops_what_it_does_not_tell() -> None:
     assert change.leaders == (PartitionLeader("orders", 0, 2, 0),)
 
 
-def test_missing_cluster_id_is_no_other_cluster() -> None:
+def test_missing_cluster_id_is_same() -> None:
     cache = knowing(led_by("orders", 1))
 
     assert not merge(cache, answer(led_by("orders", 1), cluster_id=None)).is_other_cluster
@@ -218,7 +218,7 @@ def test_missing_cluster_id_is_no_other_cluster() -> None:
     assert merge(cache, answer(led_by("orders", 1), cluster_id="another")).is_other_cluster
 
 
-def test_forgotten_topic_with_another_id_was_recreated() -> None:
+def test_forgotten_topic_was_recreated() -> None:
     """Sequences of a forgotten topic are kept, so its id is too."""
     cache = knowing(led_by("orders", 1), led_by("audit", 1))
     cache.forget("orders")
@@ -231,7 +231,7 @@ def test_forgotten_topic_with_another_id_was_recreated() -> None:
     assert change.recreated == {"orders"}
 
 
-def test_forgotten_topic_may_be_told_of_before_it_is_wanted() -> None:
+def test_forgotten_topic_in_early_response() -> None:
     cache = knowing(led_by("orders", 1))
     cache.forget("orders")
 
@@ -290,7 +290,7 @@ def test_unreliable_epochs_are_ignored() -> None:
     assert again == MetadataChange()
 
 
-def test_a_broker_too_old_to_tell_the_cluster_id_does_not_unsay_it() -> None:
+def test_old_broker_keeps_cluster_id() -> None:
     cache = knowing(led_by("orders", 1, epoch=5))
 
     merge(cache, answer(led_by("orders", 2, epoch=1), cluster_id=None))
@@ -308,7 +308,7 @@ def test_an_unknown_epoch_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("error", [ErrorCode.LEADER_NOT_AVAILABLE, ErrorCode.LISTENER_NOT_FOUND])
-def test_a_partition_in_error_has_no_leader(error: ErrorCode) -> None:
+def test_partition_error_removes_leader(error: ErrorCode) -> None:
     cache = knowing(led_by("orders", 1, 2))
 
     change = merge(cache, answer(topic("orders", partition(0, 1, 0, error), partition(1, 2))))
@@ -318,14 +318,14 @@ def test_a_partition_in_error_has_no_leader(error: ErrorCode) -> None:
     assert cache.leaderless == {"orders"}
 
 
-def test_a_missing_replica_is_not_a_missing_leader() -> None:
+def test_missing_replica_keeps_leader() -> None:
     cache = knowing(topic("orders", partition(0, 1, error=ErrorCode.REPLICA_NOT_AVAILABLE)))
 
     assert leaders(cache) == [1]
 
 
 @pytest.mark.parametrize("leader_id", [-1, -7, 99])
-def test_a_leader_that_is_no_broker_is_none(leader_id: int) -> None:
+def test_unknown_leader_counts_as_none(leader_id: int) -> None:
     cache = knowing(led_by("orders", leader_id))
 
     assert leaders(cache) == [NO_LEADER]
@@ -348,7 +348,7 @@ def test_a_new_leader_ends_being_leaderless() -> None:
         answer(led_by("orders", 3), nodes=[MetadataResponseBroker(1, "", 9092, None)]),
     ],
 )
-def test_an_answer_without_brokers_is_refused_as_a_whole(response: MetadataResponse) -> None:
+def test_response_without_brokers_is_refused(response: MetadataResponse) -> None:
     cache = knowing(led_by("orders", 1))
 
     change = merge(cache, response)
@@ -358,7 +358,7 @@ def test_an_answer_without_brokers_is_refused_as_a_whole(response: MetadataRespo
     assert len(cache.nodes) == 3
 
 
-def test_an_answer_that_is_an_error_is_refused_as_a_whole() -> None:
+def test_error_response_is_refused() -> None:
     cache = knowing(led_by("orders", 1))
 
     change = merge(cache, answer(led_by("orders", 3), error=ErrorCode.REBOOTSTRAP_REQUIRED))
@@ -378,7 +378,7 @@ def test_an_answer_that_is_an_error_is_refused_as_a_whole() -> None:
     ],
     ids=["no partitions", "twice the same", "a gap", "not from 0", "negative"],
 )
-def test_nonsense_about_one_topic_is_an_error_of_that_topic(broken: MetadataResponseTopic) -> None:
+def test_invalid_topic_is_its_error(broken: MetadataResponseTopic) -> None:
     cache = knowing(led_by("orders", 1, 1), led_by("audit", 1))
 
     change = merge(cache, answer(broken, led_by("audit", 2, epoch=1)), "orders", "audit")
@@ -388,7 +388,7 @@ def test_nonsense_about_one_topic_is_an_error_of_that_topic(broken: MetadataResp
     assert leaders(cache, "audit") == [2]
 
 
-def test_a_topic_in_error_keeps_what_was_known() -> None:
+def test_topic_error_keeps_state() -> None:
     cache = knowing(led_by("orders", 1))
 
     change = merge(cache, answer(topic("orders", error=ErrorCode.TOPIC_AUTHORIZATION_FAILED)))
@@ -397,13 +397,13 @@ def test_a_topic_in_error_keeps_what_was_known() -> None:
     assert leaders(cache) == [1]
 
 
-def test_a_topic_that_the_answer_leaves_out_is_in_error() -> None:
+def test_missing_topic_is_in_error() -> None:
     change = merge(MetadataCache(), answer(led_by("orders", 1)), "orders", "audit")
 
     assert change.errors == {"audit": UNKNOWN}
 
 
-def test_topics_nobody_wants_named_twice_or_not_at_all_are_passed_over() -> None:
+def test_unwanted_topics_are_ignored() -> None:
     cache = MetadataCache()
 
     change = merge(
@@ -415,7 +415,7 @@ def test_topics_nobody_wants_named_twice_or_not_at_all_are_passed_over() -> None
     assert leaders(cache) == [1]
 
 
-def test_a_number_that_is_no_known_error_is_an_error() -> None:
+def test_unknown_code_is_an_error() -> None:
     response = MetadataResponseTopic(error_code=9_999, name="orders", topic_id=FIRST_ID, partitions=())
 
     assert merge(MetadataCache(), answer(response)).errors == {"orders": ErrorCode.UNKNOWN_SERVER_ERROR}
@@ -433,7 +433,7 @@ def test_a_number_that_is_no_known_error_is_an_error() -> None:
         MetadataResponseBroker(4, "host", 65_536, None),
     ],
 )
-def test_a_broker_without_a_sound_address_does_not_exist(broker: MetadataResponseBroker) -> None:
+def test_broker_without_address_is_ignored(broker: MetadataResponseBroker) -> None:
     cache = MetadataCache()
 
     merge(cache, answer(led_by("orders", 4), nodes=[*brokers(1), broker]))
@@ -442,7 +442,7 @@ def test_a_broker_without_a_sound_address_does_not_exist(broker: MetadataRespons
     assert leaders(cache) == [NO_LEADER]
 
 
-def test_nodes_that_come_move_and_go_are_told() -> None:
+def test_node_changes_are_in_change() -> None:
     cache = knowing()
     nodes, topics = cache.nodes, cache.topics
 
@@ -470,7 +470,7 @@ def test_another_rack_is_no_other_address() -> None:
     assert cache.nodes[1].rack is None
 
 
-def test_partitions_of_a_node_that_is_gone_have_no_leader_also_in_topics_not_asked_for() -> None:
+def test_lost_node_leads_no_partition() -> None:
     cache = knowing(led_by("orders", 1, 2), led_by("audit", 3, 2, epoch=4))
 
     change = merge(cache, answer(led_by("orders", 1, 1), nodes=brokers(1, 3)), "orders")
@@ -481,7 +481,7 @@ def test_partitions_of_a_node_that_is_gone_have_no_leader_also_in_topics_not_ask
 
 
 @pytest.mark.scenario("brokers-replaced")
-def test_brokers_replaced_at_new_addresses_are_all_told() -> None:
+def test_replaced_brokers_are_in_change() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=3))
 
     change = merge(
@@ -497,7 +497,7 @@ def test_brokers_replaced_at_new_addresses_are_all_told() -> None:
 
 
 @pytest.mark.scenario("leader-hint")
-def test_a_newer_leader_from_a_produce_answer_counts_at_once() -> None:
+def test_newer_hint_is_used() -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=5))
 
     change = cache.apply_leader_hint("orders", 1, 3, 6, [])
@@ -507,7 +507,7 @@ def test_a_newer_leader_from_a_produce_answer_counts_at_once() -> None:
 
 
 @pytest.mark.scenario("leader-hint")
-def test_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() -> None:
+def test_hint_may_name_new_node() -> None:
     cache = knowing(led_by("orders", NO_LEADER, epoch=5))
 
     change = cache.apply_leader_hint(
@@ -544,9 +544,7 @@ def test_the_new_leader_may_be_a_node_that_only_the_produce_answer_names() -> No
         "no topic",
     ],
 )
-def test_a_hint_that_is_no_news_changes_nothing(
-    topic_name: str, index: int, leader_id: int, epoch: int
-) -> None:
+def test_old_hint_changes_nothing(topic_name: str, index: int, leader_id: int, epoch: int) -> None:
     cache = knowing(led_by("orders", 1, 2, epoch=5))
 
     assert cache.apply_leader_hint(topic_name, index, leader_id, epoch, []) is None
@@ -554,7 +552,7 @@ def test_a_hint_that_is_no_news_changes_nothing(
 
 
 @pytest.mark.scenario("leader-hint")
-def test_metadata_older_than_a_hint_does_not_undo_it() -> None:
+def test_older_metadata_keeps_hint() -> None:
     cache = knowing(led_by("orders", 1, epoch=5))
     cache.apply_leader_hint("orders", 0, 3, 6, [])
 
@@ -563,7 +561,7 @@ def test_metadata_older_than_a_hint_does_not_undo_it() -> None:
     assert leaders(cache) == [3]
 
 
-def test_a_forgotten_topic_is_new_when_it_comes_back() -> None:
+def test_forgotten_topic_is_new_again() -> None:
     cache = knowing(led_by("orders", NO_LEADER, epoch=5))
 
     cache.forget("orders")
@@ -607,7 +605,7 @@ any_answer = st.builds(
 
 
 @given(st.lists(any_answer, max_size=8))
-def test_no_answer_breaks_the_cache_and_the_changes_add_up_to_it(answers: list[MetadataResponse]) -> None:
+def test_changes_add_up_to_cache(answers: list[MetadataResponse]) -> None:
     cache = MetadataCache()
     told_leaders: dict[tuple[str, int], int] = {}
     told_sizes: dict[str, int] = {}
@@ -630,7 +628,7 @@ def test_no_answer_breaks_the_cache_and_the_changes_add_up_to_it(answers: list[M
 
 
 @pytest.mark.scenario("stale-metadata")
-def test_only_a_topic_that_was_gone_may_begin_with_lower_epochs() -> None:
+def test_known_topic_keeps_higher_epochs() -> None:
     cache = knowing(led_by("orders", 1, epoch=5, topic_id=NO_ID))
     merge(cache, answer(topic("orders", error=ErrorCode.TOPIC_AUTHORIZATION_FAILED, topic_id=NO_ID)))
 
@@ -640,7 +638,7 @@ def test_only_a_topic_that_was_gone_may_begin_with_lower_epochs() -> None:
 
 
 @pytest.mark.scenario("stale-metadata")
-def test_the_very_first_epoch_is_an_old_one_too() -> None:
+def test_epoch_0_is_compared() -> None:
     cache = knowing(led_by("orders", 1, epoch=5))
 
     merge(cache, answer(led_by("orders", 2, epoch=0)))
@@ -654,7 +652,7 @@ def test_an_epoch_below_none_is_none() -> None:
     assert cache.topics["orders"].partitions == (PartitionMetadata(0, 1, -1),)
 
 
-def test_node_0_and_the_last_port_are_sound() -> None:
+def test_node_0_and_last_port_count() -> None:
     cache = MetadataCache()
 
     merge(cache, answer(led_by("orders", 0), nodes=[MetadataResponseBroker(0, "host", 65_535, None)]))
@@ -664,13 +662,13 @@ def test_node_0_and_the_last_port_are_sound() -> None:
 
 
 @pytest.mark.parametrize("is_internal", [False, True])
-def test_a_topic_is_as_internal_as_the_answer_says(*, is_internal: bool) -> None:
+def test_topic_is_internal_as_told(*, is_internal: bool) -> None:
     cache = knowing(replace(led_by("orders", 1), is_internal=is_internal))
 
     assert cache.topics["orders"].is_internal is is_internal
 
 
-def test_nobody_has_the_same_number_in_the_metadata_and_in_the_queues() -> None:
+def test_no_leader_is_one_number() -> None:
     cache = knowing(led_by("orders", 99))
 
     assert leaders(cache) == [NO_LEADER]

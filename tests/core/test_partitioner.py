@@ -68,12 +68,12 @@ def shares(counts: Counter[int]) -> dict[int, float]:
 
 @pytest.mark.scenario("key-partitioning")
 @given(st.binary(max_size=20), st.integers(1, 200))
-def test_a_key_goes_where_java_puts_it(key: bytes, count: int) -> None:
+def test_keys_go_as_in_java(key: bytes, count: int) -> None:
     assert Partitioner().choose(new_topic(*[0] * count), key) == partition_of_key(key, count)
 
 
 @pytest.mark.scenario("key-partitioning")
-def test_an_empty_key_is_a_key_and_no_key_is_none() -> None:
+def test_empty_key_is_a_key() -> None:
     sticky = new_topic(*[0] * 10)
 
     assert Partitioner().choose(sticky, b"") == 1
@@ -81,27 +81,27 @@ def test_an_empty_key_is_a_key_and_no_key_is_none() -> None:
 
 
 @pytest.mark.scenario("key-partitioning")
-def test_keys_that_are_ignored_leave_the_choice_to_the_sticky_partitioner() -> None:
+def test_ignored_keys_are_sticky() -> None:
     for kind in (KeyPartitioner.MURMUR2, KeyPartitioner.CRC32):
         partitioner = Partitioner(kind, ignore_keys=True)
         assert partitioner.choose(new_topic(*[0] * 10), b"key") == STICKY
 
 
 @pytest.mark.scenario("leaderless-partition")
-def test_a_keyed_record_waits_for_its_partition_even_without_a_leader() -> None:
+def test_keyed_record_stays_without_leader() -> None:
     sticky = new_topic(*[0] * 10, leaderless=(6,))
 
     assert Partitioner().choose(sticky, b"foobar") == 6
 
 
 @given(st.binary(min_size=1, max_size=20), st.integers(1, 200))
-def test_crc32_puts_a_key_where_librdkafka_does(key: bytes, count: int) -> None:
+def test_crc32_keys_go_as_in_librdkafka(key: bytes, count: int) -> None:
     partitioner = Partitioner(KeyPartitioner.CRC32)
 
     assert partitioner.choose(new_topic(*[0] * count), key) == crc32(key) % count
 
 
-def test_crc32_is_the_one_of_zlib_and_spreads_empty_keys_like_missing_ones() -> None:
+def test_crc32_spreads_empty_keys() -> None:
     partitioner = Partitioner(KeyPartitioner.CRC32)
     sticky = new_topic(*[0] * 1000)
 
@@ -111,7 +111,7 @@ def test_crc32_is_the_one_of_zlib_and_spreads_empty_keys_like_missing_ones() -> 
 
 
 @pytest.mark.scenario("new-partitions")
-def test_more_partitions_give_a_key_another_place_once_they_are_known() -> None:
+def test_new_partitions_move_keys() -> None:
     sticky = new_topic(*[0] * 10)
     partitioner = Partitioner()
     assert partitioner.choose(sticky, b"foobar") == 6
@@ -125,7 +125,7 @@ def test_more_partitions_give_a_key_another_place_once_they_are_known() -> None:
 # In turn.
 
 
-def test_round_robin_takes_the_partitions_in_turn_whatever_the_key() -> None:
+def test_round_robin_ignores_keys() -> None:
     sticky = new_topic(0, 0, 0)
     partitioner = Partitioner(KeyPartitioner.ROUND_ROBIN)
 
@@ -134,25 +134,25 @@ def test_round_robin_takes_the_partitions_in_turn_whatever_the_key() -> None:
     assert chosen == [0, 1, 2, 0, 1, 2, 0]
 
 
-def test_round_robin_leaves_out_partitions_without_a_leader() -> None:
+def test_round_robin_skips_leaderless_partitions() -> None:
     sticky = new_topic(0, 0, 0, 0, leaderless=(1, 2))
 
     assert [sticky.next_in_turn() for _ in range(5)] == [0, 3, 0, 3, 0]
 
 
-def test_round_robin_chooses_a_partition_even_if_none_has_a_leader() -> None:
+def test_round_robin_works_without_leaders() -> None:
     sticky = new_topic(0, 0, 0, leaderless=(0, 1, 2))
 
     assert sticky.next_in_turn() in range(3)
 
 
-def test_round_robin_goes_on_taking_turns_where_no_partition_has_a_leader() -> None:
+def test_round_robin_turns_without_leaders() -> None:
     sticky = new_topic(0, 0, 0, leaderless=(0, 1, 2))
 
     assert sorted(sticky.next_in_turn() for _ in range(6)) == [0, 0, 1, 1, 2, 2]
 
 
-def test_round_robin_goes_on_when_partitions_are_added() -> None:
+def test_round_robin_uses_new_partitions() -> None:
     sticky = new_topic(0, 0)
     for _ in range(5):
         sticky.next_in_turn()
@@ -165,7 +165,7 @@ def test_round_robin_goes_on_when_partitions_are_added() -> None:
 # By the user.
 
 
-def test_a_partitioner_of_the_users_own_is_asked_with_topic_key_and_count() -> None:
+def test_custom_partitioner_gets_its_arguments() -> None:
     asked: list[tuple[str, bytes | None, int]] = []
 
     def custom(topic: str, key: bytes | None, count: int) -> int:
@@ -179,7 +179,7 @@ def test_a_partitioner_of_the_users_own_is_asked_with_topic_key_and_count() -> N
     assert asked == [("orders", b"key", 3), ("orders", None, 1)]
 
 
-def test_what_a_partitioner_raises_is_the_cause_of_a_partitioner_error() -> None:
+def test_partitioner_error_keeps_cause() -> None:
     def custom(_topic: str, _key: bytes | None, _count: int) -> int:
         empty: dict[str, int] = {}
         return empty["missing"]
@@ -192,7 +192,7 @@ def test_what_a_partitioner_raises_is_the_cause_of_a_partitioner_error() -> None
 
 
 @pytest.mark.parametrize("answer", [-1, 3, 2**70, 1.0, True, None, "1", b"1"])
-def test_an_answer_that_is_no_partition_of_the_topic_is_refused(answer: object) -> None:
+def test_wrong_partition_is_refused(answer: object) -> None:
     partitioner = Partitioner(custom=lambda *_: answer)  # type: ignore[arg-type] # it is wrong
 
     with pytest.raises(
@@ -207,7 +207,7 @@ def test_an_answer_that_is_no_partition_of_the_topic_is_refused(answer: object) 
 
 
 @pytest.mark.scenario("sticky-partition")
-def test_the_sticky_partition_stays_until_it_has_taken_a_batch_of_bytes() -> None:
+def test_sticky_partition_takes_a_batch() -> None:
     sticky = new_topic(*[0] * 100)
     first = sticky.place(400, NOW)
     sticky.produced += 400
@@ -218,7 +218,7 @@ def test_the_sticky_partition_stays_until_it_has_taken_a_batch_of_bytes() -> Non
     assert sticky.produced == 0
 
 
-def test_a_partition_that_is_forgotten_is_chosen_anew() -> None:
+def test_forget_chooses_again() -> None:
     sticky = new_topic(*[0] * 100)
     first = sticky.place(1, NOW)
 
@@ -230,14 +230,14 @@ def test_a_partition_that_is_forgotten_is_chosen_anew() -> None:
 
 @pytest.mark.scenario("even-share")
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_partitions_are_chosen_evenly_where_nothing_waits(adaptive: bool) -> None:  # noqa: FBT001 - a parameter
+def test_idle_partitions_are_chosen_evenly(adaptive: bool) -> None:  # noqa: FBT001 - a parameter
     chosen = shares(drawn(new_topic(*[0] * 8, adaptive=adaptive)))
 
     assert chosen == {partition: pytest.approx(1 / 8, abs=0.02) for partition in range(8)}
 
 
 @pytest.mark.scenario("even-share")
-def test_partitions_where_equally_much_waits_are_chosen_evenly() -> None:
+def test_equal_queues_are_chosen_evenly() -> None:
     chosen = shares(drawn(new_topic(3, 3, 3, 3)))
 
     assert chosen == {partition: pytest.approx(1 / 4, abs=0.02) for partition in range(4)}
@@ -248,9 +248,7 @@ def test_partitions_where_equally_much_waits_are_chosen_evenly() -> None:
     ("lengths", "weights"),
     [((0, 3, 1), (4, 1, 3)), ((1, 0), (1, 2)), ((5, 0, 0, 5), (1, 6, 6, 1)), ((2, 1, 0), (1, 2, 3))],
 )
-def test_a_partition_where_batches_pile_up_is_chosen_less(
-    lengths: tuple[int, ...], weights: tuple[int, ...]
-) -> None:
+def test_long_queue_is_chosen_less(lengths: tuple[int, ...], weights: tuple[int, ...]) -> None:
     """With the example of KIP-794: lengths 0, 3, 1 weigh 4, 1, 3."""
     chosen = shares(drawn(new_topic(*lengths)))
 
@@ -258,14 +256,14 @@ def test_a_partition_where_batches_pile_up_is_chosen_less(
     assert chosen == expected
 
 
-def test_lengths_do_not_count_where_that_is_not_wanted() -> None:
+def test_non_adaptive_ignores_lengths() -> None:
     chosen = shares(drawn(new_topic(0, 9, 9, adaptive=False)))
 
     assert chosen == {partition: pytest.approx(1 / 3, abs=0.02) for partition in range(3)}
 
 
 @pytest.mark.scenario("slow-broker-share")
-def test_among_very_many_partitions_those_where_batches_pile_up_are_chosen_less() -> None:
+def test_many_partitions_avoid_long_queues() -> None:
     """Where weighing each partition would cost too much."""
     many = WEIGHED + 2
     chosen = drawn(new_topic(*[0, 3] * (many // 2)))
@@ -275,7 +273,7 @@ def test_among_very_many_partitions_those_where_batches_pile_up_are_chosen_less(
     assert set(chosen) == set(range(many))
 
 
-def test_very_many_partitions_cost_no_more_than_a_few_looks() -> None:
+def test_many_partitions_cost_few_draws() -> None:
     draws: list[float] = []
     sticky = new_topic(*[0] * (WEIGHED + 1))
     source = random.Random(5)  # noqa: S311 - nothing is secret
@@ -293,7 +291,7 @@ def test_very_many_partitions_cost_no_more_than_a_few_looks() -> None:
 @pytest.mark.scenario("leaderless-partition")
 @pytest.mark.parametrize("lengths", [(0, 0, 0, 0), (1, 0, 2, 5)])
 @pytest.mark.parametrize("adaptive", [True, False])
-def test_a_partition_without_a_leader_is_not_chosen(
+def test_leaderless_partition_is_not_chosen(
     lengths: tuple[int, ...],
     adaptive: bool,  # noqa: FBT001 - a parameter
 ) -> None:
@@ -303,7 +301,7 @@ def test_a_partition_without_a_leader_is_not_chosen(
 
 
 @pytest.mark.scenario("leaderless-partition")
-def test_the_one_partition_with_a_leader_is_found_among_very_many() -> None:
+def test_only_leader_is_found() -> None:
     alone = 777
     sticky = new_topic(*[0] * 1000, leaderless=tuple(index for index in range(1000) if index != alone))
 
@@ -311,7 +309,7 @@ def test_the_one_partition_with_a_leader_is_found_among_very_many() -> None:
 
 
 @pytest.mark.parametrize("count", [3, WEIGHED + 1])
-def test_some_partition_is_chosen_even_if_none_has_a_leader(count: int) -> None:
+def test_leaderless_topic_gets_a_partition(count: int) -> None:
     sticky = new_topic(*[0] * count, leaderless=tuple(range(count)))
 
     chosen = set(drawn(sticky, 500))
@@ -322,7 +320,7 @@ def test_some_partition_is_chosen_even_if_none_has_a_leader(count: int) -> None:
 
 @pytest.mark.scenario("unavailable-broker")
 @pytest.mark.parametrize("lengths", [(0, 0, 0), (1, 2, 0)])
-def test_partitions_of_a_broker_that_cannot_be_sent_to_are_left_out_after_a_while(
+def test_starved_broker_is_left_out(
     lengths: tuple[int, ...],
 ) -> None:
     sticky = new_topic(*lengths, availability_timeout=2.0)
@@ -333,7 +331,7 @@ def test_partitions_of_a_broker_that_cannot_be_sent_to_are_left_out_after_a_whil
 
 
 @pytest.mark.scenario("unavailable-broker")
-def test_an_unresponsive_broker_is_not_left_out_where_that_is_not_wanted() -> None:
+def test_zero_timeout_keeps_starved_broker() -> None:
     sticky = new_topic(0, 0, 0)
     sticky.partitions[2].node.starved_since = NOW
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.scenario("lone-record-lingers")
-def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> None:
+def test_lone_record_goes_after_linger() -> None:
     harness = Harness()
     harness.introduce()
     harness.append(b"alone")
@@ -48,7 +48,7 @@ def test_a_lone_record_goes_out_when_it_has_lingered_and_not_before() -> None:
     assert harness.drain() == []
 
 
-def test_without_linger_the_records_of_one_turn_share_a_batch_that_is_due_at_once() -> None:
+def test_no_linger_batch_is_due() -> None:
     harness = Harness(linger=0.0)
     harness.introduce()
 
@@ -61,7 +61,7 @@ def test_without_linger_the_records_of_one_turn_share_a_batch_that_is_due_at_onc
 
 
 @pytest.mark.scenario("full-batch")
-def test_a_full_batch_goes_out_at_once() -> None:
+def test_full_batch_goes_at_once() -> None:
     """When a record finds no room in it, and when one fills it to the byte."""
     harness = Harness(batch_size=HEADER_SIZE + 2 * TAKEN)
     harness.introduce(partitions=2)
@@ -81,7 +81,7 @@ def test_a_full_batch_goes_out_at_once() -> None:
 
 
 @pytest.mark.scenario("full-batch")
-def test_a_full_batch_without_keys_goes_out_at_once() -> None:
+def test_full_unkeyed_batch_goes() -> None:
     """The record that finds no room in it goes to another partition."""
     harness = Harness(batch_size=HEADER_SIZE + 3 * TAKEN + 5)
     harness.introduce(partitions=20)
@@ -93,7 +93,7 @@ def test_a_full_batch_without_keys_goes_out_at_once() -> None:
     assert [batch.count for batch in drained if batch.queue.partition == partitions[0]] == [3]
 
 
-def test_what_has_lingered_half_as_long_goes_along_with_what_is_due() -> None:
+def test_half_lingered_batch_goes_along() -> None:
     """Java takes all that waits along, and so fills its requests with batches of a record or two."""
     harness = Harness()
     harness.introduce(partitions=3)
@@ -110,7 +110,7 @@ def test_what_has_lingered_half_as_long_goes_along_with_what_is_due() -> None:
     assert harness.schedule.node(LEADER).due == harness.now - 1 + LINGER
 
 
-def test_a_full_batch_takes_nothing_young_along() -> None:
+def test_young_batches_stay_behind() -> None:
     harness = Harness(batch_size=500)
     harness.introduce(partitions=2)
     harness.append(b"young", partition=0)
@@ -125,7 +125,7 @@ def test_a_full_batch_takes_nothing_young_along() -> None:
 
 
 @pytest.mark.scenario("flush")
-def test_a_flush_makes_all_that_lingers_go_now() -> None:
+def test_flush_ends_linger() -> None:
     """The part that needs no waiting."""
     harness = Harness()
     harness.introduce(partitions=2)
@@ -145,7 +145,7 @@ def test_a_flush_makes_all_that_lingers_go_now() -> None:
 
 
 @pytest.mark.scenario("memory-pressure")
-def test_memory_pressure_makes_every_batch_sendable_at_once() -> None:
+def test_full_buffer_ends_linger() -> None:
     harness = full_harness()
     harness.woken.clear()
     assert harness.drain() == []
@@ -157,7 +157,7 @@ def test_memory_pressure_makes_every_batch_sendable_at_once() -> None:
 
 
 @pytest.mark.scenario("memory-pressure")
-def test_memory_pressure_by_records_of_a_topic_that_became_known_is_pressure_too() -> None:
+def test_admitted_records_end_linger() -> None:
     harness = full_harness()
     harness.append(VALUE, topic="late")
     harness.woken.clear()
@@ -168,7 +168,7 @@ def test_memory_pressure_by_records_of_a_topic_that_became_known_is_pressure_too
     assert (LEADER, 0.0) in harness.woken
 
 
-def test_a_batch_that_backs_off_holds_up_its_partition_alone() -> None:
+def test_backoff_stops_one_partition() -> None:
     harness = Harness(linger=0.0)
     harness.introduce(partitions=2)
     harness.append(b"again", partition=0)
@@ -187,7 +187,7 @@ def test_a_batch_that_backs_off_holds_up_its_partition_alone() -> None:
 # What is drained.
 
 
-def test_at_most_one_batch_of_a_partition_is_drained_at_a_time_oldest_first() -> None:
+def test_drain_takes_oldest_batch() -> None:
     harness = Harness(batch_size=1)
     harness.introduce(partitions=2)
     for number in range(3):
@@ -205,7 +205,7 @@ def test_at_most_one_batch_of_a_partition_is_drained_at_a_time_oldest_first() ->
 
 
 @pytest.mark.scenario("request-fills")
-def test_the_limit_is_respected_but_the_first_batch_always_goes() -> None:
+def test_first_batch_exceeds_limit() -> None:
     harness = Harness(linger=0.0)
     harness.introduce(partitions=5)
     for partition in range(5):
@@ -218,7 +218,7 @@ def test_the_limit_is_respected_but_the_first_batch_always_goes() -> None:
     assert len(harness.drain(limit=AMPLE)) == 1
 
 
-def test_a_request_does_not_hold_more_batches_than_can_be_made_in_a_moment() -> None:
+def test_request_has_limited_batches() -> None:
     count = MAX_BATCHES_A_REQUEST + 10
     harness = Harness(linger=0.0, buffer_memory=AMPLE)
     harness.introduce(partitions=count)
@@ -231,7 +231,7 @@ def test_a_request_does_not_hold_more_batches_than_can_be_made_in_a_moment() -> 
 
 
 @pytest.mark.scenario("small-requests")
-def test_many_partitions_are_all_served_however_small_the_requests() -> None:
+def test_small_requests_serve_all_partitions() -> None:
     """Although every partition always has more to send."""
     harness = Harness(batch_size=1)
     harness.introduce(partitions=7)
@@ -248,7 +248,7 @@ def test_many_partitions_are_all_served_however_small_the_requests() -> None:
 
 
 @pytest.mark.scenario("small-requests")
-def test_a_partition_with_much_to_send_does_not_starve_one_with_little() -> None:
+def test_busy_partition_starves_no_other() -> None:
     harness = Harness(batch_size=1)
     harness.introduce(partitions=2)
     for _ in range(100):
@@ -260,7 +260,7 @@ def test_a_partition_with_much_to_send_does_not_starve_one_with_little() -> None
     assert b"little" in values
 
 
-def test_a_partition_that_may_not_be_sent_to_is_passed_over_and_keeps_its_place() -> None:
+def test_held_partition_keeps_its_place() -> None:
     harness = Harness(linger=0.0)
     harness.introduce(partitions=3)
     for partition in range(3):
@@ -281,7 +281,7 @@ def test_a_partition_that_may_not_be_sent_to_is_passed_over_and_keeps_its_place(
     assert values_of(harness.drain()) == [b"1"]
 
 
-def test_draining_says_which_batches_are_on_the_wire_and_where() -> None:
+def test_drain_counts_batches_on_wire() -> None:
     harness = Harness(batch_size=1)
     harness.introduce()
     harness.append(b"a")
@@ -321,7 +321,7 @@ def test_sending_something_ends_starvation() -> None:
 
 
 @pytest.mark.scenario("first-of-five-retried")
-def test_batches_that_come_back_go_again_in_the_order_of_their_making() -> None:
+def test_retries_go_in_order() -> None:
     """Whatever the order in which they come back."""
     harness = Harness(batch_size=1)
     harness.introduce()
@@ -337,7 +337,7 @@ def test_batches_that_come_back_go_again_in_the_order_of_their_making() -> None:
     assert values_of(harness.drain_all()) == [b"%d" % number for number in range(6)]
 
 
-def test_a_batch_that_was_drained_takes_no_more_records() -> None:
+def test_drained_batch_is_closed() -> None:
     harness = Harness(linger=0.0)
     harness.introduce()
     harness.append(b"a")
@@ -355,7 +355,7 @@ def test_a_batch_that_was_drained_takes_no_more_records() -> None:
 # Leaders.
 
 
-def test_a_partition_that_moves_takes_its_batches_along() -> None:
+def test_moved_partition_keeps_its_batches() -> None:
     harness = Harness(linger=0.0)
     harness.introduce(partitions=2)
     harness.append(b"moves", partition=0)
@@ -372,7 +372,7 @@ def test_a_partition_that_moves_takes_its_batches_along() -> None:
 
 @pytest.mark.scenario("leader-changed")
 @pytest.mark.parametrize(("leader", "epoch"), [(OTHER, 1), (LEADER, 2)], ids=["leader", "epoch"])
-def test_a_new_leader_or_epoch_is_tried_without_backoff(leader: int, epoch: int) -> None:
+def test_new_leader_ends_backoff(leader: int, epoch: int) -> None:
     harness = Harness(linger=0.0)
     harness.introduce()
     harness.append(b"again")
@@ -389,7 +389,7 @@ def test_a_new_leader_or_epoch_is_tried_without_backoff(leader: int, epoch: int)
 
 
 @pytest.mark.scenario("leader-changed")
-def test_a_batch_that_comes_back_goes_to_the_leader_of_that_moment() -> None:
+def test_retry_goes_to_present_leader() -> None:
     harness = Harness(linger=0.0)
     harness.introduce()
     harness.append(b"again")
@@ -403,7 +403,7 @@ def test_a_batch_that_comes_back_goes_to_the_leader_of_that_moment() -> None:
     assert values_of(harness.drain(OTHER)) == [b"again"]
 
 
-def test_moving_wakes_the_new_leader_and_only_if_there_is_something() -> None:
+def test_move_wakes_new_leader() -> None:
     harness = Harness()
     harness.introduce(partitions=2)
     harness.append(partition=0)
@@ -419,7 +419,7 @@ def test_moving_wakes_the_new_leader_and_only_if_there_is_something() -> None:
 # When the harness is told to look.
 
 
-def test_a_node_is_woken_only_when_it_is_due_sooner_than_it_is_armed_for() -> None:
+def test_node_wakes_when_due_sooner() -> None:
     harness = Harness(batch_size=400)
     harness.introduce(partitions=4)
     harness.append(VALUE, partition=0)
@@ -438,7 +438,7 @@ def test_a_node_is_woken_only_when_it_is_due_sooner_than_it_is_armed_for() -> No
     assert harness.woken[1][1] <= harness.now
 
 
-def test_a_node_that_is_looked_at_for_other_reasons_is_not_woken() -> None:
+def test_blocked_node_is_not_woken() -> None:
     harness = Harness(batch_size=1)
     harness.introduce()
     harness.schedule.node(LEADER).armed = float("-inf")
@@ -449,7 +449,7 @@ def test_a_node_that_is_looked_at_for_other_reasons_is_not_woken() -> None:
     assert harness.schedule.node(LEADER).due <= harness.now
 
 
-def test_after_a_drain_a_node_is_due_when_the_next_batch_is() -> None:
+def test_drain_sets_next_due() -> None:
     harness = Harness(batch_size=400)
     harness.introduce(partitions=2)
     node = harness.schedule.node(LEADER)
@@ -464,7 +464,7 @@ def test_after_a_drain_a_node_is_due_when_the_next_batch_is() -> None:
     assert harness.drain() == []
 
 
-def test_after_a_drain_that_was_cut_short_a_node_is_due_at_once() -> None:
+def test_short_drain_is_due_again() -> None:
     harness = Harness()
     harness.introduce(partitions=3)
     for partition in range(3):
@@ -476,7 +476,7 @@ def test_after_a_drain_that_was_cut_short_a_node_is_due_at_once() -> None:
     assert harness.schedule.node(LEADER).due <= harness.now
 
 
-def test_waking_all_looks_at_every_node_that_has_something() -> None:
+def test_wake_all_wakes_busy_nodes() -> None:
     harness = Harness()
     harness.introduce(partitions=3)
     harness.accumulator.set_leader(TOPIC, 1, OTHER, 2)
@@ -491,7 +491,7 @@ def test_waking_all_looks_at_every_node_that_has_something() -> None:
 
 
 @pytest.mark.parametrize("topic", [TOPIC, "unknown"])
-def test_the_shell_is_told_once_that_there_is_something_that_can_expire(topic: str) -> None:
+def test_first_deadline_is_told_once(topic: str) -> None:
     harness = Harness()
     harness.introduce(partitions=2)
     assert harness.deadlines == 0
@@ -506,7 +506,7 @@ def test_the_shell_is_told_once_that_there_is_something_that_can_expire(topic: s
     assert harness.deadlines == 2
 
 
-def test_the_guard_is_asked_before_anything_is_opened_or_put_in_line() -> None:
+def test_check_precedes_batch_and_wait() -> None:
     harness = Harness()
     harness.introduce(partitions=2)
     harness.append(b"accepted", partition=0)
@@ -524,7 +524,7 @@ def test_the_guard_is_asked_before_anything_is_opened_or_put_in_line() -> None:
     assert harness.queue(1).first() is None
 
 
-def test_a_record_that_the_guard_refuses_when_its_turn_comes_fails() -> None:
+def test_refused_check_fails_waiting_record() -> None:
     harness = Harness()
     deliveries = [harness.append(topic="late"), harness.append(topic="late")]
 

@@ -12,7 +12,7 @@ from aioproducer.errors import UnsupportedVersionError
 from tests.core.harness import LEADER, OTHER, PRODUCER_ID, TOPIC, DeliveryHarness, numbers
 
 
-def test_batches_are_numbered_by_their_records_in_the_order_of_the_sends() -> None:
+def test_sequences_count_records() -> None:
     harness = DeliveryHarness(batch_size=1000)
     for count in (3, 2, 4):
         harness.send_some(count)
@@ -25,7 +25,7 @@ def test_batches_are_numbered_by_their_records_in_the_order_of_the_sends() -> No
     assert harness.take_one().sequence == 9
 
 
-def test_what_is_on_the_wire_says_the_same() -> None:
+def test_written_batch_has_its_sequence() -> None:
     harness = DeliveryHarness(batch_size=1000)
     harness.deliver()
     harness.send_some(3)
@@ -37,7 +37,7 @@ def test_what_is_on_the_wire_says_the_same() -> None:
     assert (written.base_sequence, written.record_count) == (1, 3)
 
 
-def test_each_partition_has_numbers_of_its_own() -> None:
+def test_each_partition_has_own_sequences() -> None:
     harness = DeliveryHarness()
     harness.deliver(2)
     harness.send_some(1, partition=1)
@@ -46,7 +46,7 @@ def test_each_partition_has_numbers_of_its_own() -> None:
     assert {batch.queue.partition: batch.sequence for batch in harness.take()} == {1: 0, 0: 2}
 
 
-def test_nothing_is_sent_before_there_is_a_producer_id() -> None:
+def test_batches_wait_for_producer_id() -> None:
     harness = DeliveryHarness()
     harness.sequences.producer_id.is_needed = True
     harness.send_some(1)
@@ -57,14 +57,14 @@ def test_nothing_is_sent_before_there_is_a_producer_id() -> None:
     assert (harness.take_one().producer_id, harness.queue().sequences.epoch) == (PRODUCER_ID + 1, 3)
 
 
-def test_a_new_sequencer_has_no_id() -> None:
+def test_new_sequences_need_producer_id() -> None:
     sequences = Sequences()
     assert sequences.needs_producer_id
     sequences.producer_id.adopt(1, 0)
     assert not sequences.needs_producer_id
 
 
-def test_five_batches_may_be_on_the_wire_and_no_more() -> None:
+def test_five_batches_may_be_in_flight() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(7)
@@ -76,7 +76,7 @@ def test_five_batches_may_be_on_the_wire_and_no_more() -> None:
     assert harness.take_one().sequence == 6
 
 
-def test_the_first_of_all_goes_alone_for_a_broker_that_does_not_know_us_takes_any_number() -> None:
+def test_sequence_0_goes_alone() -> None:
     harness = DeliveryHarness()
     harness.send_some(3)
     first = harness.take_one()
@@ -91,7 +91,7 @@ def test_the_first_of_all_goes_alone_for_a_broker_that_does_not_know_us_takes_an
     assert [batch.sequence for batch in harness.take()] == [1, 2]
 
 
-def test_a_new_batch_waits_for_one_that_is_sent_again() -> None:
+def test_new_batch_waits_for_retry() -> None:
     """Else a lost answer after the other could bring it out of the five that the broker remembers."""
     harness = DeliveryHarness()
     harness.deliver()
@@ -108,7 +108,7 @@ def test_a_new_batch_waits_for_one_that_is_sent_again() -> None:
     assert len(harness.take()) == 2
 
 
-def test_what_only_the_old_leader_has_got_is_not_followed_at_the_new_one() -> None:
+def test_new_leader_waits_for_old_response() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(2)
@@ -127,7 +127,7 @@ def test_what_only_the_old_leader_has_got_is_not_followed_at_the_new_one() -> No
     assert harness.take_one(OTHER) is batches[1]
 
 
-def test_a_batch_that_is_being_compressed_is_not_overtaken() -> None:
+def test_batch_in_compression_is_not_overtaken() -> None:
     """Its sender may be replaced meanwhile, when the broker's address changes."""
     harness = DeliveryHarness()
     harness.deliver()
@@ -145,7 +145,7 @@ def test_a_batch_that_is_being_compressed_is_not_overtaken() -> None:
 
 
 @pytest.mark.scenario("sequence-gap")
-def test_a_number_that_was_never_sent_is_given_to_the_next_batch() -> None:
+def test_unsent_sequence_is_reused() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(2)
@@ -158,7 +158,7 @@ def test_a_number_that_was_never_sent_is_given_to_the_next_batch() -> None:
     assert numbers([harness.take_one()]) == [(0, 1)]
 
 
-def test_a_refused_batch_gives_its_number_to_the_next() -> None:
+def test_refused_sequence_is_reused() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(1)
@@ -168,7 +168,7 @@ def test_a_refused_batch_gives_its_number_to_the_next() -> None:
     assert numbers([harness.take_one()]) == [(0, 1)]
 
 
-def test_a_number_that_may_be_in_the_log_is_never_given_away() -> None:
+def test_sequence_in_doubt_is_kept() -> None:
     """The broker would take what comes under it for a duplicate, and nobody would ever see it."""
     harness = DeliveryHarness(retries=1)
     harness.deliver()
@@ -183,7 +183,7 @@ def test_a_number_that_may_be_in_the_log_is_never_given_away() -> None:
     assert numbers([harness.take_one()]) == [(0, 2)]
 
 
-def test_if_the_first_of_all_may_be_in_the_log_what_follows_is_under_a_new_epoch() -> None:
+def test_sequence_0_in_doubt_bumps_epoch() -> None:
     """A broker that has not got it would take the others in any order."""
     harness = DeliveryHarness(retries=1)
     harness.send_some(1)
@@ -198,7 +198,7 @@ def test_if_the_first_of_all_may_be_in_the_log_what_follows_is_under_a_new_epoch
 
 
 @pytest.mark.scenario("first-of-five-fails")
-def test_what_follows_a_gap_begins_again_in_a_new_epoch_when_nothing_is_on_the_wire() -> None:
+def test_gap_begins_new_epoch() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(4)
@@ -221,7 +221,7 @@ def test_what_follows_a_gap_begins_again_in_a_new_epoch_when_nothing_is_on_the_w
 
 
 @pytest.mark.scenario("first-of-five-fails")
-def test_what_came_before_the_gap_is_sent_again_under_its_old_number_first() -> None:
+def test_batches_before_gap_keep_sequences() -> None:
     """It may be in the log: under a new number it would be stored twice."""
     harness = DeliveryHarness()
     harness.deliver()
@@ -240,7 +240,7 @@ def test_what_came_before_the_gap_is_sent_again_under_its_old_number_first() -> 
     assert numbers([after]) == [(1, 0)]
 
 
-def test_a_batch_that_can_never_be_taken_is_no_longer_in_doubt() -> None:
+def test_void_batch_is_not_in_doubt() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(2)
@@ -257,7 +257,7 @@ def test_a_batch_that_can_never_be_taken_is_no_longer_in_doubt() -> None:
     assert numbers([harness.take_one()]) == [(1, 0)]
 
 
-def test_a_gap_that_opens_while_a_batch_is_compressed_makes_it_void_too() -> None:
+def test_gap_voids_batch_in_compression() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(3)
@@ -280,7 +280,7 @@ def test_a_gap_that_opens_while_a_batch_is_compressed_makes_it_void_too() -> Non
 
 
 @pytest.mark.scenario("next-out-of-order")
-def test_the_first_that_is_out_of_order_begins_a_new_epoch() -> None:
+def test_first_out_of_order_bumps_epoch() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     deliveries = harness.send_some(2)
@@ -298,7 +298,7 @@ def test_the_first_that_is_out_of_order_begins_a_new_epoch() -> None:
 
 
 @pytest.mark.scenario("later-out-of-order")
-def test_a_later_one_that_is_out_of_order_waits_for_those_before_it() -> None:
+def test_later_out_of_order_waits() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(2)
@@ -314,7 +314,7 @@ def test_a_later_one_that_is_out_of_order_waits_for_those_before_it() -> None:
 
 
 @pytest.mark.scenario("next-out-of-order")
-def test_what_may_be_in_the_log_is_not_numbered_anew_though_it_is_out_of_order() -> None:
+def test_batch_in_doubt_keeps_sequence() -> None:
     """Java's producer numbers it anew, which may store it twice.
 
     A broker that was restarted remembers one batch of each producer, not five.
@@ -338,7 +338,7 @@ def test_what_may_be_in_the_log_is_not_numbered_anew_though_it_is_out_of_order()
 
 
 @pytest.mark.scenario("next-out-of-order")
-def test_the_last_batch_may_be_numbered_anew_though_an_answer_left_it_in_doubt() -> None:
+def test_last_batch_may_begin_epoch() -> None:
     """Were it in the log, it would be the last there, which every broker remembers."""
     harness = DeliveryHarness()
     harness.deliver()
@@ -357,7 +357,7 @@ def test_the_last_batch_may_be_numbered_anew_though_an_answer_left_it_in_doubt()
 
 
 @pytest.mark.scenario("next-out-of-order")
-def test_a_batch_in_doubt_that_others_follow_is_not_numbered_anew() -> None:
+def test_followed_batch_in_doubt_fails() -> None:
     """They may be in the log after it, and a restarted broker remembers the last alone."""
     harness = DeliveryHarness()
     harness.deliver()
@@ -377,7 +377,7 @@ def test_a_batch_in_doubt_that_others_follow_is_not_numbered_anew() -> None:
     assert not last.done()
 
 
-def test_the_pieces_of_a_batch_in_doubt_are_not_numbered_anew() -> None:
+def test_pieces_in_doubt_keep_sequences() -> None:
     """The broker knows the whole, if it has it, and not its pieces."""
     harness = DeliveryHarness(batch_size=150)
     harness.deliver()
@@ -392,7 +392,7 @@ def test_the_pieces_of_a_batch_in_doubt_are_not_numbered_anew() -> None:
     assert harness.take() == []
 
 
-def test_a_batch_that_began_anew_is_not_held_to_what_was_lost_before() -> None:
+def test_new_epoch_clears_lost_attempts() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(2)
@@ -423,7 +423,7 @@ def test_after_the_highest_sequence_comes_0() -> None:
 
 
 @pytest.mark.scenario("sequence-wrap")
-def test_sequence_0_goes_alone_after_the_highest_too() -> None:
+def test_sequence_0_after_wrap_goes_alone() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.queue().sequences.next = SEQUENCES - 1
@@ -436,7 +436,7 @@ def test_sequence_0_goes_alone_after_the_highest_too() -> None:
 
 
 @pytest.mark.scenario("sequence-wrap")
-def test_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
+def test_last_epoch_needs_new_id() -> None:
     harness = DeliveryHarness()
     harness.sequences.producer_id.adopt(PRODUCER_ID, MAX_EPOCH)
     harness.deliver()
@@ -454,7 +454,7 @@ def test_when_all_epochs_are_used_up_a_new_producer_id_is_needed() -> None:
 
 
 @pytest.mark.scenario("sequence-wrap")
-def test_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> None:
+def test_retry_goes_after_last_epoch() -> None:
     harness = DeliveryHarness()
     harness.deliver(partition=1)
     harness.send_some(1, partition=1)
@@ -468,7 +468,7 @@ def test_what_is_numbered_is_sent_again_though_the_epochs_are_used_up() -> None:
 
 
 @pytest.mark.scenario("sequence-wrap")
-def test_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -> None:
+def test_drained_batch_keeps_old_id() -> None:
     harness = DeliveryHarness()
     harness.sequences.producer_id.adopt(PRODUCER_ID, MAX_EPOCH)
     harness.deliver(partition=1)
@@ -487,7 +487,7 @@ def test_what_was_drained_before_the_epochs_were_used_up_keeps_the_old_id() -> N
 
 
 @pytest.mark.scenario("epoch-bump-isolated")
-def test_other_partitions_follow_into_a_new_epoch_when_they_have_nothing_unsettled() -> None:
+def test_free_partitions_use_new_epoch() -> None:
     harness = DeliveryHarness()
     harness.deliver(partition=0)
     harness.deliver(partition=1)
@@ -510,7 +510,7 @@ def test_other_partitions_follow_into_a_new_epoch_when_they_have_nothing_unsettl
 
 
 @pytest.mark.scenario("epoch-bump-isolated")
-def test_two_partitions_that_need_a_new_epoch_share_it() -> None:
+def test_two_gaps_share_one_epoch() -> None:
     harness = DeliveryHarness()
     for partition in (0, 1):
         harness.deliver(partition=partition)
@@ -523,7 +523,7 @@ def test_two_partitions_that_need_a_new_epoch_share_it() -> None:
     assert numbers(harness.take()) == [(1, 0), (1, 0)]
 
 
-def test_the_numbers_of_a_partition_go_on_when_its_topic_was_forgotten() -> None:
+def test_forgotten_topic_continues_sequences() -> None:
     """The broker has not forgotten: what came under 0 again would pass for a duplicate."""
     harness = DeliveryHarness()
     harness.deliver(2)
@@ -537,7 +537,7 @@ def test_the_numbers_of_a_partition_go_on_when_its_topic_was_forgotten() -> None
 
 
 @pytest.mark.parametrize("code", [ErrorCode.INVALID_RECORD, ErrorCode.REQUEST_TIMED_OUT])
-def test_a_partition_that_was_forgotten_with_a_gap_begins_anew(code: ErrorCode) -> None:
+def test_forgotten_gap_begins_new_epoch(code: ErrorCode) -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(2)
@@ -556,7 +556,7 @@ def test_a_partition_that_was_forgotten_with_a_gap_begins_anew(code: ErrorCode) 
 
 
 @pytest.mark.scenario("split-too-large")
-def test_the_pieces_of_a_batch_share_its_numbers() -> None:
+def test_pieces_share_sequences() -> None:
     harness = DeliveryHarness(batch_size=200)
     harness.deliver()
     harness.send(*(b"x" * 60 for _ in range(2)))
@@ -571,7 +571,7 @@ def test_the_pieces_of_a_batch_share_its_numbers() -> None:
     assert harness.queue().sequences.in_flight[:2] == pieces
 
 
-def test_the_pieces_of_a_void_batch_have_no_numbers_yet() -> None:
+def test_void_pieces_have_no_sequences() -> None:
     harness = DeliveryHarness(batch_size=140)
     harness.deliver()
     harness.send(*(b"x" * 25 for _ in range(4)))
@@ -586,7 +586,7 @@ def test_the_pieces_of_a_void_batch_have_no_numbers_yet() -> None:
 
 
 @pytest.mark.scenario("one-in-flight")
-def test_with_one_request_in_flight_the_order_needs_no_numbers() -> None:
+def test_one_in_flight_needs_no_sequences() -> None:
     harness = DeliveryHarness(idempotent=False, in_flight=1)
     harness.send_some(2)
     first = harness.take_one()
@@ -601,20 +601,20 @@ def test_with_one_request_in_flight_the_order_needs_no_numbers() -> None:
     assert harness.write(second).producer_id == -1
 
 
-def test_without_an_order_to_keep_everything_may_go() -> None:
+def test_unordered_batches_may_go() -> None:
     harness = DeliveryHarness(idempotent=False, in_flight=5)
     harness.send_some(7)
     assert len(harness.take()) == 7
 
 
-def test_without_numbers_nobody_waits_for_an_order() -> None:
+def test_unordered_batches_are_not_retried() -> None:
     harness = DeliveryHarness(idempotent=False)
     harness.send_some(1)
     assert not Unnumbered(5).out_of_order(harness.take_one())
 
 
 @pytest.mark.scenario("sequence-wrap")
-def test_the_last_epoch_that_fits_a_batch_is_used() -> None:
+def test_last_epoch_is_used() -> None:
     harness = DeliveryHarness()
     harness.sequences.producer_id.adopt(PRODUCER_ID, 32766)
     harness.deliver()
@@ -625,7 +625,7 @@ def test_the_last_epoch_that_fits_a_batch_is_used() -> None:
     assert numbers([harness.take_one()]) == [(32767, 0)]
 
 
-def test_a_batch_that_began_anew_may_do_so_again_though_an_answer_left_it_in_doubt() -> None:
+def test_batch_may_begin_epoch_twice() -> None:
     """What was lost before was lost under a number that is void."""
     harness = DeliveryHarness()
     harness.deliver()
@@ -645,7 +645,7 @@ def test_a_batch_that_began_anew_may_do_so_again_though_an_answer_left_it_in_dou
 
 
 @pytest.mark.parametrize("in_flight", [1, 5])
-def test_without_numbers_no_producer_id_is_waited_for(in_flight: int) -> None:
+def test_unnumbered_needs_no_producer_id(in_flight: int) -> None:
     harness = DeliveryHarness(idempotent=False, in_flight=in_flight)
     assert not harness.ordering.needs_producer_id
     (delivery,) = harness.send_some(1)
@@ -659,7 +659,7 @@ def desk_error() -> UnsupportedVersionError:
     return UnsupportedVersionError("the broker is too old")
 
 
-def test_dropped_sequences_begin_anew_with_new_producer_id() -> None:
+def test_dropped_sequences_begin_at_0() -> None:
     harness = DeliveryHarness()
     harness.deliver(3)
     harness.sequences.drop_sequences()
@@ -673,7 +673,7 @@ def test_dropped_sequences_begin_anew_with_new_producer_id() -> None:
     assert numbers(harness.take()) == [(0, 0)]
 
 
-def test_batches_to_be_sent_again_get_new_sequences() -> None:
+def test_retries_get_new_sequences() -> None:
     """They wait in their queue with sequences of the old producer id, and stay in doubt."""
     harness = DeliveryHarness()
     harness.deliver()
@@ -725,7 +725,7 @@ def test_doubt_about_old_log_outlives_a_gap() -> None:
     assert second.maybe_written
 
 
-def test_batch_on_the_wire_is_not_overtaken_after_drop() -> None:
+def test_drop_keeps_order_in_flight() -> None:
     """Its old sequence means nothing any more, its place does."""
     harness = DeliveryHarness()
     harness.deliver()
@@ -774,7 +774,7 @@ def test_compressed_batch_goes_back_after_drop(*, has_new_id: bool) -> None:
     assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)
 
 
-def test_lone_compressed_batch_gets_new_producer_id() -> None:
+def test_compressed_batch_gets_new_id() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(1)
@@ -786,7 +786,7 @@ def test_lone_compressed_batch_gets_new_producer_id() -> None:
     assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)
 
 
-def test_other_topics_settle_under_old_producer_id() -> None:
+def test_other_topics_keep_old_id() -> None:
     harness = DeliveryHarness()
     harness.deliver()
     harness.send_some(2)
@@ -809,7 +809,7 @@ def test_other_topics_settle_under_old_producer_id() -> None:
     assert (third.producer_id, third.sequence) == (PRODUCER_ID + 1, 0)
 
 
-def test_forgotten_topic_does_not_recall_dropped_sequences() -> None:
+def test_dropped_sequences_are_not_recalled() -> None:
     harness = DeliveryHarness()
     harness.deliver(3)
     harness.accumulator.forget_topic(TOPIC)
@@ -822,7 +822,7 @@ def test_forgotten_topic_does_not_recall_dropped_sequences() -> None:
     assert numbers(harness.take()) == [(0, 0)]
 
 
-def test_producer_id_of_earlier_generation_is_refused() -> None:
+def test_earlier_generation_is_refused() -> None:
     sequences = Sequences()
     generation = sequences.producer_id.generation
     assert not sequences.is_bound
@@ -835,7 +835,7 @@ def test_producer_id_of_earlier_generation_is_refused() -> None:
 
 
 @pytest.mark.parametrize("is_dropped_first", [False, True])
-def test_pieces_of_batch_from_old_log_stay_in_doubt(*, is_dropped_first: bool) -> None:
+def test_pieces_from_old_log_stay_doubtful(*, is_dropped_first: bool) -> None:
     harness = DeliveryHarness(batch_size=200)
     harness.deliver()
     deliveries = harness.send(*(b"x" * 60 for _ in range(2)))

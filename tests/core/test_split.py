@@ -54,7 +54,7 @@ def resolve(pieces: Sequence[ProducerBatch], base_offset: int) -> None:
 
 
 @pytest.mark.scenario("split-too-large")
-def test_the_pieces_hold_the_records_in_order_and_are_of_the_batch_size() -> None:
+def test_pieces_hold_all_records() -> None:
     values = [b"%03d" % number * 30 for number in range(20)]
     batch, _ = new_batch(values)
 
@@ -67,7 +67,7 @@ def test_the_pieces_hold_the_records_in_order_and_are_of_the_batch_size() -> Non
 
 
 @pytest.mark.scenario("split-too-large")
-def test_each_delivery_gets_the_offset_of_its_own_record() -> None:
+def test_each_delivery_gets_own_offset() -> None:
     batch, deliveries = new_batch([b"v" * 90] * 20)
 
     pieces = split_batch(batch, 500)
@@ -103,7 +103,7 @@ def test_keys_headers_nulls_and_timestamps_survive(codec: Codec) -> None:
 
 
 @pytest.mark.scenario("delivery-timeout")
-def test_the_pieces_are_as_old_as_the_batch_and_have_made_as_many_attempts() -> None:
+def test_pieces_keep_age_and_attempts() -> None:
     batch, _ = new_batch([b"v" * 90] * 4)
     batch.attempts = 2
 
@@ -118,7 +118,7 @@ def test_the_pieces_are_as_old_as_the_batch_and_have_made_as_many_attempts() -> 
     assert serials[0] >= batch.serial
 
 
-def test_a_record_that_is_larger_than_the_target_has_a_piece_of_its_own() -> None:
+def test_large_record_gets_own_piece() -> None:
     values = [b"a", b"v" * 5000, b"b", b"c"]
     batch, _ = new_batch(values)
 
@@ -128,7 +128,7 @@ def test_a_record_that_is_larger_than_the_target_has_a_piece_of_its_own() -> Non
 
 
 @pytest.mark.scenario("split-ends")
-def test_a_piece_that_is_still_too_large_is_halved() -> None:
+def test_too_large_piece_is_halved() -> None:
     batch, _ = new_batch([b"v" * 90] * 16)
     first, second = split_batch(batch, 1000)
     sent(first)
@@ -142,7 +142,7 @@ def test_a_piece_that_is_still_too_large_is_halved() -> None:
 
 @pytest.mark.scenario("split-ends")
 @pytest.mark.parametrize("more", [-1, 0, 1, 5000])
-def test_a_batch_that_is_no_larger_than_batch_size_is_halved(more: int) -> None:
+def test_small_batch_is_halved(more: int) -> None:
     """The broker takes less than `batch_size`."""
     batch, _ = new_batch([b"v" * 90] * 8)
 
@@ -154,9 +154,7 @@ def test_a_batch_that_is_no_larger_than_batch_size_is_halved(more: int) -> None:
 
 @pytest.mark.scenario("split-too-large", "split-ends")
 @given(values_of_any_size, st.integers(1, 4000))
-def test_splitting_again_and_again_ends_with_single_records_and_every_delivery_right(
-    values: list[bytes], batch_size: int
-) -> None:
+def test_repeated_splits_end_with_records(values: list[bytes], batch_size: int) -> None:
     """The broker takes nothing but single records."""
     batch, deliveries = new_batch(values)
     done: list[ProducerBatch] = []
@@ -179,7 +177,7 @@ def test_splitting_again_and_again_ends_with_single_records_and_every_delivery_r
     assert [delivery.result().offset for delivery in deliveries] == list(range(50, 50 + len(values)))
 
 
-def test_the_smallest_batch_that_can_be_split_is() -> None:
+def test_two_records_can_be_split() -> None:
     batch, _ = new_batch([None, None])
 
     pieces = split_batch(batch, 1 << 20)
@@ -188,14 +186,14 @@ def test_the_smallest_batch_that_can_be_split_is() -> None:
 
 
 @pytest.mark.parametrize("maybe_written", [False, True])
-def test_the_pieces_may_be_written_if_the_batch_may_be(maybe_written: bool) -> None:  # noqa: FBT001 - a parameter
+def test_pieces_inherit_doubt(maybe_written: bool) -> None:  # noqa: FBT001 - a parameter
     batch, _ = new_batch([b"a", b"b"])
     batch.maybe_written = maybe_written
 
     assert [piece.maybe_written for piece in split_batch(batch, 1)] == [maybe_written] * 2
 
 
-def test_who_waits_for_a_piece_waits_on_the_loop_of_the_batch() -> None:
+def test_pieces_keep_the_loop() -> None:
     loop = object()
     batch, _ = new_batch([b"a", b"b"])
     batch.result = BatchResult("orders", 3, loop)

@@ -36,7 +36,7 @@ def all_for_room(waiting: WaitingRecords) -> list[WaitingRecord]:
     return records
 
 
-def test_an_empty_line_holds_nothing_and_never_expires() -> None:
+def test_empty_queue_never_expires() -> None:
     waiting = WaitingRecords()
 
     assert (len(waiting), waiting.bytes, waiting.topics(), list(waiting.records())) == (0, 0, [], [])
@@ -46,7 +46,7 @@ def test_an_empty_line_holds_nothing_and_never_expires() -> None:
 
 
 @pytest.mark.scenario("buffer-full")
-def test_whoever_comes_first_has_room_first() -> None:
+def test_records_leave_in_order() -> None:
     waiting = WaitingRecords()
     records = [new_record(topic) for topic in ("a", "b", "a", "c")]
     for record in records:
@@ -56,7 +56,7 @@ def test_whoever_comes_first_has_room_first() -> None:
     assert all_for_room(waiting) == records
 
 
-def test_the_line_knows_how_many_records_and_bytes_are_in_it() -> None:
+def test_records_and_bytes_are_counted() -> None:
     waiting = WaitingRecords()
     waiting.wait_for_room(new_record(size=10))
     waiting.wait_for_topic(new_record("a", size=20))
@@ -75,7 +75,7 @@ def test_the_line_knows_how_many_records_and_bytes_are_in_it() -> None:
     assert (len(waiting), waiting.bytes) == (0, 0)
 
 
-def test_whoever_waits_for_a_topic_holds_nobody_up() -> None:
+def test_topics_wait_separately() -> None:
     waiting = WaitingRecords()
     waiting.wait_for_topic(new_record("unknown"))
     other = new_record("known")
@@ -85,7 +85,7 @@ def test_whoever_waits_for_a_topic_holds_nobody_up() -> None:
     assert waiting.topics() == ["unknown"]
 
 
-def test_records_of_a_topic_that_becomes_known_take_the_place_of_their_arrival() -> None:
+def test_admitted_records_keep_their_place() -> None:
     waiting = WaitingRecords()
     records = [new_record("late" if number % 3 else "known") for number in range(9)]
     for record in records:
@@ -101,7 +101,7 @@ def test_records_of_a_topic_that_becomes_known_take_the_place_of_their_arrival()
     assert all_for_room(waiting) == records
 
 
-def test_records_that_came_at_the_same_moment_keep_their_order() -> None:
+def test_equal_deadlines_keep_order() -> None:
     waiting = WaitingRecords()
     records = [new_record("late", deadline=100.0) for _ in range(5)]
     for record in records:
@@ -113,7 +113,7 @@ def test_records_that_came_at_the_same_moment_keep_their_order() -> None:
 
 
 @pytest.mark.scenario("new-partitions")
-def test_a_partition_that_the_topic_has_not_yet_is_waited_for() -> None:
+def test_records_wait_for_partition() -> None:
     waiting = WaitingRecords()
     chosen, third, ninth, second = (new_record("t", partition) for partition in (ANY, 3, 9, 2))
     for record in (chosen, third, ninth, second):
@@ -130,7 +130,7 @@ def test_a_partition_that_the_topic_has_not_yet_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("partition_of_the_early", [9, 0])
-def test_who_has_left_is_not_waited_for(partition_of_the_early: int) -> None:
+def test_expired_topic_is_not_wanted(partition_of_the_early: int) -> None:
     """The lowest and the highest partition asked for may be those of records that expired."""
     waiting = WaitingRecords()
     early = new_record("t", partition_of_the_early, deadline=10.0)
@@ -145,7 +145,7 @@ def test_who_has_left_is_not_waited_for(partition_of_the_early: int) -> None:
     assert (all_for_room(waiting), waiting.topics()) == (others, [])
 
 
-def test_a_topic_that_nobody_waits_for_admits_nobody() -> None:
+def test_other_topic_admits_no_records() -> None:
     waiting = WaitingRecords()
     waiting.wait_for_topic(new_record("a"))
 
@@ -153,7 +153,7 @@ def test_a_topic_that_nobody_waits_for_admits_nobody() -> None:
     assert waiting.topics() == ["a"]
 
 
-def test_any_arrivals_and_admissions_keep_the_order() -> None:
+def test_admission_keeps_any_order() -> None:
     order = random.Random(11)  # noqa: S311 - nothing is secret
     waiting = WaitingRecords()
     arrived: list[WaitingRecord] = []
@@ -187,7 +187,7 @@ def test_any_arrivals_and_admissions_keep_the_order() -> None:
 # Time.
 
 
-def test_the_next_deadline_is_that_of_whoever_has_waited_longest() -> None:
+def test_next_deadline_is_the_oldest() -> None:
     waiting = WaitingRecords()
     waiting.wait_for_room(new_record(deadline=30.0))
     assert waiting.next_deadline() == 30.0
@@ -201,7 +201,7 @@ def test_the_next_deadline_is_that_of_whoever_has_waited_longest() -> None:
 
 
 @pytest.mark.scenario("buffer-full", "waiting-record-abandoned")
-def test_who_has_waited_too_long_leaves_and_takes_the_bytes_along() -> None:
+def test_expired_records_free_their_bytes() -> None:
     waiting = WaitingRecords()
     early, late = new_record(size=10, deadline=20.0), new_record(size=20, deadline=30.0)
     waiting.wait_for_room(early)
@@ -216,7 +216,7 @@ def test_who_has_waited_too_long_leaves_and_takes_the_bytes_along() -> None:
 
 
 @pytest.mark.scenario("missing-topic")
-def test_who_has_waited_for_a_topic_too_long_leaves() -> None:
+def test_topic_records_expire() -> None:
     waiting = WaitingRecords()
     first, second = new_record("a", size=10, deadline=20.0), new_record("b", size=20, deadline=21.0)
     third = new_record("a", size=30, deadline=30.0)
@@ -230,7 +230,7 @@ def test_who_has_waited_for_a_topic_too_long_leaves() -> None:
     assert (waiting.topics(), waiting.bytes) == ([], 0)
 
 
-def test_time_for_room_is_no_time_for_topics() -> None:
+def test_room_and_topics_expire_separately() -> None:
     waiting = WaitingRecords()
     waiting.wait_for_room(new_record(deadline=20.0))
     waiting.wait_for_topic(new_record("a", deadline=20.0))
@@ -244,7 +244,7 @@ def test_time_for_room_is_no_time_for_topics() -> None:
 
 
 @pytest.mark.parametrize("topic", ["a", "b"])
-def test_a_topic_of_no_use_gives_back_those_who_waited_for_it(topic: str) -> None:
+def test_reject_removes_topic_records(topic: str) -> None:
     waiting = WaitingRecords()
     records = [new_record("a", size=10), new_record("a", size=20)]
     for record in records:
@@ -281,7 +281,7 @@ def test_everybody_leaves_when_the_producer_closes() -> None:
     assert (len(waiting), waiting.bytes, list(waiting.records())) == (0, 0, [])
 
 
-def test_who_comes_back_to_its_topics_line_stands_between_those_before_and_after_it() -> None:
+def test_returning_record_keeps_its_place() -> None:
     waiting = WaitingRecords()
     first, between, last = (new_record("a", deadline=deadline) for deadline in (10.0, 20.0, 30.0))
     for record in (first, last, between):
@@ -290,7 +290,7 @@ def test_who_comes_back_to_its_topics_line_stands_between_those_before_and_after
     assert list(waiting.records()) == [first, between, last]
 
 
-def test_those_who_fail_together_share_a_result_that_knows_its_topic_partition_and_loop() -> None:
+def test_rejected_records_share_result() -> None:
     loop = object()
     records = [
         WaitingRecord(

@@ -29,7 +29,7 @@ def new_batch(
     return batch
 
 
-def test_a_new_batch_holds_its_header_and_has_no_number() -> None:
+def test_new_batch_has_no_sequence() -> None:
     batch = new_batch(new_queue(), records=0)
 
     assert batch.charged == HEADER_SIZE
@@ -38,7 +38,7 @@ def test_a_new_batch_holds_its_header_and_has_no_number() -> None:
     assert batch.last_error is None
 
 
-def test_a_batch_counts_its_records_and_the_bytes_it_takes_on_the_wire() -> None:
+def test_batch_counts_records_and_bytes() -> None:
     batch = new_batch(new_queue(), records=3)
     assert batch.count == 3
     assert batch.size == batch.builder.raw_size == len(batch.builder.buffer)
@@ -48,7 +48,7 @@ def test_a_batch_counts_its_records_and_the_bytes_it_takes_on_the_wire() -> None
     assert batch.size == len(batch.builder.buffer) < batch.builder.raw_size
 
 
-def test_a_batch_shows_where_it_goes_and_how_far_it_is() -> None:
+def test_batch_repr_shows_state() -> None:
     batch = new_batch(new_queue(), records=2)
     assert repr(batch) == "<ProducerBatch orders-3 records=2 sequence=-1 attempts=0 queued>"
 
@@ -61,7 +61,7 @@ def test_a_batch_shows_where_it_goes_and_how_far_it_is() -> None:
     assert repr(batch).endswith(" done>")
 
 
-def test_an_empty_queue_has_nothing_and_is_never_due() -> None:
+def test_empty_queue_is_never_due() -> None:
     queue = new_queue()
 
     assert queue.length() == 0
@@ -70,7 +70,7 @@ def test_an_empty_queue_has_nothing_and_is_never_due() -> None:
 
 
 @pytest.mark.scenario("lone-record-lingers")
-def test_an_open_batch_is_due_when_it_has_lingered() -> None:
+def test_open_batch_is_due_after_linger() -> None:
     queue = new_queue()
     queue.open = new_batch(queue, created=100.0)
 
@@ -80,7 +80,7 @@ def test_an_open_batch_is_due_when_it_has_lingered() -> None:
 
 
 @pytest.mark.scenario("full-batch")
-def test_a_closed_batch_is_due_at_once() -> None:
+def test_closed_batch_is_due() -> None:
     queue = new_queue()
     queue.closed.append(new_batch(queue, created=100.0))
     queue.open = new_batch(queue, created=100.0)
@@ -90,7 +90,7 @@ def test_a_closed_batch_is_due_at_once() -> None:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_nothing_is_due_before_the_backoff_is_over(closed: bool) -> None:  # noqa: FBT001 - a parameter
+def test_backoff_delays_batches(closed: bool) -> None:  # noqa: FBT001 - a parameter
     queue = new_queue()
     batch = new_batch(queue, created=100.0)
     if closed:
@@ -103,7 +103,7 @@ def test_nothing_is_due_before_the_backoff_is_over(closed: bool) -> None:  # noq
     assert queue.due(0.0) == 130.0
 
 
-def test_batches_are_taken_oldest_first_and_the_open_one_last() -> None:
+def test_batches_are_taken_in_order() -> None:
     queue = new_queue()
     old, middle, young = (new_batch(queue, serial) for serial in range(3))
     queue.closed.extend([old, middle])
@@ -121,7 +121,7 @@ def test_batches_are_taken_oldest_first_and_the_open_one_last() -> None:
 
 
 @pytest.mark.scenario("first-of-five-retried")
-def test_batches_that_are_put_back_stand_in_the_order_of_their_making() -> None:
+def test_put_back_keeps_order() -> None:
     """Five in flight come back in any order."""
     order = random.Random(3)  # noqa: S311 - nothing is secret
     for _ in range(20):
@@ -138,7 +138,7 @@ def test_batches_that_are_put_back_stand_in_the_order_of_their_making() -> None:
         assert [queue.take() for _ in range(8)] == batches
 
 
-def test_queues_show_what_they_hold() -> None:
+def test_queue_reprs_show_contents() -> None:
     queue = new_queue()
     queue.open = new_batch(queue)
     node = queue.node
@@ -149,7 +149,7 @@ def test_queues_show_what_they_hold() -> None:
     assert repr(node) == "<NodeQueue 1 ready=1 lingering=0 due=105.0>"
 
 
-def test_a_new_node_has_nothing_to_do() -> None:
+def test_new_node_is_idle() -> None:
     node = NodeQueue(NO_LEADER)
 
     assert (node.due, node.armed, node.starved_since) == (NEVER, NEVER, NEVER)
