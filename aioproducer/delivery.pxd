@@ -35,12 +35,12 @@ cdef class _Ready:
 
 @cython.final
 cdef class Delivery:
-    cdef public BatchResult result_of_batch
-    cdef public int index
-    cdef public long long timestamp_ms
+    cdef BatchResult _result
+    cdef int _index
+    cdef readonly long long _timestamp_ms
 
     @cython.locals(result=BatchResult)
-    cpdef BatchResult follow(self)
+    cdef BatchResult _follow(self)
     @cython.locals(result=BatchResult)
     cpdef bint done(self) except *
     @cython.locals(result=BatchResult)
@@ -48,3 +48,7 @@ cdef class Delivery:
 
 @cython.locals(delivery=Delivery)
 cpdef Delivery new_delivery(BatchResult result, Py_ssize_t index, long long timestamp_ms)
+cpdef BatchResult result_of(Delivery delivery)
+cpdef int index_of(Delivery delivery) except? -1
+@cython.locals(alone=BatchResult)
+cpdef move_delivery(Delivery delivery, BatchResult result, Py_ssize_t index)

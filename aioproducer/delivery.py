@@ -1,13 +1,16 @@
 # cython: annotation_typing=False
-"""What happens to a record: the promise that `send` returns, and the metadata that keeps it.
+"""Delivery, the result of one record, and RecordMetadata, its place in the log.
 
-A batch has one fate, so there is one `BatchResult` a batch, and a `Delivery` is only
-(result, index): resolving a batch of a thousand records is one assignment. Futures exist
-only where somebody waits.
+The records of a batch succeed or fail together, so a batch has one `BatchResult`, and a
+`Delivery` is only (result, index): resolving a batch of a thousand records is one assignment.
+Futures exist only where a task waits.
 
     Delivery ──┐
-    Delivery ──┼──▶ BatchResult ◀── the batch      resolve · fail · split
-    Delivery ──┘         └──▶ futures of those who wait
+    Delivery ──┼──▶ BatchResult ◀── batch      resolve · fail · split
+    Delivery ──┘         └──▶ futures, callbacks
+
+A split batch keeps its result, which then refers to the results of the pieces; a delivery moves
+to its piece when it is next used.
 """
 
 from __future__ import annotations
@@ -39,20 +42,21 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("aioproducer.delivery")
 
-_ELSEWHERE: Final = "this delivery belongs to another event loop: use it in the loop its producer runs in"
+_WRONG_LOOP: Final = "this delivery belongs to another event loop: use it in the loop of its producer"
 
 WAITERS_A_SLICE = 1000
-"""How many futures are resolved before the event loop gets its turn."""
+"""How many futures are resolved, or callbacks called, in one step of the event loop."""
 
 
 @cython.freelist(64)
 @cython.cclass
 class RecordMetadata:
-    """Where a record is in the log.
+    """The place of a record in the log. Immutable.
 
-    `offset` is -1 where the broker does not tell it (acks=0, or a duplicate whose first copy
-    it no longer remembers). `timestamp_ms` is the record's own, or the log-append time where
-    the topic is so configured. Read it, do not write it.
+    `topic` is a str, `partition` and `offset` are ints counted from 0. `offset` is -1 where the
+    broker does not tell it: with acks=0, or for a duplicate that the broker no longer remembers.
+    `timestamp_ms`, in milliseconds since the epoch, is the record's own, or the broker's time
+    where the topic has `message.timestamp.type=LogAppendTime`.
     """
 
     __slots__ = ("offset", "partition", "timestamp_ms", "topic")
@@ -83,10 +87,11 @@ class RecordMetadata:
 
 
 class BatchResult:
-    """The one fate that the records of a batch share.
+    """The result of a batch, shared by the deliveries of its records.
 
     It outlives the batch's bytes: a list of a million kept deliveries holds results, not
-    payloads. `pieces` is set when the batch was split, each with the index of its first record.
+    payloads. `pieces` is set when the batch was split: (index of the first record, result). `seen`
+    holds the indexes of failed records whose error was asked for.
     """
 
     __slots__ = (
@@ -121,7 +126,10 @@ class BatchResult:
         self.pieces: list[tuple[int, BatchResult]] | None = None
 
     def resolve(self, count: int, base_offset: int, log_append_time_ms: int) -> None:
-        """Say that all `count` records are in the log, from `base_offset` on (-1: unknown)."""
+        """Resolve all `count` records; `base_offset` is the offset of the first, -1 if unknown.
+
+        `log_append_time_ms` is -1 where records keep their own timestamps.
+        """
         self.count = count
         self.base_offset = base_offset
         self.log_append_time_ms = log_append_time_ms
@@ -135,7 +143,7 @@ class BatchResult:
         error: ProducerError,
         record_errors: dict[int, ProducerError] | None = None,
     ) -> None:
-        """Say that no record is known to be in the log; `record_errors` are some records' own errors."""
+        """Fail all `count` records with `error`; `record_errors` replaces it for single records."""
         self.count = count
         self.error = error
         self.record_errors = record_errors
@@ -144,7 +152,7 @@ class BatchResult:
             self._notify()
 
     def split(self, pieces: list[tuple[int, BatchResult]]) -> None:
-        """Hand the records on to the results of smaller batches: (index of the first record, result)."""
+        """Pass the records on to the results of smaller batches: (index of the first record, result)."""
         waiters, self.waiters = self.waiters, None
         callbacks, self.callbacks = self.callbacks, None
         self.pieces = pieces
@@ -155,11 +163,10 @@ class BatchResult:
                 result, first = self.piece_of(index)
                 result.add_waiter(index - first, timestamp_ms, future)
         for delivery, callback, context in callbacks or ():
-            delivery.follow()
-            delivery.result_of_batch.add_callback(delivery, callback, context)
+            result_of(delivery).add_callback(delivery, callback, context)
 
     def piece_of(self, index: int) -> tuple[BatchResult, int]:
-        """Return the piece that record `index` is in, and the index of the piece's first record."""
+        """Return the piece with record `index`, and the index of the piece's first record."""
         chosen = (0, self)
         for first, result in cast("list[tuple[int, BatchResult]]", self.pieces):
             if first > index:
@@ -168,25 +175,26 @@ class BatchResult:
         return chosen[1], chosen[0]
 
     def add_waiter(self, index: int, timestamp_ms: int, future: Future[Any]) -> None:
-        """Resolve `future` with the metadata of record `index`; index -1 waits for the batch alone."""
+        """Resolve `future` with the metadata of record `index`; with index -1, once the batch is done."""
         waiters = self.waiters
         if waiters is None:
             waiters = self.waiters = []
         elif len(waiters) >= WAITERS_A_SLICE and len(waiters) & (len(waiters) - 1) == 0:
-            # Whoever waits again and again with a time limit leaves cancelled futures behind.
+            # A task that waits again and again with a timeout leaves cancelled futures behind: drop them
+            # at 1024, 2048, 4096 waiters and so on.
             waiters = self.waiters = [waiter for waiter in waiters if not waiter[2].done()]
         waiters.append((index, timestamp_ms, future))
 
     def add_callback(
         self, delivery: Delivery, callback: Callable[[Delivery], object], context: Context
     ) -> None:
-        """Call `callback(delivery)` on the loop once the result is there."""
+        """Let the loop call `callback(delivery)` once the batch is done."""
         if self.callbacks is None:
             self.callbacks = []
         self.callbacks.append((delivery, callback, context))
 
     def settled(self) -> Future[None]:
-        """Return a future that is done when every record is, whatever became of it."""
+        """Return a future that is done when every record is delivered or has failed. It never raises."""
         future: Future[None] = cast("AbstractEventLoop", self.loop).create_future()
         if self.done:
             future.set_result(None)
@@ -197,13 +205,16 @@ class BatchResult:
         return future
 
     def is_settled(self) -> bool:
-        """Return whether every record is done, whatever became of it."""
+        """Return whether every record is delivered or has failed."""
         if self.pieces is not None:
             return all(piece.is_settled() for _, piece in self.pieces)
         return self.done
 
     def error_of(self, index: int) -> ProducerError | None:
-        """Return what went wrong with record `index`: a fresh copy, so that tracebacks do not mix."""
+        """Return the error of record `index`, None if it has none.
+
+        It is a fresh copy: a traceback added by one caller must not show up at another.
+        """
         if self.error is None:
             return None
         error = self.error
@@ -217,7 +228,7 @@ class BatchResult:
         return twin
 
     def metadata_of(self, index: int, timestamp_ms: int) -> RecordMetadata:
-        """Return where record `index` is."""
+        """Return the metadata of record `index`, which is delivered."""
         offset = self.base_offset
         if offset >= 0:
             offset += index
@@ -228,16 +239,16 @@ class BatchResult:
     def _watch_pieces(self, future: Future[Any]) -> None:
         pending = [piece for _, piece in cast("list[tuple[int, BatchResult]]", self.pieces)]
 
-        def one_more(_done: object = None) -> None:
+        def watch_next(_done: object = None) -> None:
             while pending:
                 piece = pending.pop()
                 if not piece.done:
-                    piece.settled().add_done_callback(one_more)
+                    piece.settled().add_done_callback(watch_next)
                     return
             if not future.done():
                 future.set_result(None)
 
-        one_more()
+        watch_next()
 
     def _notify(self) -> None:
         waiters, self.waiters = self.waiters, None
@@ -263,11 +274,11 @@ class BatchResult:
                 future.set_exception(cast("ProducerError", self.error_of(index)))
 
     def __del__(self) -> None:
-        # Nobody holds a delivery of this batch any more, so nobody will ever look.
+        # No delivery of this batch is left, so an error that was not asked for stays unseen.
         unseen = self.count - (0 if self.seen is None else len(self.seen))
         if self.error is not None and unseen > 0:
             logger.error(
-                "%d of %s for %s-%s failed and nobody looked at their deliveries: %s",
+                "%d of %s for %s-%s failed and their deliveries were never looked at: %s",
                 unseen,
                 plural(self.count, "record"),
                 self.topic,
@@ -288,7 +299,7 @@ def _call_back(
         except (Exception, CancelledError):
             logger.exception("a callback of %r raised", delivery)
         except BaseException:
-            # KeyboardInterrupt ends the loop's run, not the others' right to be told.
+            # KeyboardInterrupt ends this run of the loop; the next run calls the rest.
             get_running_loop().call_soon(_call_back, callbacks[position + 1 :])
             raise
 
@@ -297,7 +308,7 @@ def _call_back(
 @cython.freelist(64)
 @cython.cclass
 class _Ready:
-    """An awaitable that is there already: gives its value without a turn of the loop."""
+    """An awaitable that returns its value at once, without a step of the event loop."""
 
     __slots__ = ("value",)
 
@@ -311,86 +322,99 @@ class _Ready:
         raise StopIteration(self.value)
 
 
-# What a delivery refers to never refers back once the batch is resolved, so the garbage
-# collector need not look at a million of them.
+# A resolved batch does not refer to its deliveries, so they are in no reference cycle. Without
+# `no_gc` the garbage collector would visit each of a million kept deliveries.
 @cython.no_gc
 @cython.freelist(1024)
 @cython.cclass
 class Delivery(cython.object):
-    """What happens to one record: `await` it for `RecordMetadata`, or to have the error raised.
+    """The result of one record, returned by `send`.
 
-    Any number of tasks may await it, or nobody. Cancelling an awaiter neither withdraws nor
-    reorders nor loses the record. `index` is the record's place in its batch.
+    `await delivery` gives `RecordMetadata` once the record is acknowledged, or raises a
+    `ProducerError`: DeliveryTimeoutError, BrokerError or one of its kinds, UnknownTopicError,
+    BufferExhaustedError, ProducerClosedError and others; `error.may_be_written` says whether the
+    record may be in the log all the same.
 
-    `asyncio.create_task`, `TaskGroup.create_task`, `gather`, `wait_for` and `shield` take it as
-    they take a coroutine; `asyncio.wait` takes its `future()`.
+    Any number of tasks may await it, or none. Cancelling one of them neither withdraws nor
+    reorders nor loses the record. A failed record whose delivery was never looked at is logged.
+
+    `asyncio.create_task`, `TaskGroup.create_task`, `gather`, `wait_for` and `shield` accept it as
+    they accept a coroutine; `asyncio.wait` takes its `future()`. Use it in the producer's event
+    loop only.
     """
 
-    __slots__ = ("index", "result_of_batch", "timestamp_ms")
+    __slots__ = ("_index", "_result", "_timestamp_ms")
 
-    result_of_batch: BatchResult
-    index: int
-    timestamp_ms: int
+    _result: BatchResult
+    _index: int
+    _timestamp_ms: int
 
-    def follow(self) -> BatchResult:
-        """Return the result that this record depends on, through splits."""
-        result = self.result_of_batch
+    def _follow(self) -> BatchResult:
+        # Move to the piece that holds the record, if the batch was split.
+        result = self._result
         while result.pieces is not None:
-            result, first = result.piece_of(self.index)
-            self.index -= first
-            self.result_of_batch = result
+            result, first = result.piece_of(self._index)
+            self._index -= first
+            self._result = result
         return result
 
     def done(self) -> bool:
         """Return whether the record is acknowledged or has failed."""
-        result = self.result_of_batch
+        result = self._result
         if result.pieces is not None:
-            result = self.follow()
+            result = self._follow()
         return result.done
 
     def result(self) -> RecordMetadata:
-        """Return the metadata, or raise what went wrong; InvalidStateError while neither is known."""
+        """Return the metadata, or raise the record's error.
+
+        Raises asyncio.InvalidStateError while the record is pending.
+        """
         result = self._settled()
         if result.error is not None:
-            raise cast("ProducerError", result.error_of(self.index))
-        return result.metadata_of(self.index, self.timestamp_ms)
+            raise cast("ProducerError", result.error_of(self._index))
+        return result.metadata_of(self._index, self._timestamp_ms)
 
     def exception(self) -> ProducerError | None:
-        """Return what went wrong, None if nothing did; InvalidStateError while it is not known."""
-        return self._settled().error_of(self.index)
+        """Return the record's error, None if it was delivered.
+
+        Raises asyncio.InvalidStateError while the record is pending.
+        """
+        return self._settled().error_of(self._index)
 
     def future(self) -> Future[RecordMetadata]:
-        """Return a new `asyncio.Future` of this record, for `gather`, `wait` and their like.
+        """Return a new `asyncio.Future` with the record's result, for `asyncio.wait` and the like.
 
-        Cancelling it does nothing to the record.
+        Cancelling it does not affect the record. Raises WrongLoopError outside the producer's loop.
         """
-        result = self.result_of_batch
+        result = self._result
         if result.pieces is not None:
-            result = self.follow()
+            result = self._follow()
         loop = get_running_loop()
         if loop is not result.loop:
-            raise WrongLoopError(_ELSEWHERE)
+            raise WrongLoopError(_WRONG_LOOP)
         future: Future[RecordMetadata] = loop.create_future()
         if not result.done:
-            result.add_waiter(self.index, self.timestamp_ms, future)
+            result.add_waiter(self._index, self._timestamp_ms, future)
         elif result.error is None:
-            future.set_result(result.metadata_of(self.index, self.timestamp_ms))
+            future.set_result(result.metadata_of(self._index, self._timestamp_ms))
         else:
-            future.set_exception(cast("ProducerError", result.error_of(self.index)))
+            future.set_exception(cast("ProducerError", result.error_of(self._index)))
         return future
 
     def add_done_callback(
         self, callback: Callable[[Delivery], object], *, context: Context | None = None
     ) -> None:
-        """Have the loop call `callback(delivery)` once the record is done; what it raises is logged.
+        """Let the event loop call `callback(delivery)` once the record is delivered or has failed.
 
-        It runs in `context`, or in a copy of the one that is current now.
+        It runs in `context`, by default a copy of the current one. An exception in it is logged.
+        Raises WrongLoopError outside the producer's loop.
         """
         if context is None:
             context = copy_context()
-        result = self.follow()
+        result = self._follow()
         if get_running_loop() is not result.loop:
-            raise WrongLoopError(_ELSEWHERE)
+            raise WrongLoopError(_WRONG_LOOP)
         if result.done:
             waiting = [(self, callback, context)]
             result.loop.call_soon(_call_back, waiting)
@@ -398,64 +422,87 @@ class Delivery(cython.object):
             result.add_callback(self, callback, context)
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        result = self.result_of_batch
+        result = self._result
         if result.pieces is not None:
-            result = self.follow()
+            result = self._follow()
         if not result.done:
             return self.future().__await__()
         if result.error is not None:
-            raise cast("ProducerError", result.error_of(self.index))
-        return _Ready(result.metadata_of(self.index, self.timestamp_ms))  # type: ignore[return-value] # as good as a generator to `await`
+            raise cast("ProducerError", result.error_of(self._index))
+        return _Ready(result.metadata_of(self._index, self._timestamp_ms))  # type: ignore[return-value] # as good as a generator to `await`
 
-    # A task drives a coroutine by these three calls, so a task can be made of a delivery
-    # (`collections.abc.Coroutine` recognizes their names). They keep no state: each step asks
-    # anew whether the record is done, so any number of tasks may share one delivery.
+    # A task drives a coroutine by these three methods, so `create_task(delivery)` works
+    # (`collections.abc.Coroutine` recognizes their names). They keep no state: each step checks
+    # again whether the record is done, so any number of tasks may share one delivery.
 
     def send(self, _value: object, /) -> Future[RecordMetadata]:
-        """Take one step as a coroutine: give a future to wait for, or end with the result."""
-        result = self.result_of_batch
+        """Take one step as a coroutine: return a future to wait for, or stop with the result."""
+        result = self._result
         if result.pieces is not None:
-            result = self.follow()
+            result = self._follow()
         if not result.done:
             return next(self.future().__await__())
         if result.error is not None:
-            raise cast("ProducerError", result.error_of(self.index))
-        raise StopIteration(result.metadata_of(self.index, self.timestamp_ms))
+            raise cast("ProducerError", result.error_of(self._index))
+        raise StopIteration(result.metadata_of(self._index, self._timestamp_ms))
 
     def throw(self, kind: Any, value: Any = None, trace: Any = None, /) -> Future[RecordMetadata]:  # noqa: ANN401 - a class or an instance
-        """End as a coroutine with an exception, which changes nothing for the record."""
+        """Raise the exception, as a coroutine does. The record is not affected."""
         if value is None:
             value = kind() if isinstance(kind, type) else kind
         raise value if trace is None else value.with_traceback(trace)
 
     def close(self) -> None:
-        """End as a coroutine, which changes nothing for the record."""
+        """Do nothing, as a finished coroutine does. The record is not affected."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        msg = "a Delivery cannot be copied or pickled: await it, and keep its RecordMetadata"
-        raise TypeError(msg)
+        message = "a Delivery cannot be copied or pickled: await it, and keep its RecordMetadata"
+        raise TypeError(message)
 
     def __repr__(self) -> str:
-        result = self.follow()
+        result = self._follow()
         place = f"{result.topic}-{result.partition if result.partition >= 0 else '?'}"
         if not result.done:
             return f"<Delivery {place} pending>"
         if result.error is not None:
             return f"<Delivery {place} failed: {result.error}>"
-        return f"<Delivery {place} at offset {result.metadata_of(self.index, self.timestamp_ms).offset}>"
+        return f"<Delivery {place} at offset {result.metadata_of(self._index, self._timestamp_ms).offset}>"
 
     def _settled(self) -> BatchResult:
-        result = self.follow()
+        result = self._follow()
         if not result.done:
-            msg = "the delivery is still pending: await it, or ask done() first"
-            raise InvalidStateError(msg)
+            message = "the delivery is still pending: await it, or check done() first"
+            raise InvalidStateError(message)
         return result
 
 
+# Functions, because methods would be part of the public Delivery.
+
+
 def new_delivery(result: BatchResult, index: int, timestamp_ms: int) -> Delivery:
-    """Make the delivery of record `index`. Only batches make deliveries, so this is no constructor."""
+    """Return the delivery of record `index` in the batch with this result."""
     delivery = Delivery.__new__(Delivery)
-    delivery.result_of_batch = result
-    delivery.index = index
-    delivery.timestamp_ms = timestamp_ms
+    delivery._result = result
+    delivery._index = index
+    delivery._timestamp_ms = timestamp_ms
     return delivery
+
+
+def result_of(delivery: Delivery) -> BatchResult:
+    """Return the result of the batch that holds a delivery's record."""
+    return delivery._follow()
+
+
+def index_of(delivery: Delivery) -> int:
+    """Return the index of a delivery's record in its batch."""
+    delivery._follow()
+    return delivery._index
+
+
+def move_delivery(delivery: Delivery, result: BatchResult, index: int) -> None:
+    """Move a waiting record, which has a result of its own, to place `index` of a batch."""
+    alone = delivery._result
+    delivery._result = result
+    delivery._index = index
+    # Futures and callbacks of the waiting record follow it.
+    alone.split([(-index, result)])

@@ -1,8 +1,7 @@
-"""The producer: the one class that most users see.
+"""Producer, the class that most users need.
 
-`send` is a plain function. It checks where it is called from, has the value and the key
-serialized, and leaves the rest to the accumulator; what happens to the record comes through
-the delivery that it returns.
+`send` is a plain function: it checks the calling loop, serializes key and value and passes the
+record to the accumulator. The returned Delivery gives the result.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
 
     from aioproducer.config import ProducerOptions
     from aioproducer.core.metadata_cache import PartitionMetadata
-    from aioproducer.core.metrics import Snapshot
     from aioproducer.delivery import Delivery
+    from aioproducer.metrics.snapshot import Snapshot
     from aioproducer.record import Buffer, Headers
 
     K = TypeVar("K", default=Buffer, contravariant=True)  # noqa: PLC0105 - readers of `help` see it
@@ -56,33 +55,34 @@ else:
     V = TypeVar("V", contravariant=True)  # noqa: PLC0105 - likewise
 
 SHORTEST_TURN = 0.001
-"""Seconds after which `drain` gives way to the event loop at the earliest, where there is room."""
+"""Seconds after which `drain` yields to the event loop at the earliest, if there is room."""
 
 LONGEST_TURN = 0.003
-"""Seconds after which it gives way even where everything else took longer."""
+"""Seconds after which `drain` yields at the latest, however long other tasks take."""
 
 LEAVE_TIMEOUT = 5.0
-"""Seconds that `async with`, left by an exception or cancellation, waits for accepted records."""
+"""Seconds that `async with` waits for accepted records when an exception or cancellation ends it."""
 
 _NOWHERE = object()
-"""The place of a producer that cannot be sent to without a closer look."""
+"""The place of a producer whose state has to be checked at the next call."""
 
 _asks_for_loop = sys.version_info >= (3, 12) or sys.implementation.name != "cpython"
 
-# On CPython 3.11 `get_running_loop` makes a system call (getpid), which costs as much as the
-# rest of `send`. There each record compares the thread only, and the producer forgets its
-# thread when the loop stops running (see `_end_of_run`).
+# `send` must be called in the running loop of the producer, and each call checks that. On CPython
+# 3.11 `get_running_loop` makes a system call (getpid), which costs as much as the rest of `send`.
+# There each call compares the thread only, and the producer drops its thread when the loop stops
+# running (see `_end_of_run`).
 _place: Callable[[], object] = _get_running_loop if _asks_for_loop else get_ident
 
 _numbers = itertools.count(1)
 
 _sendable: weakref.WeakSet[Producer[Any, Any]] = weakref.WeakSet()
-"""The producers that keep a place: a forked process has their thread, but not their loop."""
+"""The producers to reset in a forked process: it has their thread, but not their running loop."""
 
 
 def _after_fork() -> None:
     for producer in list(_sendable):
-        producer._forget_place()  # noqa: SLF001 - its own module
+        producer._forget_place()  # noqa: SLF001 - same module
 
 
 if not _asks_for_loop and hasattr(os, "register_at_fork"):
@@ -90,17 +90,18 @@ if not _asks_for_loop and hasattr(os, "register_at_fork"):
 
 
 def _end_of_run(loop: object, ended: Callable[[object], object]) -> weakref.ref[Any] | None:
-    """Call `ended` when `loop`, which is running, stops running; return None if that cannot be told.
+    """Call `ended` when the running loop `loop` stops running; return None if that is impossible.
 
-    A running loop has its hooks for asynchronous generators installed: bound methods that
-    nothing else refers to. They are made when the loop begins to run and die when it stops.
+    A running loop installs its hooks for asynchronous generators: bound methods with no other
+    reference. They are created when the loop starts running and freed when it stops, so a weak
+    reference to one tells the end. Other libraries may replace the hooks: then the result is None.
     """
     hook = sys.get_asyncgen_hooks().firstiter
     return weakref.ref(hook, ended) if getattr(hook, "__self__", None) is loop else None
 
 
 class _Nothing:
-    """An awaitable that waits for nothing."""
+    """An awaitable that is done at once."""
 
     __slots__ = ()
 
@@ -112,15 +113,18 @@ _NOTHING = _Nothing()
 
 
 class Producer(Generic[K, V]):
-    """Produces records to Apache Kafka, and to whatever speaks its protocol.
+    """Produces records to Apache Kafka and compatible servers.
 
-    `bootstrap_servers` is "host:port,host:port" or a list of such; the options have Kafka's
-    names with underscores, milliseconds and Kafka's defaults (see `ProducerConfig`).
-    Serializers are callables that give bytes or None; without them keys and values are bytes.
-    The types of the producer are the types that its serializers take: K of keys, V of values.
-    A producer of wider types goes where one of narrower types is asked for.
-    Raises ConfigurationError. It may be made without a running event loop, and belongs to the
-    loop that it is started in.
+    `bootstrap_servers` is "host:port,host:port" or a list of "host:port". The options have Kafka's
+    names with underscores, Kafka's units (milliseconds, bytes) and Kafka's defaults; see
+    `ProducerConfig`. An invalid or unknown option raises ConfigurationError.
+
+    `key_serializer` and `value_serializer` are callables that return bytes or None. Without them,
+    keys and values are bytes, bytearray, memoryview or None. They determine the type of the
+    producer, `Producer[K, V]`: K is the type of keys, V that of values (both contravariant).
+
+    It can be constructed without a running event loop, and does no I/O then. It belongs to the loop
+    in which it is started; use it in that loop only.
 
         async with Producer("localhost:9092") as producer:
             metadata = await producer.send("orders", b"value", key=b"42")
@@ -181,13 +185,13 @@ class Producer(Generic[K, V]):
 
     @classmethod
     def from_config(cls, config: ProducerConfig) -> Self:
-        """Make a producer from a configuration, such as `ProducerConfig.from_env()` gives."""
+        """Return a producer with this configuration, for example from `ProducerConfig.from_env()`."""
         producer = cls.__new__(cls)
-        producer._set_up(config)  # noqa: SLF001 - its own
+        producer._set_up(config)  # noqa: SLF001 - same class
         return producer
 
-    # `drain` measures how long the event loop is held: in real time, whatever clock the loop has.
-    # A class attribute, unlike a module's, keeps its value where the time is frozen for a test.
+    # `drain` measures in real time how long the event loop is blocked, whatever clock the loop has.
+    # freezegun replaces `time.monotonic` in modules, but not in class attributes.
     _monotonic = staticmethod(monotonic)
 
     def _set_up(self, config: ProducerConfig) -> None:
@@ -213,14 +217,14 @@ class Producer(Generic[K, V]):
     async def start(self, *, wait: bool = True) -> None:
         """Connect to the cluster.
 
-        Raises BootstrapError, which names each address and what went wrong with it, when no
-        bootstrap server can be used within `max_block_ms`, and IllegalStateError when the
-        producer was started before. Cancellation ends it at once.
+        Raises BootstrapError if no bootstrap server responds within `max_block_ms`; the error
+        names each address and its fault. Raises IllegalStateError if the producer was started
+        before, ProducerClosedError if it was stopped. Cancellation ends it at once.
 
-        With `wait=False` it returns at once, so that a service can start while Kafka is down.
-        The producer looks for the cluster in the background, with backoff, until it is stopped.
-        Records sent meanwhile wait for their topic, `max_block_ms` at most. See `is_ready` and
-        `ready`.
+        With `wait=False` it returns at once, so that a service can start while Kafka is down. The
+        producer then searches for the cluster in the background, with backoff, until it is
+        stopped. Records sent meanwhile wait for their topic, at most `max_block_ms`. See
+        `is_ready` and `ready`.
         """
         await self._lifecycle.start(wait=wait)
         self._want_topic = self._accumulator.want_topic
@@ -231,16 +235,17 @@ class Producer(Generic[K, V]):
     def is_ready(self) -> bool:
         """Whether the producer is running and has found the cluster.
 
-        It costs nothing: a service's readiness check can ask it. It stays true when brokers go
-        away later: the producer keeps records and retries then.
+        Cheap enough for the readiness check of a service. It stays true when brokers go away
+        later: the producer then keeps records and retries.
         """
         return self._lifecycle.state is ProducerState.RUNNING and self._engine.is_found
 
     async def ready(self, timeout: float | None = None) -> None:
-        """Wait until `is_ready`, for `timeout` seconds at most; None for `max_block_ms`.
+        """Wait until `is_ready`, for at most `timeout` seconds (None: `max_block_ms`).
 
-        Raises BootstrapError when the cluster is not found in time (the producer goes on looking
-        for it), and what `flush` raises for a producer that is not started, stopped or failed.
+        Raises BootstrapError if the cluster is not found in time; the producer continues to search
+        for it. Raises ProducerNotStartedError, ProducerClosedError, ProducerFailedError and
+        WrongLoopError as `flush` does.
         """
         self._check()
         limit = self.config.max_block if timeout is None else timeout
@@ -252,17 +257,17 @@ class Producer(Generic[K, V]):
         raise self._engine.bootstrap_error(limit)
 
     async def stop(self, timeout: float | None = None) -> None:
-        """Send what is accepted, for `timeout` seconds at most, then fail the rest and close.
+        """Send all accepted records, for at most `timeout` seconds, then fail the rest and close.
 
-        None waits as long as it takes, `delivery_timeout_ms` at most. Records that fail because
-        the time is up raise ProducerClosedError from their deliveries. If the call is cancelled,
-        the rest fails at once. May be called any number of times, by any task of the producer's
-        loop, started or not.
+        With None, records have until their `delivery_timeout_ms`. The deliveries of records that
+        are not sent in time raise ProducerClosedError. If the call is cancelled, the rest fails at
+        once. It may be called any number of times, by any task of the producer's loop, before
+        the start too. Raises WrongLoopError in another loop.
 
-        `async with` calls it at its end: without a timeout if the body ends, with one of 5
-        seconds if an exception or a cancellation leaves it, so that neither waits minutes for
-        brokers that are gone. Where that is too short or too long, call `stop(timeout)` in the
-        body's own `finally`.
+        `async with` calls it at its end: without a timeout if the body ends normally, with a
+        timeout of 5 seconds if an exception or cancellation ends it, so that the program does not
+        wait minutes for brokers that are gone. For another timeout, call `stop(timeout)` in a
+        `finally` inside the body.
         """
         self._place = _NOWHERE
         await self._lifecycle.stop(timeout)
@@ -274,7 +279,7 @@ class Producer(Generic[K, V]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop: wait as long as `stop()` does if the body ends, 5 seconds at most if it raises."""
+        """Stop: without a timeout if the body ends normally, within 5 seconds if it raises."""
         await self.stop(None if kind is None else LEAVE_TIMEOUT)
 
     def send(
@@ -287,15 +292,22 @@ class Producer(Generic[K, V]):
         timestamp_ms: int | None = None,
         headers: Headers | None = None,
     ) -> Delivery:
-        """Accept a record and return its `Delivery`: await it for the acknowledgement, or do not.
+        """Accept a record and return its `Delivery`; `await` it for the acknowledgement, or not.
 
-        `partition` None lets the partitioner choose; `timestamp_ms` counts milliseconds since
-        the epoch, None for now; `headers` are (str, bytes or None) pairs or a mapping.
+        A plain function: it never yields to the event loop. Value and key are serialized, or
+        bytes; a value of None is a tombstone. With `partition` None the partitioner chooses.
+        `timestamp_ms` is in milliseconds since the epoch, None for now. `headers` are a list of
+        (str, bytes or None) pairs, or a mapping.
 
-        Raises at once what is wrong with the call: TypeError and ValueError, SerializationError,
-        PartitionerError, RecordTooLargeError, ProducerNotStartedError, ProducerClosedError,
-        ProducerFailedError, WrongLoopError, and BufferExhaustedError where the buffer and the
-        line before it are full. What happens later comes through the Delivery.
+        Raises errors of the call at once:
+
+        - TypeError, ValueError: an argument has the wrong type or is out of range
+        - SerializationError, PartitionerError: a serializer or the partitioner raised
+        - RecordTooLargeError: the record exceeds `max_request_size` or `buffer_memory`
+        - BufferExhaustedError: `buffer_memory` is full, and as many bytes of records wait for it
+        - ProducerNotStartedError, ProducerClosedError, ProducerFailedError, WrongLoopError
+
+        Later errors are raised by the Delivery.
         """
         if _place() != self._place:
             self._look_closer()
@@ -311,10 +323,11 @@ class Producer(Generic[K, V]):
         )
 
     def drain(self) -> Awaitable[None]:
-        """Wait until less than half of `buffer_memory` is in use, and no record waits for room.
+        """Wait until less than half of `buffer_memory` is in use and no record waits for it.
 
-        It costs next to nothing when that is so, and gives way to the event loop every few
-        milliseconds: call it in a loop of sends that awaits nothing else.
+        Call it in a loop of sends that awaits nothing else. It costs next to nothing while there
+        is room, and yields to the event loop every few milliseconds. Raises what `flush` raises
+        for a producer that cannot be used.
         """
         accumulator, now = self._accumulator, self._real_time
         if accumulator.used < self._half and not accumulator.waiting and now() < self._turn_ends:
@@ -329,25 +342,26 @@ class Producer(Generic[K, V]):
             await self._engine.room()
             self._check()
         now = self._real_time()
-        # A turn as long as the others': batches that are sent off sooner than records come are crumbs.
+        # Send for as long as the other tasks just took: with shorter turns batches stay small.
         turn = min(max(now - given_way, SHORTEST_TURN), LONGEST_TURN)
-        # What is in line is not looked at in passing.
+        # While records wait for their topic, every call of `drain` has to check again.
         self._turn_ends = 0.0 if self._accumulator.line.bytes else now + turn
 
     async def flush(self, timeout: float | None = None) -> None:
-        """Send what lingers, and wait until everything accepted so far is acknowledged or has failed.
+        """Send lingering batches; wait until all records accepted so far are delivered or have failed.
 
-        What failed is not raised here: each delivery tells. Raises CallTimeoutError after
-        `timeout` seconds; the records are still being sent then.
+        Failures of records are not raised here, but by their deliveries. Raises CallTimeoutError
+        after `timeout` seconds (None: no limit); the records are still being sent then. Raises
+        ProducerNotStartedError, ProducerClosedError, ProducerFailedError and WrongLoopError.
         """
         self._check()
         await self._engine.settle(self._accumulator.outstanding(), timeout)
 
     async def partitions_for(self, topic: str) -> tuple[PartitionMetadata, ...]:
-        """Return the topic's partitions and who leads them.
+        """Return the partitions of a topic in order, each with `index`, `leader_id` and `leader_epoch`.
 
-        Raises UnknownTopicError when it does not become known within `max_block_ms`,
-        InvalidTopicError and AuthorizationError when it never will.
+        Waits for the topic's metadata. Raises UnknownTopicError if it is not known within
+        `max_block_ms`, InvalidTopicError or AuthorizationError if the broker refuses the topic.
         """
         topic = checked_topic(topic)
         self._check()
@@ -365,7 +379,13 @@ class Producer(Generic[K, V]):
         return metadata.topics[topic].partitions
 
     def metrics(self) -> Snapshot:
-        """Return the producer's figures under Java's names, by group: see the README."""
+        """Return all metrics, under the names of Java's producer.
+
+        The keys are "producer-metrics" (name: value), "producer-topic-metrics" (topic: name: value)
+        and "producer-node-metrics" ("node-1": name: value). Rates, averages and maxima cover the
+        last `metrics_num_samples` windows of `metrics_sample_window_ms`. Times are in milliseconds,
+        except where the name says `-ns-`, and `metadata-age` in seconds.
+        """
         return self._engine.metrics.snapshot(self._engine.clock(), self._engine.gauges())
 
     def _check(self) -> None:
@@ -374,7 +394,7 @@ class Producer(Generic[K, V]):
         self._check_loop()
 
     def _look_closer(self) -> None:
-        """Raise why a call is refused, or take the place that the last run of the loop ended."""
+        """Raise why the call is refused, or take the place again after a pause of the loop."""
         lifecycle = self._lifecycle
         if lifecycle.state is not ProducerState.RUNNING or _get_running_loop() is not lifecycle.loop:
             raise lifecycle.refusal()
@@ -384,7 +404,7 @@ class Producer(Generic[K, V]):
         if _asks_for_loop:
             self._place = _place()
             return
-        # Where the end of the run cannot be told, each call takes the closer look.
+        # If the end of the run cannot be observed, every call checks the state.
         self._run = _end_of_run(self._lifecycle.loop, self._forget_place)
         self._place = _NOWHERE if self._run is None else _place()
         _sendable.add(self)
@@ -393,7 +413,7 @@ class Producer(Generic[K, V]):
         self._place = _NOWHERE
 
     def _check_loop(self) -> None:
-        # Without a look at the state: what was accepted before `stop` is still put into batches.
+        # Not the state: records accepted before `stop` are still put into batches.
         if _get_running_loop() is not self._lifecycle.loop:
             raise WrongLoopError(ELSEWHERE)
 
@@ -402,12 +422,12 @@ class Producer(Generic[K, V]):
         self._place = _NOWHERE
 
     def _topic_unknown(self, topic: str) -> None:
-        # The record is in line, of which `drain` in passing knows nothing.
+        # A record waits for its topic: the next `drain` must check, whatever the time.
         self._turn_ends = 0.0
         self._want_topic(topic)
 
     @staticmethod
-    def _serialized(topic: str, field: str, serializer: Callable[[Any], Any] | None, datum: object) -> Any:  # noqa: ANN401 - bytes, or what the accumulator will refuse
+    def _serialized(topic: str, field: str, serializer: Callable[[Any], Any] | None, datum: object) -> Any:  # noqa: ANN401 - the accumulator checks the type
         if serializer is None or datum is None:
             return datum
         try:

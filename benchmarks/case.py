@@ -1,4 +1,4 @@
-"""What a comparison consists of: cases, each with the columns of its table."""
+"""The cases of a comparison, each with the columns of its table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: which number of an outcome, under which heading, with how many digits."""
+    """One column of a table: the key of its number, its heading, and its digits."""
 
     key: str
     heading: str
@@ -17,7 +17,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One workload with its settings; the first column is the one that clients are compared by."""
+    """One workload with its settings; the clients are compared by the first column."""
 
     name: str
     title: str
@@ -33,5 +33,5 @@ class Case:
 
     @property
     def topic(self) -> str:
-        """Name the topic, whose name tells the sink its partitions."""
+        """Return the topic; the sink reads the number of partitions from its name."""
         return f"aioproducer-benchmark-p{self.partitions}"

@@ -1,12 +1,11 @@
-"""Measurements of several clients side by side: who runs when, against what, and what comes of it.
+"""Runs the measurements of several clients, and collects their results.
 
     for each case:  sink ─ A B C │ A B C │ A B C ─ medians ─ table, JSON, plot
                            round 1  round 2  round 3
 
-Each letter is one process (`worker.py`) that measures one client and ends; the clients take
-turns within a round, so that whatever the machine does meanwhile meets them all. After each
-the broker is asked how many records came: fewer than were acknowledged, or more than were
-sent, and the run ends with an error.
+Each letter is one process (`worker.py`) that measures one client and ends. The clients take turns
+within a round, so that other load of the machine affects them all. After each process the broker
+counts the received records: fewer than acknowledged, or more than sent, end the run with an error.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ HERE: Final = Path(__file__).parent
 
 
 def run_worker(interpreter: str, job: dict[str, Any], timeout: float) -> Outcome:
-    """Run one measurement in a fresh process; an outcome with `error` if it did not come through."""
+    """Run one measurement in a new process; the outcome has `error` if it failed."""
     command = [interpreter, str(HERE / "worker.py"), json.dumps(job)]
-    # Who imports a package has its bytecode; without this a checkout would be compiled each time.
+    # An installed package has its bytecode. Without this a checkout would be compiled each time.
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     try:
-        done = subprocess.run(  # noqa: S603 - our own script
+        done = subprocess.run(  # noqa: S603 - this project's script
             command, capture_output=True, text=True, timeout=timeout, env=environ, check=False
         )
     except subprocess.TimeoutExpired:
@@ -59,7 +58,7 @@ def run_worker(interpreter: str, job: dict[str, Any], timeout: float) -> Outcome
 
 @dataclass(slots=True)
 class Comparison:
-    """Runs cases and keeps what came of them."""
+    """Runs cases and keeps their outcomes."""
 
     rounds: int
     uvloop: bool = False
@@ -82,7 +81,7 @@ class Comparison:
                     self.run_case(case, target)
 
     def run_case(self, case: Case, target: Target) -> None:
-        """Let the clients take turns, then print their medians."""
+        """Run the clients in turns, then print their medians."""
         outcomes: dict[str, list[Outcome]] = {peer: [] for peer in case.peers}
         for round_number in range(1, self.rounds + 1):
             for peer in case.peers:
@@ -99,7 +98,7 @@ class Comparison:
         print(table(case, result["median"], f"{target.kind}, median of {self.rounds}"), flush=True)
 
     def measure(self, case: Case, peer: str, target: Target) -> Outcome:
-        """Measure one client once and check what arrived."""
+        """Measure one client once and check the number of received records."""
         job = {
             "peer": peer,
             "measure": case.measure,
@@ -121,13 +120,13 @@ class Comparison:
         return outcome
 
     def outcome(self, peer: str, job: dict[str, Any], timeout: float) -> Outcome:
-        """Run one client in a process of its own."""
+        """Run one client in its own process."""
         if peer == "java":
             return java.measure(str(self.java_libs), job, timeout)
         return run_worker(self.interpreters.get(peer, sys.executable), job, timeout)
 
     def finish(self, arguments: argparse.Namespace) -> int:
-        """Write the JSON and the plot that were asked for; give the exit status."""
+        """Write the requested JSON and plot; return the exit status."""
         document = {"environment": environment(), "arguments": vars(arguments), "results": self.results}
         if arguments.json:
             Path(arguments.json).write_text(json.dumps(document, indent=1), encoding="utf-8")
@@ -139,20 +138,20 @@ class Comparison:
 
 
 def show_progress(text: str) -> None:
-    """Say on a terminal what is being done, over what stood there."""
+    """Show the progress on a terminal, in one line."""
     if sys.stderr.isatty():
         print(f"\r{text:<60}\r", end="", file=sys.stderr, flush=True)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that all comparing scripts share."""
+    """Add the common options of the comparing scripts."""
     parser.add_argument(
         "--bootstrap", metavar="HOST:PORT", help="a running Kafka; without it a sink is started"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each client (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each client (default 5)")
     parser.add_argument("--quick", action="store_true", help="fewer records, shorter, two rounds")
     parser.add_argument("--peers", nargs="+", metavar="PEER", help="only these (see peers.py)")
-    parser.add_argument("--only", nargs="+", metavar="CASE", help="only cases whose name starts so, e.g. W1")
+    parser.add_argument("--only", nargs="+", metavar="CASE", help="only cases with this prefix, e.g. W1")
     parser.add_argument("--uvloop", action="store_true", help="run the asyncio clients on uvloop")
     parser.add_argument(
         "--pure-python",
@@ -164,17 +163,17 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write every round's numbers")
     parser.add_argument("--plot", metavar="FILE", help="draw the medians, as .svg or .png")
-    parser.add_argument("--list", action="store_true", help="name the cases and stop")
+    parser.add_argument("--list", action="store_true", help="print the cases and stop")
 
 
 def belongs(name: str, wanted: str) -> bool:
-    """Tell whether a case is meant by `wanted`: W1 means W1w and W1-256K too, not W10."""
+    """Return whether `wanted` selects a case: W1 selects W1w and W1-256K too, not W10."""
     rest = name.removeprefix(wanted)
     return name.startswith(wanted) and not (wanted[-1:].isdigit() and rest[:1].isdigit())
 
 
 def chosen(cases: Iterable[Case], arguments: argparse.Namespace) -> list[Case]:
-    """Keep the cases and peers that the command line wants."""
+    """Keep the cases and peers that the command line selects."""
     kept = []
     for case in cases:
         if arguments.only and not any(belongs(case.name, name) for name in arguments.only):
@@ -190,7 +189,7 @@ def chosen(cases: Iterable[Case], arguments: argparse.Namespace) -> list[Case]:
 
 
 def compare(cases: Iterable[Case], arguments: argparse.Namespace) -> int:
-    """Do what the command line says; give the exit status."""
+    """Run the command line; return the exit status."""
     wanted = chosen(cases, arguments)
     if arguments.list:
         for case in wanted:

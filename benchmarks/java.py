@@ -1,9 +1,9 @@
-"""Java's producer for comparison: Kafka's own ProducerPerformance, given a directory of Kafka's jars.
+"""Java's producer for comparison: Kafka's ProducerPerformance, from a directory of Kafka's jars.
 
-A JVM burns seconds of CPU before it is warm, which says nothing of a record. So it runs
-twice, with as many records as the other clients and with five times as many, and the CPU of a
-record is that of the difference. The records a second are those that the tool itself reports
-for the longer run, slow start included. It sends no keys and no headers.
+A JVM needs seconds of CPU before it is warm, which is no cost of a record. So the tool runs twice:
+with as many records as the other clients, and with five times as many. The CPU of a record is
+taken from the difference. Records per second are those that the tool reports for the longer run,
+slow start included. It sends no keys and no headers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SUMMARY: Final = re.compile(r"(\d+) records sent, ([\d.]+) records/sec")
 
 
 def properties(settings: dict[str, Any]) -> list[str]:
-    """Give the settings under Java's names."""
+    """Return the settings with Java's names."""
     return [
         f"bootstrap.servers={settings['bootstrap']}",
         f"linger.ms={settings.get('linger_ms', 5)}",
@@ -35,24 +35,24 @@ def properties(settings: dict[str, Any]) -> list[str]:
 
 
 def payload(job: dict[str, Any], directory: str) -> list[str]:
-    """Give the tool's options for the records' values."""
+    """Return the tool's options for the records' values."""
     size = job.get("value_bytes", 100)
     if job.get("value") != "json":
         return ["--record-size", str(size)]
-    dice = random.Random(1)  # noqa: S311 - reproducible, not secret
+    rng = random.Random(1)  # noqa: S311 - must be reproducible
     path = Path(directory) / "values"
-    path.write_bytes(b"\n".join(document(dice, size) for _ in range(DISTINCT_DOCUMENTS)))
+    path.write_bytes(b"\n".join(document(rng, size) for _ in range(DISTINCT_DOCUMENTS)))
     return ["--payload-file", str(path)]
 
 
 def run_tool(libs: str, job: dict[str, Any], records: int, timeout: float) -> tuple[float, float]:
-    """Send `records`; give CPU seconds and records per second."""
+    """Send `records`; return CPU seconds and records per second."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with tempfile.TemporaryDirectory() as directory:
         command = ["java", "-Xmx512m", "-cp", f"{libs}/*", TOOL, "--topic", job["topic"]]
         command += ["--num-records", str(records), "--throughput", "-1", *payload(job, directory)]
         command += ["--producer-props", *properties(job["settings"])]
-        done = subprocess.run(  # noqa: S603 - Kafka's tool from a directory the caller names
+        done = subprocess.run(  # noqa: S603 - Kafka's tool from the caller's directory
             command, capture_output=True, text=True, timeout=timeout, check=True
         )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -65,7 +65,7 @@ def run_tool(libs: str, job: dict[str, Any], records: int, timeout: float) -> tu
 
 
 def measure(libs: str, job: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """Measure as `worker.py` does; an outcome with `error` if the tool did not come through."""
+    """Measure as `worker.py` does; the outcome has `error` if the tool failed."""
     fewer = job["records"]
     records = 5 * fewer
     try:

@@ -1,17 +1,17 @@
-"""Compare producers by how long an awaited send takes, and what it costs.
+"""Compare producers by the latency and the CPU cost of an awaited send.
 
     W5     one awaited send after the other at linger 0: p50, p99, CPU of each
     W4     1,000 and 10,000 tasks that each await one send of 1 KB, all at once, over 12
-           partitions and over 1: until the last is done; failed ones are counted
-    W6     web traffic, an open loop: requests come at random (1,000 and 5,000 a second on
-           average), each awaits one send; latency from the moment the request was due,
-           CPU in per cent of a core, and how late the event loop wakes a sleeper
+           partitions and over 1: the time until the last one ends; failed ones are counted
+    W6     web traffic, an open loop: requests arrive at random (1,000 and 5,000 per second on
+           average), each awaits one send; latency from the due time of the request,
+           CPU in per cent of a core, and the delay of a sleeping task in the event loop
     -far   W5 and W6 with a broker 5 ms away (always against the sink)
 
-The schedule of W6 does not wait for answers: a client that is slow meets the next requests
-all the same. `harness` is no client: its awaiters wait for futures that the loop resolves in
-its next turn, without linger or network; below its CPU no client can be. Settings as in
-produce.py; `confluent` is there for the lone send only, a program that calls it has no loop.
+The schedule of W6 does not wait for responses: a slow client gets the next requests anyway.
+`harness` is no client: its futures are resolved in the next iteration of the event loop, without
+linger or network, so its CPU is the lower bound. Settings are those of produce.py. `confluent`
+runs only the lone send, because programs that call it have no event loop.
 
 Examples: `python benchmarks/latency.py --quick`, `... --uvloop --only W5`,
 `... --bootstrap localhost:9092 --json out.json --plot out.png`.
@@ -39,7 +39,7 @@ CPU_US: Final = Column("us_per_record", "CPU us/send", 1)
 
 
 def lone_cases(seconds: float) -> Iterator[Case]:
-    """Give W5, near and far."""
+    """Return W5, near and far."""
     for suffix, delay_ms in (("", 0), ("-far", FAR_MS)):
         yield Case(
             f"W5{suffix}",
@@ -54,7 +54,7 @@ def lone_cases(seconds: float) -> Iterator[Case]:
 
 
 def fan_in_cases(counts: list[int]) -> Iterator[Case]:
-    """Give W4."""
+    """Return W4."""
     for tasks in counts:
         for partitions in (12, 1):
             yield Case(
@@ -69,7 +69,7 @@ def fan_in_cases(counts: list[int]) -> Iterator[Case]:
 
 
 def traffic_cases(rates: list[int], seconds: float) -> Iterator[Case]:
-    """Give W6, near and far."""
+    """Return W6, near and far."""
     for suffix, delay_ms in (("", 0), ("-far", FAR_MS)):
         for rate in rates:
             yield Case(
@@ -84,14 +84,14 @@ def traffic_cases(rates: list[int], seconds: float) -> Iterator[Case]:
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_common_arguments(parser)
-    parser.add_argument("--tasks", type=int, nargs="+", help="of W4 (default 1000 10000)")
-    parser.add_argument("--rates", type=int, nargs="+", help="of W6, a second (default 1000 5000)")
-    parser.add_argument("--seconds", type=float, help="of each W5 and W6 (default 10)")
+    parser.add_argument("--tasks", type=int, nargs="+", help="numbers of tasks in W4 (default 1000 10000)")
+    parser.add_argument("--rates", type=int, nargs="+", help="requests per second in W6 (default 1000 5000)")
+    parser.add_argument("--seconds", type=float, help="length of each W5 and W6 (default 10)")
     arguments = parser.parse_args()
     seconds = arguments.seconds or (2 if arguments.quick else 10)
     tasks = arguments.tasks or ([1000] if arguments.quick else [1000, 10_000])

@@ -1,7 +1,7 @@
-"""What every compared producer can do, and the loops that its users write around `send`.
+"""The interface of the compared producers, and the loops that users write around `send`.
 
-There are two: a `send` that is a function and gives a handle (`FunctionPeer`), and one that
-is a coroutine and gives a future (`CoroutinePeer`). confluent-kafka's has its own loop.
+There are two loops: for a `send` that is a function and returns a handle (`FunctionPeer`), and for
+one that is a coroutine and returns a future (`CoroutinePeer`). confluent-kafka has its own loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ YIELD_EVERY: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all clients are told alike."""
+    """The common settings of all clients."""
 
     bootstrap: str
     linger_ms: float = 5
@@ -36,7 +36,7 @@ class Settings:
 class Rows:
     """`count` records for one topic, cycling through prepared values (and keys).
 
-    The sequences are endless and made in C, so they cost a loop next to nothing.
+    The sequences are endless and made in C, so they cost a loop nearly nothing.
     """
 
     topic: str
@@ -48,34 +48,34 @@ class Rows:
 
     @property
     def shape(self) -> str:
-        """What a row has besides its value: `plain`, `keyed` or `full`."""
+        """The fields of a row besides its value: `plain`, `keyed` or `full`."""
         if self.headers is not None:
             return "full"
         return "keyed" if self.keys else "plain"
 
     def each_value(self) -> Iterator[bytes]:
-        """Give the values alone."""
+        """Return the values alone."""
         return islice(cycle(self.values), self.count)
 
     def each_pair(self) -> Iterator[tuple[bytes, bytes]]:
-        """Give values with their keys."""
+        """Return values with their keys."""
         return zip(self.each_value(), cycle(self.keys), strict=False)
 
     def each(self) -> Iterator[Row]:
-        """Give whole rows, None where they have nothing."""
+        """Return whole rows, with None for missing fields."""
         keys = cycle(self.keys) if self.keys else repeat(None)
         return zip(self.each_value(), keys, repeat(self.timestamp_ms), repeat(self.headers), strict=False)
 
 
 class Peer(ABC):
-    """One client. Every method that sends gives the number of records that failed."""
+    """One client. Every method that sends returns the number of failed records."""
 
     name: ClassVar[str]
     sends_headers: ClassVar[bool] = True
 
     @abstractmethod
     async def open(self, settings: Settings) -> None:
-        """Make the producer, and start it where it wants to be started."""
+        """Make the producer, and start it if it needs a start."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -83,41 +83,41 @@ class Peer(ABC):
 
     @abstractmethod
     async def confirm(self, topic: str, value: bytes) -> None:
-        """Send one record and wait until it is acknowledged; raise if it is not."""
+        """Send one record and wait for its acknowledgement; raise if it fails."""
 
     @abstractmethod
     async def flush(self) -> None:
-        """Wait until everything sent is settled, without waiting out the linger where that is possible."""
+        """Wait for all results, without the linger if the client can do that."""
 
     @abstractmethod
     async def bulk(self, rows: Rows) -> int:
-        """Send all rows, look at nothing, flush."""
+        """Send all rows, read no results, flush."""
 
     @abstractmethod
     async def windows(self, rows: Rows, window: int) -> int:
-        """Send `window` rows, flush, look at each one's delivery; and again."""
+        """Send `window` rows, flush, read each delivery; repeat."""
 
     @abstractmethod
     async def pipeline(self, rows: Rows, depth: int) -> int:
-        """Keep up to `depth` rows under way, await the oldest."""
+        """Keep up to `depth` rows in flight, await the oldest."""
 
     @abstractmethod
     async def hold(self, rows: Rows) -> object:
-        """Send all rows, wait for nothing; give what a user holds of them."""
+        """Send all rows without waiting; return the handles that a user keeps."""
 
 
 failures_noted: list[str] = []
 
 
 def note_failure(error: BaseException) -> None:
-    """Say on stderr why a record failed, once a process."""
+    """Print to stderr why a record failed, once per process."""
     if not failures_noted:
         failures_noted.append(f"first failure: {error!r}")
         print(failures_noted[0], file=sys.stderr)
 
 
 async def settle(handles: Sequence[Any]) -> int:
-    """Look at every delivery; count those that failed."""
+    """Read every delivery; return the number of failed ones."""
     failed = 0
     for handle in handles:
         try:
@@ -129,15 +129,15 @@ async def settle(handles: Sequence[Any]) -> int:
 
 
 class FunctionPeer(Peer):
-    """A client whose `send` is a function that gives an awaitable."""
+    """A client whose `send` is a function that returns an awaitable."""
 
     @abstractmethod
     def sends(self, rows: Rows) -> Iterator[Any]:
-        """Send one row for each item taken, and give its handle."""
+        """Send one row for each item, and yield its handle."""
 
     @abstractmethod
     async def give_way(self) -> None:
-        """Let the loop run, and wait while too much is buffered."""
+        """Yield to the event loop, and wait while the buffer is full."""
 
     async def bulk(self, rows: Rows) -> int:
         """See Peer."""
@@ -182,11 +182,11 @@ class FunctionPeer(Peer):
 
 
 class CoroutinePeer(Peer):
-    """A client whose `send` is a coroutine that gives a future."""
+    """A client whose `send` is a coroutine that returns a future."""
 
     @abstractmethod
     def sender(self, rows: Rows) -> Any:  # noqa: ANN401 - a coroutine function of topic and row
-        """Give the coroutine function that sends one row: of topic, value, key, timestamp, headers."""
+        """Return the coroutine function that sends one row: topic, value, key, timestamp, headers."""
 
     async def bulk(self, rows: Rows) -> int:
         """See Peer."""

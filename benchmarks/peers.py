@@ -1,22 +1,21 @@
-"""The producers that are compared, each behind the same few calls.
+"""The compared producers, each with the same few calls.
 
-A peer sends the same rows (value, key, timestamp, headers) in the way its own users write
-such a loop: no shared layer stands between the loop and the client's own `send`, and the
-loops differ only where the clients do. Settings are alike: acks=all, idempotence, linger,
-batch size, codec; everything else is the client's default, except that librdkafka may queue
-more than its 100,000 records, which its loops here never need.
+A peer sends the same rows (value, key, timestamp, headers) in a loop that its users would write:
+no shared layer is between the loop and the client's own `send`. The settings are the same: acks=all,
+idempotence, linger, batch size, codec. Everything else is the client's default, except that
+librdkafka may queue more than its 100,000 records, which its loops here never need.
 
     aioproducer         this package: `send` is a function; `drain()` every 100 records
-    aioproducer-pure    the same, in an interpreter that has it without compiled modules
-    aiokafka            `await producer.send(...)`, which gives a future
+    aioproducer-pure    the same without compiled modules, in another interpreter
+    aiokafka            `await producer.send(...)`, which returns a future
     confluent           confluent-kafka's Producer, a callback for every record, `poll(0)` every 100
-    confluent-bare      the same without callbacks: nobody learns what became of a record
-    wrap                what everyone writes around it: Producer, a thread that polls, and a future
+    confluent-bare      the same without callbacks: the results of records are unknown
+    wrap                the usual asyncio wrapper: Producer, a thread that polls, and a future
                         for every record, resolved by `call_soon_threadsafe`
     confluent-aio       confluent-kafka's own AIOProducer
-    harness             no client at all: awaiters of futures that the loop resolves (latency only)
+    harness             no client: futures that the event loop resolves (latency only)
 
-A library is imported when its peer is opened, so a process has only the one it measures.
+A library is imported when its peer is opened, so a process imports only the measured one.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ QUEUE_PAUSE: Final = 0.001
 
 
 class Aioproducer(FunctionPeer):
-    """Our own Producer."""
+    """The Producer of this package."""
 
     name = "aioproducer"
 
@@ -85,7 +84,7 @@ class Aioproducer(FunctionPeer):
 
 
 class AioproducerPure(Aioproducer):
-    """Our own without compiled modules; the caller chooses an interpreter that has it so."""
+    """The Producer without compiled modules; the caller chooses the interpreter."""
 
     name = "aioproducer-pure"
 
@@ -130,7 +129,7 @@ class Aiokafka(CoroutinePeer):
 
 
 def librdkafka_configuration(settings: Settings) -> dict[str, Any]:
-    """Give the settings under librdkafka's names."""
+    """Return the settings with librdkafka's names."""
     return {
         "bootstrap.servers": settings.bootstrap,
         "linger.ms": settings.linger_ms,
@@ -143,7 +142,7 @@ def librdkafka_configuration(settings: Settings) -> dict[str, Any]:
 
 
 def confluent_sends(produce: Any, rows: Rows, delivered: Any) -> Iterator[None]:  # noqa: ANN401
-    """Call confluent-kafka's `produce` for each item taken, with just the arguments it needs."""
+    """Call confluent-kafka's `produce` for each item, with only the needed arguments."""
     topic = rows.topic
     if rows.shape == "plain":
         return (produce(topic, value, on_delivery=delivered) for value in rows.each_value())
@@ -156,7 +155,7 @@ def confluent_sends(produce: Any, rows: Rows, delivered: Any) -> Iterator[None]:
 
 
 class Confluent(Peer):
-    """confluent-kafka's Producer, as synchronous programs use it: nothing here ever awaits."""
+    """confluent-kafka's Producer in a synchronous program: no method awaits."""
 
     name = "confluent"
     callbacks = True
@@ -177,7 +176,7 @@ class Confluent(Peer):
         self.producer.flush()
 
     def delivered(self, error: object, message: object) -> None:
-        """Take the delivery report of one record."""
+        """Count the delivery report of one record."""
         del message
         if error is not None:
             self.failed += 1
@@ -192,7 +191,7 @@ class Confluent(Peer):
             raise RuntimeError(outcome[0])
 
     def feed(self, sends: Iterator[None], count: int, limit: int) -> None:
-        """Send `count` rows with at most about `limit` under way."""
+        """Send `count` rows with at most about `limit` in flight."""
         producer = self.producer
         for start in range(0, count, YIELD_EVERY):
             deque(islice(sends, min(YIELD_EVERY, count - start)), maxlen=0)
@@ -234,7 +233,7 @@ class ConfluentBare(Confluent):
 
 
 class Wrap(FunctionPeer):
-    """The wrapper around confluent-kafka's Producer that asyncio programs carry with them."""
+    """The usual asyncio wrapper around confluent-kafka's Producer."""
 
     name = "wrap"
 
@@ -354,7 +353,7 @@ class ConfluentAio(CoroutinePeer):
 
 
 class Harness(Peer):
-    """No client: futures that the loop resolves in its next turn. What the measuring costs."""
+    """No client: the event loop resolves futures in its next iteration. The cost of measuring."""
 
     name = "harness"
 
@@ -365,7 +364,7 @@ class Harness(Peer):
         self.waiting: list[asyncio.Future[None]] = []
 
     def resolve(self) -> None:
-        """Acknowledge all that wait."""
+        """Resolve all futures."""
         waiting, self.waiting = self.waiting, []
         for future in waiting:
             future.set_result(None)

@@ -2,22 +2,21 @@
 
 Every client sends the same records with the same settings (acks=all, idempotence, linger
 5 ms, batches of 16 KiB, values of 100 random bytes, no codec, 12 partitions) unless the case
-says otherwise. "us a record" is CPU of the client's whole process, user and system, all
-threads: what a core could do, whatever the other end takes. Records per second is wall clock,
-which the other end and the number of cores limit too. "sink us" is the sink's own CPU for a
-record.
+says otherwise. "us a record" is the CPU of the client's whole process, user and system, all
+threads, so it does not depend on the broker. Records per second is wall clock, which the broker
+and the number of cores limit too. "sink us" is the sink's own CPU per record.
 
-    W1     fire and forget, no handle looked at; batches of 16 and of 256 KiB
-    W1w    windows of 10,000: send, flush, look at every delivery
-    W1c    400,000 handles kept, then looked at; the peak of memory
+    W1     fire and forget, no result is read; batches of 16 and of 256 KiB
+    W1w    windows of 10,000: send, flush, read every delivery
+    W1c    400,000 handles are kept, then read; the peak of memory
     W2     with keys of 16 bytes; W2h: and a timestamp and two headers
     W3     JSON of 1 KiB with each codec
     W7     1 to 1,000 partitions, without keys and with
-    W8     bytes of memory for each record that waits to be sent, its handle kept (values
-           are shared; linger 3 s and batches of 2 MiB, so that all of them wait)
-    W9     time to import; from construction to the first acknowledged record; memory then
-    W10    1 KB, one partition, a broker 5 ms away: records per second, up to 2,000 under way,
-           every delivery looked at (always against the sink)
+    W8     bytes of memory per unsent record, with its handle (values are shared; linger 3 s
+           and batches of 2 MiB, so that all records are unsent)
+    W9     time of the import; from construction to the first acknowledged record; memory then
+    W10    1 KB, one partition, a broker 5 ms away: records per second, up to 2,000 in flight,
+           every delivery is read (always against the sink)
 
 Examples: `python benchmarks/produce.py --quick`, `... --only W1 W2 --json out.json --plot
 out.svg`, `... --bootstrap localhost:9092 --java-libs kafka/libs`.
@@ -48,7 +47,7 @@ BULK_COLUMNS: Final = (CPU, RATE, PEAK, SINK)
 
 
 def bulk_cases(size: int) -> Iterator[Case]:
-    """Give W1, W1w, W1c, W2 and W2h; `size` is a million, or less."""
+    """Return W1, W1w, W1c, W2 and W2h; `size` is a million, or less."""
     for name, kib in (("W1", 16), ("W1-256K", 256)):
         yield Case(
             name,
@@ -88,7 +87,7 @@ def bulk_cases(size: int) -> Iterator[Case]:
 
 
 def codec_cases(size: int) -> Iterator[Case]:
-    """Give W3."""
+    """Return W3."""
     for codec in ("none", "lz4", "zstd", "snappy", "gzip"):
         yield Case(
             f"W3-{codec}",
@@ -102,7 +101,7 @@ def codec_cases(size: int) -> Iterator[Case]:
 
 
 def partition_cases(size: int) -> Iterator[Case]:
-    """Give W7."""
+    """Return W7."""
     for shape, title in (("plain", "without keys"), ("keyed", "with keys")):
         for partitions in (1, 10, 100, 1000):
             yield Case(
@@ -117,7 +116,7 @@ def partition_cases(size: int) -> Iterator[Case]:
 
 
 def other_cases(size: int) -> Iterator[Case]:
-    """Give W8, W9 and W10."""
+    """Return W8, W9 and W10."""
     waiting = min(100_000, max(size // 4, 20_000))
     yield Case(
         "W8",
@@ -154,12 +153,14 @@ def other_cases(size: int) -> Iterator[Case]:
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_common_arguments(parser)
-    parser.add_argument("--records", type=int, help="of W1 (default 1,000,000); the others follow")
+    parser.add_argument(
+        "--records", type=int, help="number of records in W1 (default 1,000,000); the others are scaled"
+    )
     arguments = parser.parse_args()
     size = arguments.records or (100_000 if arguments.quick else 1_000_000)
     cases = [*bulk_cases(size), *codec_cases(size), *partition_cases(size), *other_cases(size)]

@@ -1,4 +1,4 @@
-"""From outcomes to medians, tables and plots."""
+"""Medians, tables and plots of outcomes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISTRIBUTIONS: Final = ("aioproducer", "aiokafka", "confluent-kafka", "uvloop")
 
 
 def medians(outcomes: Sequence[Outcome]) -> Outcome:
-    """Take the median of each number over the rounds that came through."""
+    """Return the median of each number over the successful rounds."""
     good = [outcome for outcome in outcomes if "error" not in outcome]
     if not good:
         return {"error": outcomes[0]["error"] if outcomes else "not run"}
@@ -39,7 +39,7 @@ def medians(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def table(case: Case, by_peer: dict[str, Outcome], where: str) -> str:
-    """Lay the medians out as text."""
+    """Return the medians as a text table."""
     first = case.columns[0].key
     reference = by_peer.get(REFERENCE, {}).get(first)
     widths = [max(len(column.heading), 10) for column in case.columns]
@@ -63,7 +63,7 @@ def table(case: Case, by_peer: dict[str, Outcome], where: str) -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Say on what this was measured."""
+    """Return a description of the machine and the versions."""
     versions = {}
     for name in DISTRIBUTIONS:
         try:
@@ -81,8 +81,8 @@ def environment() -> dict[str, Any]:
 
 
 def plot(results: Sequence[dict[str, Any]], path: str) -> None:
-    """Draw a panel of bars for each case (its first column), the format after the file's name."""
-    import matplotlib as mpl  # noqa: PLC0415 - only who plots needs it
+    """Draw a panel of bars for each case (its first column); the file's suffix sets the format."""
+    import matplotlib as mpl  # noqa: PLC0415 - needed for plots only
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
@@ -99,7 +99,7 @@ def plot(results: Sequence[dict[str, Any]], path: str) -> None:
 
 
 def draw_bars(panel: Any, result: dict[str, Any]) -> None:  # noqa: ANN401 - matplotlib's Axes
-    """Draw one case: a bar a client, our own in another colour."""
+    """Draw one case: a bar per client, this package in another colour."""
     column = result["case"]["columns"][0]
     shown = {peer: of[column["key"]] for peer, of in result["median"].items() if column["key"] in of}
     names = list(shown)[::-1]

@@ -1,20 +1,18 @@
-"""Measure `send` alone: CPU microseconds a record, without a network.
+"""Measure `send` alone: CPU microseconds per record, without a network.
 
-A producer's front and accumulator are set up without sockets and told of topics and
-partitions; then records of 100 bytes are sent and nobody takes the batches away, as if all
-brokers were slow. What is measured: the loop that calls `send`, serialization, the choice of
-the partition, the record's bytes in its batch, its Delivery, and a new batch for each full
-one. Before the clock runs, the batches that are open in a producer that has long been at work
-(of every partition where there are keys, of one a topic where there are none) are filled to
-levels between empty and full: what a partition costs once is not what a record costs, and an
-empty batch, which grows with every record, is not a batch.
+A producer is set up without sockets, with topics and partitions in its accumulator. Then records
+of 100 bytes are sent and no batch is taken out, as if all brokers were slow. The figure includes
+the loop that calls `send`, serialization, the choice of the partition, the record's bytes in its
+batch, its Delivery, and a new batch for each full one. Before the measurement the open batches (of
+every partition with keys, of one partition per topic without) are filled to levels between empty
+and full, as in a long run: the first record of a partition and a growing empty batch cost more.
 
     unkeyed, a 16-byte key, or a key with a timestamp and two headers
     1 to 10,000 partitions of one topic; 1 to 1,000 topics (in turn) of 12 partitions
 
-Every round is a fresh process, of this interpreter and, with `--pure-python`, of another one
-that has aioproducer without compiled modules; the two take turns. The table shows the
-median over the rounds, and the smallest in brackets.
+Every round is a new process of this interpreter. With `--pure-python`, an interpreter that has
+aioproducer without compiled modules runs in turns with it. The table shows the median of the
+rounds, and the smallest figure in brackets.
 """
 
 from __future__ import annotations
@@ -52,12 +50,12 @@ RECORDS_A_BATCH: Final = 16_384 // (VALUE_BYTES + KEY_BYTES)
 
 
 def make_producer(topics: Sequence[str], partitions: int) -> Send:
-    """Set up a producer that thinks it is started, but has no sockets; give its `send`."""
+    """Set up a started producer without sockets; return its `send`."""
     from aioproducer import Producer  # noqa: PLC0415 - not in the parent process
     from aioproducer import producer as front  # noqa: PLC0415 - likewise
 
     producer = Producer("127.0.0.1:1", buffer_memory=1 << 30)
-    accumulator = producer._accumulator  # noqa: SLF001 - what `start` would set up
+    accumulator = producer._accumulator  # noqa: SLF001 - `start` would set it up
     for topic in topics:
         accumulator.set_partitions(topic, partitions, None)
         for partition in range(partitions):
@@ -68,14 +66,14 @@ def make_producer(topics: Sequence[str], partitions: int) -> Send:
 
 
 def sends(send: Send, shape: str, topics: Sequence[str]) -> Iterator[object]:
-    """Send one record for each item taken."""
-    dice = random.Random(4)  # noqa: S311 - reproducible, not secret
-    values = cycle([dice.randbytes(VALUE_BYTES) for _ in range(DISTINCT_VALUES)])
+    """Send one record for each item."""
+    rng = random.Random(4)  # noqa: S311 - must be reproducible
+    values = cycle([rng.randbytes(VALUE_BYTES) for _ in range(DISTINCT_VALUES)])
     names = cycle(topics)
     rows = zip(names, values, strict=False)
     if shape == "unkeyed":
         return (send(topic, value) for topic, value in rows)
-    keys = cycle([dice.randbytes(KEY_BYTES) for _ in range(DISTINCT_KEYS)])
+    keys = cycle([rng.randbytes(KEY_BYTES) for _ in range(DISTINCT_KEYS)])
     keyed = zip(names, values, keys, strict=False)
     if shape == "keyed":
         return (send(topic, value, key=key) for topic, value, key in keyed)
@@ -84,23 +82,23 @@ def sends(send: Send, shape: str, topics: Sequence[str]) -> Iterator[object]:
 
 
 def take(iterator: Iterator[object], count: int) -> None:
-    """Run through `count` items, in C."""
+    """Consume `count` items, in C."""
     deque(islice(iterator, count), maxlen=0)
 
 
 def fill(send: Send, shape: str, topics: Sequence[str], partitions: int) -> None:
-    """Bring the open batches to the levels they have at some moment of a long run."""
-    dice = random.Random(5)  # noqa: S311 - reproducible, not secret
-    value = dice.randbytes(VALUE_BYTES)
+    """Fill the open batches to different levels, as in a long run."""
+    rng = random.Random(5)  # noqa: S311 - must be reproducible
+    value = rng.randbytes(VALUE_BYTES)
     for topic in topics:
         for partition in range(1 if shape == "unkeyed" else partitions):
             at = None if shape == "unkeyed" else partition
-            for _ in range(dice.randrange(RECORDS_A_BATCH)):
+            for _ in range(rng.randrange(RECORDS_A_BATCH)):
                 send(topic, value, partition=at)
 
 
 def measure(shape: str, topic_count: int, partitions: int, records: int) -> float:
-    """Give the CPU microseconds of one record."""
+    """Return the CPU microseconds of one record."""
     topics = [f"topic-{index}" for index in range(topic_count)]
     send = make_producer(topics, partitions)
     fill(send, shape, topics, partitions)
@@ -126,15 +124,15 @@ def measure_all(records: int) -> dict[str, Any]:
 
 
 def run_round(interpreter: str, records: int) -> dict[str, Any]:
-    """Measure everything once in a fresh process."""
+    """Measure everything once in a new process."""
     command = [interpreter, str(Path(__file__)), "--one-round", "--records", str(records)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - ourselves
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 - this script
     report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return report
 
 
 def summarize(reports: Sequence[dict[str, Any]]) -> dict[str, Figures]:
-    """Take median and minimum over the rounds."""
+    """Return median and minimum over the rounds."""
     summary = {}
     for name in reports[0]["figures"]:
         values = [report["figures"][name] for report in reports]
@@ -143,7 +141,7 @@ def summarize(reports: Sequence[dict[str, Any]]) -> dict[str, Figures]:
 
 
 def table(build: str, summary: dict[str, Figures], rounds: int) -> str:
-    """Lay the summary out as text."""
+    """Return the summary as a text table."""
     heading = "".join(f"{title:>28}" for title in SHAPES.values())
     lines = [
         f"send, {build}: CPU us a record, median of {rounds} (min)",
@@ -160,12 +158,14 @@ def table(build: str, summary: dict[str, Figures], rounds: int) -> str:
 
 
 def main() -> None:
-    """Measure as the command line says."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5, help="processes of each build (default 5)")
-    parser.add_argument("--records", type=int, default=100_000, help="of each figure (default 100,000)")
+    parser.add_argument(
+        "--records", type=int, default=100_000, help="number of records for each figure (default 100,000)"
+    )
     parser.add_argument("--quick", action="store_true", help="two rounds of 20,000 records")
     parser.add_argument(
         "--pure-python", metavar="PATH", help="an interpreter that has aioproducer without compiled modules"

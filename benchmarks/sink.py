@@ -1,29 +1,26 @@
-"""A broker that only counts: the cheap other end of the benchmarks, in a process of its own.
+"""A broker that only counts, as a cheap target of the benchmarks, in its own process.
 
-It answers ApiVersions, Metadata (every topic asked for exists), InitProducerId and Produce,
-and keeps nothing: of a Produce request it reads the frame and, in each batch, the count of
-records at offset 57; the payload is stepped over, no checksum is taken. So the client under
-test is what limits a run, not the broker. Fetch and FindCoordinator stand in the list of
-versions because librdkafka derives codecs and the record format from them; no producer asks
-for them, and a connection that does is closed.
+It answers ApiVersions, Metadata (every requested topic exists), InitProducerId and Produce, and
+stores nothing. Of a Produce request it reads the frame and, in each batch, the count of records at
+offset 57. It skips the records and checks no CRC. So the measured client limits a run, not the
+broker. Fetch and FindCoordinator are in the list of versions because librdkafka derives codecs and
+the record format from them; a connection that requests them is closed.
 
-    client ──▶ one blocking thread a connection ──▶ recv_into one buffer, no copy ──▶ answer
-                                                    └─ with --delay-ms: a second thread that
-                                                       answers each request so long after its
-                                                       arrival, in order, many at a time
+    client ──▶ one blocking thread per connection ──▶ recv_into one buffer, no copy ──▶ response
+                                                      └─ with --delay-ms: a second thread
+                                                         answers each request this long after
+                                                         its arrival, in order
 
-A topic whose name ends in `-p<N>` has N partitions, any other has `--partitions`. The process
-writes `{"port": ...}` when it listens, answers each line `report` on its standard input with
-a line of JSON (records, bytes of batches, requests, its own CPU seconds), and ends with its
-input.
+A topic with a name that ends in `-p<N>` has N partitions, any other has `--partitions`. The process
+writes `{"port": ...}` when it listens, answers each line `report` on its standard input with a line
+of JSON (records, bytes of batches, requests, its own CPU seconds), and ends at the end of its input.
 
-Cost, measured on a shared two-core machine with CPython 3.11 and 100-byte records, as CPU
-seconds (user and system) of this process for a million records: 0.02-0.03 where a request
-carries twelve batches of 16 KiB, 0.04-0.06 with batches of 256 KiB one a request, 0.15-0.2
-with batches of 16 KiB one a request (as librdkafka sends them); a request with one record
-costs 33-36 microseconds, nearly all of it the system's. The same broker over asyncio's
-BufferedProtocol took as much in bulk and a fifth more for a request with one record, and
-answered it 10-40 % later; hence the threads.
+Its cost, measured on a shared two-core machine with CPython 3.11 and 100-byte records, in CPU
+seconds (user and system) per million records: 0.02-0.03 with twelve batches of 16 KiB per request,
+0.04-0.06 with one batch of 256 KiB per request, 0.15-0.2 with one batch of 16 KiB per request (as
+librdkafka sends them). A request with one record costs 33-36 microseconds, nearly all of it system
+time. A broker with asyncio's BufferedProtocol needed the same in bulk, a fifth more for a request
+with one record, and answered it 10-40 % later; hence the threads.
 """
 
 from __future__ import annotations
@@ -39,7 +36,7 @@ import threading
 import time
 from typing import Final
 
-from broker import INT32, Broker, Counts, ProtocolError
+from sink_broker import INT32, Counts, ProtocolError, SinkBroker
 
 BUFFER_BYTES: Final = 1 << 18
 
@@ -47,11 +44,11 @@ BUFFER_BYTES: Final = 1 << 18
 class Connection:
     """One client's connection: reads frames into one buffer and answers each.
 
-    A blocking read returns whatever is there, often many small requests or the beginning of
-    a large one; the rest of a large one is then waited for in a single call.
+    A blocking read returns the available bytes: often many small requests, or the beginning of a
+    large one, whose rest is then read in a single call.
     """
 
-    def __init__(self, peer: socket.socket, broker: Broker, delay: float) -> None:
+    def __init__(self, peer: socket.socket, broker: SinkBroker, delay: float) -> None:
         self.peer = peer
         self.broker = broker
         self.delay = delay
@@ -59,7 +56,7 @@ class Connection:
         self.answers: queue.SimpleQueue[tuple[float, bytes] | None] = queue.SimpleQueue()
 
     def serve(self) -> None:
-        """Answer until the client goes away or talks nonsense."""
+        """Answer until the client disconnects or sends invalid bytes."""
         if self.delay:
             threading.Thread(target=self.answer_late, daemon=True).start()
         try:
@@ -104,7 +101,7 @@ class Connection:
                 start, end = 0, end - start
 
     def take(self, buffer: bytearray, start: int) -> None:
-        """Answer the request that starts there, now or after the delay."""
+        """Answer the request at this position, now or after the delay."""
         self.counts.requests += 1
         answer = self.broker.answer(buffer, start, self.counts)
         if answer is None:
@@ -115,7 +112,7 @@ class Connection:
             self.peer.sendall(answer)
 
     def answer_late(self) -> None:
-        """Send each answer when its delay is over."""
+        """Send each response after its delay."""
         try:
             while (entry := self.answers.get()) is not None:
                 due, answer = entry
@@ -137,17 +134,17 @@ def moved(buffer: bytearray, start: int, end: int, need: int) -> tuple[bytearray
 
 
 class Sink:
-    """Listens, and adds up what its connections counted."""
+    """Listens, and adds up the counts of its connections."""
 
     def __init__(self, host: str, port: int, partitions: int, delay: float) -> None:
         self.listener = socket.create_server((host, port))
         self.port = self.listener.getsockname()[1]
-        self.broker = Broker(host, self.port, partitions)
+        self.broker = SinkBroker(host, self.port, partitions)
         self.delay = delay
         self.counts: list[Counts] = []
 
     def accept(self) -> None:
-        """Serve each connection in a thread of its own."""
+        """Serve each connection in its own thread."""
         while True:
             peer, _ = self.listener.accept()
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -156,7 +153,7 @@ class Sink:
             threading.Thread(target=connection.serve, daemon=True).start()
 
     def report(self) -> dict[str, float]:
-        """Sum up what was counted so far, and the CPU seconds it took."""
+        """Return the sums of all counts, and the CPU seconds of this process."""
         return {
             "records": sum(counts.records for counts in self.counts),
             "bytes": sum(counts.octets for counts in self.counts),
@@ -167,14 +164,14 @@ class Sink:
 
 
 def main() -> None:
-    """Listen until the standard input ends."""
+    """Listen until the end of the standard input."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0, help="0 (default) takes a free one")
-    parser.add_argument("--partitions", type=int, default=12, help="of topics whose name ends in no -p<N>")
-    parser.add_argument("--delay-ms", type=float, default=0, help="answer so long after a request came")
+    parser.add_argument("--port", type=int, default=0, help="default 0: a free port")
+    parser.add_argument("--partitions", type=int, default=12, help="of topics without -p<N> in their name")
+    parser.add_argument("--delay-ms", type=float, default=0, help="delay of each response")
     arguments = parser.parse_args()
     sink = Sink(arguments.host, arguments.port, arguments.partitions, arguments.delay_ms / 1000)
     gc.freeze()

@@ -1,6 +1,6 @@
-"""What the clients produce to: a sink that is started for it, or a running Kafka.
+"""The target of the clients: a sink that is started for a run, or a running Kafka.
 
-Both tell how many records have come, so that a comparison can check what arrived.
+Both return the number of received records, so that a comparison can check it.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 
 class Target(Protocol):
-    """What the clients produce to."""
+    """A broker or cluster that the clients produce to."""
 
     bootstrap: str
     kind: str
 
     def count(self, topic: str) -> int:
-        """Tell how many records have come."""
+        """Return the number of received records."""
 
     def cpu_seconds(self) -> float:
-        """Tell the CPU it took so far, NaN if unknown."""
+        """Return its CPU seconds so far, NaN if unknown."""
 
     def __enter__(self) -> Self:
-        """Make it ready."""
+        """Prepare the target."""
 
     def __exit__(self, *_: object) -> None:
-        """Leave nothing behind."""
+        """Clean up."""
 
 
 class SinkTarget:
@@ -47,7 +47,7 @@ class SinkTarget:
     def __enter__(self) -> Self:
         """Start the process."""
         command = [sys.executable, str(Path(__file__).parent / "sink.py"), "--delay-ms", str(self.delay_ms)]
-        self.process = subprocess.Popen(  # noqa: S603 - our own script
+        self.process = subprocess.Popen(  # noqa: S603 - this project's script
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.bootstrap = f"127.0.0.1:{self.read()['port']}"
@@ -58,7 +58,7 @@ class SinkTarget:
         self.process.communicate(timeout=10)
 
     def read(self) -> dict[str, Any]:
-        """Read one line that the sink wrote."""
+        """Read one line of the sink's output."""
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             message = "the sink is gone"
@@ -67,7 +67,7 @@ class SinkTarget:
         return report
 
     def report(self) -> dict[str, Any]:
-        """Ask the sink what it counted."""
+        """Request the sink's counts."""
         if self.process.stdin:
             self.process.stdin.write("report\n")
             self.process.stdin.flush()
@@ -84,7 +84,7 @@ class SinkTarget:
 
 
 class KafkaTarget:
-    """A running cluster: the topics are made here and deleted at the end."""
+    """A running cluster: its topics are created here and deleted at the end."""
 
     kind = "Kafka"
 
@@ -97,7 +97,7 @@ class KafkaTarget:
         self.topics: dict[str, int] = {}
 
     def __enter__(self) -> Self:
-        """Create the topics, anew if they are there."""
+        """Create the topics; delete existing ones first."""
         from confluent_kafka.admin import NewTopic  # noqa: PLC0415
 
         self.topics = {f"aioproducer-benchmark-p{count}": count for count in self.partition_counts}
@@ -114,7 +114,7 @@ class KafkaTarget:
         self.delete(self.topics)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete topics and wait until they are gone."""
+        """Delete topics and wait until they have vanished."""
         doomed = list(names)
         if not doomed:
             return

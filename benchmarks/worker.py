@@ -1,12 +1,12 @@
-"""Run one measurement of one client, in a process of its own.
+"""Run one measurement of one client, in its own process.
 
-Started by `produce.py` and `latency.py` with a JSON object as its one argument (see `Job`);
-the last line of its output is the outcome, as JSON. CPU seconds are user and system time of
-the whole process, all threads, between the first and the last record of the measured part;
-the memory is the peak of resident pages. A few records go first, so that connections,
-metadata and producer ids are there; `sent` counts those too, `records` does not.
+`produce.py` and `latency.py` start it with a JSON object as its argument (see `Job`); the last line
+of its output is the outcome, as JSON. CPU seconds are user and system time of the whole process,
+all threads, between the first and the last record of the measured part. Memory is the peak of
+resident pages. A few records are sent first, to set up connections, metadata and producer ids;
+`sent` counts those too, `records` does not.
 
-Nothing is imported before it is needed, so that the time to import a client is honest.
+Modules are imported only when needed, so that the import time of a client is measured correctly.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ GRACE_SECONDS: Final = 60
 
 
 class Job:
-    """What is to be measured: the argument's fields, with what most jobs leave out."""
+    """The parameters of a measurement: the fields of the argument, and their defaults."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.peer: str = fields["peer"]
@@ -64,17 +64,17 @@ class Job:
         self.uvloop: bool = fields.get("uvloop", False)
 
 
-def document(dice: random.Random, size: int) -> bytes:
-    """Make up an order as JSON of exactly `size` bytes."""
+def document(rng: random.Random, size: int) -> bytes:
+    """Return a random order as JSON of exactly `size` bytes."""
     order = {
-        "order_id": dice.randrange(10**9),
-        "customer": f"customer-{dice.randrange(10**6):06}",
-        "created_at": f"2025-{dice.randint(1, 12):02}-{dice.randint(1, 28):02}T12:00:00Z",
+        "order_id": rng.randrange(10**9),
+        "customer": f"customer-{rng.randrange(10**6):06}",
+        "created_at": f"2025-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}T12:00:00Z",
         "lines": [
             {
-                "sku": f"SKU-{dice.randrange(10**5):05}",
-                "quantity": dice.randint(1, 9),
-                "price": dice.randrange(10**4) / 100,
+                "sku": f"SKU-{rng.randrange(10**5):05}",
+                "quantity": rng.randint(1, 9),
+                "price": rng.randrange(10**4) / 100,
             }
             for _ in range(12)
         ],
@@ -82,7 +82,7 @@ def document(dice: random.Random, size: int) -> bytes:
     }
     missing = size - len(json.dumps(order))
     words = ("leave", "at", "the", "door", "please", "ring", "twice", "thank", "you", "blue", "gift")
-    order["note"] = " ".join(dice.choices(words, k=missing))[: max(missing, 0)]
+    order["note"] = " ".join(rng.choices(words, k=missing))[: max(missing, 0)]
     return json.dumps(order).encode()
 
 
@@ -90,27 +90,27 @@ def make_rows(job: Job, count: int) -> Rows:
     """Prepare the records of a job, the same for every client."""
     from peer import Rows  # noqa: PLC0415
 
-    dice = random.Random(1)  # noqa: S311 - reproducible, not secret
+    rng = random.Random(1)  # noqa: S311 - must be reproducible
     if job.value == "json":
-        values = [document(dice, job.value_bytes) for _ in range(DISTINCT_DOCUMENTS)]
+        values = [document(rng, job.value_bytes) for _ in range(DISTINCT_DOCUMENTS)]
     else:
-        values = [dice.randbytes(job.value_bytes) for _ in range(DISTINCT_VALUES)]
+        values = [rng.randbytes(job.value_bytes) for _ in range(DISTINCT_VALUES)]
     keys: list[bytes] = []
     if job.shape != "plain":
-        keys = [dice.randbytes(KEY_BYTES) for _ in range(DISTINCT_KEYS)]
+        keys = [rng.randbytes(KEY_BYTES) for _ in range(DISTINCT_KEYS)]
     if job.shape == "full":
         return Rows(job.topic, count, values, keys, time.time_ns() // 1_000_000, HEADERS)
     return Rows(job.topic, count, values, keys)
 
 
 def resident_bytes() -> int:
-    """Read how much memory the process has now."""
+    """Return the present memory of the process."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * 4096
 
 
 def peak_bytes() -> int:
-    """Read how much memory the process had at most."""
+    """Return the peak memory of the process."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
@@ -118,14 +118,14 @@ def peak_bytes() -> int:
 
 
 class Meter:
-    """Wall clock and CPU of a stretch."""
+    """Measures wall clock and CPU."""
 
     def __init__(self) -> None:
         self.cpu = time.process_time()
         self.wall = time.perf_counter()
 
     def outcome(self, records: int, sent: int, failed: int) -> Outcome:
-        """Say what it took to send `records`."""
+        """Return the cost of sending `records`."""
         seconds = time.perf_counter() - self.wall
         cpu = time.process_time() - self.cpu
         return {
@@ -141,14 +141,14 @@ class Meter:
 
 
 async def warm_up(peer: Peer, job: Job) -> int:
-    """Send a few records to every partition's leader, and let the interpreter settle."""
+    """Send a few records to every partition, and warm up the interpreter."""
     count = min(1000, max(job.records // 50, 100))
     await peer.bulk(make_rows(job, count))
     return count
 
 
 async def measure_bulk(peer: Peer, job: Job) -> Outcome:
-    """Send all, look at nothing, flush."""
+    """Send all, read no results, flush."""
     rows = make_rows(job, job.records)
     warm = await warm_up(peer, job)
     meter = Meter()
@@ -157,7 +157,7 @@ async def measure_bulk(peer: Peer, job: Job) -> Outcome:
 
 
 async def measure_windows(peer: Peer, job: Job) -> Outcome:
-    """Send windows, look at each delivery."""
+    """Send windows, read each delivery."""
     rows = make_rows(job, job.records)
     warm = await warm_up(peer, job)
     meter = Meter()
@@ -166,7 +166,7 @@ async def measure_windows(peer: Peer, job: Job) -> Outcome:
 
 
 async def measure_pipeline(peer: Peer, job: Job) -> Outcome:
-    """Keep a number of records under way, await the oldest."""
+    """Keep a number of records in flight, await the oldest."""
     rows = make_rows(job, job.records)
     warm = await warm_up(peer, job)
     meter = Meter()
@@ -175,7 +175,7 @@ async def measure_pipeline(peer: Peer, job: Job) -> Outcome:
 
 
 async def measure_hold(peer: Peer, job: Job) -> Outcome:
-    """Send all, wait for nothing: how much memory an undelivered record takes."""
+    """Send all without waiting, and measure the memory of an unsent record."""
     rows = make_rows(job, job.records)
     warm = await warm_up(peer, job)
     gc.collect()
@@ -191,7 +191,7 @@ async def measure_hold(peer: Peer, job: Job) -> Outcome:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Give the value that `share` of the ordered values do not exceed."""
+    """Return the value that `share` of the ordered values do not exceed."""
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
@@ -242,7 +242,7 @@ async def measure_fan_in(peer: Peer, job: Job) -> Outcome:
 
 
 async def watch_lag(lags: list[float]) -> None:
-    """Note how late the loop wakes a sleeper, again and again."""
+    """Measure repeatedly how late the event loop wakes a sleeping task."""
     clock = time.perf_counter
     while True:
         due = clock() + LAG_INTERVAL
@@ -251,21 +251,21 @@ async def watch_lag(lags: list[float]) -> None:
 
 
 def arrivals(rate: float, seconds: float) -> list[float]:
-    """Draw the times of independent requests: the schedule is the same for every client."""
-    dice = random.Random(2)  # noqa: S311 - reproducible, not secret
+    """Return random times of independent requests, the same for every client."""
+    rng = random.Random(2)  # noqa: S311 - must be reproducible
     times: list[float] = []
-    now = dice.expovariate(rate)
+    now = rng.expovariate(rate)
     while now < seconds:
         times.append(now)
-        now += dice.expovariate(rate)
+        now += rng.expovariate(rate)
     return times
 
 
 async def open_loop(peer: Peer, job: Job, schedule: list[float], taken: list[float]) -> int:
-    """Start a task for each request when it is due, whatever became of those before; count failures.
+    """Start a task for each request at its due time, without waiting for others; count failures.
 
-    A latency runs from the moment the request was due, so that a loop that is held up, or a
-    client that blocks, lengthens every latency it should.
+    A latency is counted from the due time of its request, so that a blocked event loop lengthens
+    all latencies.
     """
     from peer import note_failure  # noqa: PLC0415
 
@@ -287,7 +287,7 @@ async def open_loop(peer: Peer, job: Job, schedule: list[float], taken: list[flo
     start = clock()
     for moment in schedule:
         due = start + moment
-        while (pause := due - clock()) > 0:  # noqa: ASYNC110 - it waits for a time, not an event
+        while (pause := due - clock()) > 0:  # noqa: ASYNC110 - waits for a time, not an event
             await asyncio.sleep(pause)
         task = asyncio.create_task(request(due))
         tasks.add(task)
@@ -299,7 +299,7 @@ async def open_loop(peer: Peer, job: Job, schedule: list[float], taken: list[flo
 
 
 async def measure_open_loop(peer: Peer, job: Job) -> Outcome:
-    """Measure web traffic: requests come at `rate` a second for `seconds`, each awaits its send."""
+    """Measure web traffic: `rate` requests per second for `seconds`, each awaits its send."""
     warm: list[float] = []
     await open_loop(peer, job, arrivals(min(job.rate, 500), 0.5), warm)
     schedule = arrivals(job.rate, job.seconds)
@@ -365,7 +365,7 @@ async def measure(job: Job) -> Outcome:
 
 
 def main() -> None:
-    """Do the job and print its outcome."""
+    """Run the measurement and print its outcome."""
     job = Job(json.loads(sys.argv[1]))
     if job.measure == "start":
         begin = time.perf_counter()

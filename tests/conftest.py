@@ -1,11 +1,11 @@
-"""What all tests share: the table that says which tests show which scenario.
+"""Options that all tests share: the table of scenarios, and the event loop.
 
-A test names the scenarios it shows with ``@pytest.mark.scenario(22, 31)``; a module does so for
-all its tests with ``pytestmark``. `tests/SCENARIOS.md` is generated from these marks:
+A test names the scenarios it shows, ``@pytest.mark.scenario("split-too-large")``; a module does
+so for all its tests with ``pytestmark``. `tests/SCENARIOS.md` is generated from these marks:
 
     pytest --collect-only -q --scenario-table tests/SCENARIOS.md
 
-and `tests/test_scenarios.py` fails where a scenario has no test or the file is not up to date.
+`tests/test_scenarios.py` fails if a scenario has no test or the file is out of date.
 
 ``--loop uvloop`` runs coroutine tests on uvloop instead of asyncio's own event loop.
 """
@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios import table_of
+from tests.scenarios import SCENARIOS, table_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,14 +47,14 @@ def pytest_asyncio_loop_factories(
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
-    import uvloop  # noqa: PLC0415 - only where it is asked for
+    import uvloop  # noqa: PLC0415 - loaded only with --loop uvloop
 
     class Loop(uvloop.Loop):
-        """Resolves names as asyncio does: tests replace `socket.getaddrinfo`, which uvloop does not call."""
+        """Calls `socket.getaddrinfo`, which tests replace; uvloop's own resolver does not call it."""
 
-        async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, **options: Any) -> list[Any]:  # noqa: ANN401 - as socket has it
+        async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, **options: Any) -> list[Any]:  # noqa: ANN401 - the types of socket.getaddrinfo
             if family:
-                # uvloop's own sock_connect comes here with an address in digits.
+                # uvloop's own sock_connect calls this with a numeric address.
                 return await super().getaddrinfo(host, port, family=family, **options)
             return await self.run_in_executor(None, partial(socket.getaddrinfo, host, port, **options))
 
@@ -62,8 +62,8 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def pytest_configure() -> None:
-    # A shell that starts the tests in the background has Ctrl-C ignored, by them and by the
-    # programs that they start and interrupt.
+    # A shell ignores Ctrl-C in its background jobs, and their child processes inherit that.
+    # Restore it: some tests interrupt the programs that they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -72,11 +72,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     path: Path | None = config.getoption("--scenario-table")
     if path is None:
         return
-    tests: dict[int, set[str]] = {}
+    tests: dict[str, set[str]] = {}
     for item in items:
         file = item.path.relative_to(config.rootpath).as_posix()
         name = item.nodeid.partition("::")[2].partition("[")[0]
         for mark in item.iter_markers("scenario"):
-            for number in mark.args:
-                tests.setdefault(number, set()).add(f"{file}::{name}")
+            for scenario in mark.args:
+                tests.setdefault(_name_of(scenario), set()).add(f"{file}::{name}")
     path.write_text(table_of(tests))
+
+
+def _name_of(scenario: str | int) -> str:
+    if isinstance(scenario, str):
+        return scenario
+    return next(name for name, known in SCENARIOS.items() if known.number == scenario)

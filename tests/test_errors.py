@@ -263,7 +263,7 @@ def test_error_class_depends_on_code(code: ErrorCode) -> None:
     assert str(error) == f"3 records for orders-3: {code.name} ({int(code)})"
 
 
-@pytest.mark.scenario(29)
+@pytest.mark.scenario("broker-message")
 def test_broker_reason_is_kept() -> None:
     error = BrokerError.of(
         ErrorCode.POLICY_VIOLATION, "topic 'orders'", reason="no such tier", may_be_written=True

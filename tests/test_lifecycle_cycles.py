@@ -1,4 +1,4 @@
-"""Producers come and go: again and again, with a cluster that is dead, and with the interpreter itself."""
+"""Start and stop: many cycles, dead clusters, and the end of the interpreter."""
 
 import asyncio
 import gc
@@ -21,14 +21,14 @@ from tests.net.traces import no_traces, timers
 ROOT = Path(__file__).parent.parent
 SOON = 2.0
 PATIENCE = 120.0
-"""Seconds that an interpreter may take, on a machine that has other things to do."""
+"""Seconds that an interpreter may take on a busy machine."""
 
 CYCLES = 200
 FIRST = 60
-"""Cycles after which all caches are full, so that what still grows is a leak."""
+"""Cycles after which all caches are full: memory that still grows is a leak."""
 
 A_CYCLE = 50
-"""Bytes that a cycle may leave behind: fewer than any object has."""
+"""Memory growth per cycle, in bytes: less than any object needs."""
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ async def cluster() -> AsyncIterator[FakeCluster]:
         yield cluster
 
 
-# Again and again.
+# Many cycles.
 
 
 async def _cycle(bootstrap: str, number: int) -> None:
-    """Live and end in one of several ways."""
+    """Start a producer, send, and stop it in one of four ways."""
     producer = quick(bootstrap, compression_type=("none", "gzip", "lz4")[number % 3])
     await producer.start()
     await producer.send("orders", b"x" * 200, key=b"key", headers={"name": b"value"})
@@ -63,7 +63,7 @@ async def _cycle(bootstrap: str, number: int) -> None:
             await asyncio.gather(producer.partitions_for("orders"), producer.flush(1))
             await asyncio.gather(producer.stop(), producer.stop(1))
     for delivery in deliveries:
-        delivery.exception()  # what nobody looks at is logged, and the test keeps what is logged
+        delivery.exception()  # unread failures are logged, and pytest keeps the log records
 
 
 def _open_files() -> int:
@@ -72,14 +72,14 @@ def _open_files() -> int:
 
 
 def _ours() -> Counter[str]:
-    """Count the package's objects, as far as the garbage collector knows them."""
+    """Count the package's objects that the garbage collector tracks."""
     gc.collect()
     kinds = (type(each) for each in gc.get_objects())
     return Counter(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds if _is_of_ours(kind))
 
 
 def _is_of_ours(kind: type) -> bool:
-    # Some classes have a property of that name.
+    # `__module__` may be a property, so convert it.
     return str(kind.__module__).startswith("aioproducer")
 
 
@@ -98,7 +98,7 @@ asyncio.run(main())
 
 @asynccontextmanager
 async def _cluster_elsewhere() -> AsyncIterator[str]:
-    """Run a cluster in a process of its own, so that what it stores is not taken for a leak here."""
+    """Run a cluster in its own process, so that its stored records do not count as a leak."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", SERVER, cwd=ROOT, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
@@ -112,7 +112,7 @@ async def _cluster_elsewhere() -> AsyncIterator[str]:
         await process.wait()
 
 
-async def test_two_hundred_lives_leave_nothing_behind() -> None:
+async def test_many_cycles_leak_nothing() -> None:
     async with _cluster_elsewhere() as bootstrap:
         tasks, files = asyncio.all_tasks(), _open_files()
         objects: Counter[str] = Counter()
@@ -134,7 +134,7 @@ async def test_two_hundred_lives_leave_nothing_behind() -> None:
         assert not timers()
 
 
-# With a cluster that is dead.
+# Dead clusters.
 
 
 async def _gone(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
@@ -159,10 +159,10 @@ async def _asking_for_silence(cluster: FakeCluster, producer: Producer[Any, Any]
     await producer.send("orders", b"before", partition=0)
 
 
-@pytest.mark.scenario(85)
+@pytest.mark.scenario("stop")
 @pytest.mark.parametrize("timeout", [0.0, 0.2])
 @pytest.mark.parametrize("die", [_gone, _silent, _cutting_off, _refusing, _asking_for_silence])
-async def test_stop_returns_within_its_timeout_from_a_cluster_that_is(
+async def test_stop_returns_within_timeout(
     cluster: FakeCluster, die: Callable[[FakeCluster, Producer[Any, Any]], Any], timeout: float
 ) -> None:
     async with no_traces():
@@ -178,7 +178,7 @@ async def test_stop_returns_within_its_timeout_from_a_cluster_that_is(
             assert isinstance(delivery.exception(), ProducerClosedError)
 
 
-async def test_stop_ends_a_start_that_finds_nobody() -> None:
+async def test_stop_ends_waiting_start() -> None:
     async with FakeCluster() as gone:
         address = gone.bootstrap
     async with no_traces():
@@ -191,17 +191,17 @@ async def test_stop_ends_a_start_that_finds_nobody() -> None:
                 await starting
 
 
-async def test_start_gives_up_in_time_and_leaves_nothing_behind() -> None:
+async def test_failed_start_leaves_nothing() -> None:
     async with FakeCluster() as gone:
         address = gone.bootstrap
     async with no_traces():
         for _ in range(5):
             with pytest.raises(BootstrapError):
                 async with quick(address, max_block_ms=50):
-                    pytest.fail("nobody is there")
+                    pytest.fail("there is no broker")
 
 
-# With the interpreter.
+# The end of the interpreter.
 
 BEGINNING = """
 import asyncio, signal, sys
@@ -211,7 +211,7 @@ def make(**options):
     return Producer(sys.argv[1], linger_ms=0, **options)
 
 def be_patient():
-    # A slow machine is nothing to be told of here.
+    # No warnings about slow callbacks on a busy machine.
     asyncio.get_running_loop().slow_callback_duration = 1000
 
 async def started(producer):
@@ -230,7 +230,7 @@ def run(main):
 """
 
 NOT_STOPPED = "before stop() was called"
-UNSEEN = "failed and nobody looked at their deliveries"
+UNSEEN = "failed and their deliveries were never looked at"
 
 ENDS: dict[str, tuple[str, set[str]]] = {
     "stopped": (
@@ -357,7 +357,7 @@ ENDS: dict[str, tuple[str, set[str]]] = {
         """,
         {NOT_STOPPED, UNSEEN},
     ),
-    "interrupted while nobody runs but the loop": (
+    "interrupted while only the loop runs": (
         """
         async def main():
             producer = await started(make())
@@ -372,7 +372,7 @@ ENDS: dict[str, tuple[str, set[str]]] = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_the_interpreter_ends_without_a_warning(cluster: FakeCluster, end: str) -> None:
+async def test_interpreter_exits_without_warnings(cluster: FakeCluster, end: str) -> None:
     cluster.on(ApiKey.PRODUCE, topic="held", times=None, optional=True).hold()
     script, may_log = ENDS[end]
     whole = f"{BEGINNING}{textwrap.dedent(script)}\nprint('the end')\n"

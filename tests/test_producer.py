@@ -1,4 +1,4 @@
-"""What `send`, `flush` and `drain` promise, seen from outside."""
+"""The producer's life cycle, refused calls, `send` and `flush`, through the public API."""
 
 import asyncio
 import os
@@ -52,17 +52,17 @@ async def producer(cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
         yield producer
 
 
-# From start to stop.
+# Start and stop.
 
 
-def test_it_is_made_without_a_running_loop() -> None:
+def test_construction_needs_no_loop() -> None:
     producer = Producer("localhost:1")
     assert repr(producer).startswith("<Producer 'producer-")
     assert "not started" in repr(producer)
     assert Producer.from_config(ProducerConfig(bootstrap_servers="a:1", client_id="me")).client_id == "me"
 
 
-def test_help_names_every_option() -> None:
+def test_help_shows_every_option() -> None:
     shown = pydoc.plain(pydoc.render_doc(Producer))
     for name, option in OPTIONS.items():
         assert name in shown
@@ -70,7 +70,7 @@ def test_help_names_every_option() -> None:
             assert f"{name}={option.default!r}: {option.doc}\n" in shown
 
 
-async def test_it_is_started_in_one_task_and_stopped_in_another(cluster: FakeCluster) -> None:
+async def test_start_and_stop_in_other_tasks(cluster: FakeCluster) -> None:
     producer = quick(cluster)
     await asyncio.create_task(producer.start())
     assert (await producer.send("orders", b"1")).offset == 0
@@ -79,7 +79,7 @@ async def test_it_is_started_in_one_task_and_stopped_in_another(cluster: FakeClu
     assert "stopped" in repr(producer)
 
 
-async def test_it_is_stopped_twice_at_once_and_unstarted(cluster: FakeCluster) -> None:
+async def test_stop_twice_and_unstarted(cluster: FakeCluster) -> None:
     producer = quick(cluster)
     await producer.start()
     delivery = producer.send("orders", b"1")
@@ -93,7 +93,7 @@ async def test_it_is_stopped_twice_at_once_and_unstarted(cluster: FakeCluster) -
         await unstarted.start()
 
 
-async def test_it_is_started_once(cluster: FakeCluster) -> None:
+async def test_second_start_is_refused(cluster: FakeCluster) -> None:
     producer = quick(cluster)
     starting = asyncio.create_task(producer.start())
     await turns(1)
@@ -106,8 +106,8 @@ async def test_it_is_started_once(cluster: FakeCluster) -> None:
     await producer.stop()
 
 
-@pytest.mark.scenario(85)
-async def test_it_is_stopped_while_it_starts(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("stop")
+async def test_stop_while_starting(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA, times=None).hold()
     producer = quick(cluster)
     starting = asyncio.create_task(producer.start())
@@ -120,8 +120,8 @@ async def test_it_is_stopped_while_it_starts(cluster: FakeCluster) -> None:
     await until(lambda: not cluster.connections(1))
 
 
-@pytest.mark.scenario(85)
-async def test_stop_sends_what_was_accepted_even_what_is_in_line(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("stop")
+async def test_stop_sends_waiting_records(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA, skip=1).delay(0.05)
     async with quick(cluster, buffer_memory=4_000, linger_ms=60_000, delivery_timeout_ms=120_000) as producer:
         deliveries = [producer.send(topic, b"x" * 100) for topic in ["orders", "new"] * 10]
@@ -129,14 +129,14 @@ async def test_stop_sends_what_was_accepted_even_what_is_in_line(cluster: FakeCl
     assert len(cluster.records("orders")) == len(cluster.records("new")) == 10
 
 
-@pytest.mark.scenario(85)
-async def test_whoever_waits_hears_that_the_producer_was_stopped(cluster: FakeCluster) -> None:
-    cluster.on(ApiKey.METADATA, skip=1, times=None).hold()
+@pytest.mark.scenario("stop")
+async def test_stop_ends_every_wait(cluster: FakeCluster) -> None:
+    held = cluster.on(ApiKey.METADATA, skip=1, times=None).hold()
     producer = quick(cluster)
     await producer.start()
     delivery = producer.send("orders", b"1")
     asking = asyncio.create_task(producer.partitions_for("other"))
-    await turns()
+    await held.hit()
     await producer.stop(0)
     for waiting in (delivery, asking, producer.flush(), producer.drain(), producer.partitions_for("orders")):
         with pytest.raises(ProducerClosedError):
@@ -148,8 +148,8 @@ async def test_whoever_waits_hears_that_the_producer_was_stopped(cluster: FakeCl
     assert not error.may_be_written
 
 
-@pytest.mark.scenario(86)
-async def test_in_a_callback_the_producer_can_be_used(producer: Producer[Any, Any]) -> None:
+@pytest.mark.scenario("callbacks")
+async def test_send_in_a_callback(producer: Producer[Any, Any]) -> None:
     more: list[Any] = []
     done = asyncio.Event()
 
@@ -163,8 +163,8 @@ async def test_in_a_callback_the_producer_can_be_used(producer: Producer[Any, An
     assert more[0].result().topic == "orders"
 
 
-@pytest.mark.scenario(86)
-async def test_what_failed_can_be_sent_again_from_its_callback(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("callbacks")
+async def test_send_again_in_a_callback(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE).fall_silent()
     again: list[Delivery] = []
     async with quick(cluster, request_timeout_ms=200, delivery_timeout_ms=200) as producer:
@@ -175,10 +175,10 @@ async def test_what_failed_can_be_sent_again_from_its_callback(cluster: FakeClus
         assert (await asyncio.wait_for(again[0], SOON)).topic == "orders"
 
 
-# What is wrong with a call is raised at once.
+# Refused calls.
 
 
-async def test_before_start_it_says_so() -> None:
+async def test_unstarted_producer_refuses_calls() -> None:
     producer = Producer("localhost:1")
     with pytest.raises(ProducerNotStartedError, match="async with"):
         producer.send("orders", b"1")
@@ -202,7 +202,7 @@ async def test_before_start_it_says_so() -> None:
     ],
 )
 @pytest.mark.parametrize("topic", ["orders", "not known yet"])
-async def test_what_no_record_can_be_made_of_is_refused(
+async def test_invalid_arguments_are_refused(
     producer: Producer[Any, Any], topic: str, arguments: dict[str, Any], error: type[Exception]
 ) -> None:
     await producer.send("orders", b"1")
@@ -212,12 +212,12 @@ async def test_what_no_record_can_be_made_of_is_refused(
 
 
 @pytest.mark.parametrize("topic", ["", None, 7, b"orders"])
-async def test_a_topic_is_a_name(producer: Producer[Any, Any], topic: Any) -> None:  # noqa: ANN401 - anything
+async def test_invalid_topics_are_refused(producer: Producer[Any, Any], topic: Any) -> None:  # noqa: ANN401 - anything
     with pytest.raises(TypeError, match="topic"):
         producer.send(topic, b"1")
 
 
-async def test_another_thread_is_refused(producer: Producer[Any, Any]) -> None:
+async def test_other_thread_is_refused(producer: Producer[Any, Any]) -> None:
     errors: list[BaseException] = []
 
     def send() -> None:
@@ -234,7 +234,7 @@ async def test_another_thread_is_refused(producer: Producer[Any, Any]) -> None:
     assert "call_soon_threadsafe" in str(errors[0])
 
 
-def test_another_loop_of_the_same_thread_is_refused() -> None:
+def test_other_loop_is_refused() -> None:
     async def start() -> tuple[FakeCluster, Producer]:
         cluster = FakeCluster(topics={"orders": 1})
         await cluster.start()
@@ -262,7 +262,7 @@ def test_another_loop_of_the_same_thread_is_refused() -> None:
 
 
 async def _sent_with_an_open_batch() -> tuple[FakeCluster, Producer[Any, Any]]:
-    """Start a producer whose open batch takes more records without a look at the loop."""
+    """Start a producer with an open batch: a record that joins it does not check the loop."""
     cluster = FakeCluster(topics={"orders": 1})
     await cluster.start()
     producer = quick(cluster, linger_ms=60_000, delivery_timeout_ms=120_000)
@@ -273,7 +273,7 @@ async def _sent_with_an_open_batch() -> tuple[FakeCluster, Producer[Any, Any]]:
 
 
 @pytest.mark.parametrize("make_loop", LOOPS)
-def test_send_is_refused_while_its_loop_does_not_run(make_loop: MakeLoop) -> None:
+def test_send_needs_the_running_loop(make_loop: MakeLoop) -> None:
     refused: list[bool] = []
 
     def send(producer: Producer[Any, Any]) -> None:
@@ -303,7 +303,7 @@ def test_send_is_refused_while_its_loop_does_not_run(make_loop: MakeLoop) -> Non
 
 def _run(script: str, *arguments: str) -> str:
     command = [sys.executable, "-W", "ignore", "-c", script, *arguments]
-    ran = subprocess.run(  # noqa: S603 - our own words
+    ran = subprocess.run(  # noqa: S603 - the script is in this file
         command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, timeout=PATIENCE
     )
     return ran.stdout
@@ -335,16 +335,36 @@ os._exit(0)
 """
 
 
+def test_send_is_refused_without_hooks_of_the_loop() -> None:
+    """Without the loop's hooks for generators, the end of its run cannot be told."""
+
+    async def start() -> tuple[FakeCluster, Producer[Any, Any]]:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, None)
+        try:
+            return await _sent_with_an_open_batch()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
+    with asyncio.Runner() as runner:
+        cluster, producer = runner.run(start())
+        with pytest.raises(WrongLoopError):
+            producer.send("orders", b"2")
+        runner.run(producer.stop())
+        runner.run(cluster.stop())
+    assert len(cluster.records("orders")) == 1
+
+
 @pytest.mark.parametrize("module", ["asyncio", "uvloop"])
-def test_send_is_refused_once_its_loop_is_closed(module: str) -> None:
-    """The loop is closed without the end of its tasks: the producer is told nothing."""
+def test_send_after_loop_is_closed(module: str) -> None:
+    """The loop is closed without ending its tasks: the producer gets no notice."""
     lines = _run(CLOSED, module).splitlines()
     assert ["is closed" in line for line in lines] == [True, True, False, False]
     assert ["was stopped" in line for line in lines] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("make_loop", LOOPS)
-async def test_send_works_though_something_else_hooks_async_generators(make_loop: MakeLoop) -> None:
+async def test_send_with_foreign_asyncgen_hooks(make_loop: MakeLoop) -> None:
     async def work() -> None:
         cluster, producer = await _sent_with_an_open_batch()
         own = sys.get_asyncgen_hooks()
@@ -387,7 +407,7 @@ asyncio.run(main())
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-def test_send_is_refused_in_a_forked_process() -> None:
+def test_send_in_forked_process() -> None:
     assert _run(FORK).split() == ["42"]
 
 
@@ -398,7 +418,7 @@ async def test_serializers_make_bytes(cluster: FakeCluster) -> None:
     assert [(each.key, each.value) for each in cluster.records("orders")] == [(b"k", b"42"), (b"k", None)]
 
 
-async def test_a_serializer_that_fails_fails_its_own_record_alone(cluster: FakeCluster) -> None:
+async def test_serializer_fails_one_record(cluster: FakeCluster) -> None:
     async with quick(
         cluster, value_serializer=lambda value: value if value == "x" else 1 / value
     ) as producer:
@@ -411,7 +431,7 @@ async def test_a_serializer_that_fails_fails_its_own_record_alone(cluster: FakeC
         assert (await producer.send("orders")).offset == 0
 
 
-async def test_a_partitioner_that_fails_fails_its_own_record_alone(cluster: FakeCluster) -> None:
+async def test_partitioner_fails_one_record(cluster: FakeCluster) -> None:
     def choose(_topic: str, key: bytes | None, _partitions: int) -> int:
         return int(key or b"0")
 
@@ -432,7 +452,7 @@ async def test_a_partitioner_that_fails_fails_its_own_record_alone(cluster: Fake
 # Linger and flush.
 
 
-async def test_without_linger_the_sends_of_one_turn_share_a_batch(cluster: FakeCluster) -> None:
+async def test_sends_share_a_batch_without_linger(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"0", partition=0)
         before = producer.metrics()["producer-metrics"]["request-total"]
@@ -442,8 +462,8 @@ async def test_without_linger_the_sends_of_one_turn_share_a_batch(cluster: FakeC
     assert figures["records-per-request-avg"] == 101 / 2
 
 
-@pytest.mark.scenario(1)
-async def test_a_record_lingers_and_then_goes(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("lone-record-lingers")
+async def test_record_is_sent_after_linger(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
     async with quick(cluster, linger_ms=80) as producer:
         await producer.send("orders", b"0", partition=0)
@@ -456,8 +476,8 @@ async def test_a_record_lingers_and_then_goes(cluster: FakeCluster) -> None:
         assert second.done()
 
 
-@pytest.mark.scenario(2, 11)
-async def test_flush_cuts_linger_and_a_full_batch_does_not_wait(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("full-batch", "flush")
+async def test_flush_and_full_batches_end_linger(cluster: FakeCluster) -> None:
     options: AllOptions = {"linger_ms": 60_000, "delivery_timeout_ms": 120_000, "batch_size": 1_000}
     async with quick(cluster, **options) as producer, asyncio.timeout(SOON):
         lingering = producer.send("orders", b"1", partition=0)
@@ -468,8 +488,8 @@ async def test_flush_cuts_linger_and_a_full_batch_does_not_wait(cluster: FakeClu
         assert not full[3].done()
 
 
-@pytest.mark.scenario(11)
-async def test_flush_waits_for_what_was_accepted_before_it_alone(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("flush")
+async def test_flush_ignores_later_records(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         await producer.send("orders", b"0", partition=0)
         first = cluster.on(ApiKey.PRODUCE).hold()
@@ -486,7 +506,7 @@ async def test_flush_waits_for_what_was_accepted_before_it_alone(cluster: FakeCl
         second.release()
 
 
-async def test_flush_gives_up_in_time_and_loses_nothing(cluster: FakeCluster) -> None:
+async def test_flush_timeout_loses_nothing(cluster: FakeCluster) -> None:
     held = cluster.on(ApiKey.PRODUCE).hold()
     async with quick(cluster, request_timeout_ms=5_000) as producer:
         delivery = producer.send("orders", b"1")
@@ -499,7 +519,7 @@ async def test_flush_gives_up_in_time_and_loses_nothing(cluster: FakeCluster) ->
     assert len(cluster.records("orders")) == 1
 
 
-async def test_flush_raises_nothing_for_records_that_failed(cluster: FakeCluster) -> None:
+async def test_flush_does_not_raise_failures(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE).answer(ErrorCode.INVALID_RECORD)
     async with quick(cluster) as producer:
         delivery = producer.send("orders", b"1")

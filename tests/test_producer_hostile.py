@@ -1,4 +1,4 @@
-"""What users do by mistake, or on purpose, harms the record that they do it with and nothing else."""
+"""Misuse fails the record concerned and nothing else."""
 
 import asyncio
 import copy
@@ -31,7 +31,7 @@ async def cluster() -> AsyncIterator[FakeCluster]:
         (5, TypeError),
     ],
 )
-async def test_a_topic_that_cannot_be_asked_for_is_refused_at_once(
+async def test_impossible_topic_names_are_refused(
     cluster: FakeCluster, topic: object, error: type[Exception]
 ) -> None:
     async with quick(cluster) as producer:
@@ -42,7 +42,7 @@ async def test_a_topic_that_cannot_be_asked_for_is_refused_at_once(
         assert (await producer.send("orders", b"still at work")).offset == 0
 
 
-async def test_a_partitioner_that_is_cancelled_fails_its_record_and_none_behind_it(
+async def test_cancelled_partitioner_fails_one_record(
     cluster: FakeCluster,
 ) -> None:
     cluster.create_topic("late")
@@ -59,17 +59,17 @@ async def test_a_partitioner_that_is_cancelled_fails_its_record_and_none_behind_
         assert (await asyncio.wait_for(good.future(), SOON)).offset == 0
 
 
-async def test_drain_returns_even_where_there_is_no_buffer_at_all(cluster: FakeCluster) -> None:
+async def test_drain_without_buffer(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=0) as producer:
         await asyncio.wait_for(producer.drain(), SOON)
 
 
-async def test_new_topics_are_asked_for_without_those_that_were_asked_for_in_vain(
+async def test_metadata_request_has_new_topics_only(
     cluster: FakeCluster,
 ) -> None:
     asked: list[int] = []
 
-    def count(response: Any) -> Any:  # noqa: ANN401 - the fake's own
+    def count(response: Any) -> Any:  # noqa: ANN401 - a response of the fake cluster
         asked.append(len(response.topics))
         return response
 
@@ -82,7 +82,7 @@ async def test_new_topics_are_asked_for_without_those_that_were_asked_for_in_vai
     assert 60 <= sum(asked) <= 90
 
 
-async def test_ten_thousand_records_that_fail_in_line_are_logged_once(
+async def test_failed_waiting_records_are_logged_once(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with quick(cluster) as producer:
@@ -97,7 +97,7 @@ async def test_ten_thousand_records_that_fail_in_line_are_logged_once(
     assert "9999 of 10000 records for unknown-?" in logged[0].getMessage()
 
 
-async def test_a_topic_that_nobody_may_use_fails_all_that_wait_for_it(cluster: FakeCluster) -> None:
+async def test_unauthorized_topic_fails_waiting_records(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA, topic="secret", times=None).answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
     async with quick(cluster) as producer:
         deliveries = [producer.send("secret", b"%d" % number) for number in range(3)]
@@ -106,7 +106,7 @@ async def test_a_topic_that_nobody_may_use_fails_all_that_wait_for_it(cluster: F
                 await asyncio.wait_for(delivery.future(), SOON)
 
 
-async def test_a_delivery_says_that_it_cannot_be_copied(cluster: FakeCluster) -> None:
+async def test_delivery_cannot_be_copied(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         delivery = producer.send("orders", b"")
         with pytest.raises(TypeError, match="keep its RecordMetadata"):
@@ -114,7 +114,7 @@ async def test_a_delivery_says_that_it_cannot_be_copied(cluster: FakeCluster) ->
         assert copy.copy(await delivery) == await delivery
 
 
-def test_a_producer_whose_loop_has_ended_can_still_be_stopped_and_says_what_happened() -> None:
+def test_stop_after_loop_has_ended() -> None:
     producers: list[Producer[Any, Any]] = []
 
     async def forget_to_stop() -> None:

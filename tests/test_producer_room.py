@@ -1,4 +1,4 @@
-"""What happens when records come faster than they go: the buffer, the line before it, `drain`."""
+"""Records come faster than they are sent: the buffer, waiting records, `drain`."""
 
 import asyncio
 import time
@@ -26,17 +26,17 @@ def _send_until_refused(producer: Producer[Any, Any]) -> list[Delivery]:
         while len(deliveries) < 10_000:
             deliveries.append(producer.send("orders", bytes(1_000)))
     except BufferExhaustedError as error:
-        assert "wait in line; await drain() between sends" in str(error)  # noqa: PT017 - the loop counts too
+        assert "wait in line; await drain() between sends" in str(error)  # noqa: PT017 - `raises` would hide the count
         return deliveries
-    pytest.fail("nobody refused a record")
+    pytest.fail("no record was refused")
 
 
 def _values(cluster: FakeCluster) -> list[bytes | None]:
     return [record.value for record in cluster.records("orders")]
 
 
-@pytest.mark.scenario(6)
-async def test_what_finds_no_room_waits_in_line_and_goes_in_order(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("buffer-full")
+async def test_records_wait_for_room_in_order(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=5_000, batch_size=1_000) as producer:
         await producer.send("orders", b"first")
         held = cluster.on(ApiKey.PRODUCE).hold()
@@ -49,8 +49,8 @@ async def test_what_finds_no_room_waits_in_line_and_goes_in_order(cluster: FakeC
     assert _values(cluster)[1:] == [b"%03d" % number * 100 for number in range(20)]
 
 
-@pytest.mark.scenario(6)
-async def test_a_record_of_another_topic_does_not_jump_the_line(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("buffer-full")
+async def test_other_topics_wait_their_turn(cluster: FakeCluster) -> None:
     cluster.create_topic("audit")
     async with quick(cluster, buffer_memory=3_000) as producer:
         await asyncio.gather(producer.send("orders", b"").future(), producer.send("audit", b"").future())
@@ -69,8 +69,8 @@ async def test_a_record_of_another_topic_does_not_jump_the_line(cluster: FakeClu
         await until(lambda: len(finished) == 2)
 
 
-@pytest.mark.scenario(6)
-async def test_who_waits_in_line_too_long_is_told(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("buffer-full")
+async def test_wait_for_room_expires(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000, max_block_ms=50) as producer:
         await producer.send("orders", b"")
         held = cluster.on(ApiKey.PRODUCE).hold()
@@ -89,7 +89,7 @@ async def test_who_waits_in_line_too_long_is_told(cluster: FakeCluster) -> None:
         assert (await producer.send("orders", bytes(800))).offset == 2
 
 
-async def test_a_loop_that_never_awaits_is_told_at_once(cluster: FakeCluster) -> None:
+async def test_full_buffer_refuses_sends(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=100_000) as producer:
         deliveries = _send_until_refused(producer)
         assert 90 < len(deliveries) < 200
@@ -98,8 +98,8 @@ async def test_a_loop_that_never_awaits_is_told_at_once(cluster: FakeCluster) ->
     assert len(_values(cluster)) == len(deliveries)
 
 
-@pytest.mark.scenario(7, 44)
-async def test_a_cancelled_waiter_leaves_its_record_in_line(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("waiting-record-abandoned", "cancelled-awaiter")
+async def test_cancelled_task_leaves_waiting_record(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000) as producer:
         await producer.send("orders", b"")
         held = cluster.on(ApiKey.PRODUCE).hold()
@@ -115,7 +115,7 @@ async def test_a_cancelled_waiter_leaves_its_record_in_line(cluster: FakeCluster
         assert in_line.result().offset == 2
 
 
-async def test_drain_waits_until_less_than_half_is_in_use(cluster: FakeCluster) -> None:
+async def test_drain_waits_for_half_the_buffer(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=10_000, batch_size=1_000, max_request_size=1_200) as producer:
         await producer.send("orders", b"")
         held = cluster.on(ApiKey.PRODUCE).hold()
@@ -131,7 +131,7 @@ async def test_drain_waits_until_less_than_half_is_in_use(cluster: FakeCluster) 
         assert figures["buffer-available-bytes"] > 5_000
 
 
-async def test_a_loop_that_drains_is_never_refused_and_lets_others_run(cluster: FakeCluster) -> None:
+async def test_drain_in_a_loop_of_sends(cluster: FakeCluster) -> None:
     ticks = 0
 
     async def tick() -> None:
@@ -151,7 +151,7 @@ async def test_a_loop_that_drains_is_never_refused_and_lets_others_run(cluster: 
     assert ticks > 5
 
 
-async def test_drain_gives_way_every_few_milliseconds_where_there_is_room(cluster: FakeCluster) -> None:
+async def test_drain_yields_with_free_room(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
         turned = asyncio.Event()
         await producer.drain()
@@ -162,7 +162,7 @@ async def test_drain_gives_way_every_few_milliseconds_where_there_is_room(cluste
         assert turned.is_set()
 
 
-async def test_records_that_wait_for_a_topic_are_bounded_too(cluster: FakeCluster) -> None:
+async def test_records_waiting_for_topic_are_bounded(cluster: FakeCluster) -> None:
     held = cluster.on(ApiKey.METADATA, skip=1, times=None).hold()
     async with quick(cluster, buffer_memory=10_000) as producer:
         deliveries = _send_until_refused(producer)
@@ -177,9 +177,23 @@ async def test_records_that_wait_for_a_topic_are_bounded_too(cluster: FakeCluste
         assert [delivery.result().offset for delivery in deliveries] == list(range(9))
 
 
-@pytest.mark.scenario(8)
-async def test_drain_does_not_wait_for_what_lingers() -> None:
-    """Half of the buffer is in batches that are not full: nobody is in line, and nothing is due."""
+async def test_drain_sees_waiting_records(cluster: FakeCluster) -> None:
+    """They are not in the buffer, so `drain` yields as long as there are any."""
+    async with quick(cluster) as producer:
+        cluster.on(ApiKey.METADATA, topic="new", times=None, optional=True).hold()
+        producer._turn_ends = float("inf")  # noqa: SLF001 - as if it had just yielded
+        delivery = producer.send("new", b"1")
+        for _ in range(2):
+            turn_ends = producer._turn_ends  # noqa: SLF001 - the same
+            assert turn_ends == 0.0
+            await producer.drain()
+        cluster.heal()
+        await delivery
+
+
+@pytest.mark.scenario("memory-pressure")
+async def test_drain_ends_linger() -> None:
+    """Half of the buffer is in batches that are not full; no record waits, and no batch is due."""
     async with (
         FakeCluster(topics={"orders": 3}) as cluster,
         quick(

@@ -7,7 +7,7 @@ import aioproducer
 from aioproducer import ErrorCode, ProducerError, RecordMetadata, TopicPartition
 
 
-def test_what_is_named_is_there_and_sorted() -> None:
+def test_all_names_exist_and_are_sorted() -> None:
     names = aioproducer.__all__
     assert sorted(names) == names
     assert len(set(names)) == len(names)
@@ -15,7 +15,7 @@ def test_what_is_named_is_there_and_sorted() -> None:
         assert hasattr(aioproducer, name)
 
 
-def test_what_is_there_is_named() -> None:
+def test_public_names_are_in_all() -> None:
     modules = {module.name for module in pkgutil.iter_modules(aioproducer.__path__)}
     there = {name for name in vars(aioproducer) if not name.startswith("_")}
     assert there - modules - {"annotations"} == set(aioproducer.__all__) - {"__compiled__", "__version__"}
@@ -46,6 +46,6 @@ def test_values_can_be_pickled() -> None:
         assert pickle.loads(pickle.dumps(value)) == value  # noqa: S301 - our own
 
 
-def test_it_says_how_it_was_built() -> None:
+def test_build_kind_is_public() -> None:
     assert isinstance(aioproducer.__compiled__, bool)
     assert aioproducer.__version__.count(".") == 2

@@ -1,4 +1,4 @@
-"""What the README shows works: its commands, its programs and its tests."""
+"""The README's commands, programs and tests work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def block(kind: str, containing: str) -> str:
 
 def run(code: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "example"}
-    exec(compile(code, README.name, "exec"), names)  # noqa: S102 - our own
+    exec(compile(code, README.name, "exec"), names)  # noqa: S102 - code of the README
     return names
 
 
@@ -45,7 +45,7 @@ def test_first_command_produces() -> None:
     if not (folder / "aioproducer").exists():
         pytest.skip("aioproducer is not installed in this environment")
 
-    done = subprocess.run(  # noqa: S602 - the README's own words
+    done = subprocess.run(  # noqa: S602 - a command of the README
         command.replace(".venv/bin", str(folder)), shell=True, capture_output=True, text=True, check=True
     )
 
@@ -93,5 +93,5 @@ def test_links_lead_to_files() -> None:
 
 
 def test_length() -> None:
-    """A README is read to the end; the rest has its pages."""
+    """A README must be short; details have their own pages."""
     assert len(TEXT.split()) < 1_700

@@ -1,9 +1,8 @@
-"""Code of the user's that raises, is slow, or calls the producer it is called by: it harms only its own.
+"""User code that raises, is slow, or calls its own producer affects only its own records.
 
-What it raises in a call of the user's comes out of that call, or as the error that is documented
-for it; what it raises elsewhere is logged, or fails its own record. KeyboardInterrupt and
-SystemExit are no errors: they end what runs the event loop, as they do in any asyncio program;
-who runs the loop again finds everything else as it was.
+An error in user code called from `send` is raised by `send`; elsewhere it is logged, or fails its
+record. KeyboardInterrupt and SystemExit stop the event loop, as in any asyncio program; when the
+loop runs again, the producer continues.
 """
 
 import asyncio
@@ -42,9 +41,9 @@ def values_of(cluster: FakeCluster, topic: str = "orders") -> list[bytes | None]
 
 
 class Raising:
-    """Something that raises when it comes to "bad", whatever it is called with."""
+    """A callable that raises when one of its arguments is b"bad"."""
 
-    def __init__(self, error: type[BaseException], result: Any = None) -> None:  # noqa: ANN401 - whatever is asked for
+    def __init__(self, error: type[BaseException], result: Any = None) -> None:  # noqa: ANN401 - any result
         self._error = error
         self._result = result
 
@@ -54,12 +53,12 @@ class Raising:
         return arguments[-1] if self._result is None else self._result
 
 
-# What raises.
+# Errors.
 
 
 @pytest.mark.parametrize("error", [error for error in ERRORS if error is not asyncio.CancelledError])
 @pytest.mark.parametrize("field", ["value", "key"])
-async def test_a_serializer_that_raises_fails_its_call_alone(
+async def test_raising_serializer_fails_one_call(
     cluster: FakeCluster, field: str, error: type[Exception]
 ) -> None:
     async with quick(cluster, **{f"{field}_serializer": Raising(error)}) as producer:  # type: ignore[arg-type] # one of two
@@ -71,7 +70,7 @@ async def test_a_serializer_that_raises_fails_its_call_alone(
         assert (await producer.send("orders", b"good", key=b"good")).offset == 0
 
 
-async def test_a_serializer_that_is_cancelled_fails_its_call_and_cancels_nobody(
+async def test_cancelled_serializer_cancels_no_task(
     cluster: FakeCluster,
 ) -> None:
     async with quick(cluster, value_serializer=Raising(asyncio.CancelledError)) as producer:
@@ -80,17 +79,15 @@ async def test_a_serializer_that_is_cancelled_fails_its_call_and_cancels_nobody(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-async def test_a_partitioner_that_raises_fails_its_record_alone(
-    cluster: FakeCluster, error: type[BaseException]
-) -> None:
+async def test_raising_partitioner_fails_one_record(cluster: FakeCluster, error: type[BaseException]) -> None:
     async with quick(cluster, partitioner=Raising(error, 0)) as producer:
-        in_line = [
+        waiting = [
             producer.send("late", b"%d" % number, key=key) for number, key in enumerate((b"", b"bad", b""))
         ]
         with pytest.raises(PartitionerError, match=error.__name__) as raised:
-            await asyncio.wait_for(in_line[1].future(), SOON)
+            await asyncio.wait_for(waiting[1].future(), SOON)
         assert isinstance(raised.value.__cause__, error)
-        assert [(await in_line[index]).offset for index in (0, 2)] == [0, 1]
+        assert [(await waiting[index]).offset for index in (0, 2)] == [0, 1]
         with pytest.raises(PartitionerError, match=error.__name__):
             producer.send("late", b"at once", key=b"bad")
         await producer.send("late", b"3", key=b"")
@@ -99,9 +96,7 @@ async def test_a_partitioner_that_raises_fails_its_record_alone(
 
 
 @pytest.mark.parametrize("nonsense", [None, -1, 1, True, 0.0, "0", 2**70])
-async def test_a_partitioner_that_answers_nonsense_fails_its_record_alone(
-    cluster: FakeCluster, nonsense: object
-) -> None:
+async def test_invalid_partition_fails_one_record(cluster: FakeCluster, nonsense: object) -> None:
     def choose(_topic: str, key: bytes | None, _partitions: int) -> Any:  # noqa: ANN401 - nonsense
         return nonsense if key == b"bad" else 0
 
@@ -114,12 +109,13 @@ async def test_a_partitioner_that_answers_nonsense_fails_its_record_alone(
             producer.send("late", key=b"bad")
 
 
-@pytest.mark.scenario(86)
+@pytest.mark.scenario("callbacks")
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("outcome", ["delivered", "refused", "stopped"])
-async def test_a_callback_that_raises_is_logged_and_the_others_are_called(
+async def test_raising_callback_is_logged(
     cluster: FakeCluster, outcome: str, error: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The error of a callback is logged, and the other callbacks are called."""
     called: list[Delivery] = []
 
     def fail(_delivery: Delivery) -> None:
@@ -151,7 +147,7 @@ async def test_a_callback_that_raises_is_logged_and_the_others_are_called(
             await producer.send("orders", b"last")
 
 
-async def test_values_that_cannot_be_read_fail_their_call_alone(cluster: FakeCluster) -> None:
+async def test_unreadable_values_fail_one_call(cluster: FakeCluster) -> None:
     gone = memoryview(b"gone")
     gone.release()
     async with quick(cluster) as producer:
@@ -166,11 +162,11 @@ async def test_values_that_cannot_be_read_fail_their_call_alone(cluster: FakeClu
     assert values_of(cluster) == [b"ace"]
 
 
-# What ends the run of the event loop.
+# Interruptions of the event loop.
 
 
 class Interrupted:
-    """A producer and its cluster on a loop of their own, which can be run again after an interruption."""
+    """A producer and its cluster in an event loop that can run again after an interruption."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the producer's
         self.runner = asyncio.Runner()
@@ -202,55 +198,56 @@ class Interrupted:
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_serializer_may_end_the_run_and_the_producer_goes_on(end: type[BaseException]) -> None:
-    with Interrupted(value_serializer=Raising(end)) as stage:
+def test_producer_survives_interrupting_serializer(end: type[BaseException]) -> None:
+    with Interrupted(value_serializer=Raising(end)) as interrupted:
 
         async def send() -> None:
-            stage.producer.send("orders", b"bad")
+            interrupted.producer.send("orders", b"bad")
 
         with pytest.raises(end):
-            stage.run(send)
-        assert insides(stage.producer).accumulator.used == 0
-        stage.run(lambda: stage.producer.send("orders", b"good"))
-        assert values_of(stage.cluster) == [b"first", b"good"]
+            interrupted.run(send)
+        assert insides(interrupted.producer).accumulator.used == 0
+        interrupted.run(lambda: interrupted.producer.send("orders", b"good"))
+        assert values_of(interrupted.cluster) == [b"first", b"good"]
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_partitioner_may_end_the_run_and_the_producer_goes_on(end: type[BaseException]) -> None:
-    with Interrupted(partitioner=Raising(end, 0)) as stage:
+def test_producer_survives_interrupting_partitioner(end: type[BaseException]) -> None:
+    with Interrupted(partitioner=Raising(end, 0)) as interrupted:
 
         async def send() -> None:
-            stage.producer.send("orders", b"bad", key=b"bad")
+            interrupted.producer.send("orders", b"bad", key=b"bad")
 
         with pytest.raises(end):
-            stage.run(send)
-        assert insides(stage.producer).accumulator.used == 0
-        stage.run(lambda: stage.producer.send("orders", b"good"))
-        assert values_of(stage.cluster) == [b"first", b"good"]
+            interrupted.run(send)
+        assert insides(interrupted.producer).accumulator.used == 0
+        interrupted.run(lambda: interrupted.producer.send("orders", b"good"))
+        assert values_of(interrupted.cluster) == [b"first", b"good"]
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_partitioner_may_end_the_run_for_a_record_in_line_and_those_behind_it_go_on(
+def test_waiting_records_survive_interrupting_partitioner(
     end: type[BaseException],
 ) -> None:
-    with Interrupted(partitioner=Raising(end, 0), max_block_ms=60_000) as stage:
+    """A partitioner interrupts the loop for a waiting record; the records after it are sent."""
+    with Interrupted(partitioner=Raising(end, 0), max_block_ms=60_000) as interrupted:
         deliveries: list[Delivery] = []
 
         async def send() -> None:
-            deliveries.extend(stage.producer.send("late", key, key=key) for key in (b"1", b"bad", b"2"))
+            deliveries.extend(interrupted.producer.send("late", key, key=key) for key in (b"1", b"bad", b"2"))
             await asyncio.sleep(SOON)
 
         with pytest.raises(end):
-            stage.run(send)
-        stage.run(lambda: deliveries[0])
-        stage.run(lambda: deliveries[2])
+            interrupted.run(send)
+        interrupted.run(lambda: deliveries[0])
+        interrupted.run(lambda: deliveries[2])
         with pytest.raises(PartitionerError):
-            stage.run(lambda: deliveries[1])
+            interrupted.run(lambda: deliveries[1])
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_callback_may_end_the_run_and_the_others_are_called(end: type[BaseException]) -> None:
-    with Interrupted() as stage:
+def test_interrupting_callback_skips_no_others(end: type[BaseException]) -> None:
+    with Interrupted() as interrupted:
         called: list[Delivery] = []
         deliveries: list[Delivery] = []
 
@@ -258,40 +255,40 @@ def test_a_callback_may_end_the_run_and_the_others_are_called(end: type[BaseExce
             raise end
 
         async def send() -> None:
-            deliveries.extend(stage.producer.send("orders", b"%d" % number) for number in range(3))
+            deliveries.extend(interrupted.producer.send("orders", b"%d" % number) for number in range(3))
             deliveries[0].add_done_callback(raise_it)
             for delivery in deliveries:
                 delivery.add_done_callback(called.append)
-            await stage.producer.flush()
+            await interrupted.producer.flush()
             await asyncio.sleep(0.01)
 
         with pytest.raises(end):
-            stage.run(send)
-        stage.run(lambda: until(lambda: len(called) == 3, 2))
+            interrupted.run(send)
+        interrupted.run(lambda: until(lambda: len(called) == 3, 2))
         assert called == deliveries
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_a_callback_may_end_the_run_and_the_producer_goes_on(end: type[BaseException]) -> None:
-    with Interrupted() as stage:
+def test_producer_survives_interrupting_callback(end: type[BaseException]) -> None:
+    with Interrupted() as interrupted:
 
         def raise_it(_delivery: Delivery) -> None:
             raise end
 
         async def send() -> None:
-            stage.producer.send("orders", b"1").add_done_callback(raise_it)
+            interrupted.producer.send("orders", b"1").add_done_callback(raise_it)
             await asyncio.sleep(SOON)
 
         with pytest.raises(end):
-            stage.run(send)
-        stage.run(lambda: stage.producer.send("orders", b"2"))
-        assert values_of(stage.cluster) == [b"first", b"1", b"2"]
+            interrupted.run(send)
+        interrupted.run(lambda: interrupted.producer.send("orders", b"2"))
+        assert values_of(interrupted.cluster) == [b"first", b"1", b"2"]
 
 
-# What is slow.
+# Slow code.
 
 
-async def test_slow_callbacks_hold_up_nothing_but_the_loop(cluster: FakeCluster) -> None:
+async def test_slow_callbacks_only_block_loop(cluster: FakeCluster) -> None:
     called: list[Delivery] = []
 
     def dawdle(delivery: Delivery) -> None:
@@ -310,7 +307,7 @@ async def test_slow_callbacks_hold_up_nothing_but_the_loop(cluster: FakeCluster)
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
-async def test_slow_serializers_and_partitioners_hold_up_nothing_but_the_loop(cluster: FakeCluster) -> None:
+async def test_slow_serializers_only_block_loop(cluster: FakeCluster) -> None:
     def serialize(value: bytes) -> bytes:
         time.sleep(SLOW)
         return value
@@ -323,37 +320,37 @@ async def test_slow_serializers_and_partitioners_hold_up_nothing_but_the_loop(cl
         async with quick(
             cluster, request_timeout_ms=5_000, value_serializer=serialize, partitioner=choose
         ) as producer:
-            in_line = [producer.send("late", b"%d" % number) for number in range(4)]
+            waiting = [producer.send("late", b"%d" % number) for number in range(4)]
             await producer.flush()
             at_once = [producer.send("late", b"%d" % number) for number in range(4, 8)]
-        assert [delivery.result().offset for delivery in in_line + at_once] == list(range(8))
+        assert [delivery.result().offset for delivery in waiting + at_once] == list(range(8))
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
-async def test_a_broker_that_answers_in_time_is_not_taken_for_silent_by_a_loop_that_is_held_up(
+async def test_blocked_loop_causes_no_timeout(
     cluster: FakeCluster,
 ) -> None:
-    """What has arrived counts, though nobody had the time to look at it before its deadline."""
+    """A response that arrived in time counts, though the blocked loop reads it after the deadline."""
     loop = asyncio.get_running_loop()
 
-    def hold_up_next(answer: Any) -> Any:  # noqa: ANN401 - the fake's own
-        # The answer is written in this turn of the loop; the next one takes too long.
+    def block_next_iteration(answer: Any) -> Any:  # noqa: ANN401 - a response of any API
+        # The response is written in this iteration of the loop; the next one blocks too long.
         loop.call_soon(time.sleep, 2 * SLOW)
         return answer
 
     async with quick(cluster, request_timeout_ms=150) as producer:
         await producer.send("orders", b"first")
-        held_up = cluster.on(ApiKey.PRODUCE).rewrite(hold_up_next)
+        held_up = cluster.on(ApiKey.PRODUCE).rewrite(block_next_iteration)
         assert (await producer.send("orders", b"second")).offset == 1
         assert held_up.hits == 1
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
-# What calls the producer that calls it.
+# Calls of the producer from user code.
 
 
-@pytest.mark.scenario(86)
-async def test_each_callback_may_send_the_next_record(cluster: FakeCluster) -> None:
+@pytest.mark.scenario("callbacks")
+async def test_callback_may_send_next_record(cluster: FakeCluster) -> None:
     done = asyncio.Event()
 
     async with quick(cluster) as producer:
@@ -369,9 +366,9 @@ async def test_each_callback_may_send_the_next_record(cluster: FakeCluster) -> N
     assert values_of(cluster) == [b"%d" % number for number in range(100)]
 
 
-@pytest.mark.scenario(85, 86)
+@pytest.mark.scenario("stop", "callbacks")
 @pytest.mark.parametrize("call", ["flush", "drain", "stop", "stop at once", "partitions_for"])
-async def test_a_callback_may_start_what_waits(cluster: FakeCluster, call: str) -> None:
+async def test_callback_may_start_waiting_calls(cluster: FakeCluster, call: str) -> None:
     tasks: list[asyncio.Task[None]] = []
 
     async def wait(producer: Producer[Any, Any]) -> None:
@@ -402,7 +399,7 @@ async def test_a_callback_may_start_what_waits(cluster: FakeCluster, call: str) 
         assert last.exception() is None or isinstance(last.exception(), ProducerClosedError)
 
 
-async def test_a_callback_that_sends_after_stop_is_refused_and_logged(
+async def test_callback_cannot_send_after_stop(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.on(ApiKey.PRODUCE, times=None, optional=True).fall_silent()
@@ -417,7 +414,7 @@ async def test_a_callback_that_sends_after_stop_is_refused_and_logged(
 
 
 @pytest.mark.parametrize("topic", ["orders", "late"])
-async def test_a_serializer_may_send(cluster: FakeCluster, topic: str) -> None:
+async def test_serializer_may_send(cluster: FakeCluster, topic: str) -> None:
     inner: list[Delivery] = []
 
     def serialize(value: bytes) -> bytes:
@@ -435,7 +432,7 @@ async def test_a_serializer_may_send(cluster: FakeCluster, topic: str) -> None:
 
 
 @pytest.mark.parametrize("topic", ["orders", "late"])
-async def test_a_partitioner_may_send(cluster: FakeCluster, topic: str) -> None:
+async def test_partitioner_may_send(cluster: FakeCluster, topic: str) -> None:
     inner: list[Delivery] = []
 
     def choose(_topic: str, key: bytes | None, _partitions: int) -> int:
@@ -459,7 +456,7 @@ async def test_a_partitioner_may_send(cluster: FakeCluster, topic: str) -> None:
     ]
 
 
-async def test_a_partitioner_that_sends_keeps_to_the_memory_that_there_is(cluster: FakeCluster) -> None:
+async def test_sending_partitioner_respects_buffer_memory(cluster: FakeCluster) -> None:
     used: list[int] = []
 
     def choose(_topic: str, key: bytes | None, _partitions: int) -> int:
@@ -477,7 +474,7 @@ async def test_a_partitioner_that_sends_keeps_to_the_memory_that_there_is(cluste
     assert used[0] <= 1_000
 
 
-async def test_a_partitioner_that_sends_without_end_fails_its_own_records(cluster: FakeCluster) -> None:
+async def test_endless_recursion_fails_its_records(cluster: FakeCluster) -> None:
     def choose(_topic: str, key: bytes | None, _partitions: int) -> int:
         if key is not None:
             producer.send("orders", b"", key=key)
@@ -492,9 +489,7 @@ async def test_a_partitioner_that_sends_without_end_fails_its_own_records(cluste
 
 @pytest.mark.parametrize("who", ["serializer", "partitioner"])
 @pytest.mark.parametrize("timeout", [None, 0.0])
-async def test_the_producer_may_be_stopped_from_within_a_send(
-    cluster: FakeCluster, who: str, timeout: float | None
-) -> None:
+async def test_send_may_stop_the_producer(cluster: FakeCluster, who: str, timeout: float | None) -> None:
     stopping: list[asyncio.Task[None]] = []
 
     def stop(*arguments: Any) -> Any:  # noqa: ANN401 - a serializer's, a partitioner's

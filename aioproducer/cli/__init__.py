@@ -4,9 +4,9 @@
     aioproducer perf --topic load --num-records 1000000 --record-size 100
     aioproducer metadata --embedded
 
-Data goes to stdout, messages go to stderr. The commands can start a broker of their own, so
-that each of them can be tried on a bare machine (see `servers`). They exit with 0; 1 if a
-record or the work failed; 2 if the call makes no sense; 130 on Ctrl-C.
+Results go to stdout, messages to stderr. The commands can start an embedded broker, so that they
+can be tried without Kafka (see `servers`). Exit codes: 0; 1 if a record or the command failed; 2
+for wrong arguments; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ EXIT_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line (by default the process's own), and return its exit code."""
+    """Run a command line (default: that of the process), and return its exit code."""
     try:
         arguments = _parse(argv)
     except SystemExit as done:
-        # argparse has said what there is to say; --help is no failure.
+        # argparse has printed its message; --help has the code 0.
         return done.code if isinstance(done.code, int) else EXIT_USAGE
     if sys.stdin is None or sys.stdout is None:
-        return _complain("stdin and stdout must be open; name a file, or redirect to /dev/null", EXIT_USAGE)
+        return _report("stdin and stdout must be open; name a file, or redirect to /dev/null", EXIT_USAGE)
     try:
         code = _run(arguments)
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read stdout has gone; Python would complain once more when it flushes at exit.
+        # The reader of stdout is gone. Python would print a second error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _complain("stdout was closed before everything was told", EXIT_FAILED)
+        code = _report("stdout was closed before the end of the output", EXIT_FAILED)
     except ProducerError as error:
-        code = _complain(error, EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAILED)
+        code = _report(error, EXIT_USAGE if isinstance(error, ConfigurationError) else EXIT_FAILED)
     except (OSError, TypeError, ValueError) as error:
-        code = _complain(error, EXIT_USAGE)
+        code = _report(error, EXIT_USAGE)
     return code
 
 
@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         code: int = asyncio.run(arguments.run(arguments))
     except BaseExceptionGroup as group:
-        # The first task to fail took the others with it: its error says what happened.
+        # The first failed task cancelled the others: its error is the cause.
         raise group.exceptions[0] from None
     sys.stdout.flush()
     return code
@@ -67,8 +67,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments, rest = _parser().parse_known_args(argv)
-    # argparse fills a list of positionals from one run of arguments: in `produce TOPIC -b HOST FILE`
-    # the list is empty when the options begin, and FILE is left over.
+    # argparse fills a list of positionals from consecutive arguments only: in
+    # `produce TOPIC -b HOST FILE` the list is empty when the options begin, and FILE is left over.
     positionals: list[str] | None = getattr(arguments, arguments.more_to, None)
     if positionals is not None and not any(_is_option(each) for each in rest):
         positionals += rest
@@ -83,7 +83,7 @@ def _is_option(argument: str) -> bool:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="aioproducer", description="Produce to Apache Kafka, and to everything that speaks its protocol."
+        prog="aioproducer", description="Produce to Apache Kafka and other servers with its protocol."
     )
     parser.add_argument("--version", action="version", version=f"aioproducer {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -92,6 +92,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _complain(what: object, code: int) -> int:
-    print(f"aioproducer: {what}", file=sys.stderr)
+def _report(message: object, code: int) -> int:
+    print(f"aioproducer: {message}", file=sys.stderr)
     return code

@@ -1,4 +1,4 @@
-"""Latencies as kafka-producer-perf-test reports them, windows and closing line alike."""
+"""Latency reports in the format of kafka-producer-perf-test: windows of 5 s, and a closing line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 WINDOW_SECONDS = 5.0
 MAX_SAMPLES = 500_000
-"""Kafka's tool keeps as many for the percentiles; averages and maxima are of all records."""
+"""Samples for the percentiles, as many as Kafka's tool keeps; averages and maxima count all records."""
 
 _PERCENTILES = (0.50, 0.95, 0.99, 0.999)
 _MEGABYTE = 1024 * 1024
 
 
 class _Window:
-    """Sums since `began`."""
+    """Sums since `began`; times in seconds, sizes in bytes."""
 
     def __init__(self, began: float) -> None:
         self.began = began
@@ -46,7 +46,7 @@ class _Window:
 
 
 class Latencies:
-    """What `expected` records took, from `send` to the acknowledgement."""
+    """The latencies of `expected` records, from `send` to the acknowledgement."""
 
     def __init__(self, expected: int, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
@@ -57,14 +57,17 @@ class Latencies:
         self._window = _Window(clock())
 
     def add(self, starts: Sequence[float], size: int, now: float) -> str | None:
-        """Count records that were acknowledged `now`; return the report if one is due."""
+        """Count records acknowledged `now`; return the report of a finished window.
+
+        `starts` are the times of the sends, and `size` is the bytes of all values.
+        """
         count = len(starts)
         seconds = count * now - sum(starts)
         longest = now - min(starts)
         self._total.add(count, size, seconds, longest)
         self._window.add(count, size, seconds, longest)
         self._samples.extend([now - start for start in starts[self._skip :: self._step]])
-        # The next sample is as many records on, whatever batch that falls into.
+        # Take every n-th record across batches: with step 10 and batches of 7, the records 0, 10, 20.
         self._skip = (self._skip - count) % self._step
         if now - self._window.began < WINDOW_SECONDS:
             return None
@@ -76,7 +79,7 @@ class Latencies:
         return report
 
     def closing_line(self) -> str:
-        """Return the line that kafka-producer-perf-test ends with."""
+        """Return the last line of kafka-producer-perf-test."""
         samples = sorted(self._samples) or [0.0]
         at = [round(1000 * samples[int(share * len(samples))]) for share in _PERCENTILES]
         return (

@@ -1,7 +1,7 @@
-r"""Lines of bytes out of a file or a pipe, without holding up the event loop.
+r"""Lines of bytes from a file or a pipe, read without blocking the event loop.
 
-A line ends with a delimiter, `\n` by default, and is otherwise left as it is, `\r` and broken
-UTF-8 included. Reading happens in a thread, as a pipe may be silent for hours.
+A line ends with a delimiter, `\n` by default. Its other bytes stay unchanged, `\r` and invalid
+UTF-8 too. A thread reads, because a pipe may be silent for hours.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ CHUNK_SIZE = 256 * 1024
 
 
 async def read_lines(descriptor: int, delimiter: bytes = b"\n") -> AsyncGenerator[list[bytes]]:
-    """Give the lines as they come, several at a time; the last one needs no delimiter."""
+    """Yield lists of lines as they arrive; the last line needs no delimiter."""
     unfinished = bytearray()
     while chunk := await _read(descriptor):
-        # A delimiter of several bytes may have begun in the chunk before.
+        # A delimiter of several bytes may begin in the chunk before: "<-" + ">" with "<->".
         seam = unfinished[max(0, len(unfinished) - len(delimiter) + 1) :]
         if delimiter not in seam + chunk:
             unfinished += chunk
@@ -54,7 +54,7 @@ async def _read(descriptor: int) -> bytes:
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, result)
 
-    # A thread of the loop's pool would keep the process from ending on Ctrl-C for as long as
-    # the pipe is silent; and `sys.stdin.buffer` has a lock that must be free at the end.
+    # A daemon thread: a thread of the loop's pool would keep the process alive after Ctrl-C while
+    # the pipe is silent. `os.read`: the lock of `sys.stdin.buffer` must be free at exit.
     threading.Thread(target=read, name="aioproducer-read", daemon=True).start()
     return await future

@@ -1,8 +1,9 @@
-"""`aioproducer perf`: how fast a cluster takes records, told as kafka-producer-perf-test does.
+"""`aioproducer perf`: measure throughput and latency, in the format of kafka-producer-perf-test.
 
-The one idea: records of a batch are acknowledged together, so a batch is looked at once. Each
-record's start is noted in a list of its batch, and one callback turns the list into latencies:
-all of them are counted, at a tenth of the price of a callback a record.
+Every record is counted. A callback for each would halve the throughput, so records that are sent
+one after the other form a group, and only its first and its last record get a callback, which
+counts all records of the group that are done by then. Most groups lie in one batch or two, where
+this is exact; else the batches between are at most `GROUP_SECONDS` apart when sent.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import string
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,15 +24,18 @@ from aioproducer.cli.failures import Failures
 from aioproducer.cli.latencies import Latencies
 from aioproducer.cli.servers import add_servers_option, cluster, named_servers, parse_properties
 from aioproducer.config import ProducerConfig
+from aioproducer.delivery import Delivery
 from aioproducer.errors import ConfigurationError, ProducerError
 from aioproducer.producer import Producer
 
 if TYPE_CHECKING:
     import argparse
 
-    from aioproducer.delivery import BatchResult
-
 EMBEDDED_PARTITIONS = 6
+
+GROUP_SIZE = 32
+GROUP_SECONDS = 0.001
+"""How many records a group has at most, and how long it takes more."""
 
 POOL_SIZE = 1024 * 1024
 """Random bytes that payloads are cut from, so that compression finds no repetition in a batch."""
@@ -74,7 +79,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="options of the producer, under Kafka's names",
     )
     parser.add_argument("--print-metrics", action="store_true", help="print the metrics at the end")
-    # Its records are nobody's data: it may go to an embedded broker without being told to.
+    # The records are no user data, so an embedded broker is used without the option too.
     parser.set_defaults(run=run, parser=parser, more_to="", may_embed=True)
 
 
@@ -90,7 +95,7 @@ async def run(arguments: argparse.Namespace) -> int:
     async with cluster(servers, topics, check_records=False) as bootstrap:
         config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)
         async with Producer.from_config(config) as producer:
-            # What is measured is producing, not getting to know the topic.
+            # Fetch the metadata before the measurement begins.
             await producer.partitions_for(arguments.topic)
             load = _Load(producer, arguments)
             await load.send_all(payloads)
@@ -102,78 +107,110 @@ async def run(arguments: argparse.Namespace) -> int:
     return 1 if load.failures.count else 0
 
 
-class _Batch:
-    """The records of one batch that are not acknowledged yet: when each was sent, and their bytes."""
+class _Group:
+    """Records that were sent one after the other and are not counted yet; `last` closes it."""
 
-    __slots__ = ("size", "starts")
+    __slots__ = ("deliveries", "last", "payloads", "starts")
 
     def __init__(self) -> None:
-        self.size = 0
+        # Three lists instead of a list of tuples, which the garbage collector would go through.
+        self.deliveries: list[Delivery] = []
         self.starts: list[float] = []
+        self.payloads: list[bytes] = []
+        self.last: Delivery | None = None
+
+    def add(self, delivery: Delivery, start: float, payload: bytes) -> None:
+        """Add a record."""
+        self.deliveries.append(delivery)
+        self.starts.append(start)
+        self.payloads.append(payload)
+
+    def take_done(self) -> _Group:
+        """Remove the records that are delivered or have failed, and return them."""
+        done = _Group()
+        deliveries, starts, payloads = self.deliveries, self.starts, self.payloads
+        self.deliveries, self.starts, self.payloads = [], [], []
+        if all(map(Delivery.done, deliveries)):
+            done.deliveries, done.starts, done.payloads = deliveries, starts, payloads
+            return done
+        for delivery, start, payload in zip(deliveries, starts, payloads, strict=True):
+            (done if delivery.done() else self).add(delivery, start, payload)
+        return done
 
 
 class _Load:
-    """Sends records and keeps the time of each."""
+    """Sends records and measures the latency of each."""
 
     def __init__(self, producer: Producer, arguments: argparse.Namespace) -> None:
         self._producer = producer
         self._topic: str = arguments.topic
         self._count: int = arguments.num_records
         self._throughput: float = arguments.throughput
-        self._batches: dict[BatchResult, _Batch] = {}
-        self._all_counted = asyncio.Event()
+        self._pending = 0
+        self._all_done = asyncio.Event()
+        # One context for all callbacks, instead of a copy for each.
+        self._context = copy_context()
         self.failures = Failures()
         self.latencies = Latencies(arguments.num_records)
 
     async def send_all(self, payloads: Iterator[bytes]) -> None:
-        """Send all records, as fast as is allowed, and wait for the last."""
+        """Send all records at the allowed rate and wait until the last is counted."""
         send, drain, now = self._producer.send, self._producer.drain, time.perf_counter
-        topic, batches, throughput = self._topic, self._batches, self._throughput
+        topic, throughput = self._topic, self._throughput
+        group, group_ends = _Group(), 0.0
         began = now()
         for index, payload in enumerate(itertools.islice(payloads, self._count), 1):
             start = now()
             try:
-                result = send(topic, payload).result_of_batch
+                delivery = send(topic, payload)
             except ProducerError as error:
                 if error.fatal:
                     raise
                 self.failures.add(error)
                 continue
-            batch = batches.get(result)
-            if batch is None:
-                batch = batches[result] = _Batch()
-                result.settled().add_done_callback(partial(self._settled, result))
-            batch.starts.append(start)
-            batch.size += len(payload)
+            if start >= group_ends or len(group.starts) >= GROUP_SIZE:
+                self._close(group)
+                group, group_ends = _Group(), start + GROUP_SECONDS
+                self._watch(group, delivery)
+            group.add(delivery, start, payload)
+            self._pending += 1
             await drain()
             if throughput > 0 and (ahead := index / throughput - (now() - began)) > 0:
                 await asyncio.sleep(ahead)
+        self._close(group)
         await self._producer.flush()
-        # `flush` may return before the callbacks of the last batches have run, and awaiting their
-        # finished futures does not yield (`gather` neither, since Python 3.12).
-        if batches:
-            self._all_counted.clear()
-            await self._all_counted.wait()
+        # `flush` may return before the callbacks of the last batches have run.
+        if self._pending:
+            self._all_done.clear()
+            await self._all_done.wait()
 
-    def _settled(self, result: BatchResult, _future: asyncio.Future[None]) -> None:
-        batch = self._batches.pop(result)
-        if not self._batches:
-            self._all_counted.set()
-        error = _error_of(result)
-        if error is not None:
-            self.failures.add(error, count=len(batch.starts))
-        elif report := self.latencies.add(batch.starts, batch.size, time.perf_counter()):
+    def _watch(self, group: _Group, delivery: Delivery) -> None:
+        delivery.add_done_callback(partial(self._count_done, group), context=self._context)
+
+    def _close(self, group: _Group) -> None:
+        if group.deliveries:
+            group.last = group.deliveries[-1]
+            self._watch(group, group.last)
+
+    def _count_done(self, group: _Group, delivery: Delivery) -> None:
+        now = time.perf_counter()
+        done = group.take_done()
+        self._pending -= len(done.deliveries)
+        errors = list(map(Delivery.exception, done.deliveries))
+        starts, payloads = done.starts, done.payloads
+        if any(errors):
+            for error in filter(None, errors):
+                self.failures.add(error)
+            starts = [start for start, error in zip(starts, errors, strict=True) if error is None]
+            payloads = [payload for payload, error in zip(payloads, errors, strict=True) if error is None]
+        if starts and (report := self.latencies.add(starts, sum(map(len, payloads)), now)):
             print(report, flush=True)
-
-
-def _error_of(result: BatchResult) -> ProducerError | None:
-    """Return why a batch failed, as a whole or in a piece that it was split into."""
-    for _, piece in result.pieces or ():
-        if (error := _error_of(piece)) is not None:
-            return error
-    # Asking for every record's error tells the deliveries that somebody looked.
-    errors = [result.error_of(index) for index in range(result.count)]
-    return errors[0] if errors else None
+        if delivery is group.last:
+            # The batches of the remaining records are acknowledged after that of the last record.
+            for pending in group.deliveries:
+                self._watch(group, pending)
+        if not self._pending:
+            self._all_done.set()
 
 
 def _payloads(arguments: argparse.Namespace) -> Iterator[bytes]:

@@ -1,10 +1,10 @@
-r"""`aioproducer produce`: the lines of a file, or of stdin, as records.
+r"""`aioproducer produce`: sends the lines of files, or of stdin, as records.
 
     read_lines ──▶ send, send, send … ──▶ queue of deliveries ──▶ printed in the order of the lines
                    (drain: bounded)        (bounded)
 
-No line waits for the one before. Lines are sent as fast as the producer's buffer takes them,
-while a second task follows and tells what became of each.
+Lines are sent as fast as the producer's buffer accepts them. A second task awaits the deliveries
+and prints the result of each line.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ EMBEDDED_PARTITIONS = 3
 
 LINES_A_PORTION = 1000
 PORTIONS_AHEAD = 100
-"""How far sending may be ahead of printing: what bounds the memory that deliveries take."""
+"""The limit of sent portions before the printed one; it bounds the memory of deliveries."""
 
 STDIN = "-"
 
@@ -52,10 +52,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "produce",
         help="send the lines of files or of stdin",
         description=r"Send each line of the files, or of stdin, as a record. A line ends with \n and is sent "
-        "as it is. Prints where each record went, in the order of the lines.",
+        "unchanged. Prints partition and offset of each record, in the order of the lines.",
     )
     parser.add_argument("topic", metavar="TOPIC")
-    parser.add_argument("files", metavar="FILE", nargs="*", help="default: stdin, as is -")
+    parser.add_argument("files", metavar="FILE", nargs="*", help="default: stdin; - is stdin too")
     add_servers_option(parser)
     parser.add_argument(
         "-K",
@@ -69,7 +69,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "-Z", dest="empty_is_null", action="store_true", help="send empty values and keys as null"
     )
-    parser.add_argument("-c", dest="count", metavar="N", type=int, help="end after so many records")
+    parser.add_argument("-c", dest="count", metavar="N", type=int, help="end after N records")
     parser.add_argument("-k", dest="key", metavar="KEY", help="key of every record")
     parser.add_argument("-p", dest="partition", metavar="N", type=int, help="partition of every record")
     parser.add_argument(
@@ -85,13 +85,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="option of the producer, under Kafka's name (linger.ms=20)",
     )
     output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print one JSON object a record")
-    output.add_argument("--quiet", action="store_true", help="print nothing but what went wrong")
+    output.add_argument("--json", action="store_true", help="print one JSON object per record")
+    output.add_argument("--quiet", action="store_true", help="print errors only")
     parser.set_defaults(run=run, parser=parser, more_to="files", may_embed=False)
 
 
 async def run(arguments: argparse.Namespace) -> int:
-    """Send everything, tell everything, and return the exit code."""
+    """Send all lines, print all results, and return the exit code."""
     template = _Template.of(arguments)
     properties = parse_properties(arguments.properties)
     if arguments.codec is not None:
@@ -111,7 +111,7 @@ async def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Template:
-    """What all records have in common, and how a line becomes a key and a value."""
+    """The common parts of all records, and the options that split a line into key and value."""
 
     topic: str
     separator: bytes
@@ -124,7 +124,7 @@ class _Template:
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> _Template:
         if arguments.delimiter is not None and arguments.key is not None:
-            message = "-K takes the key from the line, and -k is one for all: use one of them"
+            message = "-K takes the key from the line, -k sets one key for all lines: use one of them"
             raise ConfigurationError(message)
         for option, delimiter in (("-K", arguments.delimiter), ("-D", arguments.separator)):
             if delimiter == "":
@@ -161,7 +161,7 @@ def _header(pair: str) -> tuple[str, bytes | None]:
 
 
 def _check_files(files: list[str]) -> None:
-    """Refuse files that cannot be read before anything is sent."""
+    """Raise ConfigurationError for unreadable files before any record is sent."""
     for file in files:
         if file == STDIN:
             continue
@@ -192,11 +192,11 @@ def _opened(file: str) -> Iterator[int]:
 
 @dataclass(slots=True)
 class _Portion:
-    """What became of a few consecutive lines: a delivery each, or the error that `send` raised."""
+    """Consecutive lines: for each its delivery, or the error that `send` raised."""
 
     file: str
     first_line: int
-    fates: list[Delivery | ProducerError] = field(default_factory=list)
+    results: list[Delivery | ProducerError] = field(default_factory=list)
 
 
 async def _send_all(
@@ -205,7 +205,7 @@ async def _send_all(
     """Send the lines of all files, at most `limit`."""
     portions: asyncio.Queue[_Portion | None] = asyncio.Queue(PORTIONS_AHEAD)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(_tell_all(portions, report), name="aioproducer-produce-tell")
+        tasks.create_task(_print_results(portions, report), name="aioproducer-produce-print")
         for file in files:
             line = 1
             async for lines in _lines_of(file, template.separator, limit):
@@ -220,7 +220,7 @@ async def _send_all(
 
 
 async def _lines_of(file: str, separator: bytes, limit: int) -> AsyncIterator[list[bytes]]:
-    """Give the lines of a file, at most `limit`; an error names the file."""
+    """Yield the lines of a file, at most `limit`; an OSError names the file."""
     if not limit:
         return
     with _opened(file) as descriptor:
@@ -239,8 +239,8 @@ async def _lines_of(file: str, separator: bytes, limit: int) -> AsyncIterator[li
 async def _send_some(
     producer: Producer, template: _Template, lines: list[bytes], portion: _Portion, report: _Report
 ) -> None:
-    # This loop is all that a line costs beside the producer, so it looks nothing up twice.
-    send, drain, fates = producer.send, producer.drain, portion.fates
+    # This loop runs once per line, so attributes are looked up before it.
+    send, drain, results = producer.send, producer.drain, portion.results
     topic, partition, headers = template.topic, template.partition, template.headers
     key, delimiter, empty_is_null = template.key, template.delimiter, template.empty_is_null
     for line in lines:
@@ -249,31 +249,32 @@ async def _send_some(
             key, found, value = line.partition(delimiter)
             if not found:
                 key, value = None, line
-                report.has_no_key(portion.file, portion.first_line + len(fates))
+                report.has_no_key(portion.file, portion.first_line + len(results))
             elif empty_is_null and not key:
                 key = None
         if empty_is_null and not value:
             value = None
         try:
-            fates.append(send(topic, value, key=key, partition=partition, headers=headers))
+            results.append(send(topic, value, key=key, partition=partition, headers=headers))
         except ProducerError as error:
             if error.fatal:
                 raise
-            fates.append(error)
+            results.append(error)
         await drain()
 
 
-async def _tell_all(portions: asyncio.Queue[_Portion | None], report: _Report) -> None:
+async def _print_results(portions: asyncio.Queue[_Portion | None], report: _Report) -> None:
     while (portion := await portions.get()) is not None:
         file, line = portion.file, portion.first_line
-        for fate in portion.fates:
-            if isinstance(fate, ProducerError):
-                report.failed(file, line, fate)
+        for result in portion.results:
+            if isinstance(result, ProducerError):
+                report.failed(file, line, result)
             else:
-                if not fate.done():
+                if not result.done():
+                    # Print the finished lines before waiting for this one.
                     report.flush()
                 try:
-                    report.delivered(file, line, await fate)
+                    report.delivered(file, line, await result)
                 except ProducerError as error:
                     report.failed(file, line, error)
             line += 1
@@ -282,7 +283,7 @@ async def _tell_all(portions: asyncio.Queue[_Portion | None], report: _Report) -
 
 @dataclass(slots=True)
 class _Report:
-    """Tells what became of the lines: each on stdout, what went wrong on stderr."""
+    """Prints the result of each line to stdout, and errors to stderr."""
 
     topic: str
     as_json: bool
@@ -296,12 +297,12 @@ class _Report:
     _started: float = field(default_factory=time.monotonic)
 
     def delivered(self, file: str, line: int, metadata: RecordMetadata) -> None:
-        """Tell where a record is."""
+        """Print the place of a record."""
         self._delivered += 1
         if self.is_quiet:
             return
         if self.as_json:
-            self._tell_json(
+            self._print_json(
                 file,
                 line=line,
                 topic=metadata.topic,
@@ -316,10 +317,10 @@ class _Report:
             )
 
     def failed(self, file: str, line: int, error: ProducerError) -> None:
-        """Tell that a record failed."""
+        """Count a failed record, and print it as JSON if asked for."""
         self._failures.add(error, f"in {self._place(file, line)}")
         if self.as_json:
-            self._tell_json(
+            self._print_json(
                 file, line=line, topic=self.topic, error=str(error), may_be_written=error.may_be_written
             )
 
@@ -329,7 +330,7 @@ class _Report:
         self._first_without_key = self._first_without_key or self._place(file, line)
 
     def flush(self) -> None:
-        """Print what there is to tell."""
+        """Print the collected lines."""
         if self._lines:
             sys.stdout.write("".join(self._lines))
             sys.stdout.flush()
@@ -354,7 +355,7 @@ class _Report:
     def _place(self, file: str, line: int) -> str:
         return f"line {line} of {file}" if self.has_several_files else f"line {line}"
 
-    def _tell_json(self, file: str, **fields: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    def _print_json(self, file: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
         if self.has_several_files:
             fields = {"file": file, **fields}
         self._lines.append(json.dumps(fields, separators=(",", ":")) + "\n")

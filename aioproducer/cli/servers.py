@@ -1,10 +1,11 @@
-"""Which cluster a command works on: the one that is named, or one of its own.
+"""The cluster of a command: the named one, or an embedded broker.
 
+The first of these is used:
 -b/--bootstrap-server or --embedded  ▸  bootstrap.servers among the properties
 ▸  KAFKA_BOOTSTRAP_SERVERS  ▸  on a terminal: an embedded broker
 
-The embedded broker forgets everything at the end, and its notice is for a person to read. A
-script that names no servers has forgotten them: it gets an error instead.
+The embedded broker loses all records at the end. So a script without servers gets an error
+instead: it has probably forgotten them. On a terminal a notice is enough.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
 
 _PROPERTIES = ("bootstrap.servers", "bootstrap_servers", "metadata.broker.list", "metadata_broker_list")
 
-# An embedded broker has the same memory as the command that is to be tried on it.
+# The embedded broker shares the command's memory, so it keeps few records.
 EMBEDDED_RETENTION_BYTES = 64 * 1024 * 1024
 
 
@@ -38,29 +39,29 @@ def add_servers_option(parser: argparse.ArgumentParser) -> None:
         "--bootstrap-servers",
         dest="servers",
         metavar="HOST:PORT,…",
-        help=f"brokers to learn the cluster from (default: ${ENVIRONMENT})",
+        help=f"bootstrap servers (default: ${ENVIRONMENT})",
     )
     group.add_argument(
         "--embedded",
         action="store_true",
-        help="use a broker inside this command, which forgets everything at the end",
+        help="use a broker inside this command; its records are lost at the end",
     )
 
 
 def parse_properties(pairs: Iterable[str]) -> dict[str, object]:
-    """Take `name=value` pairs apart."""
+    """Parse `name=value` pairs; raises ConfigurationError."""
     properties: dict[str, object] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            message = f"a property is written name=value, not {pair!r}"
+            message = f"a property has the form name=value, not {pair!r}"
             raise ConfigurationError(message)
         properties[name.strip()] = value
     return properties
 
 
 def named_servers(arguments: argparse.Namespace, properties: Mapping[str, object]) -> str | None:
-    """Return the servers that were named, None for an embedded broker."""
+    """Return the named servers, None for an embedded broker; raises ConfigurationError."""
     if arguments.servers:
         return str(arguments.servers)
     named = next((str(properties[name]) for name in _PROPERTIES if properties.get(name)), None)
@@ -73,7 +74,7 @@ def named_servers(arguments: argparse.Namespace, properties: Mapping[str, object
     if not named and not (arguments.may_embed or sys.stdin.isatty() or sys.stdout.isatty()):
         message = (
             f"no servers named: pass -b HOST:PORT or set {ENVIRONMENT}; "
-            "--embedded uses a broker that forgets everything at the end"
+            "--embedded uses a broker whose records are lost at the end"
         )
         raise ConfigurationError(message)
     return named or None
@@ -83,7 +84,7 @@ def named_servers(arguments: argparse.Namespace, properties: Mapping[str, object
 async def cluster(
     servers: str | None, topics: Mapping[str, int], *, check_records: bool = True
 ) -> AsyncIterator[str]:
-    """Give the addresses to connect to: the `servers`, or an embedded broker with `topics`."""
+    """Yield the bootstrap servers: `servers`, or those of an embedded broker with `topics`."""
     if servers is not None:
         yield servers
         return
@@ -95,7 +96,7 @@ async def cluster(
     async with embedded:
         print(
             f"Using an embedded broker at {embedded.bootstrap}, "
-            f"which forgets everything at the end (name yours with -b or {ENVIRONMENT}).",
+            f"whose records are lost at the end (name yours with -b or {ENVIRONMENT}).",
             file=sys.stderr,
         )
         yield embedded.bootstrap

@@ -11,7 +11,7 @@ without an option are refused with the reason, never ignored.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aioproducer.config.kinds import INT_MAX, whole
 from aioproducer.errors import ConfigurationError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from aioproducer.config.kinds import Kind
     from aioproducer.config.option import Option
 
-logger = logging.getLogger("aioproducer.config")
+logger: Final = logging.getLogger("aioproducer.config")
 
 
 class Alias(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aioproducer.config.kinds import INT_MAX
 from aioproducer.errors import ConfigurationError
@@ -18,7 +18,7 @@ from aioproducer.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-logger = logging.getLogger("aioproducer.config")
+logger: Final = logging.getLogger("aioproducer.config")
 
 _ALL = -1
 _MOST_IN_FLIGHT = 5

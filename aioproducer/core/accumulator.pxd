@@ -3,7 +3,7 @@ cimport cython
 from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner, TopicQueue
 from aioproducer.core.producer_batch cimport PartitionQueue, ProducerBatch
 from aioproducer.core.schedule cimport Schedule
-from aioproducer.delivery cimport BatchResult, Delivery, new_delivery
+from aioproducer.delivery cimport BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 cimport partition_of_key
 
@@ -32,6 +32,7 @@ cdef class Accumulator:
     cdef public object line
     cdef public Schedule schedule
     cdef public Py_ssize_t waiting
+    cdef public object waits
     cdef public Py_ssize_t used
     cdef public long long serial
     cdef public bint watched

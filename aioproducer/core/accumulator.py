@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from aioproducer.core.aged import AgedBatches
 from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic
+from aioproducer.core.events import NO_LISTENERS
 from aioproducer.core.line import Line, WaitingRecord
 from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner, TopicQueue
 from aioproducer.core.producer_batch import NEVER, NO_LEADER, PartitionQueue, ProducerBatch
 from aioproducer.core.schedule import Schedule
-from aioproducer.delivery import BatchResult, Delivery, new_delivery
+from aioproducer.core.waits import WaitTimes
+from aioproducer.delivery import BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.errors import BufferExhaustedError, PartitionerError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 import partition_of_key
@@ -31,6 +33,7 @@ from aioproducer.records.murmur2 import partition_of_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from aioproducer.core.events import Listener
     from aioproducer.core.partitioner import Random
     from aioproducer.record import Buffer, Headers
 
@@ -78,6 +81,7 @@ class Accumulator:
         "topics",
         "used",
         "waiting",
+        "waits",
         "wall_clock_ns",
         "want_topic",
         "watch",
@@ -99,6 +103,7 @@ class Accumulator:
         adaptive: bool = True,
         availability_timeout: float = 0.0,
         delivery_timeout: float = NEVER,
+        events: Listener = NO_LISTENERS,
     ) -> None:
         self.batch_size = batch_size
         self.buffer_memory = buffer_memory
@@ -119,6 +124,7 @@ class Accumulator:
         self.line = Line()
         self.schedule = Schedule(linger)
         self.waiting = 0
+        self.waits = WaitTimes(events, self.max_wait)
         self.used = 0
         self.serial = 0
         self.watched = False
@@ -290,6 +296,7 @@ class Accumulator:
     def serve_line(self, limit: int) -> bool:
         """Place up to `limit` records that wait for room; return whether more could be placed."""
         line = self.line
+        now = self.clock()
         for _ in range(limit):
             record = line.first_for_room()
             if record is None:
@@ -306,6 +313,7 @@ class Accumulator:
             self._place(topic_queue, record)
             line.pop_for_room()
             self.left_line(1)
+            self.waits.left_room((record,), now)
         return True
 
     def left_line(self, count: int) -> None:
@@ -322,7 +330,7 @@ class Accumulator:
             self.schedule.wake_all()
 
     def _place(self, topic_queue: TopicQueue, record: WaitingRecord) -> None:
-        waiting = record.delivery.result_of_batch
+        waiting = result_of(record.delivery)
         try:
             index = record.partition
             if index == STICKY and (record.key is not None or not self.by_murmur2):
@@ -340,11 +348,8 @@ class Accumulator:
             self.left_line(1)
             raise
         # The record waited since `send`, which was max_wait before its deadline.
-        self._age(queue, placed.result_of_batch, record.deadline - self.max_wait)
-        # Whoever waits on the delivery so far now waits on the batch it is in.
-        record.delivery.result_of_batch = placed.result_of_batch
-        record.delivery.index = placed.index
-        waiting.split([(-placed.index, placed.result_of_batch)])
+        self._age(queue, result_of(placed), record.deadline - self.max_wait)
+        move_delivery(record.delivery, result_of(placed), index_of(placed))
 
     def _age(self, queue: PartitionQueue, result: BatchResult, sent_at: float) -> None:
         """Let the batch with this result expire by the `send` of a record that was put into it."""
@@ -425,6 +430,7 @@ class Accumulator:
 
     def admit(self, topics: Sequence[str]) -> None:
         """Put the records that wait for topics, as far as these have their partition, in line for room."""
+        self.waits.admitted(topics, self.clock(), is_room_empty=not self.waiting)
         self._joined_line(self.line.admit({topic: self.topics[topic].count for topic in topics}))
 
     def set_leader(self, topic: str, partition: int, node_id: int, leader_epoch: int) -> None:
@@ -476,7 +482,7 @@ class Accumulator:
     def outstanding(self) -> list[BatchResult]:
         """Return the results of all that is accepted and not done."""
         results = [batch.result for batch in self.incomplete]
-        results += [record.delivery.result_of_batch for record in self.line.records()]
+        results += [result_of(record.delivery) for record in self.line.records()]
         return results
 
 

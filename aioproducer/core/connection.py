@@ -96,6 +96,13 @@ class Connection:
         useless, and the responses in this `data` count as not received.
         """
         frames = self._splitter.feed(data)
+        if len(frames) == 1 and self.pending:
+            # Nearly all data is one response, to the oldest request.
+            pending = self.pending[0]
+            if read_correlation_id(frames[0]) == pending.correlation_id:
+                self.pending.popleft()
+                self._next_answered = _after(pending.correlation_id)
+                return [(pending, frames[0])]
         answered = self._next_answered
         answers: list[memoryview] = []
         for frame in frames:

@@ -168,8 +168,8 @@ class Sequencer:
         self.producer_id = NO_PRODUCER_ID
         self.producer_epoch = -1
         self.needs_producer_id = True
-        for place in [place for place in self._queues if topics is None or place[0] in topics]:
-            queue = self._queues.pop(place)
+        # The queues stay known: a batch that is being compressed gets its sequence without `_recall`.
+        for queue in [queue for queue in self._queues.values() if topics is None or queue.topic in topics]:
             for batch in queue.unsettled:
                 self._at_large.discard(batch)
                 batch.sequence = NO_SEQUENCE

@@ -16,7 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from aioproducer.core.producer_batch import NEVER
-from aioproducer.delivery import BatchResult
+from aioproducer.delivery import BatchResult, move_delivery, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -208,18 +208,14 @@ class Dismissal:
         """Fail these records, and forget them."""
         groups: dict[tuple[str, int], WaitingRecord] = {}
         for record in records:
-            delivery = record.delivery
-            alone = delivery.result_of_batch
             place = (record.topic, record.partition)
             shared = self._shared.get(place)
             if shared is None:
-                shared = self._shared[place] = BatchResult(*place, alone.loop)
+                shared = self._shared[place] = BatchResult(*place, result_of(record.delivery).loop)
             groups.setdefault(place, record)
             index = shared.count
             shared.count = index + 1
-            delivery.result_of_batch = shared
-            delivery.index = index
-            alone.split([(-index, shared)])
+            move_delivery(record.delivery, shared, index)
         for place, record in groups.items():
             shared = self._shared[place]
             shared.fail(shared.count, shared.error or self._error_of(record))

@@ -19,6 +19,7 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from aioproducer.core.producer_batch import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.fields import ZERO_UUID
 
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
         MetadataResponseTopic,
     )
     from aioproducer.protocol.produce import NodeEndpoint
-
-NO_LEADER = -1
-"""The leader id, and the leader epoch, of a partition that has none."""
 
 FINAL_TOPIC_ERRORS = frozenset({ErrorCode.INVALID_TOPIC_EXCEPTION, ErrorCode.TOPIC_AUTHORIZATION_FAILED})
 """The errors of a topic that asking again does not mend: records that wait for it fail with them."""

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from aioproducer.core.accumulator import Accumulator
     from aioproducer.core.backoff import Backoff
+    from aioproducer.core.events import Listener
     from aioproducer.core.idempotence import Ordering
     from aioproducer.core.line import WaitingRecord
-    from aioproducer.core.metrics import ProducerMetrics
     from aioproducer.core.producer_batch import ProducerBatch
     from aioproducer.errors import ProducerError
     from aioproducer.protocol.produce import PartitionProduceResponse
@@ -81,7 +81,7 @@ class Settlement:
         self,
         accumulator: Accumulator,
         ordering: Ordering,
-        metrics: ProducerMetrics,
+        events: Listener,
         backoff: Backoff,
         *,
         idempotent: bool,
@@ -94,7 +94,7 @@ class Settlement:
         self._accumulator = accumulator
         self._schedule = accumulator.schedule
         self._ordering = ordering
-        self._metrics = metrics
+        self._events = events
         self._backoff = backoff
         self._idempotent = idempotent
         self._retries = retries
@@ -201,7 +201,7 @@ class Settlement:
     def topic_forgotten(self, topic: str) -> None:
         """Drop what is kept of a topic that is not produced to any more."""
         self._topic_errors.pop(topic, None)
-        self._metrics.forget_topic(topic)
+        self._events.topic_forgotten(topic)
 
     def give_up(self, error_of: Callable[[bool], ProducerError], now: float) -> None:
         """Fail everything that is not done; `error_of(may_be_written)` makes the error for each batch."""
@@ -220,7 +220,7 @@ class Settlement:
         result = batch.result
         count = batch.builder.count
         if not result.done:
-            self._metrics.batch_sent(result.topic, count, len(batch.builder.buffer), now)
+            self._events.batch_delivered(result.topic, count, len(batch.builder.buffer), now)
         self._let_go(batch, in_log=True)
         batch.queue.last_error = None
         if not result.done:
@@ -241,7 +241,7 @@ class Settlement:
             # The response may arrive just before `expire` runs. The error is the same either way.
             self._failed(batch, self._timeout_error(batch, now, in_flight=False), now)
             return
-        self._metrics.batch_retried(batch.result.topic, batch.count, now)
+        self._events.batch_retried(batch.result.topic, batch.count, now)
         queue = batch.queue
         queue.last_error = error
         # What another broker than the present leader said does not hold the leader back (KIP-951).
@@ -281,7 +281,7 @@ class Settlement:
         pieces = split_batch(batch, self._accumulator.batch_size)
         self._ordering.replace(batch, pieces)
         self._accumulator.replace(batch, pieces)
-        self._metrics.batch_split(now)
+        self._events.batch_split(now)
 
     def _refused(
         self, batch: ProducerBatch, error: BrokerError, answer: PartitionProduceResponse, now: float
@@ -320,7 +320,7 @@ class Settlement:
                 record_errors = {index: in_doubt(of_record) for index, of_record in record_errors.items()}
         self._let_go(batch, in_log=False)
         if not result.done:
-            self._metrics.batch_failed(result.topic, batch.count, now)
+            self._events.batch_failed(result.topic, batch.count, now)
             result.fail(batch.count, error, record_errors)
 
     def _let_go(self, batch: ProducerBatch, *, in_log: bool) -> None:
@@ -362,7 +362,7 @@ class Settlement:
             # Its fate is settled by its answer; until then its number stays taken. Only the
             # deliveries are told now.
             self._accumulator.incomplete.pop(batch, None)
-            self._metrics.batch_failed(batch.result.topic, batch.count, now)
+            self._events.batch_failed(batch.result.topic, batch.count, now)
             batch.result.fail(batch.count, error)
             return
         self._schedule.withdraw(batch)
@@ -389,9 +389,11 @@ class Settlement:
         roomless = accumulator.line.expire_for_room(now, RECORDS_A_SLICE)
         if roomless:
             accumulator.left_line(len(roomless))
-            self._metrics.buffer_exhausted(len(roomless), now)
+            self._events.buffer_exhausted(len(roomless), now)
+            accumulator.waits.left_room(roomless, now)
             self._roomless.fail(roomless)
         topicless = accumulator.line.expire_for_topics(now, RECORDS_A_SLICE)
+        accumulator.waits.left_topic(topicless, now)
         self._topicless.fail(topicless)
         if RECORDS_A_SLICE in (len(roomless), len(topicless)):
             return True

@@ -61,10 +61,11 @@ class Race(ABC, Generic[T]):
     """Asks one broker after the other until there is a final outcome.
 
     `head_start` seconds after one broker the next is asked too; each further head start is
-    `growth` times longer.
+    `growth` times longer. While others are silent, brokers that failed may be asked again.
     """
 
     growth = 2
+    asks_failed_again = True
 
     def __init__(self, head_start: float) -> None:
         self._head_start = head_start
@@ -94,7 +95,11 @@ class Race(ABC, Generic[T]):
                 if broker is None:
                     if len(self._outcomes) == len(self._asked):
                         break
-                    await self._ended.wait()
+                    # Other brokers back off, or have failed: ask them when they are free again.
+                    with anyio.move_on_after(HEAD_START):
+                        await self._ended.wait()
+                    if self.asks_failed_again and not self._ended.is_set():
+                        self._forget_failed()
                     continue
                 self._asked.append(broker)
                 group.start_soon(self._run_one, broker)
@@ -106,6 +111,11 @@ class Race(ABC, Generic[T]):
 
     def _final(self) -> Outcome[T] | None:
         return next((outcome for outcome in self._outcomes if self.is_final(outcome)), None)
+
+    def _forget_failed(self) -> None:
+        failed = [outcome.broker for outcome in self._outcomes]
+        self._asked = [broker for broker in self._asked if broker not in failed]
+        self._outcomes.clear()
 
     async def _run_one(self, broker: Broker) -> None:
         try:

@@ -106,6 +106,7 @@ class _BootstrapRace(Race["Found"]):
     """One Metadata request, to one endpoint after the other; `causes` gets the errors."""
 
     growth = 1
+    asks_failed_again = False
 
     def __init__(
         self,

@@ -218,7 +218,7 @@ class Broker:
         if channel is None:
             return
         self._throttled_until = channel.throttled_until
-        self._client.metrics.connection_closed(self.node_id, self._clock())
+        self._client.events.connection_closed(self.node_id, self._clock())
         if self.is_closed:
             return
         logger.info("lost the connection to broker %d at %s: %s", self.node_id, self.address, error)
@@ -239,7 +239,7 @@ class Broker:
             return
         self._new_channel = None
         self.last_error = None
-        self._client.metrics.connection_opened(self.node_id, self._clock())
+        self._client.events.connection_opened(self.node_id, self._clock())
         logger.info("connected to broker %d at %s", self.node_id, self.address)
         self._enter(BrokerState.READY)
         self._notify()

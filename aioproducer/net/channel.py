@@ -82,7 +82,7 @@ class Channel:
         self._connection = Connection(client.client_id)
         self._config = client.config
         self._request_timeout = client.config.request_timeout
-        self._metrics = client.metrics
+        self._events = client.events
         self._listener = listener
         self._is_unproven = False
         self._last_used = client.clock()
@@ -140,7 +140,7 @@ class Channel:
             request, version, now, deadline, on_answer, expect_answer=expect_answer
         )
         self._last_used = now
-        self._metrics.request_sent(self._endpoint.node_id, pending.size, now)
+        self._events.request_sent(self._endpoint.node_id, pending.size, now)
         self._transport.write(chunks)
         if self._timer is None or deadline < self._timer_due:
             self._arm(min(self._connection.next_deadline(), deadline))
@@ -221,7 +221,7 @@ class Channel:
             self._is_unproven = False
             self._listener.channel_proven()
         for pending, frame in answers:
-            self._metrics.response_received(
+            self._events.response_received(
                 node_id, len(frame), self._last_used - pending.sent_at, self._last_used
             )
             pending.on_answer(pending, frame, None)

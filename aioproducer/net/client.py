@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.metrics import ProducerMetrics
+from aioproducer.core.events import NO_LISTENERS, Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ class Client:
 
     config: ProducerConfig
     client_id: str
-    metrics: ProducerMetrics
+    events: Listener
     clock: Callable[[], float]
     random: Callable[[], float]
     retry_backoff: Backoff
@@ -35,13 +35,13 @@ class Client:
 
     @classmethod
     def of(
-        cls, config: ProducerConfig, client_id: str, metrics: ProducerMetrics, clock: Callable[[], float]
+        cls, config: ProducerConfig, client_id: str, events: Listener, clock: Callable[[], float]
     ) -> Client:
         """Make the client of a configuration."""
         return cls(
             config,
             client_id,
-            metrics,
+            events,
             clock,
             random.random,
             Backoff(config.retry_backoff, config.retry_backoff_max, random.random),
@@ -53,4 +53,4 @@ class Client:
     def without_producer(cls, config: ProducerConfig, client_id: str) -> Client:
         """Make a client for the running event loop that has no producer."""
         clock = asyncio.get_running_loop().time
-        return cls.of(config, client_id, ProducerMetrics(clock()), clock)
+        return cls.of(config, client_id, NO_LISTENERS, clock)

@@ -86,9 +86,9 @@ class Cluster:
         self._released = released
         self._bootstrap = Bootstrap(client, FIND_NODES)
         self._is_lost = False
-        self._finders: list[asyncio.Future[None]] = []
+        self._finders: set[asyncio.Future[None]] = set()
         self._due = asyncio.Event()
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def find(self, timeout: float) -> None:
         """Ask the bootstrap servers until one responds; raises BootstrapError after `timeout` seconds.
@@ -112,8 +112,11 @@ class Cluster:
         """Wait until the cluster is found, or until `wake_waiters`."""
         if not self.is_found:
             finder: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._finders.append(finder)
-            await finder
+            self._finders.add(finder)
+            try:
+                await finder
+            finally:
+                self._finders.discard(finder)
 
     def bootstrap_error(self, waited: float) -> BootstrapError:
         """Return the error of a search of `waited` seconds, with the cause at each address."""
@@ -151,9 +154,13 @@ class Cluster:
     async def wait_for_topic(self, topic: str) -> None:
         """Wait for the next Metadata response to a request for the topic."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(topic, []).append(waiter)
+        waiters = self._waiters.setdefault(topic, set())
+        waiters.add(waiter)
         self.want_topic(topic)
-        await waiter
+        try:
+            await waiter
+        finally:
+            waiters.discard(waiter)
 
     def take_hint(
         self, topic: str, partition: int, leader_id: int, leader_epoch: int, endpoints: Iterable[NodeEndpoint]
@@ -203,7 +210,7 @@ class Cluster:
         self._wake_finders()
 
     def _wake_finders(self) -> None:
-        finders, self._finders = self._finders, []
+        finders, self._finders = self._finders, set()
         for finder in finders:
             if not finder.done():
                 finder.set_result(None)

@@ -18,14 +18,15 @@ from anyio.lowlevel import checkpoint
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
+from aioproducer.core.events import dispatcher
 from aioproducer.core.idempotence import Sequencer, Unnumbered
 from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.core.settlement import Settlement, in_doubt
 from aioproducer.errors import BrokerError, CallTimeoutError, ProducerClosedError, ProducerFailedError, plural
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.net.client import Client
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.compressor import Compressor
@@ -47,11 +48,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioproducer.engine")
 
+# In a tuple, since a library that freezes the time replaces the attributes of modules.
+_REAL_MONOTONIC = (time.monotonic,)
+
 RECORDS_A_SLICE = 256
 """How many waiting records are placed before the event loop gets its turn."""
 
 SOONEST = 0.005
 """Seconds between two looks at what has expired, at the least."""
+
+NEXT_LOOK = 0.1
+"""Seconds to the next look, at the least, where nothing expires before: `max_block_ms` may be 0."""
 
 
 class Engine:
@@ -68,6 +75,7 @@ class Engine:
         self.metrics = ProducerMetrics(
             clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
         )
+        self._events = dispatcher((self.metrics,))
         self.accumulator = Accumulator(
             batch_size=max(config.batch_size, 1),
             linger=config.linger,
@@ -81,6 +89,7 @@ class Engine:
             adaptive=config.partitioner_adaptive_partitioning_enable,
             availability_timeout=config.availability_timeout,
             delivery_timeout=config.delivery_timeout,
+            events=self._events,
         )
         self._retry_backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
         self.metadata = Metadata(
@@ -98,7 +107,7 @@ class Engine:
         self._settlement = Settlement(
             self.accumulator,
             self._ordering,
-            self.metrics,
+            self._events,
             self._retry_backoff,
             idempotent=config.enable_idempotence,
             retries=config.retries,
@@ -128,7 +137,7 @@ class Engine:
         self._join_loop()
         self._tasks = Tasks(f"aioproducer-{self.client_id}", self._crash)
         self._cluster = Cluster(
-            Client.of(config, self.client_id, self.metrics, self.clock),
+            Client.of(config, self.client_id, self._events, self.clock),
             metadata=self.metadata,
             accumulator=accumulator,
             settlement=self._settlement,
@@ -178,14 +187,9 @@ class Engine:
 
     def _join_loop(self) -> None:
         loop = self._loop = asyncio.get_running_loop()
-
-        def clock() -> float:
-            # The method is looked up at each call: what freezes the time may replace it.
-            return loop.time()
-
-        self.clock = self.accumulator.clock = clock
+        self.clock = self.accumulator.clock = _clock_of(loop)
         self.accumulator.loop = loop
-        self.metrics.begin(clock())
+        self.metrics.begin(self.clock())
 
     async def stop(self) -> None:
         """Fail what is not done yet, close every connection and end every task."""
@@ -234,7 +238,7 @@ class Engine:
             raise CallTimeoutError(msg) from None
         finally:
             accumulator.schedule.urgent -= 1
-            self.metrics.flushed(self.clock() - started)
+            self._events.flushed(self.clock() - started)
 
     async def _written(self) -> None:
         cluster = self._cluster
@@ -298,7 +302,7 @@ class Engine:
             accumulator=self.accumulator,
             settlement=self._settlement,
             ordering=self._ordering,
-            metrics=self.metrics,
+            events=self._events,
             compressor=self._compressor,
             retry_log=self._retry_log,
             clock=self.clock,
@@ -361,7 +365,7 @@ class Engine:
             self.accumulator.watched = False
             return
         # What comes later may expire sooner, but not before the shorter of the two limits has passed.
-        soonest = min(self.config.max_block, self.config.delivery_timeout)
+        soonest = max(NEXT_LOOK, min(self.config.max_block, self.config.delivery_timeout))
         delay = max(SOONEST, min(soonest, due - self.clock()))
         self._timer = LateTimer(delay, self._expire, clock=self.clock, turns=WAKES)
 
@@ -414,6 +418,17 @@ class Engine:
             f"brokers={len(brokers)} buffered={accumulator.used} B in line={len(accumulator.line)} "
             f"in flight={sum(broker.in_flight for broker in brokers)}"
         )
+
+
+def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """Return the clock of the loop, as the cheapest callable."""
+    (monotonic,) = _REAL_MONOTONIC
+    is_plain = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+    if is_plain and time.monotonic is monotonic:
+        # `loop.time()` calls this function. Each request reads the clock several times.
+        return monotonic
+    # The method is looked up at each call: what simulates or freezes the time may replace it.
+    return loop.time
 
 
 def _partitioner(config: ProducerConfig) -> Partitioner:

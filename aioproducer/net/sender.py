@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from aioproducer.core.accumulator import Accumulator
     from aioproducer.core.broker_versions import BrokerVersions
     from aioproducer.core.connection import PendingRequest
+    from aioproducer.core.events import Listener
     from aioproducer.core.idempotence import Ordering
-    from aioproducer.core.metrics import ProducerMetrics
     from aioproducer.core.producer_batch import NodeQueue, ProducerBatch
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.broker import Broker
@@ -74,7 +74,7 @@ class Sender:
         accumulator: Accumulator,
         settlement: Settlement,
         ordering: Ordering,
-        metrics: ProducerMetrics,
+        events: Listener,
         compressor: Compressor,
         retry_log: RetryLog,
         clock: Callable[[], float],
@@ -93,7 +93,7 @@ class Sender:
         self._schedule = accumulator.schedule
         self._settlement = settlement
         self._ordering = ordering
-        self._metrics = metrics
+        self._events = events
         self._compressor = compressor
         self._retry_log = retry_log
         self._clock = clock
@@ -286,7 +286,7 @@ class Sender:
             waited += age
             longest = max(longest, age)
             batch.sent_at = now
-        self._metrics.batches_drained(len(batches), records, wire, raw, waited, longest, now)
+        self._events.batches_sent(len(batches), records, wire, raw, waited, longest, now)
 
     def _answered(
         self, asked: Asked, pending: PendingRequest, frame: memoryview | None, error: Exception | None
@@ -317,7 +317,7 @@ class Sender:
             return
         node_id = self.broker.node_id
         if response.throttle_time_ms > 0:
-            self._metrics.throttled(node_id, response.throttle_time_ms / 1000, now)
+            self._events.throttled(node_id, response.throttle_time_ms / 1000, now)
             if pending.version >= response.client_throttled_from:
                 channel = self.broker.channel
                 if channel is not None:
@@ -342,7 +342,7 @@ class Sender:
     def _settle(self, batch: ProducerBatch, answer: PartitionProduceResponse, now: float) -> None:
         attempts = batch.attempts
         self._settlement.answered(batch, answer, now)
-        if batch.attempts != attempts:
+        if batch.attempts != attempts and not batch.result.done:
             self._retry_log.retried(batch)
         elif self._retry_log.troubled and batch.queue.last_error is None:
             self._retry_log.stored(batch.queue)
@@ -368,7 +368,7 @@ class Sender:
         attempts = batch.attempts
         self._settlement.lost(batch, error, now)
         # A broker is closed when the producer ends, too: then nothing is sent again.
-        if batch.attempts != attempts and not self.broker.is_closed:
+        if batch.attempts != attempts and not batch.result.done and not self.broker.is_closed:
             self._retry_log.retried(batch)
 
 

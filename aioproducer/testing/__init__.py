@@ -1,4 +1,12 @@
-"""What users test their services with: an embedded Kafka over loopback sockets."""
+"""Tests of services without Kafka.
+
+`FakeCluster` is a strict Kafka in the same process, on loopback sockets, that can be told to
+misbehave. `MockProducer` is a producer for unit tests, without sockets. The pytest plugin is
+`aioproducer.testing.plugin`.
+
+    FakeCluster ─▶ FakeConnection ─▶ FakeBroker ─▶ apis/*_answer ─▶ Topology, PartitionLog
+                └─ Script of Faults ──┘
+"""
 
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.api import ApiKey

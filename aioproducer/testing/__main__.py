@@ -1,8 +1,8 @@
-"""`python -m aioproducer.testing`: the embedded cluster as a program, for producers of any kind.
+"""`python -m aioproducer.testing`: the fake cluster as a program, for clients in any language.
 
-It prints the addresses to connect to, runs until SIGINT or SIGTERM, and then prints how
-many records each topic holds. It accepts what Kafka accepts; `--strict` refuses what no client
-should send.
+It prints its addresses, runs until SIGINT or SIGTERM, and then prints the number of records in
+each topic. It accepts everything that Kafka accepts; `--strict` also refuses the faults of clients
+that Kafka overlooks.
 
     $ python -m aioproducer.testing --port 9092 --topic orders:6
     127.0.0.1:9092
@@ -38,13 +38,13 @@ _VERSIONS = {
     "redpanda": REDPANDA,
 }
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - compared with
+_EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - only compared
 _MAX_PORT = 65535
 _MAX_PARTITIONS = 100_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a cluster until a signal comes, and return the exit code; SystemExit for a wrong command line."""
+    """Run a cluster until a signal, and return the exit code; SystemExit for a wrong command line."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.port and arguments.port + arguments.nodes - 1 > _MAX_PORT:
@@ -71,9 +71,11 @@ async def _serve(cluster: FakeCluster, advertised_host: str | None) -> None:
     with _set_on_signal(stop):
         try:
             await cluster.start()
-            # They listen, so from here on the host is nothing but what clients are told.
+            # The nodes listen now. From here on `host` is only the address in Metadata responses.
+            # Clients cannot connect to 0.0.0.0, so the default is then localhost.
             for node in cluster.topology.nodes.values():
-                node.host = advertised_host or ("localhost" if node.host in _EVERY_ADDRESS else node.host)
+                host = "localhost" if node.host in _EVERY_ADDRESS else node.host
+                node.move_to(advertised_host or host, node.port)
             sys.stdout.write(f"{cluster.bootstrap}\n")
             sys.stdout.flush()
             await stop.wait()
@@ -83,7 +85,7 @@ async def _serve(cluster: FakeCluster, advertised_host: str | None) -> None:
 
 @contextmanager
 def _set_on_signal(event: asyncio.Event) -> Iterator[None]:
-    # Unlike add_signal_handler this works on every system.
+    # `loop.add_signal_handler` does not work on every system, `signal.signal` does.
     loop = asyncio.get_running_loop()
     before = {
         number: signal.signal(number, lambda *_: loop.call_soon_threadsafe(event.set)) for number in _SIGNALS
@@ -106,35 +108,34 @@ def _cluster(arguments: argparse.Namespace) -> FakeCluster:
     for name, partitions in arguments.topics:
         cluster.create_topic(name, arguments.partitions if partitions is None else partitions)
     for index, node in enumerate(cluster.topology.nodes.values()):
-        node.host = arguments.host
-        node.port = arguments.port + index if arguments.port else 0
+        node.move_to(arguments.host, arguments.port + index if arguments.port else 0)
     return cluster
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m aioproducer.testing",
-        description="Run an embedded Kafka that keeps what is produced to it in memory. Prints the addresses "
-        "to connect to and, when it is ended by Ctrl-C or SIGTERM, how many records each topic holds.",
+        description="Run a fake Kafka that stores records in memory. Prints its addresses and, after "
+        "Ctrl-C or SIGTERM, the number of records in each topic.",
     )
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="address to listen at")
     parser.add_argument(
-        "--advertised-host", metavar="HOST", help="what clients are told to connect to (default: the host)"
+        "--advertised-host", metavar="HOST", help="the address for clients in metadata (default: the host)"
     )
     parser.add_argument(
         "--port",
         type=_whole(0, _MAX_PORT),
         default=9092,
         metavar="N",
-        help="port of the first node, the others have the next ones (default: 9092; 0: any that are free)",
+        help="port of the first node; the others get the next ones (default: 9092; 0: free ports)",
     )
-    parser.add_argument("--nodes", type=_whole(1, 1000), default=1, metavar="N", help="how many brokers")
+    parser.add_argument("--nodes", type=_whole(1, 1000), default=1, metavar="N", help="number of brokers")
     parser.add_argument(
         "--partitions",
         type=_whole(1, _MAX_PARTITIONS),
         default=1,
         metavar="N",
-        help="of topics for which nothing else is said (default: 1)",
+        help="number of partitions of new topics (default: 1)",
     )
     parser.add_argument(
         "--topic",
@@ -143,26 +144,25 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME[:PARTITIONS]",
-        help="create a topic; may be given several times",
+        help="create a topic; may be repeated",
     )
     parser.add_argument(
         "--no-auto-create",
         dest="auto_create",
         action="store_false",
-        help="do not create the topics that clients ask for",
+        help="do not create topics on request",
     )
     parser.add_argument(
         "--versions",
         choices=_VERSIONS,
         default="kafka-4",
         metavar="RELEASE",
-        help=f"what the brokers look like: {', '.join(_VERSIONS)} (default: kafka-4)",
+        help=f"the brokers' release: {', '.join(_VERSIONS)} (default: kafka-4)",
     )
     parser.add_argument(
         "--strict",
         action="store_true",
-        help="refuse what Kafka accepts although no client should send it, and give reasons: "
-        "for authors of clients",
+        help="also refuse the faults that Kafka overlooks, and give reasons: for authors of clients",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""One request on its way through a broker: what was asked, and all that an answer depends on."""
+"""One request in a fake broker, with everything that its response depends on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How the brokers of a cluster are configured, alike for all of them."""
+    """The configuration of all brokers of a cluster."""
 
     auto_create_topics: bool
     partitions: int
@@ -29,7 +29,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request: whatever answers it needs nothing else."""
+    """One decoded request. The functions in `apis` answer it without other state."""
 
     api: ApiKey
     version: int
@@ -45,12 +45,13 @@ class Call:
     def scripted(
         self, topic: str | None = None, partition: int | None = None
     ) -> AnswerError | LeaveOut | None:
-        """Return what a fault wants to be answered for this part of the request.
+        """Return the scripted answer for this part of the request.
 
-        Without a partition that is the topic as a whole, which a fault of one partition leaves alone.
+        Without `partition` it is the one for the whole topic; faults of one partition do not count.
         """
         for fault in self.faults:
             action, match = fault.action, fault.match
+            # on(METADATA, topic="orders", partition=1).answer(...) must not fail the whole topic.
             if partition is None and match.partition is not None:
                 continue
             if isinstance(action, AnswerError | LeaveOut) and match.covers(topic, partition):

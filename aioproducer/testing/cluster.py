@@ -1,10 +1,10 @@
 """FakeCluster: Kafka in the same process, on real sockets, for tests.
 
-    FakeCluster ── one listener a node ──▶ Connection ──▶ Broker ──▶ Topology, PartitionLog
-                └─ Script: what goes wrong ──┘
+    FakeCluster ── one listener per node ──▶ FakeConnection ──▶ FakeBroker ──▶ Topology, PartitionLog
+                └─ Script: the faults ──────┘
 
-The one idea: the brokers share one state and one event loop, so that a test can look at the
-log, move a leader or lose a node between two lines, and nothing runs meanwhile.
+All brokers share one state and one event loop. So a test can read the log, move a leader or stop
+a node between two lines, and nothing else runs in between.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 from aioproducer.config.kinds import format_address
 from aioproducer.errors import plural
 from aioproducer.protocol.api import ApiKey
-from aioproducer.testing.broker import APIS, Broker
 from aioproducer.testing.call import Settings
-from aioproducer.testing.connection import Connection
 from aioproducer.testing.control import Control
-from aioproducer.testing.faults import Match, Script, warn_of
+from aioproducer.testing.fake_broker import APIS, FakeBroker
+from aioproducer.testing.fake_connection import FakeConnection
+from aioproducer.testing.faults import Match, Script, warn_about
 from aioproducer.testing.named import named
 from aioproducer.testing.refusal import Refused
 from aioproducer.testing.scripting import Scripting
@@ -40,20 +40,23 @@ MaxVersions: TypeAlias = "Mapping[ApiKey, int | None] | Mapping[str, int | None]
 class FakeCluster(Control):
     """A strict embedded Kafka: `async with FakeCluster(topics={"orders": 6}) as cluster`.
 
-    Clients connect to `cluster.bootstrap`; `cluster.records("orders")` tells what they stored.
+    Clients connect to `cluster.bootstrap`; `cluster.records("orders")` returns the stored records.
 
-    - `brokers`: how many nodes, numbered from 1.
-    - `topics`: names and their numbers of partitions, or names alone, with `default_partitions`.
-    - `auto_create_topics`: whether asking for a topic creates it, with `default_partitions`.
-    - `replication_factor`: of new topics; 3 or as many as there are nodes.
+    - `brokers`: the number of nodes; their ids start at 1.
+    - `topics`: `{name: partitions}`, or names alone, which get `default_partitions`.
+    - `auto_create_topics`: whether a Metadata request creates missing topics.
+    - `replication_factor`: of new topics; default 3, or the number of nodes if it is smaller.
     - `topic_config`: of new topics, see `TopicConfig`.
-    - `versions`: which Kafka it plays (`aioproducer.testing.versions`), or which one each node does.
-    - `max_versions`: the highest version of an API, by key or name; None for none at all.
-    - `leader_hints`: whether a node that does not lead says who does (KIP-951).
-    - `check_records`: False leaves the insides of batches unread, for speed.
-    - `strict`: False lets pass what Kafka lets pass though no producer should send it (bytes behind
-      a request or a batch, gaps in the offset deltas, attributes that nobody knows, a partition
-      twice in a request), and gives reasons only where Kafka does.
+    - `versions`: a release (`KAFKA_2_8`, …), or a mapping of node ids to releases.
+    - `max_versions`: the highest version of an API, by key, name or number; None removes the API.
+    - `leader_hints`: whether a follower names the leader in its Produce response (KIP-951).
+    - `check_records`: False skips the check of single records, for speed.
+    - `strict`: False accepts the faults that Kafka accepts (extra bytes after a request or a batch,
+      gaps in offset deltas, unknown attributes, a repeated partition in a request), and gives
+      reasons only where Kafka does.
+
+    Raises ValueError for an unknown API, version or node in `versions` and `max_versions`,
+    TypeError for `topics` of another type, and `Refused` for an illegal topic.
     """
 
     def __init__(
@@ -74,12 +77,12 @@ class FakeCluster(Control):
     ) -> None:
         topology = Topology(brokers, cluster_id)
         caps = {named(ApiKey, api, "API"): highest for api, highest in (max_versions or {}).items()}
-        played = _one_for_each(topology, versions, caps)
+        node_versions = _version_of_each(topology, versions, caps)
         settings = Settings(
             auto_create_topics=auto_create_topics,
             partitions=default_partitions,
             replication_factor=replication_factor or min(3, brokers),
-            topic_config=topic_config or played[1].topic_config,
+            topic_config=topic_config or node_versions[1].topic_config,
             leader_hints=leader_hints,
             check_records=check_records,
             strict=strict,
@@ -87,11 +90,11 @@ class FakeCluster(Control):
         super().__init__(topology, settings)
         self._script = Script()
         self._brokers = {
-            node_id: Broker(node_id, version, topology, settings, self._script)
-            for node_id, version in played.items()
+            node_id: FakeBroker(node_id, version, topology, settings, self._script)
+            for node_id, version in node_versions.items()
         }
         self._servers: dict[int, asyncio.Server] = {}
-        self._connections: dict[int, set[Connection]] = {node_id: set() for node_id in self._brokers}
+        self._connections: dict[int, set[FakeConnection]] = {node_id: set() for node_id in self._brokers}
         for name, partitions in partition_counts(topics, default_partitions).items():
             self.create_topic(name, partitions)
 
@@ -102,6 +105,7 @@ class FakeCluster(Control):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # After an error of the test, a warning about unmatched faults would only hide it.
         if error is None:
             await self.stop()
         else:
@@ -112,7 +116,7 @@ class FakeCluster(Control):
         return f"<FakeCluster {' '.join(nodes) or 'stopped'}, {plural(len(self.topology.topics), 'topic')}>"
 
     async def start(self) -> None:
-        """Let every node listen; raises OSError where a port is taken, and then none listens."""
+        """Let every node listen; raises OSError if a port is in use, and then no node listens."""
         try:
             for node_id in self._brokers:
                 await self.start_node(node_id)
@@ -121,23 +125,26 @@ class FakeCluster(Control):
             raise
 
     async def stop(self) -> None:
-        """Drop every connection and stop listening; what was stored can still be read.
+        """Drop every connection and stop listening; `records` still works.
 
-        Warns of scripted faults that matched no request (UnmatchedFaultWarning).
+        Warns about scripted faults that matched no request (UnmatchedFaultWarning).
         """
         unmatched = self.unmatched_faults()
         await self._stop()
+        # Warn at the end: with `filterwarnings = error` the warning raises, and the nodes must be
+        # stopped by then.
         if unmatched:
-            warn_of(unmatched, self.topology.topics)
+            warn_about(unmatched, self.topology.topics)
 
     async def _stop(self) -> None:
+        # Release held requests first: their tasks would otherwise keep the connections' state.
         self._script.clear()
         for node_id in self._brokers:
             await self.stop_node(node_id)
 
     @property
     def bootstrap(self) -> str:
-        """The addresses of all nodes, as the option `bootstrap_servers` takes them."""
+        """The addresses of all nodes, "host:port,host:port", for the option `bootstrap_servers`."""
         return ",".join(format_address(node.host, node.port) for node in self.topology.nodes.values())
 
     def on(
@@ -151,12 +158,12 @@ class FakeCluster(Control):
         times: int | None = 1,
         optional: bool = False,
     ) -> Scripting:
-        """Say which requests something is to happen to; what, says the method called on the result.
+        """Select the requests of a fault; a method of the result adds the fault.
 
-        `api` is a member of `ApiKey`, its name or its number; None for every API. `skip` matching
-        requests pass before the fault happens `times` times (None: to all that follow). Where no
-        request matches, `stop` warns, unless the fault is `optional`. What can never match raises
-        ValueError.
+        `api` is a member of `ApiKey`, its name or its number; None selects every API. `skip`
+        matching requests pass, then the fault happens `times` times (None: to all later requests).
+        If no request matches, `stop` warns, unless the fault is `optional`. Raises ValueError for a
+        selection that can never match, and TypeError for an `api` of another type.
 
         >>> from aioproducer.protocol.api import ApiKey
         >>> fault = FakeCluster(topics={"orders": 1}).on(ApiKey.PRODUCE, topic="orders").disconnect()
@@ -173,19 +180,19 @@ class FakeCluster(Control):
             optional=optional,
         )
         self._check(match)
-        caller = sys._getframe(1)  # noqa: SLF001 - a warning names the line of the test
+        caller = sys._getframe(1)  # noqa: SLF001 - the warning names the test's line
         return Scripting(self._script, match, (caller.f_code.co_filename, caller.f_lineno))
 
     def unmatched_faults(self) -> list[Fault]:
-        """Return the faults that have matched no request so far, without those that are optional."""
+        """Return the faults, except optional ones, that have matched no request so far."""
         return self._script.unmatched()
 
     def heal(self) -> None:
-        """Forget all faults; what is held goes on."""
+        """Remove all faults and release held requests."""
         self._script.clear()
 
     async def start_node(self, node_id: int, *, at_new_port: bool = False) -> None:
-        """Let a node listen, at the address it had before if it had one and is to keep it."""
+        """Let a node listen, at its former address unless `at_new_port`; raises OSError."""
         if node_id in self._servers:
             return
         node = self.topology.nodes[node_id]
@@ -193,9 +200,9 @@ class FakeCluster(Control):
         self.topology.node_started(node_id)
 
     async def stop_node(self, node_id: int, *, elects: bool = True) -> None:
-        """Lose a node: its connections drop, nobody listens, other replicas lead.
+        """Stop a node: its connections are dropped, new ones are refused, other replicas lead.
 
-        Where nothing `elects`, the cluster does not notice: Metadata names the node as before.
+        With `elects=False` the cluster does not notice: metadata still names the node as leader.
         """
         if elects and self.topology.nodes[node_id].is_alive:
             self.topology.node_stopped(node_id)
@@ -207,19 +214,19 @@ class FakeCluster(Control):
     async def restart_node(
         self, node_id: int, version: BrokerVersion | None = None, *, at_new_port: bool = False
     ) -> None:
-        """Stop a node and start it again, perhaps as another version: a step of a rolling upgrade.
+        """Stop a node and start it again, optionally as another release, as in a rolling upgrade.
 
-        Other replicas lead meanwhile, and do so afterwards.
+        Other replicas take over its partitions and keep them.
         """
         await self.stop_node(node_id)
         if version is not None:
-            self._brokers[node_id].version = version
+            self._brokers[node_id].upgrade(version)
         await self.start_node(node_id, at_new_port=at_new_port)
 
     async def replace_addresses(self) -> None:
-        """Let every node that runs listen at a new port and at the old one no more; leaders stay."""
+        """Move every running node to a new port; leaders stay the same."""
         for node_id, old in list(self._servers.items()):
-            # The new one listens before the old one stops, so that their ports differ.
+            # The new server starts before the old one stops, so that their ports differ.
             self._servers[node_id] = await self._listen(self.topology.nodes[node_id], another=True)
             await self._close(node_id, old)
 
@@ -230,7 +237,7 @@ class FakeCluster(Control):
                 connection.drop()
 
     def connections(self, node_id: int) -> int:
-        """Return how many clients are connected to a node."""
+        """Return the number of connections to a node."""
         return len(self._connections[node_id])
 
     def _check(self, match: Match) -> None:
@@ -259,26 +266,27 @@ class FakeCluster(Control):
                 raise ValueError(message)
 
     async def _listen(self, node: Node, *, another: bool) -> asyncio.Server:
-        """Listen at the node's address, or at `another` port."""
+        """Listen at the node's port, or at `another` one."""
         loop = asyncio.get_running_loop()
         broker, connections = self._brokers[node.node_id], self._connections[node.node_id]
         port = 0 if another else node.port
-        server = await loop.create_server(lambda: Connection(broker, connections), node.host, port)
+        server = await loop.create_server(lambda: FakeConnection(broker, connections), node.host, port)
         listens_at = server.sockets[0].getsockname()[1]
         if another and listens_at == node.port:
-            # The port was free, and the system gave it again: hold it until there is another one.
+            # The system assigned the old port again: keep it in use until another one is assigned.
             again = await self._listen(node, another=True)
             server.close()
             await server.wait_closed()
             return again
-        node.port = listens_at
+        node.move_to(node.host, listens_at)
         return server
 
     async def _close(self, node_id: int, server: asyncio.Server) -> None:
         loop = asyncio.get_running_loop()
         for listening in server.sockets:
             loop.remove_reader(listening.fileno())
-        # Who is being accepted in this very turn gets a transport first: asyncio would forget it.
+        # A connection accepted in this iteration of the loop gets its transport a few iterations
+        # later. Wait for it, because `drop_connections` closes only connections with a transport.
         for _ in range(3):
             await asyncio.sleep(0)
         server.close()
@@ -286,12 +294,12 @@ class FakeCluster(Control):
         await server.wait_closed()
 
 
-def _one_for_each(
+def _version_of_each(
     topology: Topology,
     versions: BrokerVersion | Mapping[int, BrokerVersion],
     max_versions: Mapping[ApiKey, int | None],
 ) -> dict[int, BrokerVersion]:
-    """Return which broker each node plays: the newest where nothing else is said."""
+    """Return the release of each node; KAFKA_4 by default."""
     if isinstance(versions, BrokerVersion):
         versions = dict.fromkeys(topology.nodes, versions)
     if strangers := versions.keys() - topology.nodes.keys():

@@ -1,7 +1,7 @@
-"""What a test does to a cluster's state: its topics, leaders, replicas, logs and producers.
+"""The state of a fake cluster, as tests read and change it: topics, leaders, replicas, logs.
 
-The one idea: these are the operator's commands, and they hold at once on all nodes. What goes
-wrong with single requests is scripted instead (`FakeCluster.on`).
+These are an operator's commands, and take effect at once on all nodes. Faults of single requests
+are scripted with `FakeCluster.on`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Control:
 
     @property
     def cluster_id(self) -> str:
-        """What Metadata tells as the cluster's id; assigning another makes it another cluster."""
+        """The cluster's id in Metadata; a new value makes it another cluster."""
         return self.topology.cluster_id
 
     @cluster_id.setter
@@ -35,7 +35,10 @@ class Control:
         self.topology.cluster_id = cluster_id
 
     def records(self, topic: str, partition: int | None = None) -> list[StoredRecord]:
-        """Return what a topic holds, partition by partition, each in the order of offsets."""
+        """Return the records of a topic, partition by partition, in offset order.
+
+        Raises `Refused` for an unknown topic.
+        """
         return [
             record
             for each in self.topology.topic(topic).partitions
@@ -51,7 +54,7 @@ class Control:
         replication_factor: int | None = None,
         config: TopicConfig | None = None,
     ) -> None:
-        """Create a topic.
+        """Create a topic with `partitions` partitions; raises `Refused` for an illegal one.
 
         >>> from aioproducer.testing import FakeCluster, TopicConfig
         >>> cluster = FakeCluster(3)
@@ -68,23 +71,23 @@ class Control:
         )
 
     def add_partitions(self, topic: str, total: int) -> None:
-        """Let a topic grow to `total` partitions."""
+        """Increase the number of partitions to `total`; raises `Refused` if it is not more."""
         self.topology.add_partitions(topic, total)
 
     def delete_topic(self, topic: str) -> None:
-        """Delete a topic; creating it again gives it another id."""
+        """Delete a topic with its records; a recreated one has a new id. Raises `Refused`."""
         self.topology.delete_topic(topic)
 
     def move_leader(self, topic: str, partition: int, to: int) -> None:
-        """Make node `to` the leader of a partition; -1 leaves it without one."""
+        """Make node `to` the leader of a partition; -1 removes the leader. Raises ValueError."""
         self.topology.move_leader(self.topology.partition(topic, partition), to)
 
     def leader_of(self, topic: str, partition: int) -> int:
-        """Return the node that leads a partition."""
+        """Return the node id of a partition's leader, -1 without one."""
         return self.topology.partition(topic, partition).leader
 
     def shrink_isr(self, topic: str, partition: int, node: int) -> None:
-        """Let a follower fall behind: it is no longer in sync, and does not take over.
+        """Take a follower out of the in-sync replicas; it cannot become the leader. Raises ValueError.
 
         >>> from aioproducer.testing import FakeCluster, TopicConfig
         >>> cluster = FakeCluster(2)
@@ -95,19 +98,19 @@ class Control:
         self.topology.shrink_isr(self.topology.partition(topic, partition), node)
 
     def expand_isr(self, topic: str, partition: int) -> None:
-        """Let all replicas catch up."""
+        """Put all replicas in sync again."""
         self.topology.partition(topic, partition).lagging.clear()
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Let the log start at an offset, as retention and DeleteRecords do."""
+        """Move the log start to offset `before`, as retention and DeleteRecords do."""
         self.topology.partition(topic, partition).log.delete_before(before)
 
     def forget_producer(
         self, producer_id: int | None = None, *, topic: str | None = None, partition: int | None = None
     ) -> None:
-        """Lose what is known of a producer id, or of all, as after `producer.id.expiration.ms`.
+        """Drop the state of a producer id, or of all, as after `producer.id.expiration.ms`.
 
-        Its next batch is taken whatever its sequence; Kafka 2.1 answers UNKNOWN_PRODUCER_ID.
+        Its next batch is stored with any sequence; Kafka 2.1 answers UNKNOWN_PRODUCER_ID.
         """
         for each in self._partitions(topic, partition):
             each.log.forget_producer(producer_id)

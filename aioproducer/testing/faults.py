@@ -1,14 +1,14 @@
-"""What a test makes the brokers do wrong, and when.
+"""Scripted faults of a fake cluster.
 
-The one idea: a fault is a match (which request) and an action (what happens to it). The
-match counts: it lets `skip` matching requests pass and acts on the `times` that follow.
+A fault is a match (which requests) and an action (what happens to them). `skip` matching requests
+pass, then the action happens to the next `times` requests.
 
     cluster.on(ApiKey.PRODUCE, topic="orders").answer(ErrorCode.NOT_LEADER_OR_FOLLOWER)
     cluster.on(ApiKey.PRODUCE, node=2, skip=3, times=2).disconnect(after_storing=True)
     held = cluster.on(ApiKey.METADATA, times=None).hold()
 
-When several faults match a request, all of them act on it, in the order they were made. A
-cluster that stops reports faults that never matched a request, unless they are `optional`.
+If several faults match a request, all of them happen, in the order of their creation. A stopped
+cluster reports faults that matched no request, unless they are `optional`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from aioproducer.protocol.api import ApiKey
 
 Place: TypeAlias = tuple[str, int]
-"""The file and the line where a test scripts a fault."""
+"""The file and line of a test that scripts a fault."""
 
 Target: TypeAlias = tuple[str, int | None]
-"""A topic and a partition that a request is about; None for the topic as a whole."""
+"""A topic and a partition in a request; None stands for the whole topic."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerError:
-    """Give the partitions, topics or request that match an error."""
+    """Answer the matching partitions, topics or requests with an error."""
 
     code: ErrorCode
     reason: str | None
@@ -47,12 +47,12 @@ class AnswerError:
 
 @dataclass(frozen=True, slots=True)
 class LeaveOut:
-    """Say nothing of the partitions or topics that match."""
+    """Leave the matching partitions or topics out of the response."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddUnasked:
-    """Answer for something that was not asked for."""
+    """Add a partition to the response that was not requested."""
 
     topic: str
     partition: int
@@ -60,7 +60,7 @@ class AddUnasked:
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """Tell the client to be silent for a while, and perhaps do not listen to it meanwhile."""
+    """Set the throttle time of the response; `mutes` also stops reading for that time."""
 
     milliseconds: int
     mutes: bool
@@ -68,14 +68,14 @@ class Throttle:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """Send what `function` makes of the answer."""
+    """Send the result of `function(response)`."""
 
     function: Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Let the connection wait: for `seconds`, or until the fault is released."""
+    """Block the connection for `seconds`, or until the fault is released."""
 
     seconds: float | None
     after_storing: bool
@@ -90,28 +90,28 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class FallSilent:
-    """Never answer on this connection again, and leave it open."""
+    """Send no more responses on this connection, and leave it open."""
 
     after_storing: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SendBytes:
-    """Send something else than the answer."""
+    """Send other bytes instead of the response."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Drop the connection in the middle of the answer."""
+    """Close the connection after the first `size` bytes of the response."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Change the cluster before the request is looked at, or before its answer is sent."""
+    """Call a function before the request is handled, or before its response is sent."""
 
     function: Callable[[], Awaitable[object] | object]
     after_storing: bool
@@ -134,7 +134,7 @@ Action: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Which requests: None matches any. `times` None is from then on for ever."""
+    """Selects requests; None matches any. `times=None` means all later requests."""
 
     api: ApiKey | None = None
     node: int | None = None
@@ -155,13 +155,13 @@ class Match:
         return f"on({', '.join(api + given)})"
 
     def covers(self, topic: str | None, partition: int | None) -> bool:
-        """Return whether this part of a request is meant (None: the whole of it)."""
+        """Return whether this part of a request matches (None: the whole topic or request)."""
         if self.topic is not None and self.topic != topic:
             return False
         return self.partition is None or partition is None or self.partition == partition
 
     def fits(self, api: ApiKey, node: int, targets: Iterable[Target]) -> bool:
-        """Return whether the request is one of those meant."""
+        """Return whether the request matches."""
         if self.api is not None and self.api is not api:
             return False
         if self.node is not None and self.node != node:
@@ -173,7 +173,7 @@ class Match:
 
 @dataclass(slots=True, eq=False)
 class Fault:
-    """One thing that goes wrong; `hits` is how many requests it has happened to."""
+    """One scripted fault; `hits` is the number of requests that it has happened to."""
 
     match: Match
     action: Action
@@ -184,15 +184,15 @@ class Fault:
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def hit(self) -> None:
-        """Wait until it has happened once; if it waits after storing, until the batch is stored."""
+        """Wait until the fault has happened once; with `after_storing`, until the batch is stored."""
         await self._hit.wait()
 
     def release(self) -> None:
-        """Let go of what `hold` holds, and hold nothing more."""
+        """Release the requests held by `hold`; later ones are not held."""
         self._released.set()
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait as a `Wait` says."""
+        """Wait for `seconds`; None waits for `release`."""
         self._hit.set()
         if seconds is None:
             await self._released.wait()
@@ -202,6 +202,8 @@ class Fault:
     def is_due(self, api: ApiKey, node: int, targets: Iterable[Target]) -> bool:
         """Count a request, and return whether the fault happens to it."""
         match = self.match
+        # skip=1, times=2: the 1st matching request passes, the 2nd and 3rd are hit, the rest pass.
+        # Requests that do not match are not counted.
         if match.times is not None and self.hits >= match.times:
             return False
         if not match.fits(api, node, targets):
@@ -210,6 +212,7 @@ class Fault:
             self._passed += 1
             return False
         self.hits += 1
+        # A wait after storing sets the event later, in `wait`, when the batch is in the log.
         if not (isinstance(self.action, Wait) and self.action.after_storing):
             self._hit.set()
         return True
@@ -225,22 +228,23 @@ class Script:
         return bool(self._faults)
 
     def add(self, match: Match, action: Action, place: Place | None = None) -> Fault:
-        """Have a fault happen from now on."""
+        """Add a fault that is active from now on."""
         fault = Fault(match, action, place)
         self._faults.append(fault)
         return fault
 
     def due(self, api: ApiKey, node: int, targets: Iterable[Target]) -> tuple[Fault, ...]:
         """Count a request, and return the faults that happen to it."""
+        # All faults see all requests, and `targets` may be an iterator.
         targets = tuple(targets)
         return tuple([fault for fault in self._faults if fault.is_due(api, node, targets)])
 
     def unmatched(self) -> list[Fault]:
-        """Return the faults that have happened to no request, though they are not optional."""
+        """Return the faults, except optional ones, that have happened to no request."""
         return [fault for fault in self._faults if not fault.hits and not fault.match.optional]
 
     def clear(self) -> None:
-        """Let everything go right from now on; what is held is released."""
+        """Remove all faults and release held requests."""
         for fault in self._faults:
             fault.release()
         self._faults.clear()
@@ -250,14 +254,14 @@ class UnmatchedFaultWarning(UserWarning):
     """A cluster stopped before a scripted fault matched a request."""
 
 
-def warn_of(unmatched: list[Fault], topics: Iterable[str]) -> None:
-    """Give one warning for these faults, at the line that scripted the first of them."""
+def warn_about(unmatched: list[Fault], topics: Iterable[str]) -> None:
+    """Give one warning for these faults, at the line of the first one's script."""
     file, line = unmatched[0].place or ("<unknown>", 0)
-    warnings.warn_explicit(complaint_about(unmatched, topics), UnmatchedFaultWarning, file, line)
+    warnings.warn_explicit(report_of(unmatched, topics), UnmatchedFaultWarning, file, line)
 
 
-def complaint_about(unmatched: list[Fault], topics: Iterable[str]) -> str:
-    """Return what to tell the author of a test about these faults; `topics` are the cluster's."""
+def report_of(unmatched: list[Fault], topics: Iterable[str]) -> str:
+    """Return the report about these faults for the author of the test; `topics` are the cluster's."""
     topics = list(topics)
     lines = "".join([f"\n  {_description(fault, topics)}" for fault in unmatched])
     count = plural(len(unmatched), "scripted fault")

@@ -13,7 +13,7 @@ The tests run in the event loop of the scope:
     async def test_an_order_is_stored(kafka_cluster, producer):
         await producer.send("orders", b"tea", key=b"42")
 
-They share topics, records and faults: `kafka_cluster.heal()` forgets the faults.
+They share topics, records and faults; `kafka_cluster.heal()` removes the faults.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ import pytest
 
 from aioproducer.producer import Producer
 from aioproducer.testing.cluster import FakeCluster
-from aioproducer.testing.faults import complaint_about
+from aioproducer.testing.faults import report_of
 
 try:
     import pytest_asyncio
 except ImportError:
-    pytest_asyncio = None  # type: ignore[assignment] # anyio's plugin may be all there is
+    pytest_asyncio = None  # type: ignore[assignment] # tests may use only anyio's plugin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 __all__ = ["cluster_fixture", "producer_fixture"]
 
 STOP_TIMEOUT = 5.0
-"""Seconds that a test's producer has at the end to deliver what the test did not wait for."""
+"""The time in seconds for a test's producer to deliver its remaining records at the end."""
 
 HAS_FAILED: Final = pytest.StashKey[bool]()
-"""Whether a test has failed, so that its faults need no report."""
+"""Whether a test has failed; its unmatched faults are not reported then."""
 
 Scope: TypeAlias = Literal["class", "module", "package", "session"]
 
@@ -53,11 +53,12 @@ def cluster_fixture(
     anyio: bool = False,
     **options: Any,  # noqa: ANN401 - FakeCluster checks them
 ) -> Callable[..., object]:
-    """Make a fixture `kafka_cluster` of a wider scope, with the `options` of `FakeCluster`.
+    """Return a fixture of a wider scope with the `options` of `FakeCluster`.
 
-    Assign it to that name. It runs in pytest-asyncio's loop of `loop_scope` (default: the scope);
-    with `anyio` in the loop of anyio's plugin, which needs a fixture `anyio_backend` of the scope.
-    The tests must run in the same loop. They share topics, records and faults.
+    Assign it to the name `kafka_cluster`. It runs in pytest-asyncio's loop of `loop_scope` (default:
+    the scope). With `anyio` it runs in the loop of anyio's plugin, which needs a fixture
+    `anyio_backend` of the scope. The tests must run in the same loop, and share topics, records and
+    faults. Raises RuntimeError without pytest-asyncio and `anyio`.
     """
 
     async def kafka_cluster(request: pytest.FixtureRequest) -> AsyncIterator[FakeCluster]:
@@ -75,7 +76,10 @@ def producer_fixture(
     anyio: bool = False,
     **options: Any,  # noqa: ANN401 - Producer checks them
 ) -> Callable[..., object]:
-    """Make a fixture `producer` of a wider scope to `kafka_cluster`, as `cluster_fixture` does."""
+    """Return a fixture `producer` of a wider scope, for `kafka_cluster`; see `cluster_fixture`.
+
+    `options` are those of `Producer`.
+    """
 
     async def producer(kafka_cluster: FakeCluster) -> AsyncIterator[Producer[Any, Any]]:
         async with running_producer(kafka_cluster, options) as producer:
@@ -98,7 +102,7 @@ def _wide(scope: Scope, loop_scope: Scope | None, *, anyio: bool) -> Any:  # noq
 async def running_cluster(
     request: pytest.FixtureRequest, options: dict[str, Any]
 ) -> AsyncIterator[FakeCluster]:
-    """Run a cluster, and fail at the end where a scripted fault matched no request."""
+    """Run a cluster, and fail at the end if a scripted fault matched no request."""
     cluster = FakeCluster(**options)
     await cluster.start()
     try:
@@ -108,14 +112,14 @@ async def running_cluster(
         cluster.heal()
         await cluster.stop()
     if unmatched and not request.node.stash.get(HAS_FAILED, default=False):
-        pytest.fail(complaint_about(unmatched, cluster.topology.topics), pytrace=False)
+        pytest.fail(report_of(unmatched, cluster.topology.topics), pytrace=False)
 
 
 @asynccontextmanager
 async def running_producer(
     kafka_cluster: FakeCluster, options: dict[str, Any]
 ) -> AsyncIterator[Producer[Any, Any]]:
-    """Run a producer to the cluster."""
+    """Run a producer for the cluster."""
     producer: Producer[Any, Any] = Producer(kafka_cluster.bootstrap, **options)
     await producer.start()
     try:

@@ -1,7 +1,7 @@
-"""Which bytes of a partition's records are its batch: what a broker looks at before it asks the log.
+"""Finds the one batch in the records of a partition, before any other check.
 
-The one idea: records are cut into batches by their lengths alone, and what does not make a
-whole batch is none (Kafka's `ProduceRequest.validateRecords`, `ByteBufferLogInputStream`).
+Records are cut into batches by their lengths alone; an incomplete batch is no batch (Kafka's
+`ProduceRequest.validateRecords`, `ByteBufferLogInputStream`).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from aioproducer.protocol.fields import Chunk
 
 _LOW_ATTRIBUTES_AT = ATTRIBUTES_AT + 1
-"""The lower byte of the attributes; it has all known bits."""
+"""The offset of the attributes' lower byte, which has all known bits."""
 
 _SMALLEST_LENGTH = 14
 
 
 def one_batch(data: Chunk | None, version: int) -> memoryview:
-    """Return the bytes of the one batch in `data`; Refused if there is none or another.
+    """Return the bytes of the one batch in `data`; raises Refused for none or a second one.
 
-    `version` is the request's. Bytes behind the batch that are no batch are left out, as Kafka does.
+    `version` is that of the request. Bytes after the batch that are no batch are dropped, as in Kafka.
     """
     whole = memoryview(data or b"")
     size = _size_of_first(whole)
@@ -50,6 +50,7 @@ def one_batch(data: Chunk | None, version: int) -> memoryview:
         raise Refused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, reason)
     if size == len(whole):
         return whole
+    # A second batch is an error even for Kafka, other extra bytes are not.
     if (second := _size_of_first(whole[size:])) is not None:
         reason = f"one batch a partition: a second one of {second} bytes follows the first of {size}"
         raise Refused(ErrorCode.INVALID_RECORD, reason)
@@ -57,12 +58,12 @@ def one_batch(data: Chunk | None, version: int) -> memoryview:
 
 
 def codec_of(data: Chunk) -> int:
-    """Return the number of a batch's codec, which there may not be; 0 of what is too short to say."""
+    """Return the number of a batch's codec, known or not; 0 for too few bytes."""
     return data[_LOW_ATTRIBUTES_AT] & CODEC_MASK if len(data) > _LOW_ATTRIBUTES_AT else 0
 
 
 def is_transactional(data: Chunk | None) -> bool:
-    """Return whether a batch says that it belongs to a transaction."""
+    """Return whether a batch has the transactional attribute."""
     return (
         data is not None and len(data) > _LOW_ATTRIBUTES_AT and bool(data[_LOW_ATTRIBUTES_AT] & TRANSACTIONAL)
     )
@@ -71,13 +72,15 @@ def is_transactional(data: Chunk | None) -> bool:
 def _size_of_first(view: memoryview) -> int | None:
     if len(view) < LENGTH_END:
         return None
+    # The length counts the bytes after it: a batch of 61 + n bytes has a length of 49 + n.
     length = int.from_bytes(view[LENGTH_AT:LENGTH_END], "big", signed=True)
     if length < _SMALLEST_LENGTH:
         reason = f"a batch has a length of {_SMALLEST_LENGTH} at least, not {length}"
-        raise Refused(ErrorCode.CORRUPT_MESSAGE, reason, is_told=True)
+        raise Refused(ErrorCode.CORRUPT_MESSAGE, reason, has_reason=True)
     if len(view) <= MAGIC_AT:
         return None
     if view[MAGIC_AT] > MAGIC:
-        raise Refused(ErrorCode.CORRUPT_MESSAGE, f"there is no magic {view[MAGIC_AT]}", is_told=True)
+        raise Refused(ErrorCode.CORRUPT_MESSAGE, f"there is no magic {view[MAGIC_AT]}", has_reason=True)
     size = length + LENGTH_END
+    # An incomplete batch counts as none.
     return size if size <= len(view) else None

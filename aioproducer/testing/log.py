@@ -1,7 +1,7 @@
-"""One partition's log: batches, offsets, and what each producer stored last.
+"""One partition's log: batches, offsets, and the state of each producer id.
 
-The one idea: a batch is kept as the bytes that came, beside the offset it was given; it is
-decoded when somebody asks what was stored, which is never while a producer waits.
+A batch is kept as its received bytes with its offset. Its records are decoded only when a test
+reads them, so that producers do not wait for it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """Where a batch is in the log; `is_duplicate` when it was there before.
+    """The offset of a batch; `is_duplicate` if it was stored before.
 
-    `log_append_time_ms` is -1 where the records keep their own time; but of a duplicate it is the
-    newest record's, as Kafka tells it.
+    `log_append_time_ms` is -1 if the records keep their own time. For a duplicate it is the newest
+    record's time, as in Kafka's response.
     """
 
     base_offset: int
@@ -35,7 +35,7 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class StoredBatch:
-    """A batch as it is in the log."""
+    """A batch in the log."""
 
     base_offset: int
     leader_epoch: int
@@ -44,7 +44,7 @@ class StoredBatch:
 
 
 class PartitionLog:
-    """The batches of one partition, from `start_offset` to before `end_offset`."""
+    """The batches of one partition, with offsets from `start_offset` up to `end_offset`, exclusive."""
 
     def __init__(self, retention_bytes: int = -1) -> None:
         self.start_offset = 0
@@ -65,9 +65,9 @@ class PartitionLog:
         log_append_time_ms: int,
         takes_unknown_producers: bool = True,
     ) -> Appended:
-        """Store a batch, or find that it is stored; Refused where its sequence does not fit.
+        """Store a batch, or return its first copy; raises Refused for a wrong sequence.
 
-        `takes_unknown_producers`: whether a producer id without state may go on at any sequence.
+        `takes_unknown_producers`: whether a producer id without state may start at any sequence.
         """
         state = None
         last = -1
@@ -79,6 +79,8 @@ class PartitionLog:
                     raise Refused(ErrorCode.UNKNOWN_PRODUCER_ID, reason)
                 state = ProducerState(batch.producer_id, batch.producer_epoch)
             last = last_sequence(batch.base_sequence, batch.record_count)
+            # Look for a duplicate before the sequence check: a retry of sequences 0-4 after 5-9 is
+            # out of order, but stored already.
             stored = state.duplicate_of(batch.producer_epoch, batch.base_sequence, last)
             if stored is not None:
                 return Appended(stored.base_offset, stored.timestamp_ms, is_duplicate=True)
@@ -97,19 +99,21 @@ class PartitionLog:
         return Appended(base_offset, log_append_time_ms)
 
     def delete_before(self, offset: int) -> None:
-        """Drop the batches that end before `offset`; the log starts there (Kafka's DeleteRecords)."""
+        """Drop the batches that end before `offset`, the new log start (Kafka's DeleteRecords)."""
+        # A batch across the offset stays: its first records are below the log start, but readable.
         while self._batches and self._batches[0].base_offset + self._batches[0].batch.record_count <= offset:
             self.size -= self._batches.popleft().batch.size
         self.start_offset = max(self.start_offset, min(offset, self.end_offset))
 
     def forget_producer(self, producer_id: int | None) -> None:
-        """Lose a producer's state, as after `producer.id.expiration.ms`; None loses that of all."""
+        """Drop a producer id's state, as after `producer.id.expiration.ms`; None drops all."""
         if producer_id is None:
             self.producers.clear()
         else:
             self.producers.pop(producer_id, None)
 
     def _delete_old(self) -> None:
+        # Delete whole batches, as Kafka deletes whole segments, and keep at least the last one.
         batches = self._batches
         while len(batches) > 1 and self.size - batches[0].batch.size >= self._retention_bytes:
             self.delete_before(batches[1].base_offset)

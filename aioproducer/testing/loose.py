@@ -1,8 +1,8 @@
-"""Batches as Kafka reads them, which lets more pass than a producer should send.
+"""Reads batches as loosely as Kafka does.
 
-The one idea: what Kafka overlooks in a batch it stores all the same, so each record is taken for
-what its bytes make of it: its number is its place, unknown attributes mean nothing, any negative
-length is null. What even Kafka cannot read is refused with the error that it has for that.
+Kafka stores a batch in spite of some faults: a record's place replaces a wrong offset delta,
+unknown attributes are ignored, and any negative length is null. Bytes that Kafka cannot read are
+refused with Kafka's error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MORE = 0x80
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LooseBatch(RecordBatch):
-    """A batch whose records were read loosely; where they were not read there are none."""
+    """A batch with its records, which were read loosely."""
 
     loose_records: tuple[DecodedRecord, ...]
 
@@ -33,7 +33,7 @@ class LooseBatch(RecordBatch):
 
 
 def parse_loosely(whole: memoryview) -> LooseBatch:
-    """Read a batch whose CRC is right and whose codec is known, or refuse what Kafka refuses."""
+    """Read a batch with a valid CRC and a known codec; raises Refused where Kafka refuses it."""
     header = BatchHeader.unpack(whole)
     count = header.record_count
     if count < 1 or header.last_offset_delta != count - 1:
@@ -48,6 +48,7 @@ def parse_loosely(whole: memoryview) -> LooseBatch:
         header.max_timestamp if header.has_log_append_time else None,
         checks_offsets=codec is not Codec.NONE,
     ).read(count)
+    # Kafka computes the max timestamp itself and ignores the header's.
     newest = max(record.timestamp_ms for record in records)
     return LooseBatch.of_header(
         header._replace(max_timestamp=newest), len(whole), codec, plain, loose_records=records
@@ -64,7 +65,7 @@ def _decompressed(codec: Codec, payload: memoryview) -> bytes:
 
 
 class _Records:
-    """Reads the records of a batch, one behind the other; `time` replaces that of each."""
+    """Reads the records of a batch; `time` replaces their timestamps."""
 
     def __init__(self, data: bytes, base_timestamp: int, time: int | None, *, checks_offsets: bool) -> None:
         self._data = data
@@ -89,13 +90,15 @@ class _Records:
         end = self._at + length
         if length < 0 or end > len(self._data):
             raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has the length {length}")
+        # The attributes of a record are ignored.
         self._take(1)
         timestamp_ms = self._base_timestamp + self._varint(10)
         if self._varint() != index and self._checks_offsets:
-            # Kafka would write the batch anew, and fails at it.
+            # Kafka would rewrite the batch, and fails.
             raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"record {index} has another offset delta")
         key, value = self._field(), self._field()
         count = self._varint()
+        # A header takes at least one byte, so a larger count is false: refuse it before the loop.
         if not 0 <= count <= len(self._data) - self._at:
             raise Refused(ErrorCode.INVALID_RECORD, f"record {index} has {plural(count, 'header')}")
         headers = tuple([self._header(index) for _ in range(count)])
@@ -126,5 +129,6 @@ class _Records:
             byte = self._take(1)[0]
             folded |= (byte & ~_MORE) << 7 * place
             if byte < _MORE:
+                # Zigzag: 0, 1, 2, 3 stand for 0, -1, 1, -2.
                 return (folded >> 1) ^ -(folded & 1)
         raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"a varint has more than {size} bytes")

@@ -1,8 +1,8 @@
 """MockProducer: a producer for unit tests, without a cluster, sockets or time.
 
-The one idea: it is the real producer with another engine. `send` checks, serializes, chooses
-a partition and counts bytes as ever; but every record is a batch of its own, and what would
-go to a broker waits in a queue until the test says what becomes of it.
+It is the real producer with another engine. `send` checks, serializes, chooses a partition and
+counts bytes as usual. But every record is a batch of its own, and a batch stays pending in a queue
+until the test completes it or fails it.
 
     send ──▶ serializers ─▶ partitioner ─▶ accumulator ──▶ pending ──▶ complete_next, error_next
                                                                        (auto_complete: at once)
@@ -57,12 +57,12 @@ else:
 
 _NODE_ID = 1
 _EVERY_RECORD_ALONE = 1
-"""The limit at which a batch is full with its first record, and so never lingers."""
+"""The batch limit: a batch is full with its first record, so it never lingers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentRecord(Generic[K, V]):
-    """A record as `send` was given it: before the serializers, and before a partition was chosen."""
+    """The arguments of one `send`, before the serializers and the partitioner."""
 
     topic: str
     value: V | None = None
@@ -73,21 +73,20 @@ class SentRecord(Generic[K, V]):
 
 
 class MockProducer(Producer[K, V]):
-    """A producer whose records wait for the test, after Java's class of this name.
+    """A producer whose records the test completes, like Java's class of this name.
 
-    It is a `Producer`, by inheritance and not by a protocol: services say `Producer` in their
-    annotations, and whatever asks for one (a type checker, `isinstance`, dependency injection)
-    has to take this. So it also raises what the real one raises, before start and after stop
-    too, and serializers, partitioners, `buffer_memory` and `drain` do what they really do.
+    It is a subclass of `Producer`, so that type checkers, `isinstance` and dependency injection
+    accept it. It raises the same errors as the real one, also before start and after stop.
+    Serializers, partitioners, `buffer_memory` and `drain` work as in the real one.
 
-    With `auto_complete` a record is acknowledged before `send` returns; without, in the order
-    of the sends, by `complete_next`, `error_next`, `flush` or `stop`. Nothing else happens to
-    it: no time passes here, nothing lingers, is tried again or expires. In two things it
-    differs from Java's: a record that fails takes no offset, and what is pending when `clear`
-    is called fails, instead of never ending.
+    With `auto_complete` a record is acknowledged before `send` returns. Without it, `complete_next`,
+    `error_next`, `flush` and `stop` complete records, in the order of the sends. No time passes:
+    records never linger, expire or are retried. Two things differ from Java's class: a failed record
+    takes no offset, and `clear` fails pending records.
 
-    Topics have as many partitions as `topics` says, others `default_partitions`. The four
-    exceptions, where set, are raised by `start`, `send`, `flush` and `partitions_for`.
+    `topics` is `{name: partitions}` or a list of names; other topics have `default_partitions`.
+    `start`, `send`, `flush` and `partitions_for` raise `start_exception`, `send_exception`,
+    `flush_exception` and `partitions_for_exception` if they are set.
 
     >>> import asyncio
     >>> async def test_order_is_announced() -> None:
@@ -130,7 +129,7 @@ class MockProducer(Producer[K, V]):
         return self._mock
 
     async def start(self, *, wait: bool = True) -> None:
-        """Begin to take records, or raise `start_exception`; there is nothing to wait for."""
+        """Start at once, or raise `start_exception`."""
         self._mock.start_exception = self.start_exception
         await super().start(wait=wait)
 
@@ -144,7 +143,7 @@ class MockProducer(Producer[K, V]):
         timestamp_ms: int | None = None,
         headers: Headers | None = None,
     ) -> Delivery:
-        """Accept a record as the real `send` does, note it in the history, and return its `Delivery`."""
+        """Accept a record like the real `send`, add it to the history, and return its `Delivery`."""
         if self.send_exception is not None:
             self._check()
             raise self.send_exception
@@ -168,7 +167,7 @@ class MockProducer(Producer[K, V]):
         return delivery
 
     async def flush(self, timeout: float | None = None) -> None:
-        """Complete everything that is pending, or raise `flush_exception`."""
+        """Complete all pending records, or raise `flush_exception`."""
         if self.flush_exception is not None:
             self._check()
             raise self.flush_exception
@@ -182,11 +181,11 @@ class MockProducer(Producer[K, V]):
         return await super().partitions_for(topic)
 
     def history(self) -> list[SentRecord[K, V]]:
-        """Return what was sent since the last `clear`, whatever became of it, in the order of the sends."""
+        """Return the records sent since the last `clear`, with any result, in the order of the sends."""
         return list(self._history)
 
     def clear(self) -> None:
-        """Forget what was sent, and fail what is pending; offsets count on."""
+        """Empty the history and fail pending records; offsets continue."""
         self._history.clear()
         self._mock.settle_all(ProducerError("the mock producer was cleared before the record was completed"))
 
@@ -195,23 +194,26 @@ class MockProducer(Producer[K, V]):
         return self._mock.settle_next(None)
 
     def error_next(self, error: ProducerError) -> bool:
-        """Fail the oldest pending record, as if this were how it ended; return whether there was one."""
+        """Fail the oldest pending record with `error`; return whether there was one.
+
+        Raises TypeError unless `error` is a ProducerError.
+        """
         if not isinstance(error, ProducerError):
             msg = f"a record fails with a ProducerError, not with {error!r}"
             raise TypeError(msg)
         return self._mock.settle_next(error)
 
     def flushed(self) -> bool:
-        """Return whether nothing is pending."""
+        """Return whether no record is pending."""
         return not self._mock.accumulator.outstanding()
 
     def closed(self) -> bool:
-        """Return whether the producer was stopped, or could not be started."""
+        """Return whether the producer was stopped, or failed to start."""
         return self._lifecycle.state is ProducerState.STOPPED
 
 
 class _MockEngine(Engine):
-    """An engine of which nothing turns: no cluster, no tasks, no timers."""
+    """An engine without a cluster, tasks and timers."""
 
     def __init__(self, config: ProducerConfig, client_id: str, on_failure: Callable[[], object]) -> None:
         super().__init__(config, client_id, on_failure)
@@ -223,7 +225,7 @@ class _MockEngine(Engine):
         self._offsets: Counter[tuple[str, int]] = Counter()
 
     async def start(self, *, wait: bool = True) -> None:  # noqa: ARG002 - nothing to wait for
-        """Belong to the running loop, or fail to."""
+        """Join the running loop, or raise `start_exception`."""
         if self.start_exception is not None:
             raise self.start_exception
         self._join_loop()
@@ -231,25 +233,25 @@ class _MockEngine(Engine):
 
     @property
     def is_found(self) -> bool:
-        """Whether there is a cluster: always."""
+        """Whether the cluster was found: always true."""
         return True
 
     async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
-        """Complete everything, unless the caller has no time at all."""
+        """Complete all pending records, unless the caller is cancelled by a timeout of 0."""
         await checkpoint()
         self.settle_all(None)
         await super().settle(results, timeout)
 
     async def wait_for_topic(self, topic: str) -> None:
-        """Return with the topic known, or known to be impossible."""
+        """Return after the topic is known, or known to be illegal."""
         self._introduce(topic)
 
     def create_topic(self, name: str, partitions: int) -> None:
-        """Create a topic as a cluster does; raises Refused."""
+        """Create a topic; raises Refused."""
         self._topology.create_topic(name, partitions, 1, TopicConfig())
 
     def take_what_is_sent(self) -> None:
-        """Put the records that there is room for behind those that are pending."""
+        """Move the records that got memory to the end of the pending queue."""
         accumulator = self.accumulator
         accumulator.serve_line(len(accumulator.line))
         node = accumulator.schedule.node(_NODE_ID)
@@ -259,12 +261,12 @@ class _MockEngine(Engine):
         self._pending.extend(sorted(taken, key=attrgetter("serial")))
 
     def settle_all(self, error: ProducerError | None) -> None:
-        """Settle everything that is pending, and what gets its turn by that."""
+        """Complete or fail all pending records, and those that get their memory."""
         while self.settle_next(error):
             pass
 
     def settle_next(self, error: ProducerError | None) -> bool:
-        """Have the oldest pending record stored or, with an error, failed; return whether there was one."""
+        """Complete the oldest pending record, or fail it; return whether there was one."""
         if not self._pending:
             return False
         batch = self._pending.popleft()
@@ -283,7 +285,7 @@ class _MockEngine(Engine):
         return True
 
     def _introduce(self, topic: str) -> None:
-        """Make a topic known, and fail who waits for a partition that it has not and never will have."""
+        """Make a topic known, and fail records for partitions that it does not have."""
         now, accumulator = self.clock(), self.accumulator
         self.metadata.want(topic, now)
         change = self.metadata.update(self._answer(topic), (topic,), now)
@@ -304,13 +306,13 @@ class _MockEngine(Engine):
             if topic not in self._topology.topics:
                 self.create_topic(topic, self.default_partitions)
         except Refused as refused:
-            told = MetadataResponseTopic(refused.code, topic)
+            described = MetadataResponseTopic(refused.code, topic)
         else:
             count = len(self._topology.topic(topic).partitions)
             partitions = [MetadataResponsePartition(0, index, _NODE_ID, 0) for index in range(count)]
-            told = MetadataResponseTopic(0, topic, partitions=tuple(partitions))
+            described = MetadataResponseTopic(0, topic, partitions=tuple(partitions))
         broker = MetadataResponseBroker(_NODE_ID, self._host, self._port)
-        return MetadataResponse(brokers=(broker,), topics=(told,))
+        return MetadataResponse(brokers=(broker,), topics=(described,))
 
     def _no_such_partition(self, record: WaitingRecord) -> ProducerError:
         count = self.accumulator.topics[record.topic].count
@@ -323,5 +325,5 @@ def _always(_queue: PartitionQueue, _batch: ProducerBatch) -> bool:
 
 
 def _kept(datum: K | None) -> K | None:
-    # The caller may use a buffer again, and the history may not change with it.
-    return bytes(datum) if isinstance(datum, (bytearray, memoryview)) else datum  # type: ignore[return-value] # as good a buffer
+    # The caller may reuse a buffer, and the history must not change with it.
+    return bytes(datum) if isinstance(datum, (bytearray, memoryview)) else datum  # type: ignore[return-value] # still a Buffer

@@ -1,4 +1,4 @@
-"""Members of an enum as tests write them: the member itself, its name or its number.
+"""Finds a member of an enum from the member itself, its name or its number.
 
 >>> from aioproducer.protocol.api import ApiKey
 >>> named(ApiKey, "InitProducerId", "API")
@@ -19,7 +19,7 @@ E = TypeVar("E", bound=IntEnum)
 
 
 def named(kind: type[E], value: E | str | int, noun: str) -> E:
-    """Return the member; ValueError where there is none, TypeError for what names none.
+    """Return the member; raises ValueError for an unknown one, TypeError for another type.
 
     Names are compared without case, `_` and `-`.
     """
@@ -34,7 +34,7 @@ def named(kind: type[E], value: E | str | int, noun: str) -> E:
         hint = f"; did you mean {members[near].name}?" if near is not None else ""
         message = f"there is no {noun} {value!r}{hint}"
         raise ValueError(message)
-    # Members of other enums are numbers as well: ErrorCode.NONE is not ApiKey.PRODUCE.
+    # Members of other enums are ints too: ErrorCode.NONE (0) must not become ApiKey.PRODUCE (0).
     if isinstance(value, bool | IntEnum) or not isinstance(value, int):
         message = f"the {noun} is a member of {kind.__name__}, its name or its number, not {value!r}"
         raise TypeError(message)

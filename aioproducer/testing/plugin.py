@@ -11,13 +11,12 @@
         await producer.send("orders", b"tea", key=b"42")
         assert [record.value for record in kafka_cluster.records("orders")] == [b"tea"]
 
-Each test has a cluster of its own; `aioproducer.testing.fixtures` makes those of wider scopes.
-A test ends with an error where a scripted fault matched no request, unless it is optional.
+Each test has its own cluster; `aioproducer.testing.fixtures` makes clusters of wider scopes. A
+test ends with an error if a scripted fault matched no request, unless the fault is optional.
 
-The one idea: a cluster and a producer belong to the event loop that the test runs in, and
-whose that is, only the test can tell. So each fixture exists once for every loop that
-pytest-asyncio has and once for anyio's plugin, and the fixture that tests name hands out
-the right one.
+A cluster and a producer belong to the event loop of the test. pytest-asyncio and anyio choose that
+loop per test. So each fixture exists once for every loop scope of pytest-asyncio and once for
+anyio's plugin, and the public fixture returns the matching one.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from aioproducer.testing.mock_producer import MockProducer
 try:
     import pytest_asyncio
 except ImportError:
-    pytest_asyncio = None  # type: ignore[assignment] # anyio's plugin may be all there is
+    pytest_asyncio = None  # type: ignore[assignment] # tests may use only anyio's plugin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -73,7 +72,7 @@ def mock_producer_options() -> dict[str, Any]:
     return {}
 
 
-# The options are arguments here too, though read elsewhere: only so can tests parametrize them.
+# The options are arguments here too, although unused: otherwise tests could not parametrize them.
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ def kafka_cluster(
     request: pytest.FixtureRequest,
     kafka_cluster_options: dict[str, Any],  # noqa: ARG001
 ) -> FakeCluster:
-    """Give an embedded cluster that runs on the test's event loop, fresh for each test."""
+    """Provide a new `FakeCluster` for each test, in the test's event loop."""
     return cast("FakeCluster", _of_the_loop_of(request, "kafka_cluster"))
 
 
@@ -91,7 +90,7 @@ def producer(
     kafka_cluster: FakeCluster,  # noqa: ARG001
     producer_options: dict[str, Any],  # noqa: ARG001
 ) -> Producer[Any, Any]:
-    """Give a started producer to `kafka_cluster`; it is stopped after the test."""
+    """Provide a started `Producer` for `kafka_cluster`; it is stopped after the test."""
     return cast("Producer[Any, Any]", _of_the_loop_of(request, "producer"))
 
 
@@ -100,12 +99,12 @@ def mock_producer(
     request: pytest.FixtureRequest,
     mock_producer_options: dict[str, Any],  # noqa: ARG001
 ) -> MockProducer[Any, Any]:
-    """Give a started `MockProducer`; it is stopped after the test."""
+    """Provide a started `MockProducer`; it is stopped after the test."""
     return cast("MockProducer[Any, Any]", _of_the_loop_of(request, "mock_producer"))
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Remember that a test has failed: it need not hear of its faults as well."""
+    """Note a failed test: its unmatched faults are not reported too."""
     if call.when == "call":
         item.stash[HAS_FAILED] = call.excinfo is not None
 
@@ -132,6 +131,7 @@ def _of_the_loop_of(request: pytest.FixtureRequest, name: str) -> object:
 
 def _pytest_asyncio_loop(request: pytest.FixtureRequest) -> str:
     """Return the scope of the loop that the test runs in."""
+    # The marker's scope overrides the ini option: @pytest.mark.asyncio(loop_scope="module").
     marker = request.node.get_closest_marker("asyncio")
     chosen = None if marker is None else marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
     return str(chosen or request.config.getini("asyncio_default_test_loop_scope"))
@@ -142,7 +142,7 @@ def _name(name: str, loop: str) -> str:
 
 
 def _define(loop: str, fixture: Callable[..., Any]) -> None:
-    """Make the fixtures as they have to be for one loop."""
+    """Define the fixtures for one loop."""
 
     async def run_cluster(
         request: pytest.FixtureRequest, kafka_cluster_options: dict[str, Any]
@@ -167,6 +167,7 @@ def _define(loop: str, fixture: Callable[..., Any]) -> None:
         "producer": run_producer,
         "mock_producer": run_mock_producer,
     }
+    # pytest finds fixtures as module attributes: `_producer_in_session_loop` and so on.
     for name, function in functions.items():
         globals()[_name(name, loop)] = fixture(function, name=_name(name, loop))
 

@@ -1,7 +1,7 @@
-"""What a partition remembers of each producer id, so that nothing is stored twice or out of order.
+"""The state of each producer id in a partition: no batch is stored twice or out of order.
 
-The one idea: of every producer the last five batches are kept. A batch with the sequences of one
-of them is a duplicate and gets the first one's offset; any other must follow the last (Kafka's
+The last five batches of a producer id are kept. A batch with the sequences of one of them is a
+duplicate and gets the first copy's offset; any other batch must continue the last one (Kafka's
 `ProducerStateEntry` and `ProducerAppendInfo`).
 """
 
@@ -14,15 +14,15 @@ from aioproducer.error_code import ErrorCode
 from aioproducer.testing.refusal import Refused
 
 BATCHES_REMEMBERED = 5
-"""Kafka's `NUM_BATCHES_TO_RETAIN`: why a producer may have five requests in flight."""
+"""Kafka's `NUM_BATCHES_TO_RETAIN`, the reason for the limit of five requests in flight."""
 
 SEQUENCES = 2**31
-"""After sequence 2,147,483,647 comes 0."""
+"""Sequences wrap: 0 follows 2,147,483,647."""
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceRange:
-    """The sequences of one stored batch, where it was stored, and the time that a duplicate is told."""
+    """The sequences of one stored batch, its offset, and the time for responses to duplicates."""
 
     first: int
     last: int
@@ -39,7 +39,7 @@ class ProducerState:
     batches: deque[SequenceRange] = field(default_factory=lambda: deque(maxlen=BATCHES_REMEMBERED))
 
     def duplicate_of(self, epoch: int, first: int, last: int) -> SequenceRange | None:
-        """Return the stored batch that has exactly these sequences."""
+        """Return the stored batch with exactly these sequences."""
         if epoch != self.epoch:
             return None
         for stored in self.batches:
@@ -48,10 +48,12 @@ class ProducerState:
         return None
 
     def check(self, epoch: int, first: int) -> None:
-        """Refuse a batch that must not come next."""
+        """Raise Refused unless a batch may come next."""
         if epoch < self.epoch:
             reason = f"producer epoch {epoch} is older than {self.epoch} (producer id {self.producer_id})"
             raise Refused(ErrorCode.INVALID_PRODUCER_EPOCH, reason)
+        # A new epoch starts at 0. In the same epoch the next sequence follows the last stored one:
+        # after 0-4 comes 5. Without state any sequence may come first.
         if epoch > self.epoch:
             expected = 0
         elif self.batches:
@@ -66,7 +68,7 @@ class ProducerState:
             raise Refused(ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, reason)
 
     def stored(self, epoch: int, batch: SequenceRange) -> None:
-        """Remember a batch; the batches of an older epoch are forgotten."""
+        """Add a batch; the first one of a new epoch drops those of the old epoch."""
         if epoch != self.epoch:
             self.epoch = epoch
             self.batches.clear()

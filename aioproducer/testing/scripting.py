@@ -1,7 +1,7 @@
-"""What can happen to a request: the second half of `cluster.on(...).answer(...)`.
+"""The second half of `cluster.on(...).answer(...)`.
 
-The one idea: every method adds one fault and returns it, so that a test can wait for it
-(`await fault.hit()`), count it (`fault.hits`), or let go of it (`fault.release()`).
+Every method adds one fault and returns it, so that a test can wait for it (`await fault.hit()`),
+read its count (`fault.hits`), or release its requests (`fault.release()`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.testing.broker import APIS
+from aioproducer.testing.fake_broker import APIS
 from aioproducer.testing.faults import (
     AddUnasked,
     AnswerError,
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scripting:
-    """What happens to the requests that match.
+    """Adds faults for the matching requests.
 
-    With `after_storing` a batch is in the log all the same; otherwise the broker has not done
-    anything when the fault happens.
+    With `after_storing` the fault happens after the batch is in the log; otherwise before the
+    broker handles the request.
     """
 
     _script: Script
@@ -55,62 +55,63 @@ class Scripting:
     ) -> Fault:
         """Answer with an error: a member of `ErrorCode`, its name or its number.
 
-        `record_errors` blames single records (index → why); `log_start_offset` is told in place of
-        the log's own (-1: unknown).
+        `record_errors` maps indexes of bad records in the batch to messages (KIP-467).
+        `log_start_offset` replaces the log's own (-1: unknown). Raises ValueError for an unknown
+        code, TypeError for a code of another type.
         """
         errors = dict(record_errors or {})
         error = named(ErrorCode, code, "error code")
         return self._add(AnswerError(error, reason, errors, log_start_offset, after_storing))
 
     def leave_out(self) -> Fault:
-        """Leave the topics or partitions that match out of the answer (Produce, Metadata)."""
+        """Leave the matching topics or partitions out of the response (Produce, Metadata)."""
         self._check_is_about_topics("leave_out")
         return self._add(LeaveOut())
 
     def add_unasked(self, topic: str, partition: int) -> Fault:
-        """Answer for a partition more, whether it exists or not (Produce, Metadata)."""
+        """Add a partition to the response, whether it exists or not (Produce, Metadata)."""
         self._check_is_about_topics("add_unasked")
         return self._add(AddUnasked(topic, partition))
 
     def throttle(self, milliseconds: int, *, mutes: bool = False) -> Fault:
-        """Answer with a throttle time; if it `mutes`, nothing is read from that client for so long."""
+        """Answer with a throttle time; `mutes` also stops reading from that client for that time."""
         return self._add(Throttle(milliseconds, mutes))
 
     def rewrite(self, function: Callable[[Any], Any]) -> Fault:
-        """Answer with what `function` makes of the response message (`dataclasses.replace` helps)."""
+        """Answer with the result of `function(response)`; use `dataclasses.replace` there."""
         return self._add(Rewrite(function))
 
     def delay(self, seconds: float, *, after_storing: bool = False) -> Fault:
-        """Wait before going on; later requests on the same connection wait too, as with Kafka."""
+        """Wait before handling the request; later requests on the connection wait too, as with Kafka."""
         return self._add(Wait(seconds, after_storing))
 
     def hold(self, *, after_storing: bool = False) -> Fault:
-        """Wait until the fault is released with `release()`."""
+        """Hold the request until `release()`."""
         return self._add(Wait(None, after_storing))
 
     def disconnect(self, *, after_storing: bool = False) -> Fault:
-        """Drop the connection instead of answering."""
+        """Drop the connection without a response."""
         return self._add(Disconnect(after_storing))
 
     def fall_silent(self, *, after_storing: bool = False) -> Fault:
-        """Never answer on that connection again, and leave it open."""
+        """Send no more responses on the connection, and leave it open."""
         return self._add(FallSilent(after_storing))
 
     def answer_bytes(self, data: bytes) -> Fault:
-        """Send these bytes in place of the answer's frame."""
+        """Send these bytes instead of the response's frame."""
         return self._add(SendBytes(data))
 
     def cut(self, size: int) -> Fault:
-        """Send the first `size` bytes of the answer's frame, then drop the connection."""
+        """Send the first `size` bytes of the response's frame, then close the connection."""
         return self._add(Cut(size))
 
     def run(
         self, function: Callable[[], Awaitable[object] | object], *, after_storing: bool = False
     ) -> Fault:
-        """Call `function`, which may be a coroutine function, before the request is looked at.
+        """Call `function`, which may be a coroutine function, before the request is handled.
 
-        With `after_storing` it is called before the answer is sent; acks=all then looks at the
-        replicas in sync once more (NOT_ENOUGH_REPLICAS_AFTER_APPEND).
+        With `after_storing` it is called before the response is sent; acks=all then checks the
+        replicas in sync again (NOT_ENOUGH_REPLICAS_AFTER_APPEND).
         """
         return self._add(Run(function, after_storing))
 
@@ -118,7 +119,8 @@ class Scripting:
         return self._script.add(self._match, action, self._place)
 
     def _check_is_about_topics(self, action: str) -> None:
+        # Without an API the fault may hit any request; it does not change responses without topics.
         api = self._match.api
         if api is not None and not APIS[api].has_topics:
-            message = f"{action} needs an API whose answers have topics; those of {api.name} have none"
+            message = f"{action} needs an API whose responses have topics; those of {api.name} have none"
             raise ValueError(message)

@@ -1,4 +1,4 @@
-"""A record as it is found in the log."""
+"""A record in the log of a fake cluster."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRecord:
-    """One record: where it is, and what was sent.
+    """One stored record with its place.
 
-    `timestamp_ms` is the producer's, or the broker's where the topic has LogAppendTime.
+    `timestamp_ms` (since 1970) is the producer's, or the broker's if the topic has LogAppendTime.
+    `headers` is a tuple of (name, value) pairs.
     """
 
     topic: str
@@ -29,7 +30,8 @@ class StoredRecord:
 
 
 def read_log(topic: str, partition: int, log: PartitionLog) -> Iterator[StoredRecord]:
-    """Decode what a partition holds, in the order of offsets."""
+    """Decode the records of a partition, in offset order."""
+    # Offsets in a batch are relative: base offset 10 and delta 2 make offset 12.
     for stored in log:
         for record in stored.batch.records():
             yield StoredRecord(

@@ -1,7 +1,7 @@
-"""Which nodes, topics, partitions and leaders there are, and how they change.
+"""Nodes, topics, partitions and leaders of a fake cluster, and their changes.
 
-The one idea: this is the state that all brokers of a cluster share and that Metadata tells.
-It is plain data that changes at once; no broker is ever behind another.
+All brokers of a cluster share this state, and Metadata responses show it. A change takes effect at
+once, so no broker is behind another.
 """
 
 from __future__ import annotations
@@ -23,26 +23,36 @@ if TYPE_CHECKING:
 NO_NODE = -1
 
 INTERNAL_TOPICS = frozenset({"__consumer_offsets", "__transaction_state"})
-"""Kafka's own topics, which clients do not write to."""
+"""Kafka's own topics; clients cannot write to them."""
 
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 @dataclass(slots=True)
 class Node:
-    """One broker: where it listens, and whether it does."""
+    """One broker: its address, and whether it listens."""
 
     node_id: int
     host: str = "127.0.0.1"
     port: int = 0
     is_alive: bool = False
 
+    def move_to(self, host: str, port: int) -> None:
+        """Set the address: of the next start, or the one in metadata while the node is running."""
+        self.host = host
+        self.port = port
+
+    def set_alive(self, *, is_alive: bool) -> None:
+        """Mark the node as running or stopped."""
+        self.is_alive = is_alive
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicConfig:
-    """The topic settings that a producer can feel, under Kafka's names and with Kafka's defaults.
+    """The topic settings with an effect on producers, with Kafka's names and defaults.
 
-    `retention_bytes` (-1: none) is how much of each partition is kept at least.
+    Sizes are in bytes, times in milliseconds. `retention_bytes` (-1: no limit) is the least size of
+    a partition that is kept; whole old batches above it are deleted.
     """
 
     max_message_bytes: int = 1_048_588
@@ -56,18 +66,18 @@ class TopicConfig:
 
     @property
     def is_compacted(self) -> bool:
-        """Whether records are kept by their keys, so that each needs one."""
+        """Whether the topic is compacted, so that every record needs a key."""
         return "compact" in self.cleanup_policy
 
     @property
     def has_log_append_time(self) -> bool:
-        """Whether the broker's clock gives the records their time."""
+        """Whether the broker sets the records' timestamps."""
         return self.message_timestamp_type == "LogAppendTime"
 
 
 @dataclass(slots=True)
 class Partition:
-    """One partition: who leads it, who has copies, and its log."""
+    """One partition: its leader, its replicas, and its log."""
 
     index: int
     replicas: list[int]
@@ -75,7 +85,16 @@ class Partition:
     log: PartitionLog
     leader_epoch: int = 0
     lagging: set[int] = field(default_factory=set)
-    """The replicas that are alive but not in sync."""
+    """The running replicas that are not in sync."""
+
+    def move_leader(self, to: int) -> None:
+        """Make node `to` the leader, in a new leader epoch."""
+        if to != NO_NODE and to not in self.replicas:
+            self.replicas.append(to)
+        self.leader = to
+        # A leader has all records by definition, so it is in sync.
+        self.lagging.discard(to)
+        self.leader_epoch += 1
 
 
 @dataclass(slots=True)
@@ -89,7 +108,7 @@ class Topic:
 
 
 class Topology:
-    """The cluster as its controller knows it."""
+    """The state of a cluster."""
 
     def __init__(self, nodes: int, cluster_id: str) -> None:
         self.cluster_id = cluster_id
@@ -98,12 +117,12 @@ class Topology:
         self._next_producer_id = 1000
 
     def create_topic(self, name: str, partitions: int, replicas: int, config: TopicConfig) -> Topic:
-        """Add a topic, its leaders spread over the nodes."""
+        """Add a topic with its leaders spread over the nodes; raises Refused."""
         check_name(name)
         if name in self.topics:
             raise Refused(ErrorCode.TOPIC_ALREADY_EXISTS, f"topic {name!r} exists already")
         for other in self.topics:
-            # In the names of metrics both are underscores.
+            # Kafka's metric names replace dots by underscores, so `a.b` and `a_b` would collide.
             if other.replace(".", "_") == name.replace(".", "_"):
                 raise Refused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"topic {name!r} collides with {other!r}")
         if partitions < 1:
@@ -121,7 +140,7 @@ class Topology:
         return topic
 
     def add_partitions(self, name: str, total: int) -> None:
-        """Let a topic grow to `total` partitions."""
+        """Increase the number of a topic's partitions to `total`; raises Refused."""
         topic = self.topic(name)
         if total <= len(topic.partitions):
             reason = f"topic {name!r} has {plural(len(topic.partitions), 'partition')} already"
@@ -129,26 +148,26 @@ class Topology:
         self._grow(topic, total, len(topic.partitions[0].replicas))
 
     def delete_topic(self, name: str) -> None:
-        """Forget a topic and all that it holds."""
+        """Delete a topic and its records; raises Refused."""
         self.topic(name)
         del self.topics[name]
 
     def topic(self, name: str) -> Topic:
-        """Return a topic by its name."""
+        """Return a topic by its name; raises Refused."""
         topic = self.topics.get(name)
         if topic is None:
             raise Refused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"there is no topic {name!r}")
         return topic
 
     def topic_by_id(self, topic_id: uuid.UUID) -> Topic:
-        """Return a topic by its id."""
+        """Return a topic by its id; raises Refused."""
         for topic in self.topics.values():
             if topic.topic_id == topic_id:
                 return topic
         raise Refused(ErrorCode.UNKNOWN_TOPIC_ID, f"there is no topic with the id {topic_id}")
 
     def partition(self, name: str, index: int) -> Partition:
-        """Return one partition of one topic."""
+        """Return one partition of one topic; raises Refused."""
         partitions = self.topic(name).partitions
         if not 0 <= index < len(partitions):
             reason = f"topic {name!r} has {plural(len(partitions), 'partition')}, none has the number {index}"
@@ -156,7 +175,7 @@ class Topology:
         return partitions[index]
 
     def in_sync(self, partition: Partition) -> list[int]:
-        """Return the replicas that have all of the partition: those alive that do not lag."""
+        """Return the replicas in sync: running ones that do not lag."""
         return [
             node_id
             for node_id in partition.replicas
@@ -164,7 +183,7 @@ class Topology:
         ]
 
     def shrink_isr(self, partition: Partition, node_id: int) -> None:
-        """Let a follower fall behind."""
+        """Take a follower out of the in-sync replicas; raises ValueError."""
         if node_id not in partition.replicas or node_id == partition.leader:
             followers = [replica for replica in partition.replicas if replica != partition.leader]
             msg = f"node {node_id} is no follower of partition {partition.index}, only {followers} are"
@@ -172,48 +191,48 @@ class Topology:
         partition.lagging.add(node_id)
 
     def live_nodes(self) -> list[Node]:
-        """Return the nodes that listen."""
+        """Return the running nodes."""
         return [node for node in self.nodes.values() if node.is_alive]
 
     def controller(self) -> int:
-        """Return the node that would be asked to create topics."""
+        """Return the node id of the controller, -1 without one."""
         return min((node.node_id for node in self.live_nodes()), default=NO_NODE)
 
     def move_leader(self, partition: Partition, to: int) -> None:
-        """Make another node the partition's leader, which begins a new leader epoch."""
+        """Make another node the partition's leader, in a new leader epoch; raises ValueError."""
         if to != NO_NODE and to not in self.nodes:
             msg = f"there is no node {to}, only {sorted(self.nodes)}"
             raise ValueError(msg)
-        if to != NO_NODE and to not in partition.replicas:
-            partition.replicas.append(to)
-        partition.leader = to
-        partition.lagging.discard(to)
-        partition.leader_epoch += 1
+        partition.move_leader(to)
 
     def node_started(self, node_id: int) -> None:
-        """Note that a node listens; it takes over what nobody leads."""
-        self.nodes[node_id].is_alive = True
+        """Mark a node as running; it takes over its partitions without a leader."""
+        self.nodes[node_id].set_alive(is_alive=True)
         for partition in self._all_partitions():
+            # Only a replica in sync may lead (no unclean election): with replicas [1, 2] and 2 out
+            # of sync, the partition waits for node 1.
             if partition.leader == NO_NODE and node_id in self.in_sync(partition):
                 self.move_leader(partition, node_id)
 
     def node_stopped(self, node_id: int) -> None:
-        """Note that a node is gone; live replicas take over what it led."""
-        self.nodes[node_id].is_alive = False
+        """Mark a node as stopped; replicas in sync take over its partitions."""
+        self.nodes[node_id].set_alive(is_alive=False)
         for partition in self._all_partitions():
             if partition.leader == node_id:
+                # The first replica in sync leads, as in Kafka; NO_NODE if there is none.
                 self.move_leader(partition, next(iter(self.in_sync(partition)), NO_NODE))
 
     def new_producer_id(self) -> int:
-        """Return a producer id that nobody has."""
+        """Return an unused producer id."""
         self._next_producer_id += 1
         return self._next_producer_id
 
     def _grow(self, topic: Topic, total: int, replicas: int) -> None:
         node_ids = sorted(self.nodes)
         for index in range(len(topic.partitions), total):
+            # Round robin: partition 0 of 3 nodes has the replicas 1, 2 and partition 2 has 3, 1.
             chosen = [node_ids[(index + copy) % len(node_ids)] for copy in range(replicas)]
-            # Before the cluster is up no node is alive, and the first replica leads by rights.
+            # Before the cluster starts no node is running: the first replica becomes the leader.
             leader = next((node for node in chosen if self.nodes[node].is_alive), NO_NODE)
             if not self.live_nodes():
                 leader = chosen[0]
@@ -226,7 +245,7 @@ class Topology:
 
 
 def partition_counts(topics: Mapping[str, int] | Iterable[str] | None, default: int) -> dict[str, int]:
-    """Return how many partitions each topic gets; `default` where only names are given.
+    """Return the number of partitions of each topic, `default` for names alone; raises TypeError.
 
     >>> partition_counts(["orders", "audit"], 3)
     {'orders': 3, 'audit': 3}
@@ -245,7 +264,7 @@ def partition_counts(topics: Mapping[str, int] | Iterable[str] | None, default: 
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no topic can have."""
+    """Raise Refused for an illegal topic name, TypeError for another type."""
     if not isinstance(name, str):
         message = f"a topic's name is text, not {name!r}"
         raise TypeError(message)

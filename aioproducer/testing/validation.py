@@ -1,11 +1,10 @@
-"""What a leader checks of a batch before it is stored.
+"""The checks of a leader before it stores a batch.
 
-The one idea: nothing that a consumer could not read gets into the log. Each rule has the error
-code that Kafka answers with (`UnifiedLog`, `LogValidator`); which of two broken rules is told is
-decided by their order here. What Kafka corrects in silence, or lets into the log though no
-producer should send it, is refused as well where `strict`: gaps in the offset deltas, attributes
-that nobody knows, a max timestamp that is not the newest record's, a producer id without an epoch,
-header keys that are no text, and the timestamp type LogAppendTime.
+No batch gets into the log that a consumer could not read. Each rule has Kafka's error code
+(`UnifiedLog`, `LogValidator`). If a batch breaks two rules, the order here decides which error is
+returned. With `strict`, faults that Kafka corrects or ignores are refused too: gaps in the offset
+deltas, unknown attributes, a wrong max timestamp, a producer id without an epoch, header keys
+without UTF-8, and the timestamp type LogAppendTime.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ _HIGHEST_CODEC = max(Codec)
 
 NO_TIMESTAMP = -1
 
-_UNTIMELY = "One or more records have been rejected due to invalid timestamp"
-_KEYLESS = "a compacted topic takes no record without a key"
+_BAD_TIMESTAMP = "One or more records have been rejected due to invalid timestamp"
+_KEYLESS = "a compacted topic needs records with keys"
 
 
 def check_batch(
@@ -45,10 +44,11 @@ def check_batch(
     strict: bool = True,
     takes_log_append_flag: bool = True,
 ) -> RecordBatch:
-    """Return the batch that `whole` is, or refuse it as a leader does.
+    """Return the batch in `whole`; raises Refused as a leader does.
 
-    Without `decode` the records themselves are not looked at.
+    Without `decode` the records are not checked. Times are in milliseconds since 1970.
     """
+    # The order is Kafka's: header and CRC, then attributes, then single records.
     _check_prefix(whole, config)
     batch = _parse_strictly(whole) if strict else parse_loosely(whole)
     _check_header(batch, strict=strict)
@@ -56,6 +56,7 @@ def check_batch(
         _check_timestamp_type(batch)
     if decode:
         _check_records(_records_of(batch), config, now_ms)
+    # Kafka compares with the segment size only when it appends, after all other checks.
     if batch.size > config.segment_bytes:
         reason = f"the batch has {batch.size} bytes, segment.bytes is {config.segment_bytes}"
         raise Refused(ErrorCode.RECORD_LIST_TOO_LARGE, reason)
@@ -86,7 +87,7 @@ def _check_prefix(whole: memoryview, config: TopicConfig) -> None:
         raise Refused(ErrorCode.CORRUPT_MESSAGE, reason)
     codec = header.codec_number
     if codec > _HIGHEST_CODEC:
-        # Kafka has no error of its own for it.
+        # Kafka has no special error for an unknown codec.
         raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, f"there is no codec {codec}")
 
 
@@ -104,7 +105,7 @@ def _check_header(batch: RecordBatch, *, strict: bool) -> None:
 def _check_timestamp_type(batch: RecordBatch) -> None:
     if batch.timestamp_type is TimestampType.LOG_APPEND:
         errors = dict.fromkeys(range(batch.record_count), "LogAppendTime is the broker's to set")
-        raise Refused(ErrorCode.INVALID_TIMESTAMP, _UNTIMELY, errors)
+        raise Refused(ErrorCode.INVALID_TIMESTAMP, _BAD_TIMESTAMP, errors)
 
 
 def _records_of(batch: RecordBatch) -> list[DecodedRecord]:
@@ -120,17 +121,19 @@ def _refuse_unreadable(batch: RecordBatch, error: ProtocolError) -> NoReturn:
     try:
         decompress(batch.codec, batch.payload, MAX_PLAIN_SIZE)
     except ProtocolError:
-        # Kafka fails without a plan where the compressed bytes are broken, not the records in them.
+        # Kafka has no error code for broken compression: it answers UNKNOWN_SERVER_ERROR.
         raise Refused(ErrorCode.UNKNOWN_SERVER_ERROR, str(error)) from None
     raise Refused(ErrorCode.INVALID_RECORD, str(error)) from None
 
 
 def _check_records(records: Sequence[DecodedRecord], config: TopicConfig, now_ms: int) -> None:
     keyless = _keyless(records, config)
-    untimely = _untimely(records, config, now_ms)
-    if untimely.keys() - keyless.keys():
-        # One record has one error, and the key is looked at first.
-        raise Refused(ErrorCode.INVALID_TIMESTAMP, _UNTIMELY, dict(sorted((untimely | keyless).items())))
+    bad_timestamps = _bad_timestamps(records, config, now_ms)
+    if bad_timestamps.keys() - keyless.keys():
+        # A record has one error, and Kafka checks the key before the timestamp.
+        raise Refused(
+            ErrorCode.INVALID_TIMESTAMP, _BAD_TIMESTAMP, dict(sorted((bad_timestamps | keyless).items()))
+        )
     if keyless:
         reason = f"One or more records have been rejected due to {len(keyless)} record errors in total"
         raise Refused(ErrorCode.INVALID_RECORD, reason, keyless)
@@ -142,7 +145,9 @@ def _keyless(records: Sequence[DecodedRecord], config: TopicConfig) -> dict[int,
     return {index: _KEYLESS for index, record in enumerate(records) if record.key is None}
 
 
-def _untimely(records: Sequence[DecodedRecord], config: TopicConfig, now_ms: int) -> dict[int, str | None]:
+def _bad_timestamps(
+    records: Sequence[DecodedRecord], config: TopicConfig, now_ms: int
+) -> dict[int, str | None]:
     if config.has_log_append_time:
         return {}
     earliest = now_ms - config.message_timestamp_before_max_ms

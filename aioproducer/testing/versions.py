@@ -1,18 +1,18 @@
-"""Brokers of older releases and of other makers, as far as a producer can tell them apart.
+"""Brokers of older releases and other vendors, as far as a producer sees a difference.
 
     async with FakeCluster(versions=KAFKA_2_8) as cluster: ...
     async with FakeCluster(3, versions={1: KAFKA_3_6, 2: KAFKA_3_6, 3: KAFKA_4}) as cluster: ...
 
-The one idea: a release is a value. What differs between brokers is a field of `BrokerVersion`,
-and no code asks which Kafka it plays. Another broker is made with `dataclasses.replace`:
+A release is a value: every difference between brokers is a field of `BrokerVersion`, and no code
+checks for a certain release. `dataclasses.replace` makes another broker:
 
 >>> from dataclasses import replace
->>> stubborn = replace(KAFKA_3_6, unknown_version=UnknownVersion.HANG_UP)
+>>> stubborn = replace(KAFKA_3_6, unknown_version=UnknownVersion.CLOSE_CONNECTION)
 >>> stubborn.apis[ApiKey.PRODUCE]
 VersionRange(min=0, max=9)
 
-Older brokers list Produce 0 to 2 as well, which carry batches that no producer of today writes;
-all brokers here hang up on them, as Kafka 4 does although it lists them too (KAFKA-18659).
+Older brokers also list Produce 0 to 2, for batch formats that no producer writes today. All brokers
+here close the connection on them, as Kafka 4 does, although it lists them too (KAFKA-18659).
 """
 
 from __future__ import annotations
@@ -32,39 +32,39 @@ _ALWAYS = 2**63 - 1
 
 
 class UnknownVersion(Enum):
-    """What answers an ApiVersions request in a version that the broker has not.
+    """The answer to an ApiVersions request in an unknown version.
 
-    All but `HANG_UP` are the error UNSUPPORTED_VERSION in the form of version 0.
+    All but `CLOSE_CONNECTION` are an UNSUPPORTED_VERSION response in version 0.
     """
 
-    TELL_OWN = "the versions of ApiVersions itself"
-    TELL_ALL = "the versions of every API"
-    TELL_NOTHING = "no versions at all"
-    HANG_UP = "the end of the connection"
+    LIST_OWN = "the versions of ApiVersions itself"
+    LIST_ALL = "the versions of every API"
+    LIST_NONE = "no versions"
+    CLOSE_CONNECTION = "a closed connection"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerVersion:
-    """What sets a release apart.
+    """A release.
 
-    - `apis`: the versions that it lists, of what it answers.
-    - `fetch`, `find_coordinator`: listed, but not answered. librdkafka takes a broker without the
-      one for too old for batches of magic 2, and one without the other for too old for lz4.
-    - `unknown_version`: how it answers ApiVersions in a version it has not.
-    - `while_creating`: what Metadata tells of a topic that this very request creates.
-    - `takes_unknown_producers`: whether a producer id without state may go on at any sequence;
-      else that is UNKNOWN_PRODUCER_ID (before KIP-360).
-    - `takes_log_append_flag`: whether a batch may say, of a topic with CreateTime, that its time is
-      the broker's; a strict cluster never takes that.
-    - `limits_min_insync_replicas`: whether a topic never needs more replicas in sync than it has.
-    - `topic_config`: of new topics, where nothing else is said.
+    - `apis`: the listed versions of the implemented APIs.
+    - `fetch`, `find_coordinator`: listed, but not implemented. Without them librdkafka treats the
+      broker as too old for batches of magic 2 (Fetch) and for lz4 (FindCoordinator).
+    - `unknown_version`: the answer to ApiVersions in an unknown version.
+    - `while_creating`: the error of a topic in the Metadata response that creates it.
+    - `takes_unknown_producers`: whether a producer id without state may start at any sequence;
+      otherwise the answer is UNKNOWN_PRODUCER_ID (before KIP-360).
+    - `takes_log_append_flag`: whether a batch may have the timestamp type LogAppendTime in a topic
+      with CreateTime; a strict cluster always refuses that.
+    - `limits_min_insync_replicas`: whether min.insync.replicas is limited to the number of replicas.
+    - `topic_config`: the default for new topics.
     """
 
     name: str
     apis: Mapping[ApiKey, VersionRange]
     fetch: VersionRange
     find_coordinator: VersionRange
-    unknown_version: UnknownVersion = UnknownVersion.TELL_OWN
+    unknown_version: UnknownVersion = UnknownVersion.LIST_OWN
     while_creating: ErrorCode = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     takes_unknown_producers: bool = True
     takes_log_append_flag: bool = True
@@ -72,11 +72,12 @@ class BrokerVersion:
     topic_config: TopicConfig = field(default_factory=TopicConfig)
 
     def capped(self, max_versions: Mapping[ApiKey, int | None]) -> BrokerVersion:
-        """Return a broker that lists nothing above these versions; None is for no such API at all.
+        """Return a release with these highest versions; None removes the API. Raises ValueError.
 
         >>> KAFKA_4.capped({ApiKey.PRODUCE: 7}).apis[ApiKey.PRODUCE]
         VersionRange(min=0, max=7)
         """
+        # The cap must be a version that the release has: KAFKA_2_1 has Produce 0-7, so not 8.
         apis = dict(self.apis)
         for api, highest in max_versions.items():
             if highest is None:
@@ -106,7 +107,7 @@ KAFKA_4 = BrokerVersion(
     fetch=VersionRange(4, 18),
     find_coordinator=VersionRange(0, 6),
 )
-"""The newest Kafka: topics by their ids (Produce 13), hints at the new leader (10)."""
+"""The newest Kafka: topic ids in Produce (version 13), leader hints (version 10)."""
 
 KAFKA_3_6 = BrokerVersion(
     name="Kafka 3.6",
@@ -116,7 +117,7 @@ KAFKA_3_6 = BrokerVersion(
     limits_min_insync_replicas=False,
     topic_config=TopicConfig(message_timestamp_after_max_ms=_ALWAYS),
 )
-"""The Kafka of the 3.x years: topic ids in Metadata, names in Produce, no hints."""
+"""Kafka 3.x: topic ids in Metadata, topic names in Produce, no leader hints."""
 
 KAFKA_2_8 = BrokerVersion(
     name="Kafka 2.8",
@@ -128,29 +129,29 @@ KAFKA_2_8 = BrokerVersion(
     limits_min_insync_replicas=False,
     topic_config=TopicConfig(message_timestamp_after_max_ms=_ALWAYS),
 )
-"""The last Kafka that knew only ZooKeeper."""
+"""The last Kafka that always needs ZooKeeper."""
 
 KAFKA_2_1 = BrokerVersion(
     name="Kafka 2.1",
     apis=_apis(produce=7, metadata=7, api_versions=2, init_producer_id=1),
     fetch=VersionRange(0, 10),
     find_coordinator=VersionRange(0, 2),
-    unknown_version=UnknownVersion.TELL_NOTHING,
+    unknown_version=UnknownVersion.LIST_NONE,
     while_creating=ErrorCode.LEADER_NOT_AVAILABLE,
     takes_unknown_producers=False,
     takes_log_append_flag=False,
     limits_min_insync_replicas=False,
     topic_config=TopicConfig(message_timestamp_after_max_ms=_ALWAYS),
 )
-"""The oldest Kafka with zstd: no flexible versions, no reasons in Produce's answers."""
+"""The oldest Kafka with zstd: no flexible versions, no error messages in Produce responses."""
 
 REDPANDA = BrokerVersion(
     name="Redpanda 24",
     apis=_apis(produce=7, metadata=8, api_versions=3, init_producer_id=3),
     fetch=VersionRange(4, 11),
     find_coordinator=VersionRange(0, 3),
-    unknown_version=UnknownVersion.TELL_ALL,
+    unknown_version=UnknownVersion.LIST_ALL,
     limits_min_insync_replicas=False,
     topic_config=TopicConfig(message_timestamp_after_max_ms=_ALWAYS),
 )
-"""Redpanda's versions: Produce ends at 7, which is before flexible versions."""
+"""Redpanda: the highest Produce version is 7, so without flexible versions."""

@@ -11,7 +11,7 @@ from aioproducer.cli import main
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command line left behind."""
+    """Exit code and output of a command line."""
 
     code: int
     out: str
@@ -32,7 +32,7 @@ def no_servers_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command line in a thread, beside the test's own event loop."""
+    """Return a function that runs a command line in a thread, beside the test's event loop."""
 
     async def run(*argv: object) -> Outcome:
         code = await asyncio.to_thread(main, [str(argument) for argument in argv])
@@ -44,7 +44,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def lines(tmp_path: Path) -> Callable[[bytes], Path]:
-    """Write a file to produce."""
+    """Return a function that writes a file of lines."""
 
     def lines(content: bytes) -> Path:
         path = tmp_path / "lines"
@@ -56,7 +56,7 @@ def lines(tmp_path: Path) -> Callable[[bytes], Path]:
 
 @pytest.fixture
 def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Give the writing end of a pipe whose other end is stdin; the test closes it."""
+    """Return the write end of a pipe to stdin; the test closes it."""
     reading, writing = os.pipe()
     with os.fdopen(reading) as pipe:
         monkeypatch.setattr("sys.stdin", pipe)

@@ -9,7 +9,7 @@ class Clock:
         return self.now
 
 
-def test_the_closing_line_is_kafkas() -> None:
+def test_closing_line_matches_kafka() -> None:
     clock = Clock()
     latencies = Latencies(1000, clock)
     # latencies of 1, 2, … 1000 ms
@@ -21,7 +21,7 @@ def test_the_closing_line_is_kafkas() -> None:
     )
 
 
-def test_every_five_seconds_a_window_is_reported() -> None:
+def test_windows_of_five_seconds() -> None:
     latencies = Latencies(100, Clock())
     assert latencies.add([103.0, 103.9], 1024 * 1024, 104.0) is None
     assert latencies.add([104.0], 1024 * 1024, 105.0) == (
@@ -32,14 +32,14 @@ def test_every_five_seconds_a_window_is_reported() -> None:
     )
 
 
-def test_percentiles_are_sampled_evenly_across_batches() -> None:
+def test_percentile_samples_are_even() -> None:
     latencies = Latencies(5_000_000, Clock())
     for _ in range(1000):
         latencies.add([100.5] * 9 + [100.0], 0, 101.0)
         latencies.add([100.5] * 7, 0, 101.0)
-    assert len(latencies._samples) == 1700  # noqa: SLF001 - what bounds its memory
+    assert len(latencies._samples) == 1700  # noqa: SLF001 - the bounded buffer
     assert "1000.00 ms max latency" in latencies.closing_line()
 
 
-def test_nothing_sent_is_no_error() -> None:
+def test_no_records_is_no_error() -> None:
     assert Latencies(1, Clock()).closing_line().startswith("0 records sent, 0.0 records/sec")

@@ -13,7 +13,7 @@ from tests.cli.conftest import Run
 
 def command(*argv: str) -> "subprocess.Popen[bytes]":
     environ = {name: value for name, value in os.environ.items() if name != "KAFKA_BOOTSTRAP_SERVERS"}
-    return subprocess.Popen(  # noqa: S603 - our own program
+    return subprocess.Popen(  # noqa: S603 - this project's program
         [sys.executable, "-W", "error", "-m", "aioproducer.cli", *argv],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -22,7 +22,7 @@ def command(*argv: str) -> "subprocess.Popen[bytes]":
     )
 
 
-def test_help_is_no_failure_and_no_command_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_succeeds_and_no_command_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "produce" in capsys.readouterr().out
     assert main([]) == 2
@@ -30,7 +30,7 @@ def test_help_is_no_failure_and_no_command_is_one(capsys: pytest.CaptureFixture[
     assert "TOPIC" in capsys.readouterr().err
 
 
-def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"aioproducer {__version__}\n"
 
@@ -44,9 +44,7 @@ def test_forgotten_servers_lose_no_data() -> None:
 
 
 @pytest.mark.parametrize("stream", ["stdin", "stdout"])
-async def test_on_a_terminal_a_broker_is_embedded(
-    run: Run, monkeypatch: pytest.MonkeyPatch, stream: str
-) -> None:
+async def test_terminal_gets_embedded_broker(run: Run, monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
     monkeypatch.setattr(getattr(sys, stream), "isatty", lambda: True)
     outcome = await run("metadata")
     assert outcome.code == 0
@@ -54,7 +52,7 @@ async def test_on_a_terminal_a_broker_is_embedded(
 
 
 @pytest.mark.parametrize("argv", [["metadata"], ["produce", "orders"], ["perf", "--num-records", 10]])
-async def test_embedded_goes_before_the_environment(
+async def test_embedded_overrides_environment(
     run: Run, monkeypatch: pytest.MonkeyPatch, stdin: int, argv: list[object]
 ) -> None:
     os.close(stdin)
@@ -67,7 +65,7 @@ async def test_embedded_goes_before_the_environment(
 @pytest.mark.parametrize(
     "options", [["-b", "a:1"], ["-X", "bootstrap.servers=a:1"], ["-X", "metadata.broker.list=a:1"]]
 )
-async def test_servers_beside_embedded_are_a_usage_error(run: Run, options: list[str]) -> None:
+async def test_servers_conflict_with_embedded(run: Run, options: list[str]) -> None:
     outcome = await run("produce", "orders", "--embedded", *options)
     assert (outcome.code, outcome.out) == (2, "")
     assert "--embedded" in outcome.err
@@ -81,7 +79,7 @@ async def test_unknown_arguments_are_usage_errors(run: Run, argv: list[str]) -> 
     assert "unrecognized arguments: " in outcome.err
 
 
-async def test_the_environment_names_servers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_environment_names_servers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async with FakeCluster(cluster_id="from the environment") as cluster:
         monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap)
         outcome = await run("metadata")
@@ -89,7 +87,8 @@ async def test_the_environment_names_servers(run: Run, monkeypatch: pytest.Monke
     assert "from the environment" in outcome.out
 
 
-def test_as_a_program_it_keeps_data_and_talk_apart() -> None:
+def test_data_and_messages_are_separate() -> None:
+    """Results go to stdout, everything else to stderr."""
     with command("produce", "orders", "--json", "--embedded") as process:
         out, err = process.communicate(b"a\nb\n", timeout=20)
     assert process.returncode == 0
@@ -98,7 +97,7 @@ def test_as_a_program_it_keeps_data_and_talk_apart() -> None:
     assert err.count(b"\n") == 1
 
 
-def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:
+def test_ctrl_c_exits_with_130() -> None:
     with command("produce", "orders", "--embedded") as process:
         assert process.stderr is not None
         assert process.stdin is not None
@@ -108,12 +107,12 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:
         process.stdin.flush()
         assert process.stdout.readline().startswith(b"Produced to partition")
         process.send_signal(signal.SIGINT)
-        # stdin stays open: a thread that reads it must not keep the process.
+        # stdin stays open: the thread that reads it must not keep the process alive.
         assert process.wait(timeout=10) == 130
         assert b"Traceback" not in process.stderr.read()
 
 
-def test_a_reader_that_goes_is_no_traceback() -> None:
+def test_closed_reader_prints_no_traceback() -> None:
     with command("produce", "orders", "--embedded") as process:
         assert process.stdout is not None
         assert process.stdin is not None
@@ -127,7 +126,7 @@ def test_a_reader_that_goes_is_no_traceback() -> None:
     assert b"stdout was closed" in err
 
 
-def test_without_an_open_stdout_it_says_so(
+def test_closed_stdout_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", None)

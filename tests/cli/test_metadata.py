@@ -15,7 +15,7 @@ def dead_address() -> Iterator[str]:
         yield f"127.0.0.1:{bound.getsockname()[1]}"
 
 
-async def test_the_table_names_brokers_topics_and_leaders(run: Run) -> None:
+async def test_table_has_brokers_topics_and_leaders(run: Run) -> None:
     async with FakeCluster(2, {"orders": 2, "audit": 1}) as cluster:
         cluster.move_leader("orders", 1, -1)
         outcome = await run("metadata", "-b", cluster.bootstrap)
@@ -30,7 +30,7 @@ async def test_the_table_names_brokers_topics_and_leaders(run: Run) -> None:
     ] in cells  # fmt: skip
 
 
-async def test_json_has_it_all(run: Run) -> None:
+async def test_json_has_all_fields(run: Run) -> None:
     async with FakeCluster(topics={"orders": 2}, cluster_id="mine") as cluster:
         outcome = await run("metadata", "--json", "-b", cluster.bootstrap)
         topic_id = str(cluster.topology.topic("orders").topic_id)
@@ -49,7 +49,7 @@ async def test_json_has_it_all(run: Run) -> None:
     }
 
 
-async def test_topics_can_be_named_and_are_not_created(run: Run) -> None:
+async def test_named_topics_are_not_created(run: Run) -> None:
     async with FakeCluster(topics={"orders": 1, "audit": 1}) as cluster:
         outcome = await run("metadata", "orders", "nothing", "-b", cluster.bootstrap)
         assert "nothing" not in cluster.topology.topics
@@ -59,20 +59,21 @@ async def test_topics_can_be_named_and_are_not_created(run: Run) -> None:
 
 
 @pytest.mark.parametrize("highest", [4, 7, 9, 12, 13])
-async def test_older_brokers_are_asked_in_their_version(run: Run, highest: int) -> None:
+async def test_older_brokers_get_older_versions(run: Run, highest: int) -> None:
     async with FakeCluster(topics={"orders": 1}, max_versions={ApiKey.METADATA: highest}) as cluster:
         outcome = await run("metadata", "-b", cluster.bootstrap)
     assert outcome.code == 0
     assert "orders" in outcome.out
 
 
-async def test_the_first_server_that_answers_is_enough(run: Run, dead_address: str) -> None:
+async def test_first_response_is_enough(run: Run, dead_address: str) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         outcome = await run("metadata", "-b", f"{dead_address},{cluster.bootstrap}")
     assert outcome.code == 0
 
 
-async def test_when_none_answers_each_is_named_with_its_cause(run: Run, dead_address: str) -> None:
+async def test_every_failed_server_is_named(run: Run, dead_address: str) -> None:
+    """Each server without a response is named with its cause."""
     async with FakeCluster() as cluster:
         cluster.on(ApiKey.API_VERSIONS).answer(ErrorCode.CLUSTER_AUTHORIZATION_FAILED)
         outcome = await run("metadata", "-b", f"{dead_address},{cluster.bootstrap}")
@@ -87,7 +88,7 @@ async def test_when_none_answers_each_is_named_with_its_cause(run: Run, dead_add
         assert (outcome.code, "HTTP" in outcome.err) == (1, True)
 
 
-async def test_a_silent_server_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_server_times_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aioproducer.cli.metadata.EXCHANGE_TIMEOUT", 0.1)
     async with FakeCluster() as cluster:
         cluster.on(ApiKey.METADATA).fall_silent()
@@ -97,7 +98,7 @@ async def test_a_silent_server_is_given_up(run: Run, monkeypatch: pytest.MonkeyP
     assert "no answer in time" in outcome.err
 
 
-async def test_topics_may_stand_anywhere(run: Run) -> None:
+async def test_topics_stand_anywhere(run: Run) -> None:
     async with FakeCluster(topics={"orders": 1, "audit": 1, "other": 1}) as cluster:
         outcome = await run("metadata", "orders", "-b", cluster.bootstrap, "audit")
     assert outcome.code == 0
@@ -106,7 +107,7 @@ async def test_topics_may_stand_anywhere(run: Run) -> None:
     assert "other" not in outcome.out
 
 
-async def test_embedded_broker_shows_itself(run: Run) -> None:
+async def test_embedded_broker_is_announced(run: Run) -> None:
     outcome = await run("metadata", "--embedded")
     assert outcome.code == 0
     assert "embedded broker" in outcome.err

@@ -16,7 +16,7 @@ Lines = Callable[[bytes], Path]
 PRODUCED = re.compile(r"Produced to partition (\d+) at offset (\d+) with timestamp (\d+)")
 
 
-async def test_every_line_is_a_record_and_is_told_in_order(run: Run, lines: Lines) -> None:
+async def test_every_line_is_reported_in_order(run: Run, lines: Lines) -> None:
     content = [b"%d" % n for n in range(5000)]
     async with FakeCluster(topics={"orders": 4}) as cluster:
         outcome = await run("produce", "orders", lines(b"\n".join(content) + b"\n"), "-b", cluster.bootstrap)
@@ -31,7 +31,7 @@ async def test_every_line_is_a_record_and_is_told_in_order(run: Run, lines: Line
         assert (record.value, record.timestamp_ms, record.key) == (value, timestamp_ms, None)
 
 
-async def test_lines_of_a_partition_keep_their_order(run: Run, lines: Lines) -> None:
+async def test_partitions_keep_line_order(run: Run, lines: Lines) -> None:
     content = b"".join(b"k%d\t%d\n" % (n % 7, n) for n in range(5000))
     async with FakeCluster(topics={"orders": 3}) as cluster:
         outcome = await run("produce", "orders", lines(content), "-b", cluster.bootstrap, "-K", r"\t")
@@ -60,7 +60,7 @@ async def test_lines_are_bytes(run: Run, lines: Lines, content: bytes, values: l
         assert [record.value for record in cluster.records("orders")] == values
 
 
-async def test_stdin_is_produced_as_it_comes(run: Run, stdin: int) -> None:
+async def test_stdin_lines_are_joined(run: Run, stdin: int) -> None:
     os.write(stdin, b"first\nsec")
     os.write(stdin, b"ond\nlast")
     os.close(stdin)
@@ -70,7 +70,7 @@ async def test_stdin_is_produced_as_it_comes(run: Run, stdin: int) -> None:
         assert [record.value for record in cluster.records("orders")] == [b"first", b"second", b"last"]
 
 
-async def test_keys_partitions_and_headers_of_all_records(run: Run, lines: Lines) -> None:
+async def test_key_partition_and_headers_options(run: Run, lines: Lines) -> None:
     async with FakeCluster(topics={"orders": 3}) as cluster:
         options = ("-k", "key", "-p", 2, "-H", "a=1", "-H", "a=2=3", "-H", "null", "-b", cluster.bootstrap)
         assert (await run("produce", "orders", lines(b"v\n"), *options)).code == 0
@@ -79,7 +79,7 @@ async def test_keys_partitions_and_headers_of_all_records(run: Run, lines: Lines
     assert record.headers == (("a", b"1"), ("a", b"2=3"), ("null", None))
 
 
-async def test_the_key_is_what_stands_before_the_first_delimiter(run: Run, lines: Lines) -> None:
+async def test_key_precedes_first_delimiter(run: Run, lines: Lines) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         content = b"a:b:c\n:empty key\nempty value:\n"
         assert (await run("produce", "orders", lines(content), "-K", ":", "-b", cluster.bootstrap)).code == 0
@@ -143,7 +143,7 @@ async def test_empty_keys_and_values_are_null(run: Run, lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 100])
-async def test_count_ends_it(run: Run, tmp_path: Path, count: int) -> None:
+async def test_count_ends_the_command(run: Run, tmp_path: Path, count: int) -> None:
     (tmp_path / "one").write_bytes(b"1\n2\n3\n")
     (tmp_path / "two").write_bytes(b"4\n5\n6\n")
     async with FakeCluster(topics={"orders": 1}) as cluster:
@@ -181,7 +181,7 @@ async def test_arguments_stand_in_any_order(run: Run, lines: Lines, order: str) 
         assert len(cluster.records("orders")) == order.count("FILE")
 
 
-async def test_files_and_stdin_are_sent_one_after_the_other(run: Run, tmp_path: Path, stdin: int) -> None:
+async def test_files_and_stdin_keep_their_order(run: Run, tmp_path: Path, stdin: int) -> None:
     (tmp_path / "one").write_bytes(b"1\n2")
     (tmp_path / "two").write_bytes(b"4\n" + b"x" * 2000 + b"\n")
     os.write(stdin, b"3\n")
@@ -201,7 +201,7 @@ async def test_files_and_stdin_are_sent_one_after_the_other(run: Run, tmp_path: 
 
 
 @pytest.mark.parametrize("codec", ["none", "gzip", "snappy", "lz4", "zstd"])
-async def test_codecs_and_properties_reach_the_producer(run: Run, lines: Lines, codec: str) -> None:
+async def test_codecs_and_properties_are_used(run: Run, lines: Lines, codec: str) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         options = ("-z", codec, "-X", "linger.ms=0", "-X", f"bootstrap.servers={cluster.bootstrap}")
         outcome = await run("produce", "orders", lines(b"v\n" * 100), *options)
@@ -210,7 +210,7 @@ async def test_codecs_and_properties_reach_the_producer(run: Run, lines: Lines, 
     assert stored.batch.codec.name.lower() == codec
 
 
-async def test_json_tells_every_line(run: Run, lines: Lines) -> None:
+async def test_json_reports_every_line(run: Run, lines: Lines) -> None:
     async with FakeCluster() as cluster:
         cluster.create_topic("orders", 1, config=TopicConfig(max_message_bytes=1000))
         content = b"a\n" + os.urandom(2000).hex().encode() + b"\nb\n"
@@ -227,7 +227,7 @@ async def test_json_tells_every_line(run: Run, lines: Lines) -> None:
     assert "in line 2" in outcome.err
 
 
-async def test_quiet_says_nothing_unless_something_is_wrong(run: Run, lines: Lines) -> None:
+async def test_quiet_prints_errors_only(run: Run, lines: Lines) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         outcome = await run("produce", "orders", lines(b"a\n"), "--quiet", "-b", cluster.bootstrap)
         assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
@@ -238,7 +238,7 @@ async def test_quiet_says_nothing_unless_something_is_wrong(run: Run, lines: Lin
         assert "AuthorizationError" in outcome.err
 
 
-async def test_a_line_too_long_for_the_producer_fails_alone(run: Run, lines: Lines) -> None:
+async def test_long_line_fails_alone(run: Run, lines: Lines) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         content = b"a\n" + b"x" * 2000 + b"\nb\n"
         options = ("-b", cluster.bootstrap, "-X", "max.request.size=1000")
@@ -248,7 +248,7 @@ async def test_a_line_too_long_for_the_producer_fails_alone(run: Run, lines: Lin
     assert "1 x RecordTooLargeError, first in line 2" in outcome.err
 
 
-async def test_embedded_broker_takes_the_lines(run: Run, lines: Lines) -> None:
+async def test_embedded_broker_stores_the_lines(run: Run, lines: Lines) -> None:
     outcome = await run("produce", "orders", lines(b"a\nb\n"), "-p", 5, "--embedded")
     assert outcome.code == 0
     assert [line.rpartition(" ")[0] for line in outcome.lines] == [
@@ -274,7 +274,7 @@ async def test_embedded_broker_takes_the_lines(run: Run, lines: Lines) -> None:
         pytest.param(["--json", "--quiet"], "not allowed with", id="two outputs"),
     ],
 )
-async def test_what_makes_no_sense_is_a_usage_error(
+async def test_contradictions_are_usage_errors(
     run: Run, lines: Lines, options: list[str], words: str
 ) -> None:
     outcome = await run("produce", "orders", lines(b"a\n"), "--embedded", *options)
@@ -285,7 +285,7 @@ async def test_what_makes_no_sense_is_a_usage_error(
 @pytest.mark.parametrize(
     ("name", "complaint"), [("nothing", "No such file or directory"), (".", "Is a directory")]
 )
-async def test_unreadable_files_are_named_before_anything_is_sent(
+async def test_unreadable_file_stops_before_sending(
     run: Run, lines: Lines, tmp_path: Path, name: str, complaint: str
 ) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster:
@@ -309,7 +309,7 @@ async def test_error_while_reading_names_the_file(
     assert outcome.err == f"aioproducer: {path}: {os.strerror(errno.EIO)}\n"
 
 
-async def test_a_cluster_that_is_not_there_is_named(run: Run, lines: Lines) -> None:
+async def test_missing_cluster_is_named(run: Run, lines: Lines) -> None:
     async with FakeCluster() as cluster:
         gone = cluster.bootstrap
     outcome = await run("produce", "orders", lines(b"a\n"), "-b", gone, "-X", "max.block.ms=300")

@@ -1,7 +1,7 @@
 from aioproducer.cli.tables import table
 
 
-def test_columns_are_as_wide_as_their_widest_cell_and_numbers_stand_right() -> None:
+def test_columns_fit_and_numbers_align_right() -> None:
     assert table(("n", "name"), [(1, "a"), (100, "longer")]).splitlines() == [
         "n    name",
         "  1  a",
@@ -9,5 +9,5 @@ def test_columns_are_as_wide_as_their_widest_cell_and_numbers_stand_right() -> N
     ]
 
 
-def test_a_table_without_rows_is_its_header() -> None:
+def test_empty_table_is_its_header() -> None:
     assert table(("a", "b"), []) == "a  b"

@@ -157,7 +157,7 @@ def test_missing_servers_are_reported(source: dict[str, object]) -> None:
     assert ProducerConfig.from_properties(source, bootstrap_servers="a:1").bootstrap_servers == (("a", 1),)
 
 
-@pytest.mark.scenario(87)
+@pytest.mark.scenario("configuration")
 @pytest.mark.parametrize(
     ("name", "hint"),
     [

@@ -56,7 +56,7 @@ RANGES: dict[str, tuple[int, int]] = {
 }
 
 
-@pytest.mark.scenario(87)
+@pytest.mark.scenario("configuration")
 @pytest.mark.parametrize(("name", "span"), RANGES.items(), ids=RANGES)
 def test_number_ranges(name: str, span: tuple[int, int]) -> None:
     low, high = span
@@ -79,7 +79,7 @@ def test_gzip_level_may_be_minus_one() -> None:
     )
 
 
-@pytest.mark.scenario(87)
+@pytest.mark.scenario("configuration")
 def test_linger_is_a_finite_fraction() -> None:
     assert take("linger_ms", 0.5) == 0.5
     for wrong in (float("inf"), float("nan"), -0.1):
@@ -89,7 +89,7 @@ def test_linger_is_a_finite_fraction() -> None:
 FLAGS = [name for name, option in OPTIONS.items() if isinstance(option.default, bool)]
 
 
-@pytest.mark.scenario(87)
+@pytest.mark.scenario("configuration")
 @pytest.mark.parametrize("name", FLAGS)
 def test_flags_are_bools(name: str) -> None:
     for flag in (True, False):
@@ -108,7 +108,7 @@ def test_acks_normal_form(given: int | str, normal: int) -> None:
     assert type(taken) is int
 
 
-@pytest.mark.scenario(87)
+@pytest.mark.scenario("configuration")
 @pytest.mark.parametrize("wrong", [2, -2, "2", "leader", "", True, False, 1.0, None])
 def test_acks_refuses_other_values(wrong: object) -> None:
     assert refusal("acks", wrong) == f"acks must be 'all' (or -1), 1 or 0, not {wrong!r}"
@@ -123,7 +123,7 @@ CHOICES: dict[str, list[str]] = {
 }
 
 
-@pytest.mark.scenario(87)
+@pytest.mark.scenario("configuration")
 @pytest.mark.parametrize(("name", "words"), CHOICES.items(), ids=CHOICES)
 def test_choices_ignore_case(name: str, words: list[str]) -> None:
     for word in words:
@@ -166,7 +166,7 @@ def test_bootstrap_servers_become_unique_pairs(given: object, addresses: list[tu
     assert take("bootstrap_servers", given) == tuple(addresses)
 
 
-@pytest.mark.scenario(87)
+@pytest.mark.scenario("configuration")
 @pytest.mark.parametrize(
     ("given", "because"),
     [

@@ -12,7 +12,7 @@ from aioproducer.config import ProducerConfig, rules
 from aioproducer.config.kinds import INT_MAX
 from aioproducer.errors import ConfigurationError
 
-pytestmark = pytest.mark.scenario(87)
+pytestmark = pytest.mark.scenario("configuration")
 
 
 def config(**options: object) -> ProducerConfig:

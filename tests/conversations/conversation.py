@@ -1,13 +1,13 @@
-"""What a conversation is: lines said to a broker, and what it has to answer to each.
+"""A conversation: requests to a broker, and the expected response to each.
 
-The one idea: an answer is compared as a short text that leaves out all in which two brokers
-differ by nature (ids, ports, the names of topics, the wording of errors). So one text holds for
-a real broker and for the fake, and is read without a key:
+A response is compared as a short text. The text leaves out the differences between any two
+brokers: ids, ports, names of topics, wording of errors. So a real broker and the fake have the
+same text:
 
     orders-0 NONE at 3, log from 0                            stored; the log starts at offset 0
-    orders-0 INVALID_RECORD, log from 0, records 0 2, why     refused, with the broker's own words
-    closed                                                    hung up without an answer
-    no answer                                                 silent, but it answers what comes next
+    orders-0 INVALID_RECORD, log from 0, records 0 2, why     refused, with an error message
+    closed                                                    connection closed, no response
+    no answer                                                 no response, but one to the next request
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
-from tests.conversations.names import Names
+from tests.conversations.topic_names import TopicNames
 
 if TYPE_CHECKING:
     from aioproducer.protocol.api import Response
@@ -26,7 +26,7 @@ OptionValue: TypeAlias = int | str
 
 
 class Release(IntEnum):
-    """The Kafkas that conversations are held with, in their order."""
+    """The Kafka releases that run the conversations, oldest first."""
 
     KAFKA_2_8 = 208
     KAFKA_3_6 = 306
@@ -39,7 +39,7 @@ NO_ANSWER = "no answer"
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic that a conversation is about; `config` is in Kafka's own option names."""
+    """A topic of a conversation; `config` has Kafka's option names."""
 
     partitions: int = 1
     replicas: int = 1
@@ -47,32 +47,32 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A frame for the broker, and how its answer is to be read."""
+class RawRequest:
+    """A frame for the broker, and the type and version of its response."""
 
     frame: bytes
-    answer: type[Response] | None
-    """None if there should be no answer."""
+    response: type[Response] | None
+    """None if no response is expected."""
     version: int = 0
 
 
-Line: TypeAlias = Callable[[Names], Said]
-"""What is said, once it is known what the topics are called here."""
+RequestMaker: TypeAlias = Callable[[TopicNames], RawRequest]
+"""Makes the frame from the topics' names on the broker."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A line and its answer; `older` is that of Kafka 3.6 and before, `oldest` that of 2.8."""
+class Exchange:
+    """A request and its response; `older` is that of Kafka 3.6 and before, `oldest` that of 2.8."""
 
-    line: Line
+    request: RequestMaker
     answer: str
     older: str | None = None
     oldest: str | None = None
     to_follower: bool = False
-    """Whether it is said to a broker that does not lead `orders-0`."""
+    """Whether the request goes to a follower of `orders-0`."""
 
     def expected(self, release: Release) -> str:
-        """Return what a release answers: what the next newer one does, unless it says otherwise."""
+        """Return the answer of a release: that of the next newer one unless it has its own."""
         if release is Release.KAFKA_2_8 and self.oldest is not None:
             return self.oldest
         if release is not Release.KAFKA_4 and self.older is not None:
@@ -82,7 +82,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TopicCreated:
-    """Between two lines a topic comes into being."""
+    """A topic is created between two requests."""
 
     name: str
     topic: Topic = field(default_factory=Topic)
@@ -90,49 +90,49 @@ class TopicCreated:
 
 @dataclass(frozen=True, slots=True)
 class TopicDeleted:
-    """Between two lines a topic is deleted."""
+    """A topic is deleted between two requests."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class LeaderMoved:
-    """Between two lines a follower of partition 0 becomes its leader."""
+    """A follower of partition 0 becomes its leader between two requests."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class FollowerLost:
-    """Between two lines a broker that follows partition 0 goes down."""
+    """A follower of partition 0 stops between two requests."""
 
     name: str
 
 
 Change: TypeAlias = TopicCreated | TopicDeleted | LeaderMoved | FollowerLost
-Step: TypeAlias = Turn | Change
+Step: TypeAlias = Exchange | Change
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What is said to a broker, one thing after the other.
+    """Requests to a broker and changes of its topics, in order.
 
-    A connection that the broker closes is followed by a new one for the next line.
+    After the broker closes a connection, the next request opens a new one.
     """
 
     name: str
     steps: tuple[Step, ...]
     creates_topics: bool = False
-    """Whether the broker has to be one that creates the topics which are asked for."""
+    """Whether the broker must create requested topics."""
     brokers: int = 1
     since: Release = Release.KAFKA_2_8
-    """The first that has all that is talked of, such as the options of topics."""
+    """The first release with all features of the conversation, such as options of topics."""
 
     def __str__(self) -> str:
         return self.name
 
     def expected(self, release: Release) -> list[str]:
-        return [step.expected(release) for step in self.steps if isinstance(step, Turn)]
+        return [step.expected(release) for step in self.steps if isinstance(step, Exchange)]
 
 
 def about_orders(
@@ -142,6 +142,6 @@ def about_orders(
     config: Mapping[str, OptionValue] | None = None,
     since: Release = Release.KAFKA_2_8,
 ) -> Conversation:
-    """Make a conversation about one topic, `orders`."""
+    """Return a conversation about one topic, `orders`."""
     orders = TopicCreated("orders", Topic(partitions, config=config or {}))
     return Conversation(name, (orders, *steps), since=since)

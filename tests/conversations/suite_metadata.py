@@ -1,17 +1,17 @@
-"""What a broker tells of itself and of topics."""
+"""Metadata of brokers and topics."""
 
 from __future__ import annotations
 
 from tests.conversations.conversation import (
     CLOSED,
     Conversation,
+    Exchange,
     Topic,
     TopicCreated,
     TopicDeleted,
-    Turn,
     about_orders,
 )
-from tests.conversations.lines import CLUSTER_OPERATIONS, FIRST_THAT_CHOOSES, metadata
+from tests.conversations.requests import CLUSTER_OPERATIONS, FIRST_WITH_CREATION_FLAG, metadata
 
 NEWEST_OF_2_8 = 11
 NEWEST_OF_3_6 = 12
@@ -22,14 +22,14 @@ def head(version: int) -> str:
 
 
 def orders(version: int, *, partitions: int = 1) -> str:
-    told = ["orders NONE", *["id"] * (version >= 10)]
+    parts = ["orders NONE", *["id"] * (version >= 10)]
     for index in range(partitions):
         epoch = " epoch 0" if version >= 7 else ""
-        told.append(f"partition {index} led{epoch} 1/1/0")
-    return ", ".join(told)
+        parts.append(f"partition {index} led{epoch} 1/1/0")
+    return ", ".join(parts)
 
 
-def turn(
+def exchange(
     version: int,
     *topics: str | None,
     tell: str = "",
@@ -37,9 +37,9 @@ def turn(
     by_id: bool = False,
     creates: bool = False,
     oldest: str | None = None,
-) -> Turn:
-    """Ask for metadata; `tell` is what is told of the topics, `oldest` what Kafka 2.8 tells if not that."""
-    return Turn(
+) -> Exchange:
+    """Request metadata; `tell` describes the topics, `oldest` those of Kafka 2.8 where they differ."""
+    return Exchange(
         metadata(*topics, version=version, of_all=of_all, by_id=by_id, creates=creates),
         "; ".join([head(version), *[tell] * bool(tell)]),
         CLOSED if version > NEWEST_OF_3_6 else None,
@@ -53,33 +53,35 @@ CONVERSATIONS = [
     *[
         about_orders(
             f"Metadata v{version}",
-            turn(version, "orders", tell=orders(version, partitions=2)),
-            turn(version, of_all=version > 0, tell=orders(version, partitions=2)),
-            *[turn(version, tell="")] * (version > 0),
-            turn(version, "orders", "orders", tell=orders(version, partitions=2)),
-            turn(version, "nothing", "orders", tell=f"nothing {UNKNOWN}; {orders(version, partitions=2)}"),
+            exchange(version, "orders", tell=orders(version, partitions=2)),
+            exchange(version, of_all=version > 0, tell=orders(version, partitions=2)),
+            *[exchange(version, tell="")] * (version > 0),
+            exchange(version, "orders", "orders", tell=orders(version, partitions=2)),
+            exchange(
+                version, "nothing", "orders", tell=f"nothing {UNKNOWN}; {orders(version, partitions=2)}"
+            ),
             partitions=2,
         )
         for version in range(14)
     ],
     *[
         Conversation(
-            f"Metadata v{version} of names that no topic can have",
+            f"Metadata v{version} of illegal names",
             (
-                turn(version, "", tell=" INVALID_TOPIC_EXCEPTION"),
-                turn(version, "not good", tell="not good INVALID_TOPIC_EXCEPTION"),
-                turn(version, "..", tell=".. INVALID_TOPIC_EXCEPTION"),
-                turn(version, "a-" * 125, tell="a-" * 125 + " INVALID_TOPIC_EXCEPTION"),
+                exchange(version, "", tell=" INVALID_TOPIC_EXCEPTION"),
+                exchange(version, "not good", tell="not good INVALID_TOPIC_EXCEPTION"),
+                exchange(version, "..", tell=".. INVALID_TOPIC_EXCEPTION"),
+                exchange(version, "a-" * 125, tell="a-" * 125 + " INVALID_TOPIC_EXCEPTION"),
             ),
         )
         for version in (1, 4, 12)
     ],
     *[
         Conversation(
-            f"Metadata v{version} of invalid names where topics are created",
+            f"Metadata v{version} of illegal names, where the broker creates topics",
             (
-                turn(version, "", tell=" INVALID_TOPIC_EXCEPTION", creates=True),
-                turn(version, "not good", tell="not good INVALID_TOPIC_EXCEPTION", creates=True),
+                exchange(version, "", tell=" INVALID_TOPIC_EXCEPTION", creates=True),
+                exchange(version, "not good", tell="not good INVALID_TOPIC_EXCEPTION", creates=True),
             ),
             creates_topics=True,
         )
@@ -89,8 +91,8 @@ CONVERSATIONS = [
         Conversation(
             f"Metadata v{version} of an unknown topic, where the broker creates none",
             (
-                turn(version, "orders", tell=f"orders {UNKNOWN}", creates=True),
-                turn(version, "orders", tell=f"orders {UNKNOWN}"),
+                exchange(version, "orders", tell=f"orders {UNKNOWN}", creates=True),
+                exchange(version, "orders", tell=f"orders {UNKNOWN}"),
             ),
         )
         for version in (0, 4, 12)
@@ -99,8 +101,9 @@ CONVERSATIONS = [
         Conversation(
             f"Metadata v{version} of an unknown topic, where the broker creates topics",
             (
-                *[turn(version, "orders", tell=f"orders {UNKNOWN}")] * (version >= FIRST_THAT_CHOOSES),
-                turn(
+                *[exchange(version, "orders", tell=f"orders {UNKNOWN}")]
+                * (version >= FIRST_WITH_CREATION_FLAG),
+                exchange(
                     version,
                     "orders",
                     tell=f"orders {UNKNOWN}",
@@ -114,8 +117,8 @@ CONVERSATIONS = [
     ],
     *[
         about_orders(
-            f"Metadata v{version} of what the client may do",
-            Turn(
+            f"Metadata v{version} of authorized operations",
+            Exchange(
                 metadata("orders", "nothing", version=version, operations=True),
                 f"{head(version)}{', operations 0x1fa0' * (version in CLUSTER_OPERATIONS)}; "
                 f"nothing {UNKNOWN}, operations 0xdf8; "
@@ -126,26 +129,26 @@ CONVERSATIONS = [
     ],
     about_orders(
         "Metadata v12 by id",
-        turn(12, "orders", tell=orders(12), by_id=True),
-        turn(12, None, tell="(no name) UNKNOWN_TOPIC_ID, an id"),
-        turn(12, "orders", None, tell="(no name) UNKNOWN_TOPIC_ID, an id; " + orders(12), by_id=True),
+        exchange(12, "orders", tell=orders(12), by_id=True),
+        exchange(12, None, tell="(no name) UNKNOWN_TOPIC_ID, an id"),
+        exchange(12, "orders", None, tell="(no name) UNKNOWN_TOPIC_ID, an id; " + orders(12), by_id=True),
         TopicDeleted("orders"),
-        turn(12, "orders", tell="(no name) UNKNOWN_TOPIC_ID, an id", by_id=True),
-        turn(12, "orders", tell=f"orders {UNKNOWN}"),
+        exchange(12, "orders", tell="(no name) UNKNOWN_TOPIC_ID, an id", by_id=True),
+        exchange(12, "orders", tell=f"orders {UNKNOWN}"),
     ),
-    about_orders("Metadata v13 by id", turn(13, "orders", tell=orders(13), by_id=True)),
+    about_orders("Metadata v13 by id", exchange(13, "orders", tell=orders(13), by_id=True)),
     *[
         about_orders(
-            f"Metadata v{version} does not look topics up by ids",
-            Turn(metadata("orders", version=version, by_id=True), "0 broker;  INVALID_REQUEST, an id"),
+            f"Metadata v{version} ignores topic ids",
+            Exchange(metadata("orders", version=version, by_id=True), "0 broker;  INVALID_REQUEST, an id"),
         )
         for version in (10, 11)
     ],
     about_orders(
-        "a topic created anew has another id",
+        "a recreated topic has a new id",
         TopicDeleted("orders"),
         TopicCreated("orders", Topic(3)),
-        turn(12, "orders", tell=orders(12, partitions=3)),
-        turn(12, "orders before", tell="(no name) UNKNOWN_TOPIC_ID, an id", by_id=True),
+        exchange(12, "orders", tell=orders(12, partitions=3)),
+        exchange(12, "orders before", tell="(no name) UNKNOWN_TOPIC_ID, an id", by_id=True),
     ),
 ]

@@ -1,9 +1,9 @@
-"""Producer ids, epochs and sequences: what keeps records from being stored twice or out of order."""
+"""Producer ids, epochs and sequences."""
 
 from __future__ import annotations
 
-from tests.conversations.conversation import TopicCreated, TopicDeleted, Turn, about_orders
-from tests.conversations.lines import produce
+from tests.conversations.conversation import Exchange, TopicCreated, TopicDeleted, about_orders
+from tests.conversations.requests import produce
 from tests.testing.batches import make_batch
 
 PRODUCER = 4_000_001
@@ -19,7 +19,7 @@ def at(offset: int) -> str:
 
 
 def again(offset: int) -> str:
-    """Return the answer to a duplicate, where the batch's highest timestamp stands for the broker's."""
+    """Return the answer to a duplicate; the broker puts the batch's max timestamp in the append time."""
     return f"{at(offset)}, append time"
 
 
@@ -31,14 +31,14 @@ def write(
     epoch: int = 0,
     producer: int = PRODUCER,
     value: bytes = b"v",
-) -> Turn:
+) -> Exchange:
     batch = make_batch(*[value] * count, producer=(producer, epoch, sequence))
-    return Turn(produce(batch), answer)
+    return Exchange(produce(batch), answer)
 
 
 CONVERSATIONS = [
     about_orders(
-        "sequences from 0 on",
+        "sequences from 0",
         write(0, at(0)),
         write(1, at(1), count=3),
         write(4, at(4)),
@@ -64,7 +64,7 @@ CONVERSATIONS = [
         write(2, at(2)),
     ),
     about_orders(
-        "each of the last five batches again, and the one before them",
+        "the last five batches repeated, and the one before",
         *[write(sequence, at(sequence)) for sequence in range(6)],
         *[write(sequence, again(sequence)) for sequence in range(5, 0, -1)],
         write(0, OUT_OF_ORDER),
@@ -73,14 +73,14 @@ CONVERSATIONS = [
         write(2, again(2)),
     ),
     about_orders(
-        "a batch again with other bytes is a duplicate too",
+        "a repeated sequence with other bytes is a duplicate",
         write(0, at(0), count=2),
         write(2, at(2)),
         write(0, again(0), count=2, value=b"other"),
         write(3, at(3)),
     ),
     about_orders(
-        "parts of what was stored, and more than what was stored",
+        "sequences that overlap a stored batch",
         write(0, at(0), count=4),
         write(0, OUT_OF_ORDER, count=2),
         write(2, OUT_OF_ORDER, count=2),
@@ -101,7 +101,7 @@ CONVERSATIONS = [
         write(0, again(2), epoch=1),
     ),
     about_orders(
-        "a lower epoch is told so, duplicate or not",
+        "a lower epoch is refused, duplicate or not",
         write(0, at(0), epoch=3),
         write(0, OLD_EPOCH, epoch=2),
         write(1, OLD_EPOCH, epoch=2),
@@ -119,7 +119,7 @@ CONVERSATIONS = [
         write(1, at(3)),
     ),
     about_orders(
-        "a batch whose sequences go on behind the highest",
+        "a batch whose sequences wrap",
         write(HIGHEST_SEQUENCE - 1, at(0), count=4),
         write(HIGHEST_SEQUENCE - 1, again(0), count=4),
         write(1, OUT_OF_ORDER),
@@ -138,23 +138,23 @@ CONVERSATIONS = [
         write(1, at(2), producer=PRODUCER + 1),
         write(1, at(3)),
         write(0, again(0)),
-        Turn(produce(make_batch(b"a")), at(4)),
+        Exchange(produce(make_batch(b"a")), at(4)),
         write(2, at(5)),
     ),
     about_orders(
         "every partition has its own sequences",
-        Turn(
+        Exchange(
             produce(make_batch(b"a", producer=(PRODUCER, 0, 0)), make_batch(b"a", producer=(PRODUCER, 0, 0))),
             f"{at(0)}; orders-1 NONE at 0, log from 0",
         ),
-        Turn(
+        Exchange(
             produce(make_batch(b"a", producer=(PRODUCER, 0, 1)), make_batch(b"a", producer=(PRODUCER, 0, 5))),
             f"{at(1)}; orders-1 OUT_OF_ORDER_SEQUENCE_NUMBER, log from 0",
         ),
         partitions=2,
     ),
     about_orders(
-        "a refused batch uses up no sequence",
+        "a refused batch uses no sequence",
         write(0, at(0)),
         write(1, "orders-0 MESSAGE_TOO_LARGE", value=b"x" * 3000),
         write(2, OUT_OF_ORDER),
@@ -162,7 +162,7 @@ CONVERSATIONS = [
         config={"max.message.bytes": 2000},
     ),
     about_orders(
-        "a topic created anew knows no producer",
+        "a recreated topic knows no producers",
         write(0, at(0)),
         write(1, at(1)),
         TopicDeleted("orders"),
@@ -180,7 +180,7 @@ CONVERSATIONS = [
     about_orders(
         "sequences in Produce v3 and v13",
         *[
-            Turn(produce(make_batch(b"a", producer=(PRODUCER, 0, sequence)), version=3), answer)
+            Exchange(produce(make_batch(b"a", producer=(PRODUCER, 0, sequence)), version=3), answer)
             for sequence, answer in (
                 (0, "orders-0 NONE at 0"),
                 (0, "orders-0 NONE at 0, append time"),
@@ -188,7 +188,9 @@ CONVERSATIONS = [
             )
         ],
         *[
-            Turn(produce(make_batch(b"a", producer=(PRODUCER, 0, sequence)), version=13), answer, "closed")
+            Exchange(
+                produce(make_batch(b"a", producer=(PRODUCER, 0, sequence)), version=13), answer, "closed"
+            )
             for sequence, answer in ((0, again(0)), (1, at(1)), (5, OUT_OF_ORDER))
         ],
     ),

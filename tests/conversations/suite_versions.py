@@ -1,4 +1,4 @@
-"""Which versions a broker speaks, and what it does when it is spoken to in others."""
+"""The versions of a broker, and its answers to unknown versions and malformed requests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from functools import partial
 
 from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.api_versions import ApiVersionsRequest, ApiVersionsResponse
-from tests.conversations.conversation import CLOSED, Conversation, Line, Turn, about_orders
-from tests.conversations.lines import ask, changed, init_producer_id, metadata, produce, raw, raw_bytes
+from tests.conversations.conversation import CLOSED, Conversation, Exchange, RequestMaker, about_orders
+from tests.conversations.requests import ask, changed, init_producer_id, metadata, produce, raw, raw_bytes
 from tests.testing.batches import make_batch
 
 NEWEST = "NONE, PRODUCE 0-13, METADATA 0-13, API_VERSIONS 0-4, INIT_PRODUCER_ID 0-5"
@@ -22,7 +22,7 @@ UNKNOWN_API = 9999
 # One tagged field: its tag, its size, its two bytes.
 TAGGED = bytes.fromhex("01 63 02 abcd")
 
-# Where the client's name stands in a frame behind its size, and where it ends.
+# Offsets of the client's name in a frame, without the size.
 NAME, NAME_END = 8, 13
 
 
@@ -30,42 +30,45 @@ def tagged_in_header(frame: bytes) -> bytes:
     return frame[:NAME_END] + TAGGED + frame[NAME_END + 1 :]
 
 
-def called(name: bytes, frame: bytes) -> bytes:
+def with_client_name(name: bytes, frame: bytes) -> bytes:
     return frame[:NAME] + name + frame[NAME_END:]
 
 
-def told(line: Line) -> Turn:
-    """Ask for the versions in a way that every broker understands."""
-    return Turn(line, NEWEST, OLDER, OLDEST)
+def all_versions(request: RequestMaker) -> Exchange:
+    """Expect the full list of versions from every broker."""
+    return Exchange(request, NEWEST, OLDER, OLDEST)
 
 
-def introduced_as(name: str, version: str) -> Line:
+def with_software(name: str, version: str) -> RequestMaker:
     return ask(ApiVersionsRequest(client_software_name=name, client_software_version=version), 3)
 
 
-def unspeakable(version: int, body: bytes) -> Turn:
-    """Ask for versions in a version that there is not; the answer has the form of version 0."""
-    line = raw(ApiKey.API_VERSIONS, version, body, answer=ApiVersionsResponse)
-    return Turn(line, UNSUPPORTED_NEWEST, UNSUPPORTED_OLDER)
+def unknown_version(version: int, body: bytes) -> Exchange:
+    """Request versions in an unknown version; the response has version 0."""
+    request = raw(ApiKey.API_VERSIONS, version, body, answer=ApiVersionsResponse)
+    return Exchange(request, UNSUPPORTED_NEWEST, UNSUPPORTED_OLDER)
 
 
 CONVERSATIONS = [
-    *[Conversation(f"ApiVersions v{version}", (told(ask(SOFTWARE, version)),)) for version in range(4)],
-    Conversation("ApiVersions v4", (Turn(ask(SOFTWARE, 4), NEWEST, UNSUPPORTED_OLDER),)),
+    *[
+        Conversation(f"ApiVersions v{version}", (all_versions(ask(SOFTWARE, version)),))
+        for version in range(4)
+    ],
+    Conversation("ApiVersions v4", (Exchange(ask(SOFTWARE, 4), NEWEST, UNSUPPORTED_OLDER),)),
     Conversation(
-        "ApiVersions in a version that is too high is told the versions in the form of v0",
+        "ApiVersions in an unknown version is answered in version 0",
         (
-            unspeakable(99, bytes.fromhex("00 04 72617700 01 31 00")),
-            unspeakable(-1, b""),
-            # The header of a version that the broker takes for flexible ends with tagged fields.
-            Turn(raw(ApiKey.API_VERSIONS, 99, b""), CLOSED),
-            told(ask(SOFTWARE, 0)),
+            unknown_version(99, bytes.fromhex("00 04 72617700 01 31 00")),
+            unknown_version(-1, b""),
+            # The broker reads an unknown version as flexible: its header ends with tagged fields.
+            Exchange(raw(ApiKey.API_VERSIONS, 99, b""), CLOSED),
+            all_versions(ask(SOFTWARE, 0)),
         ),
     ),
     *[
         Conversation(
             f"ApiVersions v3 with {name!r} {version!r} for the client's software",
-            (Turn(introduced_as(name, version), "INVALID_REQUEST"), told(ask(SOFTWARE, 0))),
+            (Exchange(with_software(name, version), "INVALID_REQUEST"), all_versions(ask(SOFTWARE, 0))),
         )
         for name, version in (
             ("", ""),
@@ -78,80 +81,85 @@ CONVERSATIONS = [
     ],
     Conversation(
         "ApiVersions v3 with every kind of letter for the client's software",
-        (told(introduced_as("a.b-C", "1.0-rc.1")),),
+        (all_versions(with_software("a.b-C", "1.0-rc.1")),),
     ),
     Conversation(
-        "an API that nobody knows ends the connection",
-        (Turn(raw(UNKNOWN_API, 0, b""), CLOSED), Turn(raw(-1, 0, b""), CLOSED)),
+        "an unknown API closes the connection",
+        (Exchange(raw(UNKNOWN_API, 0, b""), CLOSED), Exchange(raw(-1, 0, b""), CLOSED)),
     ),
     Conversation(
-        "a version that is too high or too low ends the connection",
+        "an unknown version closes the connection",
         (
-            Turn(raw(ApiKey.METADATA, 99, b"\0" * 10), CLOSED),
-            Turn(raw(ApiKey.METADATA, -1, b"\0" * 10), CLOSED),
-            Turn(raw(ApiKey.INIT_PRODUCER_ID, 99, b"\0" * 10), CLOSED),
-            Turn(raw(ApiKey.PRODUCE, 99, b"\0" * 10), CLOSED),
-            Turn(raw(ApiKey.PRODUCE, -1, b"\0" * 10), CLOSED),
+            Exchange(raw(ApiKey.METADATA, 99, b"\0" * 10), CLOSED),
+            Exchange(raw(ApiKey.METADATA, -1, b"\0" * 10), CLOSED),
+            Exchange(raw(ApiKey.INIT_PRODUCER_ID, 99, b"\0" * 10), CLOSED),
+            Exchange(raw(ApiKey.PRODUCE, 99, b"\0" * 10), CLOSED),
+            Exchange(raw(ApiKey.PRODUCE, -1, b"\0" * 10), CLOSED),
         ),
     ),
     Conversation(
-        "what is no request ends the connection",
+        "bytes that are no request close the connection",
         (
-            Turn(raw_bytes(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"), CLOSED),
-            Turn(raw_bytes(bytes.fromhex("16030100c8010000c40303")), CLOSED),
-            Turn(raw_bytes((-1).to_bytes(4, "big", signed=True)), CLOSED),
-            Turn(raw_bytes((2**31 - 1).to_bytes(4, "big")), CLOSED),
-            Turn(raw_bytes((100 * 1024 * 1024 + 1).to_bytes(4, "big")), CLOSED),
-            Turn(raw_bytes(bytes(4)), CLOSED),
-            Turn(raw_bytes((3).to_bytes(4, "big") + b"abc"), CLOSED),
-            Turn(raw_bytes((20).to_bytes(4, "big") + b"\xff" * 20), CLOSED),
+            Exchange(raw_bytes(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"), CLOSED),
+            Exchange(raw_bytes(bytes.fromhex("16030100c8010000c40303")), CLOSED),
+            Exchange(raw_bytes((-1).to_bytes(4, "big", signed=True)), CLOSED),
+            Exchange(raw_bytes((2**31 - 1).to_bytes(4, "big")), CLOSED),
+            Exchange(raw_bytes((100 * 1024 * 1024 + 1).to_bytes(4, "big")), CLOSED),
+            Exchange(raw_bytes(bytes(4)), CLOSED),
+            Exchange(raw_bytes((3).to_bytes(4, "big") + b"abc"), CLOSED),
+            Exchange(raw_bytes((20).to_bytes(4, "big") + b"\xff" * 20), CLOSED),
         ),
     ),
     about_orders(
-        "a request that ends too early ends the connection",
-        Turn(changed(produce(make_batch(b"a"), acks=1), lambda frame: frame[:-1]), CLOSED),
-        Turn(changed(produce(make_batch(b"a"), acks=1, version=8), lambda frame: frame[:-1]), CLOSED),
-        Turn(changed(metadata("orders"), lambda frame: frame[:-1]), CLOSED),
-        Turn(changed(init_producer_id(3), lambda frame: frame[:-1]), CLOSED),
-        Turn(changed(ask(SOFTWARE, 3), lambda frame: frame[:-1]), CLOSED),
-        Turn(produce(make_batch(b"a"), acks=1), "orders-0 NONE at 0, log from 0"),
+        "a truncated request closes the connection",
+        Exchange(changed(produce(make_batch(b"a"), acks=1), lambda frame: frame[:-1]), CLOSED),
+        Exchange(changed(produce(make_batch(b"a"), acks=1, version=8), lambda frame: frame[:-1]), CLOSED),
+        Exchange(changed(metadata("orders"), lambda frame: frame[:-1]), CLOSED),
+        Exchange(changed(init_producer_id(3), lambda frame: frame[:-1]), CLOSED),
+        Exchange(changed(ask(SOFTWARE, 3), lambda frame: frame[:-1]), CLOSED),
+        Exchange(produce(make_batch(b"a"), acks=1), "orders-0 NONE at 0, log from 0"),
     ),
     about_orders(
-        "what follows the end of a request is not looked at",
-        Turn(
+        "bytes after a request are ignored",
+        Exchange(
             changed(produce(make_batch(b"a")), lambda frame: frame + b"more"),
             "orders-0 NONE at 0, log from 0",
         ),
-        told(changed(ask(SOFTWARE, 0), lambda frame: frame + b"more")),
-        Turn(changed(init_producer_id(0), lambda frame: frame + b"more"), "NONE, an id, epoch 0"),
+        all_versions(changed(ask(SOFTWARE, 0), lambda frame: frame + b"more")),
+        Exchange(changed(init_producer_id(0), lambda frame: frame + b"more"), "NONE, an id, epoch 0"),
     ),
     about_orders(
-        "tagged fields that nobody knows are not looked at",
-        Turn(
+        "unknown tagged fields are ignored",
+        Exchange(
             changed(produce(make_batch(b"a")), lambda frame: frame[:-1] + TAGGED),
             "orders-0 NONE at 0, log from 0",
         ),
-        Turn(changed(init_producer_id(2), lambda frame: frame[:-1] + TAGGED), "NONE, an id, epoch 0"),
-        Turn(changed(init_producer_id(2), tagged_in_header), "NONE, an id, epoch 0"),
-        Turn(
+        Exchange(changed(init_producer_id(2), lambda frame: frame[:-1] + TAGGED), "NONE, an id, epoch 0"),
+        Exchange(changed(init_producer_id(2), tagged_in_header), "NONE, an id, epoch 0"),
+        Exchange(
             changed(produce(make_batch(b"a")), lambda frame: frame[:-1] + TAGGED[:-1]),
             CLOSED,
         ),
     ),
     Conversation(
-        "a client need not say what it is called",
+        "a client without a name",
         tuple(
             [
-                Turn(changed(init_producer_id(version), partial(called, name)), "NONE, an id, epoch 0")
+                Exchange(
+                    changed(init_producer_id(version), partial(with_client_name, name)),
+                    "NONE, an id, epoch 0",
+                )
                 for version, name in ((0, b"\xff\xff"), (2, b"\xff\xff"), (2, b"\0\0"))
             ]
         ),
     ),
     Conversation(
-        "a client with a name that is no text",
+        "a client name without UTF-8",
         tuple(
             [
-                Turn(changed(init_producer_id(2), partial(called, name)), "NONE, an id, epoch 0")
+                Exchange(
+                    changed(init_producer_id(2), partial(with_client_name, name)), "NONE, an id, epoch 0"
+                )
                 for name in (b"\0\2\xff\xff", b"\xff\xfe")
             ]
         ),
@@ -159,7 +167,7 @@ CONVERSATIONS = [
     *[
         Conversation(
             f"InitProducerId v{version} gives an id",
-            (Turn(init_producer_id(version), "NONE, an id, epoch 0", CLOSED if version > 4 else None),),
+            (Exchange(init_producer_id(version), "NONE, an id, epoch 0", CLOSED if version > 4 else None),),
         )
         for version in range(6)
     ],
@@ -167,15 +175,15 @@ CONVERSATIONS = [
         Conversation(
             f"InitProducerId v{version} with an id or an epoch, and no transactional id",
             (
-                Turn(init_producer_id(version, producer_id=5, producer_epoch=2), "NONE, an id, epoch 0"),
-                Turn(init_producer_id(version, producer_id=5), "INVALID_REQUEST, id -1, epoch -1"),
-                Turn(init_producer_id(version, producer_epoch=2), "INVALID_REQUEST, id -1, epoch -1"),
+                Exchange(init_producer_id(version, producer_id=5, producer_epoch=2), "NONE, an id, epoch 0"),
+                Exchange(init_producer_id(version, producer_id=5), "INVALID_REQUEST, id -1, epoch -1"),
+                Exchange(init_producer_id(version, producer_epoch=2), "INVALID_REQUEST, id -1, epoch -1"),
             ),
         )
         for version in (3, 4)
     ],
     Conversation(
         "InitProducerId with an empty transactional id",
-        (Turn(init_producer_id(4, transactional_id=""), "INVALID_REQUEST, id -1, epoch -1"),),
+        (Exchange(init_producer_id(4, transactional_id=""), "INVALID_REQUEST, id -1, epoch -1"),),
     ),
 ]

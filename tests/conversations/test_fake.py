@@ -1,7 +1,6 @@
-"""The fake answers as Kafka does, conversation by conversation.
+"""The fake gives the expected answers of every conversation.
 
-That Kafka answers so is shown in `tests/integration/test_conversations.py`, with the same
-conversations and the same answers.
+`tests/integration/test_conversations.py` shows that Kafka gives the same answers.
 """
 
 from __future__ import annotations
@@ -14,23 +13,23 @@ import pytest
 
 from aioproducer.testing import KAFKA_2_8, KAFKA_3_6, KAFKA_4, BrokerVersion, FakeCluster, TopicConfig
 from tests.conversations.conversation import Release
-from tests.conversations.stage import hold
+from tests.conversations.harness import run
 from tests.conversations.suite import CONVERSATIONS
 
 if TYPE_CHECKING:
     from tests.conversations.conversation import Conversation, Topic
 
-# Of the compiled modules only one is in them, and it has tests of its own.
+# Slow: the conversations use only one compiled module, and it has its own tests.
 pytestmark = pytest.mark.slow
 
-TOO_LONG = "a record's length that is too high is always refused as invalid"
+TOO_LONG = "the fake always refuses a record length too high as invalid"
 
 NOT_YET: dict[tuple[Release, str], str] = {
-    (Release.KAFKA_4, "a record length that is too high, packed"): TOO_LONG,
-    (Release.KAFKA_3_6, "a record length that is too high, packed"): TOO_LONG,
-    (Release.KAFKA_2_8, "a record length that is too high"): TOO_LONG,
+    (Release.KAFKA_4, "a record length too high, packed"): TOO_LONG,
+    (Release.KAFKA_3_6, "a record length too high, packed"): TOO_LONG,
+    (Release.KAFKA_2_8, "a record length too high"): TOO_LONG,
 }
-"""Where the fake does otherwise, and what it does."""
+"""Known differences between the fake and Kafka, with the reason."""
 
 PLAYED: dict[Release, BrokerVersion] = {
     Release.KAFKA_2_8: KAFKA_2_8,
@@ -40,15 +39,15 @@ PLAYED: dict[Release, BrokerVersion] = {
 
 STRICTER = frozenset(
     {
-        "a client with a name that is no text",
-        "what follows the end of a request is not looked at",
-        "the same partition twice in a request",
-        "the same partition twice in a request, and one of the batches is broken",
-        "a batch with a byte too many",
+        "a client name without UTF-8",
+        "bytes after a request are ignored",
+        "a repeated partition in a request",
+        "a repeated partition with a corrupt batch",
+        "a batch with an extra byte",
         "a batch with the start of another",
-        "a length that ends before the last record",
+        "a length before the last record",
         "the delete horizon flag",
-        "attributes that mean nothing",
+        "unknown attributes",
         "a producer id with sequence 0 and no epoch",
         "a record length of five bytes and more",
         "attributes of a record",
@@ -56,27 +55,27 @@ STRICTER = frozenset(
         "second offset delta 0",
         "second offset delta -1",
         "a key length of -2",
-        "a header key that is no UTF-8",
+        "a header key without UTF-8",
         "attributes of a record, packed",
-        "a record length that is too high, packed",
+        "a record length too high, packed",
         "first offset delta 5, packed",
         "second offset delta 0, packed",
-        "a header with another highest timestamp than that of the records",
-        "a first timestamp that is too new, and records that are not",
-        "the flag that the time is the broker's, where it is not",
+        "a header with a wrong max timestamp",
+        "a base timestamp too new, with valid records",
+        "the log-append-time flag in a create-time topic",
     }
 )
-"""What Kafka overlooks, or has another error for, and a strict fake refuses as soon as it sees it."""
+"""Conversations with faults that Kafka overlooks, or has another error for; a strict fake refuses them."""
 
 
 def known(release: Release, conversation: Conversation) -> list[pytest.MarkDecorator]:
-    """Mark a conversation that the fake does not answer rightly yet."""
+    """Mark a conversation with a known difference as an expected failure."""
     reason = NOT_YET.get((release, conversation.name))
     return [pytest.mark.xfail(strict=True, reason=reason)] if reason else []
 
 
-class FakeStage:
-    """The fake, told of topics as Kafka is."""
+class FakeHarness:
+    """Runs conversations against a fake cluster."""
 
     def __init__(self, cluster: FakeCluster, config: TopicConfig) -> None:
         self._cluster = cluster
@@ -109,12 +108,12 @@ class FakeStage:
 
 
 async def answers_of(release: Release, conversation: Conversation, *, strict: bool) -> list[str]:
-    """Hold a conversation with a fake of its own."""
+    """Run a conversation against a new fake cluster."""
     version = PLAYED[release]
     async with FakeCluster(
         conversation.brokers, versions=version, auto_create_topics=conversation.creates_topics, strict=strict
     ) as cluster:
-        return await hold(conversation, FakeStage(cluster, version.topic_config))
+        return await run(conversation, FakeHarness(cluster, version.topic_config))
 
 
 @pytest.mark.parametrize(
@@ -128,15 +127,16 @@ async def answers_of(release: Release, conversation: Conversation, *, strict: bo
         if conversation.since <= release
     ],
 )
-async def test_the_fake_answers_as_kafka_does(release: Release, conversation: Conversation) -> None:
+async def test_fake_answers_as_kafka(release: Release, conversation: Conversation) -> None:
     answers = await answers_of(release, conversation, strict=False)
     assert answers == conversation.expected(release)
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=str)
-async def test_a_strict_fake_says_why_and_differs_from_kafka_only_where_it_is_known_to(
+async def test_strict_fake_differs_where_listed(
     conversation: Conversation,
 ) -> None:
+    """A strict fake adds reasons, and differs from Kafka only in the conversations of STRICTER."""
     answers = await answers_of(Release.KAFKA_4, conversation, strict=True)
     expected = conversation.expected(Release.KAFKA_4)
     as_kafka_does = [*map(without_reason, answers)] == [*map(without_reason, expected)]
@@ -147,7 +147,8 @@ def without_reason(answer: str) -> str:
     return answer.replace(", why", "")
 
 
-def test_every_conversation_has_a_name_of_its_own_and_the_exceptions_are_among_them() -> None:
+def test_conversation_names_are_unique() -> None:
+    """The names are unique, and each exception names an existing conversation."""
     names = Counter(conversation.name for conversation in CONVERSATIONS)
     assert [name for name, count in names.items() if count > 1] == []
     assert {name for _, name in NOT_YET} | STRICTER <= names.keys()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.idempotence import Ordering, Sequencer, Unnumbered
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import Partitioner
 from aioproducer.core.settlement import Settlement
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.protocol.produce import BatchIndexAndErrorMessage, PartitionProduceResponse
 from aioproducer.records.reader import RecordBatch
 
@@ -71,6 +71,7 @@ class Desk:
         self.now = 100.0
         self.refreshes = 0
         self.failure: ProducerError | None = None
+        self.metrics = ProducerMetrics(self.now)
         self.accumulator = Accumulator(
             batch_size=batch_size,
             linger=0.0,
@@ -82,12 +83,12 @@ class Desk:
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
             random=lambda: 0.5,
             delivery_timeout=DELIVERY_TIMEOUT,
+            events=self.metrics,
         )
         self.schedule = self.accumulator.schedule
         self.sequencer = Sequencer()
         self.sequencer.adopt(PRODUCER_ID, 0)
         self.ordering: Ordering = self.sequencer if idempotent else Unnumbered(in_flight)
-        self.metrics = ProducerMetrics(self.now)
         self.outages = KnownOutages()
         self.settlement = Settlement(
             self.accumulator,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.idempotence import Ordering, Sequencer, Unnumbered
-from aioproducer.core.metrics import ProducerMetrics
 from aioproducer.core.partitioner import Partitioner
 from aioproducer.core.producer_batch import NEVER, NO_LEADER, ProducerBatch
 from aioproducer.core.settlement import Settlement
-from aioproducer.delivery import BatchResult
+from aioproducer.delivery import BatchResult, index_of, result_of
 from aioproducer.errors import BufferExhaustedError, ProducerClosedError
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
 from tests.core.desk import KnownOutages
 from tests.core.model_broker import SEQUENCES, WINDOW, PartitionLog, Producer
@@ -286,11 +286,11 @@ class Simulation:
         if not self.sent:
             return
         delivery, _, _ = self.dice.random.choice(self.sent[-10:])
-        result = delivery.follow()
+        result = result_of(delivery)
         if not result.done:
             self.waiters.append(Waiter(delivery))
             future = cast("Future[Any]", self.waiters[-1])
-            result.add_waiter(delivery.index, delivery.timestamp_ms, future)
+            result.add_waiter(index_of(delivery), delivery._timestamp_ms, future)  # noqa: SLF001 - as `future()` does
 
     def _cancel_a_waiter(self) -> None:
         waiting = [waiter for waiter in self.waiters if not waiter.done()]

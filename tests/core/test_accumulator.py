@@ -17,6 +17,7 @@ from aioproducer.core.line import Dismissal
 from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.producer_batch import NEVER, NO_LEADER
 from aioproducer.core.split import split_batch
+from aioproducer.delivery import result_of
 from aioproducer.errors import (
     BufferExhaustedError,
     PartitionerError,
@@ -350,7 +351,7 @@ def test_the_line_is_served_as_far_as_there_is_room() -> None:
     shell = Shell(buffer_memory=1000, batch_size=1)
     shell.introduce()
     accepted = [shell.append(VALUE) for _ in range(8)]
-    placed = [delivery for delivery in accepted if repr(delivery.result_of_batch) in ids(shell)]
+    placed = [delivery for delivery in accepted if repr(result_of(delivery)) in ids(shell)]
     assert len(placed) == 5
     assert len(shell.accumulator.line) == 3
 
@@ -413,7 +414,7 @@ def test_a_record_that_has_waited_too_long_leaves_nothing_behind() -> None:
     shell.accumulator.serve_line(10)
     shell.now += LINGER
     assert values_of(shell.drain()) == [b"later"]
-    assert later.result_of_batch.partition == 1
+    assert result_of(later).partition == 1
     assert shell.accumulator.line.bytes == 0
 
 
@@ -484,7 +485,7 @@ def test_a_key_goes_to_its_partition() -> None:
     shell.introduce(partitions=10)
 
     for key in (b"foobar", b"abc", b"", b"key"):
-        assert shell.append(key=key).result_of_batch.partition == partition_of_key(key, 10)
+        assert result_of(shell.append(key=key)).partition == partition_of_key(key, 10)
 
 
 @pytest.mark.scenario(46)
@@ -492,7 +493,7 @@ def test_records_without_a_key_share_the_batch_of_one_partition_until_it_is_full
     shell = Shell(batch_size=1000, buffer_memory=AMPLE)
     shell.introduce(partitions=50)
 
-    partitions = [shell.append(VALUE).result_of_batch.partition for _ in range(80)]
+    partitions = [result_of(shell.append(VALUE)).partition for _ in range(80)]
 
     batches = [partitions[start : start + 8] for start in range(0, 80, 8)]
     assert [len(set(batch)) for batch in batches] == [1] * 10
@@ -506,7 +507,7 @@ def test_records_without_a_key_spread_evenly_over_time() -> None:
     counts: Counter[int] = Counter()
 
     for number in range(16_000):
-        counts[shell.append(VALUE).result_of_batch.partition] += 1
+        counts[result_of(shell.append(VALUE)).partition] += 1
         if number % 5 == 0:
             for batch in shell.drain():
                 shell.finish(batch)
@@ -522,7 +523,7 @@ def test_a_partition_that_was_drained_before_it_had_its_share_stays_the_sticky_o
 
     partitions = []
     for _ in range(6):
-        partitions.append(shell.append(VALUE).result_of_batch.partition)
+        partitions.append(result_of(shell.append(VALUE)).partition)
         shell.drain()
 
     assert len(set(partitions)) == 1
@@ -532,11 +533,11 @@ def test_a_partition_that_was_drained_before_it_had_its_share_stays_the_sticky_o
 def test_records_without_a_key_leave_a_partition_that_loses_its_leader() -> None:
     shell = Shell()
     shell.introduce(partitions=3)
-    first = shell.append().result_of_batch.partition
+    first = result_of(shell.append()).partition
 
     shell.accumulator.set_leader(TOPIC, first, NO_LEADER, 2)
 
-    assert {shell.append().result_of_batch.partition for _ in range(10)}.isdisjoint({first})
+    assert {result_of(shell.append()).partition for _ in range(10)}.isdisjoint({first})
 
 
 @pytest.mark.scenario(50)
@@ -575,8 +576,8 @@ def test_other_ways_to_choose_are_heeded_at_once_and_in_line(
         shell.introduce(partitions=3)
         shell.accumulator.serve_line(10)
 
-    assert [delivery.result_of_batch.partition for delivery in deliveries] == expected
-    assert shell.append(key=b"k", partition=1).result_of_batch.partition == 1
+    assert [result_of(delivery).partition for delivery in deliveries] == expected
+    assert result_of(shell.append(key=b"k", partition=1)).partition == 1
 
 
 def test_a_partitioner_that_raises_fails_the_record_and_nothing_else() -> None:
@@ -597,7 +598,7 @@ def test_a_partitioner_that_raises_fails_the_record_and_nothing_else() -> None:
     assert [delivery.done() for delivery in early] == [False, True, False, True]
     assert isinstance(early[1].exception(), PartitionerError)
     assert isinstance(early[3].exception(), PartitionerError)
-    assert [early[0].result_of_batch.partition, early[2].result_of_batch.partition] == [1, 0]
+    assert [result_of(early[0]).partition, result_of(early[2]).partition] == [1, 0]
     assert len(shell.accumulator.line) == 0
 
 
@@ -665,13 +666,13 @@ def test_a_partition_that_is_not_there_yet_is_waited_for() -> None:
 def test_new_partitions_are_used() -> None:
     shell = Shell(buffer_memory=AMPLE)
     shell.introduce(partitions=10)
-    assert shell.append(key=b"foobar").result_of_batch.partition == 6
+    assert result_of(shell.append(key=b"foobar")).partition == 6
 
     shell.introduce(partitions=100)
 
-    assert shell.append(key=b"foobar").result_of_batch.partition == 66
-    assert shell.append(partition=99).result_of_batch.partition == 99
-    unkeyed = {shell.append(b"v" * 950).result_of_batch.partition for _ in range(300)}
+    assert result_of(shell.append(key=b"foobar")).partition == 66
+    assert result_of(shell.append(partition=99)).partition == 99
+    unkeyed = {result_of(shell.append(b"v" * 950)).partition for _ in range(300)}
     assert max(unkeyed) > 10
 
 
@@ -715,7 +716,7 @@ def test_what_is_in_a_partition_that_goes_away_is_kept_until_it_is_back() -> Non
 
     shell.introduce(partitions=2)
     assert shell.drain() == []
-    assert shell.accumulator.outstanding() == [delivery.result_of_batch]
+    assert shell.accumulator.outstanding() == [result_of(delivery)]
     shell.introduce(partitions=3)
 
     assert values_of(shell.drain()) == [b"kept"]
@@ -724,12 +725,12 @@ def test_what_is_in_a_partition_that_goes_away_is_kept_until_it_is_back() -> Non
 def test_records_without_a_key_leave_a_partition_that_goes_away() -> None:
     shell = Shell()
     shell.introduce(partitions=8)
-    while shell.append(VALUE).result_of_batch.partition < 4:
+    while result_of(shell.append(VALUE)).partition < 4:
         pass
 
     shell.introduce(partitions=4)
 
-    assert all(shell.append(VALUE).result_of_batch.partition < 4 for _ in range(50))
+    assert all(result_of(shell.append(VALUE)).partition < 4 for _ in range(50))
 
 
 # What there is.
@@ -764,9 +765,7 @@ def test_all_that_is_accepted_and_not_done_is_outstanding() -> None:
     outstanding = shell.accumulator.outstanding()
 
     assert len(outstanding) == 3
-    assert set(map(id, outstanding)) == set(
-        map(id, (lingers, waits.result_of_batch, unknown.result_of_batch))
-    )
+    assert set(map(id, outstanding)) == set(map(id, (lingers, result_of(waits), result_of(unknown))))
     free_room(shell)
     shell.accumulator.line.send_all_away(Dismissal(lambda _: ProducerClosedError("over")))
     shell.accumulator.line.see_off()
@@ -1045,7 +1044,7 @@ def test_a_record_without_a_key_that_fits_to_the_byte_stays_in_its_batch() -> No
 
     second = shell.append(VALUE)
 
-    assert second.result_of_batch is first.result_of_batch
+    assert result_of(second) is result_of(first)
 
 
 def test_what_has_lingered_less_than_half_as_long_stays() -> None:
@@ -1108,5 +1107,5 @@ def test_an_interrupt_in_the_partitioner_fails_the_one_record_whose_turn_it_was(
     error = first.exception()
     assert isinstance(error, PartitionerError)
     assert error.topic == TOPIC
-    assert first.result_of_batch.count == 1
+    assert result_of(first).count == 1
     assert [record.delivery for record in shell.accumulator.line.records()] == [second]

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from aioproducer.core.accumulator import OVERHEAD
 from aioproducer.core.producer_batch import NEVER, NO_LEADER
 from aioproducer.core.split import split_batch
+from aioproducer.delivery import index_of, result_of
 from aioproducer.errors import BufferExhaustedError, ProducerError, RecordTooLargeError
 from aioproducer.records.batch import HEADER_SIZE
 from tests.core.shell import AMPLE, MAX_BLOCK, Shell, values_of
@@ -251,7 +252,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         assert expired
         for record in expired:
             assert record.deadline <= self.shell.now
-            record.delivery.result_of_batch.fail(1, ProducerError("expired"))
+            result_of(record.delivery).fail(1, ProducerError("expired"))
             assert isinstance(record.delivery.exception(), ProducerError)
             self.finished.add(number_of(record.value))
 
@@ -344,8 +345,8 @@ class AccumulatorMachine(RuleBasedStateMachine):
             for batch in self.batches_of(queue):
                 for index, number in enumerate(numbers_of(batch)):
                     delivery = self.sent[number]
-                    assert delivery.follow() is batch.result
-                    assert delivery.index == index
+                    assert result_of(delivery) is batch.result
+                    assert index_of(delivery) == index
                     assert not delivery.done()
                 assert (batch.result.topic, batch.result.partition) == (queue.topic, queue.partition)
         for record in self.accumulator.line.records():
@@ -443,7 +444,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         assert not self.accumulator.incomplete
         assert not len(self.accumulator.aged)
         assert not self.accumulator.outstanding()
-        results: list[BatchResult] = [delivery.follow() for delivery in self.sent.values()]
+        results: list[BatchResult] = [result_of(delivery) for delivery in self.sent.values()]
         assert all(result.done for result in results)
 
 

@@ -868,3 +868,59 @@ def test_unnumbered_has_no_sequences_to_drop() -> None:
 
     assert desk.ordering.is_bound is False
     assert desk.take_one().sequence == NO_SEQUENCE
+
+
+def test_sequences_of_compressed_batch_are_known_after_drop() -> None:
+    """A batch that got its sequence after the drop counts when its topic is forgotten."""
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    (compressed,) = desk.drain()
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.write(compressed)
+    desk.answer(compressed, offset=0)
+    desk.accumulator.forget_topic(TOPIC)
+    desk.accumulator.set_partitions(TOPIC, 1, None)
+    desk.lead(LEADER, 1)
+
+    desk.send_some(1)
+
+    assert numbers([desk.take_one()]) == [(0, 1)]
+
+
+def test_second_drop_covers_compressed_batch() -> None:
+    """A batch that got its sequence after the first drop loses it in the second one."""
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(1)
+    (compressed,) = desk.drain()
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.write(compressed)
+    desk.lose(compressed)
+    desk.wait()
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 2, 0)
+
+    assert desk.take_one() is compressed
+    assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 2, 0)
+
+
+def test_drop_closes_a_gap_during_compression() -> None:
+    """The gap was in the old log: the batch that is being compressed begins the new one."""
+    desk = Desk()
+    desk.deliver()
+    desk.send_some(3)
+    (refused,) = desk.drain()
+    desk.write(refused)
+    (after,) = desk.drain()
+    desk.write(after)
+    (compressed,) = desk.drain()
+    desk.answer(refused, ErrorCode.INVALID_RECORD)
+    desk.sequencer.drop_sequences()
+    desk.sequencer.adopt(PRODUCER_ID + 1, 0)
+    desk.answer(after, offset=1)
+
+    assert desk.sequencer.assign(compressed)
+    assert (compressed.producer_id, compressed.sequence) == (PRODUCER_ID + 1, 0)

@@ -9,7 +9,7 @@ import pytest
 
 from aioproducer.core.line import Dismissal, Line, WaitingRecord
 from aioproducer.core.producer_batch import NEVER
-from aioproducer.delivery import BatchResult, new_delivery
+from aioproducer.delivery import BatchResult, index_of, new_delivery, result_of
 from aioproducer.errors import UnknownTopicError
 
 ANY = -1
@@ -303,8 +303,8 @@ def test_those_who_fail_together_share_a_result_that_knows_its_topic_partition_a
     dismissal.fail(records[:1])
     dismissal.fail(records[1:])
 
-    one, same, other = (record.delivery.result_of_batch for record in records)
+    one, same, other = (result_of(record.delivery) for record in records)
     assert one is same
-    assert [record.delivery.index for record in records] == [0, 1, 0]
+    assert [index_of(record.delivery) for record in records] == [0, 1, 0]
     assert (one.topic, one.partition, one.loop) == ("a", 2, loop)
     assert (other.topic, other.partition, other.loop) == ("a", 3, loop)

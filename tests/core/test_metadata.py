@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.metadata import Metadata
-from aioproducer.core.metadata_cache import NO_LEADER
+from aioproducer.core.producer_batch import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from tests.core.metadata_answers import answer, brokers, led_by, topic
 

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioproducer.core import producer_batch
 from aioproducer.core.metadata_cache import (
-    NO_LEADER,
     ClusterCheck,
     MetadataCache,
     MetadataChange,
@@ -19,6 +17,7 @@ from aioproducer.core.metadata_cache import (
     PartitionLeader,
     PartitionMetadata,
 )
+from aioproducer.core.producer_batch import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.metadata import MetadataResponse, MetadataResponseBroker, MetadataResponseTopic
 from aioproducer.protocol.produce import NodeEndpoint
@@ -674,7 +673,7 @@ def test_a_topic_is_as_internal_as_the_answer_says(*, is_internal: bool) -> None
 def test_nobody_has_the_same_number_in_the_metadata_and_in_the_queues() -> None:
     cache = knowing(led_by("orders", 99))
 
-    assert leaders(cache) == [producer_batch.NO_LEADER]
+    assert leaders(cache) == [NO_LEADER]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from aioproducer.core.producer_batch import NEVER
 from aioproducer.core.schedule import MAX_BATCHES_A_REQUEST
+from aioproducer.delivery import result_of
 from aioproducer.errors import ProducerClosedError
 from aioproducer.records.batch import HEADER_SIZE
 from tests.core.shell import (
@@ -83,7 +84,7 @@ def test_a_full_batch_without_keys_goes_out_at_once() -> None:
     """The record that finds no room in it goes to another partition."""
     shell = Shell(batch_size=HEADER_SIZE + 3 * TAKEN + 5)
     shell.introduce(partitions=20)
-    partitions = [shell.append(VALUE).result_of_batch.partition for _ in range(4)]
+    partitions = [result_of(shell.append(VALUE)).partition for _ in range(4)]
     assert partitions[0] == partitions[2] != partitions[3]
 
     drained = shell.drain()

@@ -158,7 +158,7 @@ def test_an_expired_batch_names_the_present_outage() -> None:
     desk.expire()
 
     error = tried.exception()
-    assert "1 attempts failed" in str(error)
+    assert "1 attempt failed" in str(error)
     assert "NOT_ENOUGH_REPLICAS" in str(error)
     assert f"now the leader cannot be sent to: {outage}" in str(error)
     assert str(behind.exception()).endswith(f"no attempt was made: {outage}")
@@ -475,7 +475,7 @@ def test_failure_past_delivery_timeout(code: ErrorCode | None, *, may_be_written
 
     error = delivery.exception()
     assert isinstance(error, DeliveryTimeoutError)
-    assert "1 attempts failed, the last with: " in str(error)
+    assert "1 attempt failed, the last with: " in str(error)
     assert isinstance(error.__cause__, BrokerConnectionError if code is None else BrokerError)
     assert error.may_be_written is may_be_written
     assert desk.figure("record-error-total") == 1
@@ -1069,7 +1069,7 @@ def _ends(deliveries: list[Delivery]) -> list[int]:
 
 def _mentions(caplog: pytest.LogCaptureFixture) -> list[str]:
     gc.collect()
-    return [record.getMessage() for record in caplog.records if "nobody looked" in record.getMessage()]
+    return [record.getMessage() for record in caplog.records if "never looked at" in record.getMessage()]
 
 
 def test_many_records_for_a_topic_that_nobody_may_use_fail_slice_by_slice(

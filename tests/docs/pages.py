@@ -1,4 +1,4 @@
-"""Run the code blocks of a page: what a reader copies has to work.
+"""Run the code blocks of a page, because a reader copies them.
 
 The blocks of a page run from top to bottom in one namespace. `localhost:9092` in them stands
 for a fake cluster, and `producer` is a started producer of that cluster when a block begins.

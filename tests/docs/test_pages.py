@@ -67,7 +67,7 @@ def test_failing_command_fails_the_page(tmp_path: Path) -> None:
         run_page(blocks_of(page), tmp_path)
 
 
-def test_block_with_a_reason_is_not_run(tmp_path: Path) -> None:
+def test_block_with_reason_is_skipped(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- not run: an example -->\n```sh\nexit 1\n```\n", encoding="utf-8")
     (block,) = blocks_of(page)

@@ -1,6 +1,6 @@
-"""Decodes what lies about its length in a process that may hardly grow: `python -m tests.fuzz.confined`.
+"""Decodes bytes with false lengths in a process with little memory: `python -m tests.fuzz.confined`.
 
-A library of C or Rust that believes a length finds no memory here, and the process fails.
+A C or Rust library that allocates for a false length gets no memory here, and the process fails.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAY_GROW_BY = 48 << 20
 
 
 def main() -> None:
-    """Decode all that decompresses, or hands bytes on to what does."""
+    """Run all decoders that decompress."""
     decoders = [decoder for decoder in DECODERS if decoder.plain_limit]
     cases = [
         (decoder, data)
@@ -28,11 +28,11 @@ def main() -> None:
     cases += [(decoder, bomb) for decoder in decoders for bomb in bombs()]
     for decoder in decoders:
         for seed in seeds_of(decoder):
-            decoder.understands(seed)
+            decoder.accepts(seed)
     now = int(STATUS.read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + MAY_GROW_BY, resource.RLIM_INFINITY))
     for decoder, data in cases:
-        decoder.understands(data)
+        decoder.accepts(data)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Everything that makes sense of bytes from elsewhere, each as a function of bytes.
+"""All code that reads foreign bytes, as functions of bytes.
 
-A decoder either understands its bytes or raises one of the errors that it documents; it never
-hangs, and takes no more memory than the bytes can pay for. Those of one family are alike: the
-versions of a message, the codecs.
+A decoder accepts its bytes or raises one of its documented errors. It never hangs, and its memory
+is limited by the size of the bytes. A family is a group of similar decoders: the versions of a
+message, the codecs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from aioproducer.records.decompression import decompress
 from aioproducer.records.layout import CRC, CRC_AT, CRC_END, HEADER_SIZE
 from aioproducer.records.reader import RecordBatch, _Cursor, read_batches
 from aioproducer.testing.cluster import FakeCluster
-from aioproducer.testing.refusal import HungUp
+from aioproducer.testing.refusal import ConnectionDropped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.protocol.api import Message, Response
-    from aioproducer.testing.broker import Broker
+    from aioproducer.testing.fake_broker import FakeBroker
 
 RESPONSES: tuple[type[Response], ...] = (
     ApiVersionsResponse,
@@ -51,7 +51,7 @@ REQUESTS: tuple[type[Message], ...] = (
 )
 
 PLAIN_LIMIT = 64 * 1024
-"""Bytes to which compressed data may grow here."""
+"""The limit for decompressed data, in bytes."""
 
 MERGED_VERSION = 12
 PIECE = 7
@@ -61,7 +61,7 @@ _BYTE = Struct(">b")
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """One way to read bytes; `plain_limit` is what they may grow to beyond their own size."""
+    """One way to read bytes; `plain_limit` is the limit for decompressed data, in bytes."""
 
     family: str
     name: str
@@ -69,8 +69,8 @@ class Decoder:
     documented: tuple[type[Exception], ...] = (ProtocolError,)
     plain_limit: int = 0
 
-    def understands(self, data: bytes) -> bool:
-        """Read the bytes, and say whether that went well; what is not documented is raised."""
+    def accepts(self, data: bytes) -> bool:
+        """Return whether the bytes are valid; an undocumented error is raised."""
         try:
             self.decode(data)
         except self.documented:
@@ -95,7 +95,7 @@ def _decode_request_as_it_says(data: bytes) -> object:
 
 
 def _receive(data: bytes) -> object:
-    """Be a connection to which this comes after three requests: all at once, and in pieces."""
+    """Receive the bytes on a connection after three requests: at once, and in pieces."""
     request = ApiVersionsRequest()
     received = []
     for size in (len(data) or 1, PIECE):
@@ -117,7 +117,7 @@ def _shake_hands(data: bytes) -> object:
 
 
 def _learn_from_metadata(data: bytes) -> object:
-    """Be a producer that knows of a topic, and gets this for an answer about it."""
+    """Merge the bytes as a Metadata response about a known topic."""
     _, response = decode_response(MetadataResponse, data, MERGED_VERSION)
     topics = {topic.name for topic in response.topics if topic.name is not None} | {"orders"}
     cache = MetadataCache()
@@ -157,7 +157,7 @@ def _read_varints(data: bytes) -> object:
 
 
 def _read_primitives(data: bytes) -> object:
-    """Read as many values as there are, each of the type that a byte before it names."""
+    """Read all values; the byte before each names its type."""
     reader = Reader(data[1:], flexible=data[:1] == b"\x01")
     reads: tuple[Callable[[], object], ...] = (
         reader.int16, reader.int32, reader.int64, reader.boolean, reader.uuid, reader.unsigned_varint,
@@ -172,9 +172,9 @@ def _read_primitives(data: bytes) -> object:
 
 
 def _serve(data: bytes) -> object:
-    """Be a broker of the embedded cluster, which is asked this."""
+    """Send the bytes as a request to a broker of the fake cluster."""
     cluster = FakeCluster(topics={"orders": 2})
-    broker: Broker = cluster._brokers[1]  # noqa: SLF001 - without a socket
+    broker: FakeBroker = cluster._brokers[1]  # noqa: SLF001 - without a socket
     call = broker.receive(data)
     response = broker.answer(call)
     return None if response is None else broker.encode(call, response)
@@ -214,7 +214,7 @@ DECODERS: tuple[Decoder, ...] = (
     *_codecs(),
     Decoder("varints", "varints", _read_varints),
     Decoder("primitives", "primitives", _read_primitives),
-    Decoder("embedded broker", "embedded-broker", _serve, (HungUp,), plain_limit=PLAIN_LIMIT),
+    Decoder("embedded broker", "embedded-broker", _serve, (ConnectionDropped,), plain_limit=PLAIN_LIMIT),
 )
 
 FAMILIES: dict[str, list[Decoder]] = {}

@@ -1,13 +1,12 @@
-"""Fuzzes every decoder, led by coverage where atheris is installed and blindly where it is not.
+"""Fuzzes every decoder: guided by coverage with atheris, at random without it.
 
     pip install atheris
     python -m tests.fuzz.fuzz --seconds 600         # in the folder that has `tests` and `aioproducer`
-    python -m tests.fuzz.fuzz --seconds 600 --blind # mutations of the seeds by the dice alone
+    python -m tests.fuzz.fuzz --seconds 600 --blind # random mutations of the seeds
 
-An input that does what no decoder may do is written to the corpus, where the tests read it
-again, and ends the run. A run with atheris that finds no such thing adds the smallest inputs
-that reach code which no seed reaches. Coverage ends where compiled modules begin: run it on a
-copy of the tree without them.
+An input that causes an undocumented error is written to the corpus, where the tests read it, and
+ends the run. A run with atheris that finds none adds the smallest inputs that reach new code.
+Coverage does not see compiled modules: use a copy of the tree without them.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     Step: TypeAlias = tuple[str, str, int, int]
 
 SELECTOR = 2
-"""Bytes before each input of the fuzzer that say which decoder gets the rest."""
+"""The number of bytes before each input that select its decoder."""
 
 LONGEST = 4096
 KEPT = 30_000
@@ -43,38 +42,38 @@ CHILD = "AIOPRODUCER_FUZZ_CHILD"
 
 
 def main() -> int:
-    """Run the fuzzer for as long as the command line says."""
+    """Run the fuzzer with the options of the command line."""
     parser = argparse.ArgumentParser(description="Fuzz every decoder.")
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--blind", action="store_true", help="no coverage, only dice")
-    parser.add_argument("--seed", type=int, default=None, help="of the dice")
+    parser.add_argument("--blind", action="store_true", help="random mutations without coverage")
+    parser.add_argument("--seed", type=int, default=None, help="the random seed")
     options = parser.parse_args()
     if options.blind or find_spec("atheris") is None:
-        return _roll_dice(options.seconds, options.seed)
+        return _fuzz_at_random(options.seconds, options.seed)
     return _follow_coverage(options.seconds, options.seed)
 
 
-def _roll_dice(seconds: int, seed: int | None) -> int:
-    from tests.fuzz.decoders import DECODERS  # noqa: PLC0415 - atheris has to come first, where it is
+def _fuzz_at_random(seconds: int, seed: int | None) -> int:
+    from tests.fuzz.decoders import DECODERS  # noqa: PLC0415 - atheris must be imported first
     from tests.fuzz.mutations import mutate  # noqa: PLC0415
     from tests.fuzz.seeds import seeds_of  # noqa: PLC0415
 
     seed = time.time_ns() % 2**32 if seed is None else seed
-    dice = random.Random(seed)  # noqa: S311 - to be had again is what it has to be
+    rng = random.Random(seed)  # noqa: S311 - must be reproducible
     ends = time.monotonic() + seconds
-    runs = understood = 0
+    runs = accepted = 0
     while time.monotonic() < ends:
-        decoder = dice.choice(DECODERS)
+        decoder = rng.choice(DECODERS)
         seeds = seeds_of(decoder)
         for _ in range(100):
-            data = mutate(dice.choice(seeds), dice, seeds)
+            data = mutate(rng.choice(seeds), rng, seeds)
             try:
-                understood += decoder.understands(data)
+                accepted += decoder.accepts(data)
             except BaseException:
                 _keep(decoder, data, "found-")
                 raise
         runs += 100
-    _say(f"{runs} inputs with the seed {seed}, {understood} of them understood; nothing found")
+    _print(f"{runs} inputs with the seed {seed}, {accepted} of them accepted; nothing found")
     return 0
 
 
@@ -89,26 +88,26 @@ def _follow_coverage(seconds: int, seed: int | None) -> int:
             options.append(f"-seed={seed}")
         code = _child([*options, f"-artifact_prefix={folder}/found-", str(grown), str(known)])
         for found in Path(folder).glob("found-*"):
-            _keep(*_parted(found.read_bytes()), "found-")
+            _keep(*_split_input(found.read_bytes()), "found-")
         if code == 0:
-            _keep_what_leads_elsewhere([path.read_bytes() for path in grown.iterdir()])
+            _keep_new_steps([path.read_bytes() for path in grown.iterdir()])
         return code
 
 
 def _child(arguments: list[str]) -> int:
     command = [sys.executable, "-m", "tests.fuzz.fuzz", *arguments]
-    return subprocess.run(command, env={**os.environ, CHILD: "1"}, check=False).returncode  # noqa: S603 - ourselves
+    return subprocess.run(command, env={**os.environ, CHILD: "1"}, check=False).returncode  # noqa: S603 - this program
 
 
 def _fuzz() -> None:
-    """Be the child, whose command line is libFuzzer's, and which it ends."""
+    """Run libFuzzer in the child process; it reads the command line and exits."""
     atheris: Any = import_module("atheris")
     with atheris.instrument_imports(include=["aioproducer"]):
         from tests.fuzz.decoders import DECODERS  # noqa: PLC0415 - instrumented
 
     def one_input(data: bytes) -> None:
         decoder = DECODERS[int.from_bytes(data[:SELECTOR]) % len(DECODERS)]
-        decoder.understands(data[SELECTOR:])
+        decoder.accepts(data[SELECTOR:])
 
     atheris.Setup(sys.argv, one_input)
     atheris.Fuzz()
@@ -124,8 +123,8 @@ def _write_seeds(folder: Path) -> None:
             (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
 
 
-def _keep_what_leads_elsewhere(inputs: list[bytes]) -> None:
-    """Keep, smallest first, what goes from one line to another as nothing before it did."""
+def _keep_new_steps(inputs: list[bytes]) -> None:
+    """Keep the smallest inputs that take a new step from one line to another."""
     from tests.fuzz.seeds import all_seeds  # noqa: PLC0415 - see above
 
     known: set[Step] = set()
@@ -133,7 +132,7 @@ def _keep_what_leads_elsewhere(inputs: list[bytes]) -> None:
         known |= _steps(decoder, seed)
     room = KEPT
     for data in sorted(inputs, key=len):
-        decoder, rest = _parted(data)
+        decoder, rest = _split_input(data)
         if (steps := _steps(decoder, rest)) - known and len(rest) <= room:
             known |= steps
             room -= len(rest)
@@ -155,13 +154,13 @@ def _steps(decoder: Decoder, data: bytes) -> set[Step]:
 
     sys.settrace(trace)
     try:
-        decoder.understands(data)
+        decoder.accepts(data)
     finally:
         sys.settrace(None)
     return steps
 
 
-def _parted(data: bytes) -> tuple[Decoder, bytes]:
+def _split_input(data: bytes) -> tuple[Decoder, bytes]:
     from tests.fuzz.decoders import DECODERS  # noqa: PLC0415 - see above
 
     return DECODERS[int.from_bytes(data[:SELECTOR]) % len(DECODERS)], data[SELECTOR:]
@@ -173,11 +172,11 @@ def _keep(decoder: Decoder, data: bytes, prefix: str) -> None:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    _say(f"kept {path}")
+    _print(f"kept {path}")
 
 
-def _say(words: str) -> None:
-    sys.stdout.write(f"{words}\n")
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 

@@ -1,10 +1,9 @@
-"""A man in the middle who garbles answers, but tells no lie that nobody could see through.
+"""Garbles responses between brokers and a producer, at random.
 
     producer ◀── Garbler ◀── Relay ◀── node of a FakeCluster
 
-An answer that says of a record that it was stored, though it was not, or that it was refused,
-though it was stored, is as good as true to any client: Kafka's answers have no checksum. Such a
-one is not sent; all else that the dice make is.
+No client can detect a response that calls an unstored record stored, or a stored one refused:
+Kafka's responses have no checksum. The garbler sends no such response; it sends all others.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 SIZE = 4
 HEADER_END = 8
-"""Where the correlation id ends."""
+"""The end of the correlation id."""
 
 REMEMBERED = 40
 HALF_TOLD = 0.2
@@ -43,17 +42,17 @@ STORED = frozenset({ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER})
 
 
 class Garbler:
-    """Garbles the answers that come through its relays with a `chance`, 0 for none."""
+    """Garbles the responses of its relays with probability `chance`."""
 
-    def __init__(self, dice: Random) -> None:
+    def __init__(self, random: Random) -> None:
         self.chance = 0.0
         self.garbled = 0
-        self._dice = dice
+        self._random = random
         self._seen: list[bytes] = []
         self._spoiled: set[tuple[int, int]] = set()
 
-    def stand_in(self, relay: Relay) -> None:
-        """Garble what comes through a relay."""
+    def attach(self, relay: Relay) -> None:
+        """Garble the responses of a relay."""
         number = id(relay)
 
         def on_answer(asked: Asked, frame: bytes) -> list[bytes] | None:
@@ -63,10 +62,10 @@ class Garbler:
 
     def _answer(self, asked: Asked, frame: bytes, connection: tuple[int, int]) -> list[bytes] | None:
         if connection in self._spoiled:
-            # What was begun there would be ended by the next answer's bytes.
+            # The broken frame is incomplete: bytes of the next response would complete it.
             return None
         self._seen = [*self._seen[-REMEMBERED:], frame]
-        if self._dice.random() >= self.chance:
+        if self._random.random() >= self.chance:
             return [frame]
         garbled = self._garble(asked, frame, connection)
         if asked.api is ApiKey.PRODUCE and self._lies(asked.version, frame, garbled):
@@ -75,10 +74,10 @@ class Garbler:
         return garbled
 
     def _garble(self, asked: Asked, frame: bytes, connection: tuple[int, int]) -> list[bytes] | None:
-        dice = self._dice
-        if asked.api is ApiKey.PRODUCE and dice.random() < HALF_TOLD:
+        random = self._random
+        if asked.api is ApiKey.PRODUCE and random.random() < HALF_TOLD:
             return [b"".join(_half_of(asked.version, frame))]
-        match dice.randrange(12):
+        match random.randrange(12):
             case 0:
                 return None
             case 1:
@@ -87,16 +86,16 @@ class Garbler:
                 return [frame, frame]
             case 3 | 4:
                 self._spoiled.add(connection)
-                return [mutate(frame, dice, self._seen)]
+                return [mutate(frame, random, self._seen)]
             case _:
                 bodies = [seen[HEADER_END:] for seen in self._seen]
-                body = frame[SIZE:HEADER_END] + mutate(frame[HEADER_END:], dice, bodies)
+                body = frame[SIZE:HEADER_END] + mutate(frame[HEADER_END:], random, bodies)
                 return [len(body).to_bytes(SIZE), body]
 
     def _lies(self, version: int, frame: bytes, garbled: list[bytes] | None) -> bool:
         truth = dict(_verdicts(version, frame))
         return any(
-            # A number that was given to a record which is stored may not be given to another.
+            # A stored batch must not look refused: the producer would use its sequence again.
             not (code in STORED or code in IN_DOUBT) if truth[place] in STORED else code in STORED
             for place, code in _verdicts(version, b"".join(garbled or ()))
             if place in truth
@@ -104,7 +103,7 @@ class Garbler:
 
 
 def _half_of(version: int, frame: bytes) -> list[Chunk]:
-    """Leave some partitions out of an answer, and name others wrongly."""
+    """Leave some partitions out of a response, and give others a wrong index."""
     number, response = decode_response(ProduceResponse, frame[SIZE:], version)
     topics = [
         replace(topic, partition_responses=_mixed_up(topic.partition_responses))
@@ -118,7 +117,7 @@ def _mixed_up(answers: tuple[PartitionProduceResponse, ...]) -> tuple[PartitionP
 
 
 def _verdicts(version: int, data: bytes) -> Iterator[tuple[Place, ErrorCode]]:
-    """Tell what answers to produce requests say of each partition."""
+    """Return the error code of each partition in Produce responses."""
     with suppress(ProtocolError):
         for frame in FrameSplitter(MOST).feed(data):
             _, response = decode_response(ProduceResponse, frame, version)

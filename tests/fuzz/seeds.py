@@ -1,7 +1,7 @@
-"""Valid bytes for every decoder: messages with every field set, and what real brokers answered.
+"""Valid bytes for every decoder: messages with every field set, and responses of real brokers.
 
-The folder `corpus` has a folder for each decoder: `kafka-*` are answers of real brokers, the
-others are what fuzzing found to lead somewhere new.
+The folder `corpus` has a folder for each decoder: `kafka-*` are responses of real brokers, the
+others are inputs that fuzzing found.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ PRIMITIVES = (
     "00 000001 0100000002 020000000000000003 0301 0505 0600026162 07ffff 080000000179 090000000100000005 0a",
     "01 06036162 0700 080279 090200000005 0a01050178 0b01",
 )
-"""Values of each type, each behind the number of its type; first whether they are flexible."""
+"""Values of each type, each after the number of its type; the first byte is the flexible flag."""
 
 MANY = 10_000
 BOMB = 100_000_000
 
 SIZE = 4
-"""Bytes of a frame's size, which a decoder of one message does not get."""
+"""The bytes of a frame's size, which decoders of messages do not get."""
 
 
 @cache
 def seeds_of(decoder: Decoder) -> tuple[bytes, ...]:
-    """Return valid bytes for a decoder, what is kept in the corpus included."""
+    """Return valid bytes for a decoder, with those of the corpus."""
     return (*_made()[decoder.name], *corpus_of(decoder))
 
 
 def corpus_of(decoder: Decoder) -> list[bytes]:
-    """Return what is kept in the corpus for a decoder."""
+    """Return the bytes of the corpus for a decoder."""
     return [path.read_bytes() for path in sorted((CORPUS / decoder.name).glob("*"))]
 
 
@@ -129,7 +129,7 @@ def _varints() -> bytes:
 
 @cache
 def batches() -> tuple[bytes, ...]:
-    """Return sound record batches, one for each codec, with all that a record can have."""
+    """Return valid record batches, one for each codec, with all fields of a record."""
     headers: dict[str, bytes | None] = {"trace": b"0123", "empty": b"", "null": None}
     many = [b"value %d" % number for number in range(20)]
     return (
@@ -140,7 +140,7 @@ def batches() -> tuple[bytes, ...]:
 
 
 def responses(kind: type[Message], version: int) -> list[Any]:
-    """Return answers of one kind: a plain one, and one with every field that the version has."""
+    """Return responses of one kind: a plain one, and one with all fields of the version."""
     if kind is ApiVersionsResponse:
         return [_api_versions(version), ApiVersionsResponse(error_code=35, api_keys=(ApiVersion(18, 0, 3),))]
     if kind is MetadataResponse:
@@ -154,7 +154,7 @@ def responses(kind: type[Message], version: int) -> list[Any]:
 
 
 def requests(kind: type[Message], version: int) -> list[Any]:
-    """Return requests of one kind: a plain one, and one with every field that the version has."""
+    """Return requests of one kind: a plain one, and one with all fields of the version."""
     if kind is ApiVersionsRequest:
         return [ApiVersionsRequest(client_software_name="aioproducer", client_software_version="1.0")]
     if kind is MetadataRequest:
@@ -260,7 +260,7 @@ def _produce(version: int, batch: bytes) -> ProduceRequest:
 
 
 def hostile() -> list[bytes]:
-    """Return what no valid bytes look like: long runs of the same, and nothing at all."""
+    """Return long runs of the same byte, and empty bytes."""
     return [
         b"",
         *[bytes([byte]) * 100_000 for byte in (0x00, 0x01, 0x02, 0x7F, 0x80, 0xFF)],
@@ -269,13 +269,13 @@ def hostile() -> list[bytes]:
 
 
 def bombs() -> list[bytes]:
-    """Return a few bytes of each codec that stand for a great many."""
+    """Return small compressed data of each codec that decompress to very many bytes."""
     return [compressor(codec)(bytes(BOMB)) for codec in Codec if codec is not Codec.NONE]
 
 
 @cache
 def dense() -> dict[str, bytes]:
-    """Return messages with many of the smallest structs that there are, by decoder."""
+    """Return messages with many small structs, by decoder."""
     apis = ApiVersionsResponse(error_code=0, api_keys=(ApiVersion(257, 258, 1799),) * MANY)
     tags = b"".join([_varint(number) + b"\x00" for number in range(4, MANY)])
     refused = (BatchIndexAndErrorMessage(257),) * MANY

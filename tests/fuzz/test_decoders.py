@@ -1,6 +1,6 @@
-"""Bytes from elsewhere, right or wrong: understood or refused, in good time and within bounds.
+"""Foreign bytes, valid or not, are decoded or refused, in time and within memory limits.
 
-None of the decoders is compiled, so they are shown on one build.
+No decoder is compiled, so one build is enough.
 """
 
 from __future__ import annotations
@@ -32,76 +32,78 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
 
 KEPT = 100_000
-"""Bytes that the corpus may have in all."""
+"""The size limit of the corpus, in bytes."""
 
 BASE = 300_000
-"""Bytes that reading may take however short the input is: the text of an error, a table of ids that grows."""
+"""Memory that any input may take, in bytes: the text of an error, a growing table of ids."""
 
 FACTOR = 60
-"""Bytes that a byte of input may take: the densest structs have an object for every two or three."""
+"""Memory per byte of input: dense structs need an object for two or three bytes."""
 
 PLAIN_FACTOR = 2
-"""How often what was compressed may be held at the same time, while it is decompressed."""
+"""Copies of decompressed data that may exist at the same time."""
 
 
 @pytest.mark.parametrize("decoder", DECODERS, ids=lambda decoder: decoder.name)
-def test_what_is_right_is_understood(decoder: Decoder) -> None:
-    """Mutating what is refused anyway would prove nothing."""
+def test_valid_bytes_decode(decoder: Decoder) -> None:
+    """Mutations of invalid seeds would prove nothing."""
     seeds = seeds_of(decoder)
-    assert sum(map(decoder.understands, seeds)) >= (1 if corpus_of(decoder) else len(seeds))
+    assert sum(map(decoder.accepts, seeds)) >= (1 if corpus_of(decoder) else len(seeds))
 
 
-def test_real_brokers_are_understood() -> None:
+def test_recorded_responses_decode() -> None:
     answers = list(CORPUS.glob("*Response-*/kafka-*"))
     assert len(answers) > 60
     decoders = {decoder.name: decoder for decoder in DECODERS}
     for path in answers:
-        assert decoders[path.parent.name].understands(path.read_bytes()), path
+        assert decoders[path.parent.name].accepts(path.read_bytes()), path
 
 
-def test_the_corpus_is_small_and_each_of_its_folders_is_read() -> None:
+def test_corpus_is_small_and_read() -> None:
     files = [path for path in CORPUS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < KEPT
     assert {path.parent.name for path in files} <= {decoder.name for decoder in DECODERS}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_fuzzing_found_stays_understood_or_refused(family: str) -> None:
+def test_corpus_bytes_decode_or_fail(family: str) -> None:
+    """Bytes that fuzzing found still decode, or fail with the expected error."""
     for decoder in FAMILIES[family]:
         for data in corpus_of(decoder):
-            decoder.understands(data)
+            decoder.accepts(data)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_mutated_bytes_are_understood_or_refused(family: str, data: st.DataObject) -> None:
+def test_mutated_bytes_decode_or_fail(family: str, data: st.DataObject) -> None:
     decoder = data.draw(st.sampled_from(FAMILIES[family]), "decoder")
     seeds = seeds_of(decoder)
     seed = data.draw(st.sampled_from(seeds), "seed")
-    random: Random = data.draw(st.randoms(use_true_random=False), "dice")
-    decoder.understands(mutate(seed, random, seeds))
+    random: Random = data.draw(st.randoms(use_true_random=False), "random")
+    decoder.accepts(mutate(seed, random, seeds))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_any_bytes_are_understood_or_refused(family: str, data: st.DataObject) -> None:
+def test_any_bytes_decode_or_fail(family: str, data: st.DataObject) -> None:
     decoder = data.draw(st.sampled_from(FAMILIES[family]), "decoder")
-    decoder.understands(data.draw(st.binary(max_size=300), "bytes"))
+    decoder.accepts(data.draw(st.binary(max_size=300), "bytes"))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_long_nonsense_is_dealt_with_in_good_time(family: str) -> None:
-    """Whatever takes the square of its input hangs here: a hundred kilobytes are ten billion steps."""
+def test_long_nonsense_is_refused_quickly(family: str) -> None:
+    """Quadratic code hangs here: 100 kB are ten billion steps."""
     for decoder in FAMILIES[family]:
         seed = max(seeds_of(decoder), key=len)
         for data in (*hostile(), seed * (100_000 // len(seed)), seed + bytes(100_000)):
-            decoder.understands(data)
+            decoder.accepts(data)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_length_makes_no_room_for_what_was_not_received(family: str) -> None:
+def test_false_length_allocates_nothing(family: str) -> None:
+    """A decoder allocates no memory for bytes that were not received."""
     for decoder in FAMILIES[family]:
         for data in (*lies_about_length(seeds_of(decoder)), *hostile()):
             allowed = BASE + FACTOR * len(data) + PLAIN_FACTOR * decoder.plain_limit
@@ -109,29 +111,29 @@ def test_a_length_makes_no_room_for_what_was_not_received(family: str) -> None:
 
 
 @pytest.mark.parametrize("name", dense())
-def test_the_densest_structs_take_no_more(name: str) -> None:
+def test_dense_structs_stay_in_bounds(name: str) -> None:
     [decoder] = [decoder for decoder in DECODERS if decoder.name == name]
     data = dense()[name]
-    assert decoder.understands(data)
+    assert decoder.accepts(data)
     assert _peak(decoder, data) < FACTOR * len(data), len(data)
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="the size of a process is not told here")
-def test_libraries_make_no_room_either() -> None:
-    """What C and Rust take, tracemalloc does not see: so a whole process may hardly grow."""
+@pytest.mark.skipif(not STATUS.exists(), reason="this system does not show the size of a process")
+def test_libraries_allocate_nothing() -> None:
+    """Tracemalloc does not see memory of C and Rust, so the limit is on a whole process."""
     subprocess.run([sys.executable, "-m", "tests.fuzz.confined"], cwd=ROOT, check=True, timeout=300)
 
 
 def _peak(decoder: Decoder, data: bytes) -> int:
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
-    decoder.understands(data)
+    decoder.accepts(data)
     return tracemalloc.get_traced_memory()[1] - before
 
 
 @pytest.fixture(autouse=True)
 def _traced(request: pytest.FixtureRequest) -> Iterator[None]:
-    if not request.node.name.startswith(("test_a_length", "test_the_densest")):
+    if not request.node.name.startswith(("test_false_length", "test_dense_structs")):
         yield
         return
     gc.collect()
@@ -140,5 +142,5 @@ def _traced(request: pytest.FixtureRequest) -> Iterator[None]:
     tracemalloc.stop()
 
 
-def test_every_seed_is_one_that_a_decoder_has() -> None:
+def test_every_seed_has_a_decoder() -> None:
     assert {decoder.name for decoder, _ in all_seeds()} == {decoder.name for decoder in DECODERS}

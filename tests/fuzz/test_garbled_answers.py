@@ -1,4 +1,4 @@
-"""A producer whose brokers talk nonsense: it harms nobody, and nothing waits for ever."""
+"""A producer whose brokers send garbled responses: every call and record still ends."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ PARTITIONS = 3
 RECORDS = 90
 SEEDS = range(8)
 SOON = 1.0
-"""Seconds by which a limit may be overrun."""
+"""Seconds by which a limit may be exceeded."""
 
 OPTIONS: "AllOptions" = {
     "batch_size": 200,
@@ -43,30 +43,30 @@ LIMIT = 1.5 + SOON
 async def garbled_cluster(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[tuple[FakeCluster, Garbler]]:
-    """Run a cluster of any age, behind relays that garble."""
-    dice = random.Random(seed)  # noqa: S311 - to be had again is what it has to be
+    """Run a cluster with random versions, behind relays that garble responses."""
+    rng = random.Random(seed)  # noqa: S311 - must be reproducible
     versions: dict[ApiKey, int | None] = {
-        ApiKey.PRODUCE: dice.randint(3, 13),
-        ApiKey.METADATA: dice.randint(4, 13),
-        ApiKey.INIT_PRODUCER_ID: dice.randint(0, 5),
-        ApiKey.API_VERSIONS: dice.randint(0, 4),
+        ApiKey.PRODUCE: rng.randint(3, 13),
+        ApiKey.METADATA: rng.randint(4, 13),
+        ApiKey.INIT_PRODUCER_ID: rng.randint(0, 5),
+        ApiKey.API_VERSIONS: rng.randint(0, 4),
     }
-    garbler = Garbler(dice)
+    garbler = Garbler(rng)
     async with AsyncExitStack() as stack:
         cluster = await stack.enter_async_context(
             FakeCluster(NODES, {"orders": PARTITIONS}, max_versions=versions)
         )
         for node_id in range(1, NODES + 1):
-            garbler.stand_in(await stack.enter_async_context(Relay(cluster, node_id)))
-        _keep_at_home(monkeypatch, {node.port for node in cluster.topology.nodes.values()})
+            garbler.attach(await stack.enter_async_context(Relay(cluster, node_id)))
+        _block_other_addresses(monkeypatch, {node.port for node in cluster.topology.nodes.values()})
         yield cluster, garbler
 
 
-def _keep_at_home(monkeypatch: pytest.MonkeyPatch, ports: set[int]) -> None:
-    """Let nobody be connected to by a garbled address but our own."""
+def _block_other_addresses(monkeypatch: pytest.MonkeyPatch, ports: set[int]) -> None:
+    """Allow connections only to the fake cluster, because addresses may be garbled."""
     resolve = socket.getaddrinfo
 
-    def getaddrinfo(host: Any, port: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as the original
+    def getaddrinfo(host: Any, port: Any, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - the types of socket.getaddrinfo
         if host != "127.0.0.1" or port not in ports:
             raise socket.gaierror(socket.EAI_NONAME, "no such host")
         return resolve(host, port, *arguments, **options)
@@ -76,7 +76,7 @@ def _keep_at_home(monkeypatch: pytest.MonkeyPatch, ports: set[int]) -> None:
 
 @asynccontextmanager
 async def leaving_no_traces() -> AsyncIterator[None]:
-    """See that nothing is left once the relays have noticed that the producer is gone."""
+    """Assert that no task is left after the relays noticed the closed connections."""
     tasks = asyncio.all_tasks()
     async with no_traces():
         yield
@@ -84,7 +84,7 @@ async def leaving_no_traces() -> AsyncIterator[None]:
 
 
 async def _started(cluster: FakeCluster) -> Producer[Any, Any]:
-    """Start a producer that knows its topic: on a busy machine its short limits are not always enough."""
+    """Start a producer that knows its topic; retry, because its short timeouts may expire."""
     async with asyncio.timeout(PATIENCE):
         while True:
             producer = quick(cluster, **OPTIONS)
@@ -102,7 +102,7 @@ def _note(took: list[float], started: float, _delivery: Delivery) -> None:
 
 
 async def _send_steadily(producer: Producer[Any, Any]) -> tuple[list[tuple[bytes, Delivery]], list[float]]:
-    """Send until all are sent, or nothing can be any more; note how long each takes to end."""
+    """Send all records, or until the producer fails; note the time of each until its end."""
     loop = asyncio.get_running_loop()
     sent: list[tuple[bytes, Delivery]] = []
     took: list[float] = []
@@ -112,7 +112,7 @@ async def _send_steadily(producer: Producer[Any, Any]) -> tuple[list[tuple[bytes
         try:
             delivery = producer.send("orders", value, partition=number % PARTITIONS)
         except ProducerError as error:
-            assert error.fatal  # noqa: PT017 - not all seeds come so far
+            assert error.fatal  # noqa: PT017 - not every seed raises
             break
         delivery.add_done_callback(partial(_note, took, started))
         sent.append((value, delivery))
@@ -124,9 +124,10 @@ async def _send_steadily(producer: Producer[Any, Any]) -> tuple[list[tuple[bytes
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_records_end_in_time_and_what_is_acknowledged_is_in_the_log(
+async def test_records_end_under_garbled_responses(
     seed: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """Every record ends in time, and acknowledged records are in the log."""
     async with garbled_cluster(seed, monkeypatch) as (cluster, garbler), leaving_no_traces():
         producer = await _started(cluster)
         garbler.chance = 0.4
@@ -136,7 +137,7 @@ async def test_records_end_in_time_and_what_is_acknowledged_is_in_the_log(
         assert insides(producer).accumulator.used == 0
         assert max(took) < LIMIT
         assert garbler.garbled > 5
-        # A broker may say that all is over; a bug may not.
+        # A broker's fatal error may end the producer, a bug must not.
         assert failure is None or isinstance(failure, BrokerError)
         assert not [record for record in caplog.records if record.levelno >= logging.CRITICAL]
         stored = {record.value for record in cluster.records("orders")}
@@ -152,6 +153,6 @@ async def test_start_ends_in_time(seed: int, monkeypatch: pytest.MonkeyPatch) ->
             try:
                 await producer.start()
             except ProducerError as error:
-                assert "127.0.0.1" in str(error)  # noqa: PT017 - some seeds let it through
+                assert "127.0.0.1" in str(error)  # noqa: PT017 - not every seed raises
         async with asyncio.timeout(SOON):
             await producer.stop(0)

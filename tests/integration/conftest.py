@@ -1,9 +1,8 @@
-"""Real brokers for tests, started when the first test asks and stopped after the last.
+"""Real brokers for tests, started for the first test that needs them and stopped after the last.
 
-Where none is to be had a test is skipped, with the reason; AIOPRODUCER_REQUIRE_KAFKA=1
-makes that an error, so that a run which is meant to test against Kafka cannot pass
-without one. After every test the brokers that it paused, stopped or killed are
-brought back: a fixture's next user finds it whole.
+Without a broker a test is skipped, with the reason. AIOPRODUCER_REQUIRE_KAFKA=1 makes that an
+error, so that a run against Kafka cannot pass without Kafka. After every test the brokers that it
+paused, stopped or killed are started again.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def _skipping_without_kafka() -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session")
 def clusters() -> list[KafkaCluster]:
-    """Every cluster that runs; what is in here is healed after each test."""
+    """All running clusters; they are healed after each test."""
     return []
 
 
@@ -76,7 +75,7 @@ def kafka(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
 
 @pytest.fixture(scope="session")
 def kafka_361(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
-    """One broker of Kafka 3.6.1, the oldest that is tested throughout."""
+    """One broker of Kafka 3.6.1, the oldest release in all broker tests."""
     with single_broker(OLDER) as broker:
         clusters += [broker] if isinstance(broker, KafkaCluster) else []
         yield broker
@@ -84,7 +83,7 @@ def kafka_361(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
 
 @pytest.fixture(scope="session")
 def kafka_282(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
-    """One broker of Kafka 2.8.2, which keeps what it knows in ZooKeeper."""
+    """One broker of Kafka 2.8.2, with ZooKeeper."""
     with KafkaCluster(OLDEST) as broker:
         clusters.append(broker)
         yield broker
@@ -108,6 +107,6 @@ def kafka_361_three(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
 
 @pytest.fixture
 def topic_name(request: pytest.FixtureRequest) -> str:
-    """Give a name that no other test uses, as brokers are shared; the topic is not created."""
+    """Return a unique topic name, because brokers are shared; the topic is not created."""
     test = re.sub(r"[^a-zA-Z0-9]+", "-", request.node.name).strip("-")
     return f"{test[:100]}-{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""Reads records back with librdkafka: what was written is checked by somebody else's code."""
+"""Reads records with librdkafka, an independent client."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RECORDS_A_CALL = 10_000
 
 @dataclass(frozen=True, slots=True)
 class ConsumedRecord:
-    """A record as it lies in the log; `timestamp_type` is Kafka's name for it, None where there is none."""
+    """A record from the log; `timestamp_type` is Kafka's name, None without a timestamp."""
 
     topic: str
     partition: int
@@ -58,11 +58,10 @@ class ConsumedRecord:
 def consume(
     bootstrap: str, topic: str, expected: int, timeout: float = 30.0, *, read_committed: bool = False
 ) -> list[ConsumedRecord]:
-    """Give all records of `topic`, each partition's in the order of its log, with every CRC checked.
+    """Return all records of `topic`, each partition's in log order, with every CRC checked.
 
-    Waits until at least `expected` records have come, then reads every partition to
-    its end, so that a record too many is seen as well. Raises TimeoutError when
-    fewer come within `timeout` seconds.
+    Waits for at least `expected` records, then reads every partition to its end, so that extra
+    records are found too. Raises TimeoutError if fewer arrive within `timeout` seconds.
     """
     consumer = Consumer(
         {
@@ -71,7 +70,7 @@ def consume(
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "check.crcs": True,
-            "fetch.wait.max.ms": 20,  # the end of a partition is known by an empty answer
+            "fetch.wait.max.ms": 20,  # an empty response marks a partition's end
             "isolation.level": "read_committed" if read_committed else "read_uncommitted",
             "allow.auto.create.topics": False,
             "log_level": 0,

@@ -1,4 +1,4 @@
-"""Apache Kafka in a container, where a Docker daemon answers; the tools run in there as well."""
+"""Apache Kafka in a Docker container; the tools run there too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RUN = f'exec /opt/kafka/bin/kafka-run-class.sh "$@" < /tmp/{_INPUT}'
 
 
 class KafkaContainer(Kafka):
-    """One broker of the `apache/kafka` image; entering raises KafkaMissingError where it cannot run."""
+    """One broker of the `apache/kafka` image; entering raises KafkaMissingError without Docker."""
 
     def __init__(self, version: str) -> None:
         if parse_version(version) < _OLDEST_IMAGE:
@@ -79,25 +79,25 @@ class KafkaContainer(Kafka):
 
 
 def _docker_host() -> str:
-    """Give the name under which containers' ports are reached, if a daemon answers."""
+    """Return the host of containers' ports; raises KafkaMissingError without a Docker daemon."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of testcontainers' own imports
+        warnings.simplefilter("ignore")  # testcontainers' imports warn
         try:
-            from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415 - only where it is used
+            from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415 - imported only when used
 
             client = DockerClient()
             client.client.ping()
             return str(client.host())
-        except Exception as error:  # noqa: BLE001 - whatever it is, Docker is of no use
+        except Exception as error:  # noqa: BLE001 - any error means no Docker
             reason = str(error)
-        # A client that reached nobody leaves its socket to the garbage collector, which would warn later.
+        # A client without a daemon leaves its socket to the garbage collector, which would warn later.
         gc.collect()
     message = f"Docker does not answer ({reason})"
     raise KafkaMissingError(message)
 
 
 def _container(version: str, port: int, advertised: str) -> DockerContainer:
-    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - only where Docker answers
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - imported only with Docker
 
     properties: Properties = {
         **quick_settings(brokers=1),
@@ -113,7 +113,7 @@ def _container(version: str, port: int, advertised: str) -> DockerContainer:
     }
     container = DockerContainer(f"apache/kafka:{version}").with_bind_ports(_PORT, port)
     for name, value in properties.items():
-        # The image turns KAFKA_NODE_ID into node.id.
+        # The image maps the variable KAFKA_NODE_ID to node.id.
         container.with_env(f"KAFKA_{name.upper().replace('.', '_')}", text(value))
     return container
 

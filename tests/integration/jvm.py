@@ -1,4 +1,4 @@
-"""Starts Java processes that never outlive the test runner, and runs Kafka's command line classes."""
+"""Starts Java processes that end with the test runner, and runs Kafka's command line classes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from tests.integration.maven import Libraries
 
-# A process started through setpriv is killed by the kernel when its parent dies
-# (PR_SET_PDEATHSIG): the parent *thread*. A worker thread of an event loop ends with
-# its loop, so all processes come from one thread that lives as long as the runner.
+# The kernel kills a process started by setpriv when its parent *thread* ends (PR_SET_PDEATHSIG).
+# A worker thread of an event loop ends with its loop. So one thread, which lives as long as the
+# runner, starts all processes.
 _starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="java-starter")
 _setpriv = shutil.which("setpriv")
 
 QUICK_START = ("-XX:TieredStopAtLevel=1",)
-"""Compiles less well but sooner: right for tests, wrong for benchmarks."""
+"""Less compilation, quicker starts: for tests, not for benchmarks."""
 
 
 def command(
@@ -41,7 +41,7 @@ def command(
 
 
 def with_archive(archive: Path) -> list[str]:
-    """Options to take classes from `archive`; without it, or with one of another JVM, Java reads the jars."""
+    """Return the options for an archive of classes; without a valid one Java reads the jars."""
     if not archive.exists():
         return []
     return [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
@@ -54,7 +54,7 @@ def start(
     stdout: int | IO[bytes],
     stderr: int | IO[bytes],
 ) -> subprocess.Popen[bytes]:
-    """Start a process of a session of its own: an interrupt from the keyboard reaches the runner alone."""
+    """Start a process in its own session: Ctrl-C reaches only the runner."""
     guarded = [_setpriv, "--pdeathsig", "KILL", *arguments] if _setpriv else list(arguments)
     return _starter.submit(
         subprocess.Popen, guarded, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
@@ -64,7 +64,7 @@ def start(
 def run(
     libraries: Libraries, main_class: str, arguments: Sequence[str], stdin: str = "", timeout: float = 300.0
 ) -> str:
-    """Run a command line class of Kafka to its end and give what it printed; RuntimeError when it fails."""
+    """Run a command line class of Kafka and return its output; raises RuntimeError if it fails."""
     options = ["-Dlog.level=WARN", *QUICK_START, *with_archive(libraries.archive)]
     process = start(
         command(libraries, main_class, arguments, options),
@@ -79,7 +79,7 @@ def run(
             process.kill()
             raise
     if process.returncode:
-        said = (stderr + stdout).decode(errors="replace")[-2000:]
-        message = f"{main_class} ended with {process.returncode}: {said}"
+        output = (stderr + stdout).decode(errors="replace")[-2000:]
+        message = f"{main_class} ended with {process.returncode}: {output}"
         raise RuntimeError(message)
     return stdout.decode()

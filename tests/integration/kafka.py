@@ -1,9 +1,9 @@
-"""Real Kafka for tests: whatever is there (`Kafka`), or one of our own to be cruel to (`KafkaCluster`).
+"""Real Kafka for tests: a running one (`Kafka`), or one that the tests start and break (`KafkaCluster`).
 
     with KafkaCluster("4.3.0", brokers=3) as kafka:
         kafka.create_topic("orders", partitions=6, config={"min.insync.replicas": 2})
         ...                                           # a producer at kafka.bootstrap
-        kafka.kill(kafka.leader("orders", 0))         # SIGKILL: gone from one moment to the next
+        kafka.kill(kafka.leader("orders", 0))         # SIGKILL: no clean shutdown
         records = kafka.consume("orders", expected=200_000)
 
 All methods block. In a coroutine, the quick ones (`kill`, `pause`, `resume`) can be
@@ -48,7 +48,7 @@ _ZOOKEEPER_ID = 0
 
 
 class Kafka(Topics, Tools):
-    """A Kafka that somebody else started; the tools run on this machine's Java."""
+    """A Kafka that the tests did not start; the tools run on this machine's Java."""
 
     def __init__(self, bootstrap: str, version: str = NEWEST) -> None:
         self._bootstrap = bootstrap
@@ -69,21 +69,20 @@ class Kafka(Topics, Tools):
         return self.bootstrap
 
     def _segments(self, topic: str, partition: int) -> list[str]:
-        message = f"the log files of {topic}-{partition} at {self.bootstrap} are out of reach"
+        message = f"the log files of {topic}-{partition} at {self.bootstrap} are not accessible"
         raise KafkaMissingError(message)
 
 
 class KafkaCluster(Kafka):
     """Apache Kafka of any version since 2.4, run on this machine's Java; in KRaft mode since 3.3.
 
-    Brokers have the node ids 1 to `brokers`. Each is a controller as well, so a
-    majority must live; with `dedicated_controller` another process is the only
-    controller, and all brokers can die. So they can before 3.3, where a ZooKeeper holds
-    them together, and a topic cannot be created anew right after it was deleted.
-    `config` is for every broker's server.properties; unlike Kafka's own, the default
-    creates no topic that is merely named. Elections are quick (3 s after a death) and so
-    are starts; for measurements pass `jvm_options=()`, which lets Java compile as well as
-    it can.
+    Brokers have the node ids 1 to `brokers`. Each is also a controller, so a majority must be
+    running; with `dedicated_controller` another process is the only controller, and all brokers
+    can stop. Before 3.3 there is a ZooKeeper: all brokers can stop too, but a topic cannot be
+    recreated right after it was deleted.
+    `config` is added to every broker's server.properties; the default creates no topics on
+    request. Elections take 3 s, and starts are quick; for measurements pass `jvm_options=()`:
+    Java then compiles fully.
     """
 
     def __init__(
@@ -118,20 +117,20 @@ class KafkaCluster(Kafka):
         self.stop()
 
     def start(self) -> None:
-        """Return when every broker knows every other; the logs of a start that fails are kept and shown."""
+        """Start, and return when the brokers know each other; an error shows the logs."""
         libraries = _prepared(self.version)
         self._launch(libraries, self._options(libraries))
 
     def stop(self) -> None:
-        """End all processes at once and delete what they wrote."""
+        """Kill all processes and delete their files."""
         self._kill_all()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def replace(self, *, keeps_id: bool = False) -> None:
-        """Put another, empty cluster in the place of this one, at the same addresses.
+        """Replace this cluster by an empty one at the same addresses.
 
-        It has another id, or (in KRaft mode) keeps it as a cluster that is restored from a backup does.
+        It has a new id; in KRaft mode it can keep the old one, like a cluster restored from a backup.
         """
         self.stop()
         self._nodes.clear()
@@ -141,31 +140,31 @@ class KafkaCluster(Kafka):
 
     @property
     def node_ids(self) -> list[int]:
-        """The brokers, dead or alive."""
+        """The node ids of the brokers, running or not."""
         return [*self._brokers]
 
     def address(self, node: int) -> str:
-        """Where a broker listens, as host:port."""
+        """Return a broker's address as host:port."""
         return str(self._endpoints[node].client)
 
     def log_dir(self, node: int) -> Path:
-        """Give the folder with a broker's partitions, for dump tools."""
+        """Return the folder with a broker's partitions, for dump tools."""
         return self._nodes[node].log_dir
 
     def kill(self, node: int) -> None:
-        """End a broker from one moment to the next (SIGKILL); its leaders move when its session is over."""
+        """Kill a broker (SIGKILL); its leaders move when its session ends."""
         self._nodes[node].kill()
 
     def stop_node(self, node: int) -> None:
-        """Let a broker end in good order (SIGTERM): it hands its leaders over first."""
+        """Shut a broker down (SIGTERM): it moves its leaders first."""
         self._nodes[node].stop()
 
     def pause(self, node: int) -> None:
-        """Freeze a broker (SIGSTOP): its connections stay open, and nothing is answered."""
+        """Freeze a broker (SIGSTOP): its connections stay open, and it answers nothing."""
         self._nodes[node].pause()
 
     def resume(self, node: int) -> None:
-        """Thaw a broker (SIGCONT); at first it answers from the past. See `wait_until_in_sync`."""
+        """Resume a broker (SIGCONT); its first responses are outdated. See `wait_until_in_sync`."""
         self._nodes[node].resume()
 
     def restart(self, node: int) -> None:
@@ -179,10 +178,10 @@ class KafkaCluster(Kafka):
         self.wait_until_in_sync()
 
     def upgrade(self, node: int, version: str) -> None:
-        """Stop a broker in good order and start it as another version of Kafka, with the data that it has.
+        """Stop a broker and start it as another version of Kafka, with its data.
 
-        The metadata.version stays, so nodes of both versions can work together. The tools
-        stay those of the version that the cluster began with.
+        The metadata.version stays, so nodes of both versions can work together. The tools stay
+        those of the first version.
         """
         libraries = _prepared(version)
         if self._nodes[node].state is not NodeState.DOWN:
@@ -191,7 +190,7 @@ class KafkaCluster(Kafka):
         self.restart(node)
 
     def heal(self) -> None:
-        """Bring back what was paused, stopped or killed; NodeDiedError if a node ended by itself."""
+        """Start or resume all stopped brokers; raises NodeDiedError if a node ended by itself."""
         for node in self._nodes.values():
             node.check()
         hurt = [node for node in self._nodes.values() if not node.is_running]
@@ -209,7 +208,7 @@ class KafkaCluster(Kafka):
     def _admin_address(self) -> Address:
         if self._has_zookeeper:
             return super()._admin_address()
-        # Any broker passes requests on to the controller; one that runs may still name one that does not.
+        # Any broker forwards requests to the controller. Its metadata may still list stopped brokers.
         return next(iter(self.broker_addresses().values()))
 
     def _is_in_sync(self) -> bool:
@@ -271,7 +270,7 @@ class KafkaCluster(Kafka):
 
     def _start_again(self, node: Node) -> None:
         if self._has_zookeeper:
-            # A broker whose predecessor's session is not over yet would give up at once.
+            # A broker exits at start if its former session in ZooKeeper has not ended yet.
             zookeeper = self._endpoints[_ZOOKEEPER_ID].client
             until(f"the session of {node} is over", lambda: node.id not in registered_brokers(zookeeper))
         node.start()
@@ -289,7 +288,7 @@ class KafkaCluster(Kafka):
 
 
 def _new_cluster_id() -> str:
-    # Kafka's tools would take an id that begins with a dash for an option.
+    # Kafka's tools would read an id with a leading dash as an option.
     return "k" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
 
 
@@ -301,11 +300,11 @@ def _prepared(version: str) -> Libraries:
 
 
 def _record_archive(libraries: Libraries) -> None:
-    """Let one broker live once, to write down the classes that it loaded."""
+    """Run one broker to record the classes that it loads."""
     unfinished = libraries.archive.with_name(f"{libraries.archive.name}.{os.getpid()}")
     model = KafkaCluster(libraries.version)
     try:
-        model._launch(libraries, [*jvm.QUICK_START, f"-XX:ArchiveClassesAtExit={unfinished}"])  # noqa: SLF001 - one of its own kind
+        model._launch(libraries, [*jvm.QUICK_START, f"-XX:ArchiveClassesAtExit={unfinished}"])  # noqa: SLF001 - the same class
         model.stop_node(1)
         if unfinished.exists():
             unfinished.rename(libraries.archive)

@@ -1,11 +1,11 @@
-"""What stands in each node's server.properties: who listens where, and who votes.
+"""Each node's server.properties: listeners and voters.
 
     clients ──▶ PLAINTEXT ┐
     brokers ──▶ INTERNAL  ├─ broker ──▶ CONTROLLER ── the voters among the nodes
                           ┘
 
-Brokers talk among themselves on a listener of their own, so that the clients' can be
-given other security, or a proxy in front. Before Kafka 3.3 a ZooKeeper stands for the voters.
+Brokers use a listener of their own between themselves, so that the clients' listener can have
+other security, or a proxy before it. Before Kafka 3.3 there is a ZooKeeper instead of voters.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 
-# Below the range that Linux takes ports for outgoing connections from: the port of a
-# broker that is down must still be free when it comes back.
+# Below Linux's range for outgoing connections: the port of a stopped broker must be free at
+# its next start.
 _PORTS = range(20_000, 32_000)
 
 _SECURITY = "INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
@@ -34,7 +34,7 @@ _SECURITY = "INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The three doors of a node; which of them it opens depends on its roles."""
+    """The three addresses of a node; its roles decide which it uses."""
 
     client: Address
     internal: Address
@@ -42,15 +42,15 @@ class Endpoints:
 
     @classmethod
     def choose(cls, nodes: Collection[int]) -> dict[int, Self]:
-        """Give each node three ports of its own."""
-        doors = (Address(_HOST, port) for port in free_ports(3 * len(nodes)))
-        return {node: cls(next(doors), next(doors), next(doors)) for node in nodes}
+        """Choose three free ports for each node."""
+        addresses = (Address(_HOST, port) for port in free_ports(3 * len(nodes)))
+        return {node: cls(next(addresses), next(addresses), next(addresses)) for node in nodes}
 
 
 def server_properties(
     node_id: int, endpoints: Mapping[int, Endpoints], brokers: range, voters: list[int]
 ) -> Properties:
-    """Give what makes `node_id` a broker, a controller, or both, of a cluster of `endpoints`."""
+    """Return the properties of `node_id` as a broker, a controller, or both."""
     own = endpoints[node_id]
     listeners, roles = [], []
     properties: dict[str, str | float] = {
@@ -74,7 +74,7 @@ def server_properties(
 def zookeeper_server_properties(
     node_id: int, endpoints: Mapping[int, Endpoints], brokers: range, zookeeper: Address
 ) -> Properties:
-    """Give what makes `node_id` a broker of a cluster that ZooKeeper holds together."""
+    """Return the properties of `node_id` as a broker of a cluster with ZooKeeper."""
     own = endpoints[node_id]
     listeners = f"INTERNAL://{own.internal},PLAINTEXT://{own.client}"
     return {
@@ -90,7 +90,7 @@ def zookeeper_server_properties(
 
 
 def zookeeper_properties(address: Address) -> Properties:
-    """Give what makes a ZooKeeper that listens at `address`, and tells who is connected to it."""
+    """Return the properties of a ZooKeeper at `address`, which allows the command `dump`."""
     return {
         "clientPort": address.port,
         "clientPortAddress": address.host,
@@ -101,7 +101,7 @@ def zookeeper_properties(address: Address) -> Properties:
 
 
 def quick_settings(brokers: int) -> Properties:
-    """Keep brokers small, and elect after 3 s instead of 9."""
+    """Return properties for small brokers, with elections after 3 s instead of 9."""
     replication = min(brokers, 3)
     return {
         "auto.create.topics.enable": False,
@@ -125,7 +125,7 @@ def quick_settings(brokers: int) -> Properties:
 
 
 def free_ports(count: int) -> list[int]:
-    """Choose ports that nobody uses, at random, as other test runs choose too."""
+    """Choose free ports, at random, because other test runs choose ports too."""
     candidates = secrets.SystemRandom().sample(_PORTS, len(_PORTS))
     return list(islice(filter(_is_free, candidates), count))
 

@@ -1,15 +1,15 @@
-"""Fetches Apache Kafka, one folder a version, from the artifacts that it publishes on Maven Central.
+"""Fetches Apache Kafka from Maven Central, one folder for each version.
 
-A broker is nothing but a class path: no tarball, no container. A version's folder is
-made under another name and renamed when it is whole. Of several test runs that need
-the same version one fetches it, and the others wait for its lock:
+A broker needs only a class path: no tarball, no container. A version's folder is made under
+another name and renamed when it is complete. One test run fetches a version, and the others
+wait for its lock:
 
-    ~/.cache/aioproducer-kafka/           or where AIOPRODUCER_KAFKA_CACHE says
+    ~/.cache/aioproducer-kafka/           or AIOPRODUCER_KAFKA_CACHE
         4.3.0.lock
         4.3.0/
             libs/*.jar
             logging.properties
-            broker-….jsa                  classes as one JVM has them in memory; halves a start
+            broker-….jsa                  an archive of loaded classes; halves the start time
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ log4j.appender.err.layout.ConversionPattern=[%d] %p %m (%c)%n
 
 
 class KafkaMissingError(Exception):
-    """What a test needs of Kafka is not to be had here; the text says what and why."""
+    """Kafka, or a part of it, is not available here; the message says what and why."""
 
 
 @dataclass(frozen=True)
 class Libraries:
-    """One version of Kafka on this machine, and the Java that runs it."""
+    """One version of Kafka on this machine, and the Java to run it."""
 
     version: str
     folder: Path
@@ -98,13 +98,13 @@ class Libraries:
 
     @classmethod
     def fetch(cls, version: str) -> Self:
-        """Take `version` from the cache, else from Maven; KafkaMissingError without Java or Maven."""
+        """Return `version` from the cache or from Maven; raises KafkaMissingError without Java or Maven."""
         if parse_version(version) < _OLDEST:
             message = f"Kafka {version} is built on another Scala; these tests run Kafka 2.4 and newer"
             raise KafkaMissingError(message)
         java = shutil.which("java")
         if java is None:
-            message = "no java on the path to run Apache Kafka with"
+            message = "no java on the path to run Apache Kafka"
             raise KafkaMissingError(message)
         folder = _cache() / version
         with _locked(folder.with_name(f"{version}.lock")):
@@ -114,12 +114,12 @@ class Libraries:
 
     @property
     def needs_zookeeper(self) -> bool:
-        """Whether brokers of this version keep what they agree on in ZooKeeper, whose jar comes with them."""
+        """Whether brokers of this version need a ZooKeeper, whose jar they include."""
         return parse_version(self.version) < _KRAFT
 
     @cached_property
     def class_path(self) -> str:
-        # Sorted: the archive of classes is good for this very list only, and a wildcard has no fixed order.
+        # Sorted: the archive of classes is valid for one order only, and a glob has none.
         return os.pathsep.join(str(jar) for jar in sorted(self.folder.glob("libs/*.jar")))
 
     @property
@@ -131,7 +131,7 @@ class Libraries:
 
     @cached_property
     def archive(self) -> Path:
-        """Where the archive of classes is or will be: one for each Java, as no other can read it."""
+        """The path of the archive of classes; each Java needs its own."""
         java = self.java.resolve()
         identity = hashlib.sha256(f"{java} {java.stat().st_mtime_ns}".encode()).hexdigest()
         return self.folder / f"broker-{identity[:12]}.jsa"
@@ -158,7 +158,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _fetch_into(folder: Path, version: str) -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        message = f"no mvn on the path to fetch Apache Kafka {version} with"
+        message = f"no mvn on the path to fetch Apache Kafka {version}"
         raise KafkaMissingError(message)
     modern = parse_version(version) >= _LOG4J_2
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{version}-") as temporary:
@@ -174,7 +174,7 @@ def _fetch_into(folder: Path, version: str) -> None:
         Path(made, "logging.properties").write_text(logging)
         copy = "dependency:copy-dependencies"
         command = [maven, "-q", "-B", copy, "-DoutputDirectory=libs", "-DincludeScope=runtime"]
-        fetched = subprocess.run(  # noqa: S603 - the command is ours
+        fetched = subprocess.run(  # noqa: S603 - a fixed command
             command, cwd=made, check=False, capture_output=True, text=True, timeout=600
         )
         if fetched.returncode:

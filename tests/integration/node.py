@@ -35,12 +35,12 @@ class NodeState(enum.Enum):
 
 
 class NodeDiedError(Exception):
-    """A process ended that nobody ended."""
+    """A process ended by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What a node runs, and the name of the property that says where its data is."""
+    """The main class of a node, and the property for its data folder."""
 
     main_class: str
     storage: str
@@ -51,13 +51,13 @@ KAFKA = Program("kafka.Kafka", "log.dirs")
 ZOOKEEPER = Program(
     "org.apache.zookeeper.server.quorum.QuorumPeerMain",
     "dataDir",
-    # It would look for a version of log4j that is not there.
+    # It would look for a missing version of log4j.
     ("-Dzookeeper.jmx.log4j.disable=true",),
 )
 
 
 class Node:
-    """A broker, a controller or both, or a ZooKeeper: addresses and folder stay the same through deaths."""
+    """A broker, a controller or both, or a ZooKeeper; it keeps addresses and folder across restarts."""
 
     def __init__(
         self,
@@ -90,11 +90,11 @@ class Node:
         return self.state is NodeState.RUNNING
 
     def install(self, libraries: Libraries, options: Sequence[str]) -> None:
-        """Let the next start run other libraries on the same folder."""
+        """Use other libraries from the next start on."""
         self._libraries, self._options = libraries, options
 
     def format(self, cluster_id: str) -> subprocess.Popen[bytes]:
-        """Begin to format the storage; the node can start when the process given has ended."""
+        """Format the storage in a process; the node can start after its end."""
         arguments = ["format", "-t", cluster_id, "-c", str(self._properties)]
         options = ["-Dlog.level=WARN", *jvm.QUICK_START, *jvm.with_archive(self._libraries.archive)]
         return self._spawn("kafka.tools.StorageTool", arguments, options)
@@ -108,10 +108,10 @@ class Node:
         self.state = NodeState.RUNNING
 
     def pause(self) -> None:
-        """Freeze the process (SIGSTOP): connections stay open and nothing answers."""
+        """Freeze the process (SIGSTOP): connections stay open, without responses."""
         process = self._expect(NodeState.RUNNING)
         process.send_signal(signal.SIGSTOP)
-        # The signal is only on its way; wait for it to have taken effect.
+        # Signals are asynchronous: wait until the process has stopped.
         os.waitid(os.P_PID, process.pid, os.WSTOPPED)
         self.state = NodeState.PAUSED
 
@@ -120,17 +120,17 @@ class Node:
         self.state = NodeState.RUNNING
 
     def kill(self) -> None:
-        """End the process at once (SIGKILL), as when a machine loses power."""
+        """Kill the process (SIGKILL), as if the machine lost power."""
         self._end(self._expect(NodeState.RUNNING, NodeState.PAUSED), signal.SIGKILL, timeout=10)
 
     def stop(self, timeout: float = 30.0) -> None:
-        """Ask the process to end (SIGTERM): a broker first hands over what it leads."""
+        """Ask the process to end (SIGTERM): a broker moves its leaders first."""
         if self.state is NodeState.PAUSED:
             self.resume()
         self._end(self._expect(NodeState.RUNNING), signal.SIGTERM, timeout)
 
     def destroy(self) -> None:
-        """End the process, if there is one, in whatever state it is."""
+        """End the process in any state."""
         if self._process is not None and self._process.poll() is None:
             self._end(self._process, signal.SIGKILL, timeout=10)
         self.state = NodeState.DOWN

@@ -1,4 +1,4 @@
-"""Waits for what a cluster comes to by itself: asks again and again, and never for ever."""
+"""Waits, with a timeout, until a cluster reaches a state."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _PAUSE = 0.02
 
 
 def until(what: str, probe: Callable[[], T | None], timeout: float = 30.0) -> T:
-    """Give what `probe` gives once it is true; a `probe` that cannot connect yet counts as not true.
+    """Return the first true result of `probe`; an OSError counts as false.
 
-    Raises TimeoutError, which names `what` and the last refusal, after `timeout` seconds.
+    Raises TimeoutError after `timeout` seconds, with `what` and the last OSError.
     """
     deadline = time.monotonic() + timeout
     refusal: OSError | None = None

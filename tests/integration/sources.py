@@ -1,7 +1,7 @@
-"""Where a test's broker comes from: the first of these that there is.
+"""The source of a test's broker: the first of these that is available.
 
-KAFKA_BOOTSTRAP      a broker that somebody named
-KafkaContainer       a container, where Docker answers
+KAFKA_BOOTSTRAP      a broker named in the environment
+KafkaContainer       a container, if Docker runs
 KafkaCluster         Apache Kafka from Maven, on Java
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def single_broker(version: str = NEWEST) -> Iterator[Kafka]:
-    """Give one broker; KafkaMissingError says for each source why there is none."""
+    """Return one broker; KafkaMissingError names the reason for each missing source."""
     with ExitStack() as stack:
         yield _enter_first(stack, version)
 

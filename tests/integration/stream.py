@@ -1,11 +1,11 @@
-"""Numbered records in a steady stream, and the question whether each is in the log once and in order.
+"""A steady stream of numbered records, and a check that each is in the log once and in order.
 
 stream = Stream(producer, "orders", partitions=3)
 async with stream.flowing():                    # sends in the background, to all partitions in turn
     await stream.acknowledged(50_000)
-    ...                                         # what must not hurt it
+    ...                                         # a fault
     await stream.sent(200_000)
-await stream.check(kafka)                       # every record, at the offset that its delivery tells
+await stream.check(kafka)                       # every record, at its delivery's offset
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Stream:
 
     @asynccontextmanager
     async def flowing(self, pause: float = 0.0) -> AsyncIterator[None]:
-        """Send for as long as the block lasts, with pauses of so many seconds; its end waits for the rest."""
+        """Send while the block runs, with pauses in seconds; then wait for all results."""
         with anyio.fail_after(_LONGEST):
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(self._send(pause))
@@ -53,27 +53,27 @@ class Stream:
             await asyncio.wait([delivery.future()])
 
     async def sent(self, count: int) -> None:
-        """Wait until `count` records were given to the producer."""
+        """Wait until `count` records are sent."""
         while len(self.deliveries) < count:
             self._progress.clear()
             await self._progress.wait()
 
     @property
     def pending(self) -> int:
-        """How many records are neither acknowledged nor failed."""
+        """The number of records without a result."""
         return sum(not delivery.done() for delivery in self.deliveries)
 
     async def check(self, kafka: Topics) -> None:
-        """Assert that all that was sent is in the log and nothing else, each at the offset that was told."""
+        """Assert that the log has all sent records and no others, each at its delivery's offset."""
         for delivery in self.deliveries:
             delivery.result()
         assert await self.landed(kafka) == len(self.deliveries)
 
     async def landed(self, kafka: Topics) -> int:
-        """Return how many records are in the log, some of which may have been said to have failed.
+        """Return the number of records in the log; some of them may have failed for the producer.
 
-        Asserts that each is there once and in order, that what was acknowledged is at the offset that
-        was told, and that what is not counts as perhaps written.
+        Asserts that each is there once and in order, that acknowledged ones are at their offset, and
+        that the others failed with `may_be_written`.
         """
         told: list[dict[int, int]] = [{} for _ in range(self._partitions)]
         doubtful = set()

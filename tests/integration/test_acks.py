@@ -1,4 +1,4 @@
-"""How many brokers have to have a record: none, the leader, all of them, or more than there are."""
+"""The settings of acks: none, the leader, all replicas, and too few replicas."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def cluster(request: pytest.FixtureRequest) -> KafkaCluster:
     return kafka
 
 
-@pytest.mark.scenario(26)
+@pytest.mark.scenario("acks-zero")
 @pytest.mark.parametrize("acks", [0, 1, "all"])
 @pytest.mark.parametrize("codec", ["none", "gzip"])
-async def test_all_acks_bring_records_home(
+async def test_every_acks_setting_stores_records(
     broker: Kafka, topic_name: str, acks: int | str, codec: str
 ) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
@@ -50,7 +50,7 @@ async def test_all_acks_bring_records_home(
     assert [record.value for record in records] == NUMBERS
 
 
-async def test_a_stop_waits_until_what_nobody_acknowledges_is_written(kafka: Kafka, topic_name: str) -> None:
+async def test_acks_0_stop_waits_for_writes(kafka: Kafka, topic_name: str) -> None:
     if not isinstance(kafka, KafkaCluster):
         pytest.skip("only a broker of our own can be frozen")
     topic = await asyncio.to_thread(kafka.create_topic, topic_name, config={"max.message.bytes": 2_000_000})
@@ -72,20 +72,18 @@ async def test_a_stop_waits_until_what_nobody_acknowledges_is_written(kafka: Kaf
     assert [record.value for record in records] == [b"first", *values]
 
 
-@pytest.mark.scenario(26)
-async def test_a_new_leader_is_found_without_acknowledgements(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+@pytest.mark.scenario("acks-zero")
+async def test_acks_0_finds_new_leader(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(kafka_three.create_topic, topic_name)
     old = await asyncio.to_thread(kafka_three.leader, topic)
     new = next(node for node in kafka_three.node_ids if node != old)
     async with Producer(kafka_three.bootstrap, acks=0, linger_ms=0) as producer:
         await producer.send(topic, b"first")
-        # Consumers see only what no new leader can be without.
+        # Consumers read only records that every in-sync replica has.
         await asyncio.to_thread(kafka_three.consume, topic, 1)
         await asyncio.to_thread(kafka_three.move_leader, topic, 0, new)
 
-        # This goes to the old leader, which closes the connection: it has no other answer.
+        # This record goes to the old leader, which can only close the connection (acks=0).
         await producer.send(topic, b"lost")
         await asyncio.sleep(1)
         await producer.send(topic, b"last")
@@ -94,10 +92,8 @@ async def test_a_new_leader_is_found_without_acknowledgements(
     assert [record.value for record in records] == [b"first", b"last"]
 
 
-@pytest.mark.scenario(27)
-async def test_missing_replicas_are_waited_for_as_long_as_that_is_allowed(
-    cluster: KafkaCluster, topic_name: str
-) -> None:
+@pytest.mark.scenario("too-few-replicas")
+async def test_missing_replicas_are_retried_in_time(cluster: KafkaCluster, topic_name: str) -> None:
     config = {"min.insync.replicas": 3}
     topic = await asyncio.to_thread(cluster.create_topic, topic_name, config=config)
     leader = await asyncio.to_thread(cluster.leader, topic)
@@ -110,7 +106,7 @@ async def test_missing_replicas_are_waited_for_as_long_as_that_is_allowed(
         await patient.send(topic, b"first")
         await impatient.send(topic, b"second")
         await asyncio.to_thread(cluster.stop_node, next(id_ for id_ in cluster.node_ids if id_ != leader))
-        # Until then the leader takes records, and says afterwards that they are too few who have them.
+        # Until then the leader stores records, and answers that too few replicas have them.
         await asyncio.to_thread(
             until, "two replicas are in sync", lambda: len(cluster.partitions(topic)[0].in_sync) == 2, 30
         )
@@ -125,12 +121,12 @@ async def test_missing_replicas_are_waited_for_as_long_as_that_is_allowed(
 
         await asyncio.to_thread(cluster.alter_config, topic, {"min.insync.replicas": 2})
         await asyncio.wait_for(patient.flush(), 20)
-        # Nothing waits for a number that was never used.
+        # The failed record leaves no gap in the sequences.
         await impatient.send(topic, b"last")
 
     records = await asyncio.to_thread(cluster.consume, topic, 1_003)
     values = [record.value for record in records]
     if raised.value.may_be_written and b"given up" in values:
-        # The leader had not heard of the missing replica yet, and stored what it then refused.
+        # The leader stored the record before it knew of the missing replica, and then refused it.
         values.remove(b"given up")
     assert values == [b"first", b"second", *(b"%d" % number for number in range(1_000)), b"last"]

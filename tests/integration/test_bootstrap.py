@@ -1,4 +1,4 @@
-"""Bootstrap addresses that are dead, silent or talk garbage: others are used, or each is named."""
+"""Bootstrap addresses that are dead, silent or of other services: others are used, or each is named."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 PROMPTLY = 2.0
-"""Seconds within which the good address has to be found."""
+"""Seconds within which the valid address must be found."""
 
 
 @pytest.fixture(params=["kafka", "kafka_361"])
@@ -60,7 +60,7 @@ async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 
 @asynccontextmanager
 async def impostor(talk: Talk) -> AsyncIterator[str]:
-    """Give the address of a server that is no broker."""
+    """Return the address of a server that is no broker."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -88,7 +88,7 @@ async def start_promptly(bootstrap: list[str], topic: str) -> None:
         assert time.monotonic() - started < PROMPTLY
 
 
-async def test_dead_addresses_are_passed_over(broker: Kafka, topic_name: str) -> None:
+async def test_dead_addresses_are_skipped(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
 
     for _ in range(5):
@@ -96,7 +96,7 @@ async def test_dead_addresses_are_passed_over(broker: Kafka, topic_name: str) ->
 
 
 @pytest.mark.parametrize("talk", [be_silent, speak_http, babble, babble_on, hang_up])
-async def test_addresses_of_no_broker_are_passed_over(broker: Kafka, topic_name: str, talk: Talk) -> None:
+async def test_other_services_are_skipped(broker: Kafka, topic_name: str, talk: Talk) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
 
     async with impostor(talk) as first, impostor(talk) as second:
@@ -104,7 +104,7 @@ async def test_addresses_of_no_broker_are_passed_over(broker: Kafka, topic_name:
             await start_promptly([first, second, broker.bootstrap], topic)
 
 
-async def test_when_none_works_each_is_named_with_its_cause() -> None:
+async def test_every_failed_address_is_named() -> None:
     dead = closed_address()
     async with impostor(be_silent) as silent, impostor(speak_http) as web, impostor(hang_up) as gone:
         producer = Producer([dead, silent, web, gone], max_block_ms=1_500)
@@ -124,8 +124,8 @@ async def test_when_none_works_each_is_named_with_its_cause() -> None:
     assert "was lost" in str(causes[gone])
 
 
-async def test_a_silent_broker_is_told_from_a_slow_start() -> None:
-    """An address that was tried to the end is named with what came of it, not with the time."""
+async def test_silent_broker_is_named() -> None:
+    """A failed address is named with its own error, not with the timeout."""
     async with impostor(be_silent) as silent:
         producer = Producer(silent, max_block_ms=1_000, socket_connection_setup_timeout_ms=300)
 
@@ -135,7 +135,7 @@ async def test_a_silent_broker_is_told_from_a_slow_start() -> None:
     assert "within" in str(raised.value.causes[silent])
 
 
-async def test_a_producer_that_could_not_start_can_be_stopped() -> None:
+async def test_failed_start_can_be_stopped() -> None:
     producer = Producer(closed_address(), max_block_ms=200)
 
     with pytest.raises(BootstrapError):

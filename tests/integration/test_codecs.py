@@ -66,7 +66,7 @@ def broker(request: pytest.FixtureRequest) -> Kafka:
 def assert_intact(
     records: list[ConsumedRecord], sent: Iterable[tuple[Shape, Delivery]], started_ms: int
 ) -> None:
-    """Assert that the log of one partition holds what was `sent`, where the deliveries tell."""
+    """Assert that a partition's log holds `sent`, each record at its delivery's offset."""
     for record, (shape, delivery) in zip(records, sent, strict=True):
         metadata = delivery.result()
         assert (record.value, record.key) == (shape.get("value"), shape.get("key"))
@@ -92,16 +92,16 @@ async def assert_every_shape_comes_back(broker: Kafka, topic_name: str, codec: s
     assert_intact(records, sent, started_ms)
 
 
-@pytest.mark.scenario(14, 65)
+@pytest.mark.scenario("codecs", "mixed-releases")
 @pytest.mark.parametrize("codec", CODECS)
-async def test_every_shape_of_record_comes_back(broker: Kafka, topic_name: str, codec: str) -> None:
+async def test_every_record_shape_is_read_back(broker: Kafka, topic_name: str, codec: str) -> None:
     await assert_every_shape_comes_back(broker, topic_name, codec)
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("codec", CODECS)
-async def test_large_batches_come_back(kafka: Kafka, topic_name: str, codec: str) -> None:
-    """They are compressed in worker threads, while records go on coming."""
+async def test_large_batches_are_read_back(kafka: Kafka, topic_name: str, codec: str) -> None:
+    """Worker threads compress the batches while more records are sent."""
     config = {"max.message.bytes": 4_000_000}
     topic = await asyncio.to_thread(kafka.create_topic, topic_name, config=config)
     values = [b"%d " % number * 30 for number in range(40_000)]
@@ -126,7 +126,7 @@ async def test_large_batches_come_back(kafka: Kafka, topic_name: str, codec: str
     assert metrics["records-per-request-avg"] > 2_000
 
 
-async def test_the_log_is_clean(broker: Kafka, topic_name: str) -> None:
+async def test_log_passes_kafkas_check(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
 
     for codec in CODECS:
@@ -152,7 +152,7 @@ async def test_the_log_is_clean(broker: Kafka, topic_name: str) -> None:
     assert sorted(sequences.values()) == [len(SHAPES) * 20] * len(CODECS)
 
 
-async def test_the_brokers_time_is_told_where_it_counts(broker: Kafka, topic_name: str) -> None:
+async def test_log_append_time_is_returned(broker: Kafka, topic_name: str) -> None:
     config = {"message.timestamp.type": "LogAppendTime"}
     topic = await asyncio.to_thread(broker.create_topic, topic_name, config=config)
     started_ms = int(time.time() * 1000)

@@ -40,7 +40,7 @@ def file(lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def produce(kafka: Kafka, topic: str, file: Path, *options: str) -> list[tuple[int, int]]:
-    """Run the command to its end and give the place (partition, offset) that it prints for each line."""
+    """Run the command and return the (partition, offset) that it prints for each line."""
     command = [sys.executable, "-m", "aioproducer.cli", "produce", topic, str(file), "-b", kafka.bootstrap]
     process = await asyncio.create_subprocess_exec(
         *command, *options, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -63,7 +63,7 @@ async def test_one_partition_holds_the_file(
 
 
 @pytest.mark.parametrize("cluster", ["kafka_three", pytest.param("kafka_361_three", marks=pytest.mark.slow)])
-async def test_several_partitions_hold_the_file_each_in_its_order(
+async def test_partitions_hold_the_file_in_order(
     cluster: str, request: pytest.FixtureRequest, topic_name: str, lines: list[str], file: Path
 ) -> None:
     kafka = request.getfixturevalue(cluster)

@@ -1,7 +1,6 @@
-"""Kafka itself answers the protocol conversations as they say it does.
+"""Kafka gives the expected answers of every protocol conversation.
 
-They are what the fake cluster is held to (`tests/conversations`): as both give the answers that
-are written there, both give the same.
+`tests/conversations` checks the fake cluster against the same answers.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from kio.schema.errors import ErrorCode as AdminErrorCode
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest
 from tests.conversations.conversation import Release
-from tests.conversations.stage import connect, hold
+from tests.conversations.harness import connect, run
 from tests.conversations.suite import CONVERSATIONS
 from tests.integration.conftest import OLDER, OLDEST
 from tests.integration.kafka import NEWEST, Kafka, KafkaCluster
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.conversations.conversation import Conversation, Topic
 
-# They are about brokers, and no compiled module is in them.
+# Slow: the conversations test brokers and use no compiled module.
 pytestmark = pytest.mark.slow
 
 TIMEOUT = 60.0
@@ -44,8 +43,8 @@ FIXTURES = {
 NOT_LEADING_YET = {ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, ErrorCode.NOT_LEADER_OR_FOLLOWER}
 
 
-class KafkaStage:
-    """A real broker."""
+class KafkaHarness:
+    """Runs conversations against a real broker."""
 
     def __init__(self, kafka: KafkaCluster) -> None:
         self._kafka = kafka
@@ -85,7 +84,7 @@ class KafkaStage:
         await self._until_refused(topic, ErrorCode.NOT_LEADER_OR_FOLLOWER, of_follower=True)
 
     async def lose_follower(self, topic: str) -> None:
-        """Stop a follower; the topic must want all its replicas in sync, as the leader is asked for them."""
+        """Stop a follower; min.insync.replicas must equal the number of replicas for the check below."""
         follower = self._follower(await asyncio.to_thread(self._kafka.leader, topic))
         await asyncio.to_thread(self._kafka.stop_node, follower)
         await asyncio.to_thread(self._kafka.wait_until_in_sync)
@@ -95,7 +94,7 @@ class KafkaStage:
         return next(node for node in self._kafka.broker_addresses() if node != leader)
 
     async def ready(self) -> None:
-        """Wait until the broker has producer ids to give: it asks its controller for them."""
+        """Wait until the broker has producer ids: its controller assigns them."""
         request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1000)
         async with await connect(*await self.address("", of_follower=False)) as client:
 
@@ -104,8 +103,8 @@ class KafkaStage:
 
             await until(has_ids)
 
-    # What a broker tells of partitions is a moment ahead of what it does with them. A broken batch finds
-    # out, and leaves nothing behind: leadership and replicas are looked at before the batch is.
+    # A broker's metadata is a moment ahead of its partitions. A corrupt batch shows the state of a
+    # partition and stores nothing: the broker checks leadership and replicas before the batch.
 
     async def _until_led(self, name: str, partitions: int) -> None:
         async with await connect(*await self.address(name, of_follower=False)) as client:
@@ -136,19 +135,19 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 
 @pytest.fixture(scope="module")
 def kafka_creating(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
-    """One broker of the newest Kafka that creates the topics which are asked for."""
+    """One broker of the newest Kafka that creates requested topics."""
     yield from creating(NEWEST, clusters)
 
 
 @pytest.fixture(scope="module")
 def kafka_361_creating(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
-    """One broker of Kafka 3.6.1 that creates the topics which are asked for."""
+    """One broker of Kafka 3.6.1 that creates requested topics."""
     yield from creating(OLDER, clusters)
 
 
 @pytest.fixture(scope="module")
 def kafka_282_creating(clusters: list[KafkaCluster]) -> Iterator[Kafka]:
-    """One broker of Kafka 2.8.2 that creates the topics which are asked for."""
+    """One broker of Kafka 2.8.2 that creates requested topics."""
     yield from creating(OLDEST, clusters)
 
 
@@ -174,13 +173,13 @@ def fixture_for(release: Release, conversation: Conversation) -> str:
         if conversation.since <= release
     ],
 )
-async def test_kafka_answers_as_the_conversation_says(
+async def test_kafka_gives_expected_answers(
     release: Release, conversation: Conversation, request: pytest.FixtureRequest
 ) -> None:
     kafka = request.getfixturevalue(fixture_for(release, conversation))
     if not isinstance(kafka, KafkaCluster):
-        pytest.skip("only of a broker of our own it is known how it is configured")
-    stage = KafkaStage(kafka)
+        pytest.skip("the configuration of a foreign broker is unknown")
+    harness = KafkaHarness(kafka)
     if conversation.brokers == 1:
-        await stage.ready()
-    assert await hold(conversation, stage) == conversation.expected(release)
+        await harness.ready()
+    assert await run(conversation, harness) == conversation.expected(release)

@@ -1,4 +1,4 @@
-"""What cannot be sent is told: each cause its own error, promptly, and nothing else is hurt."""
+"""Each cause of failure has its own error, in time, and harms no other record."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def broker(request: pytest.FixtureRequest) -> Kafka:
 
 
 async def freeze(kafka: Kafka) -> KafkaCluster:
-    """Freeze the only broker and give it, if it is one of ours; skip the test otherwise."""
+    """Freeze the only broker and return it; skip the test if the tests did not start it."""
     if not isinstance(kafka, KafkaCluster):
         pytest.skip("only a broker of our own can be frozen")
     kafka.pause(1)
@@ -56,7 +56,7 @@ async def freeze(kafka: Kafka) -> KafkaCluster:
 
 @contextmanager
 def taking(least: float, most: float) -> Iterator[None]:
-    """Assert that the block takes so many seconds."""
+    """Assert that the block takes this many seconds."""
     started = time.monotonic()
     yield
     assert least <= time.monotonic() - started <= most
@@ -68,18 +68,18 @@ async def values(kafka: Kafka, topic: str, expected: int) -> list[bytes | None]:
 
 
 async def failure(delivery: Delivery) -> ProducerError | None:
-    """Wait for a record's end and give what went wrong with it."""
+    """Wait until a record fails, and return its error."""
     await asyncio.wait([delivery.future()])
     return delivery.exception()
 
 
-@pytest.mark.scenario(52)
-async def test_an_unknown_topic_is_told_when_the_time_is_up(broker: Kafka, topic_name: str) -> None:
+@pytest.mark.scenario("missing-topic")
+async def test_unknown_topic_fails_in_time(broker: Kafka, topic_name: str) -> None:
     known = await asyncio.to_thread(broker.create_topic, f"{topic_name}-known")
     async with Producer(broker.bootstrap, max_block_ms=BLOCK_MS) as producer:
         await producer.send(known, b"before")
         await asyncio.sleep(0.5)
-        # By now the producer looks ahead to this one's delivery timeout, which is far away.
+        # The producer's next deadline is now the delivery timeout of this record, far away.
         await producer.send(known, b"before")
 
         with taking(0.4, 1.4), pytest.raises(UnknownTopicError, match="UNKNOWN_TOPIC_OR_PARTITION") as raised:
@@ -91,8 +91,8 @@ async def test_an_unknown_topic_is_told_when_the_time_is_up(broker: Kafka, topic
         await producer.send(known, b"after")
 
 
-@pytest.mark.scenario(52)
-async def test_a_topic_that_is_created_in_time_is_found(broker: Kafka, topic_name: str) -> None:
+@pytest.mark.scenario("missing-topic")
+async def test_topic_created_in_time(broker: Kafka, topic_name: str) -> None:
     async with Producer(broker.bootstrap) as producer:
         deliveries = [producer.send(topic_name, value) for value in NUMBERS]
         await asyncio.sleep(0.3)
@@ -103,7 +103,7 @@ async def test_a_topic_that_is_created_in_time_is_found(broker: Kafka, topic_nam
     assert await values(broker, topic_name, len(NUMBERS)) == NUMBERS
 
 
-async def test_a_wrong_partition_is_told_when_the_time_is_up(broker: Kafka, topic_name: str) -> None:
+async def test_unknown_partition_fails_in_time(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name, 2)
     async with Producer(broker.bootstrap, max_block_ms=BLOCK_MS) as producer:
         await producer.send(topic, b"known", partition=1)
@@ -115,14 +115,14 @@ async def test_a_wrong_partition_is_told_when_the_time_is_up(broker: Kafka, topi
     assert (error.topic, error.partition, error.partitions) == (topic, 2, 2)
 
 
-async def test_an_impossible_topic_is_told_at_once(broker: Kafka) -> None:
+async def test_illegal_topic_fails_at_once(broker: Kafka) -> None:
     async with Producer(broker.bootstrap) as producer:
         with taking(0, 1), pytest.raises(InvalidTopicError, match="no topic"):
             await producer.send("no topic", b"value")
 
 
-@pytest.mark.scenario(51)
-async def test_partitions_that_are_added_are_used(broker: Kafka, topic_name: str) -> None:
+@pytest.mark.scenario("new-partitions")
+async def test_added_partitions_are_used(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     async with Producer(broker.bootstrap, metadata_max_age_ms=300) as producer:
         await producer.send(topic, b"before")
@@ -136,8 +136,8 @@ async def test_partitions_that_are_added_are_used(broker: Kafka, topic_name: str
     assert used == {0, 1, 2, 3}
 
 
-@pytest.mark.scenario(4)
-async def test_a_record_larger_than_a_request_is_refused_at_once(broker: Kafka, topic_name: str) -> None:
+@pytest.mark.scenario("request-size-limit")
+async def test_record_above_request_size_raises(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     async with Producer(broker.bootstrap, max_request_size=10_000) as producer:
         with pytest.raises(RecordTooLargeError, match="max_request_size") as raised:
@@ -149,11 +149,9 @@ async def test_a_record_larger_than_a_request_is_refused_at_once(broker: Kafka, 
     assert raised.value.size > 10_000
 
 
-@pytest.mark.scenario(24)
+@pytest.mark.scenario("single-record-too-large")
 @pytest.mark.parametrize("codec", ["none", "lz4"])
-async def test_a_record_larger_than_the_topic_allows_harms_no_other(
-    broker: Kafka, topic_name: str, codec: str
-) -> None:
+async def test_large_record_fails_alone(broker: Kafka, topic_name: str, codec: str) -> None:
     config = {"max.message.bytes": 3_000}
     topic = await asyncio.to_thread(broker.create_topic, topic_name, config=config)
     large = b"".join(b"%x" % (number * 2654435761) for number in range(2_000))
@@ -174,11 +172,9 @@ async def test_a_record_larger_than_the_topic_allows_harms_no_other(
     assert await values(broker, topic, 2 * len(NUMBERS)) == NUMBERS * 2
 
 
-@pytest.mark.scenario(22, 23)
+@pytest.mark.scenario("split-too-large", "split-ends")
 @pytest.mark.parametrize("codec", ["none", "gzip", "zstd"])
-async def test_batches_larger_than_the_topic_allows_are_split(
-    broker: Kafka, topic_name: str, codec: str
-) -> None:
+async def test_large_batches_are_split_for_topic(broker: Kafka, topic_name: str, codec: str) -> None:
     config = {"max.message.bytes": 2_000}
     topic = await asyncio.to_thread(broker.create_topic, topic_name, config=config)
     sent = [b"%x" % (number * 2654435761) * 3 for number in range(5_000)]
@@ -191,8 +187,8 @@ async def test_batches_larger_than_the_topic_allows_are_split(
     assert await values(broker, topic, len(sent)) == sent
 
 
-@pytest.mark.scenario(25)
-async def test_a_refused_record_is_told_from_the_others_of_its_batch(broker: Kafka, topic_name: str) -> None:
+@pytest.mark.scenario("record-errors")
+async def test_record_error_names_one_record(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name, config={"cleanup.policy": "compact"})
     async with Producer(broker.bootstrap, linger_ms=20) as producer:
         keyed = producer.send(topic, b"keyed", key=b"key")
@@ -207,7 +203,7 @@ async def test_a_refused_record_is_told_from_the_others_of_its_batch(broker: Kaf
     assert await values(broker, topic, 1) == [b"again"]
 
 
-async def test_a_refused_timestamp_is_told(broker: Kafka, topic_name: str) -> None:
+async def test_bad_timestamp_is_reported(broker: Kafka, topic_name: str) -> None:
     config = {"message.timestamp.before.max.ms": 10_000}
     topic = await asyncio.to_thread(broker.create_topic, topic_name, config=config)
     async with Producer(broker.bootstrap) as producer:
@@ -218,8 +214,8 @@ async def test_a_refused_timestamp_is_told(broker: Kafka, topic_name: str) -> No
     assert raised.value.code is ErrorCode.INVALID_TIMESTAMP
 
 
-@pytest.mark.scenario(6)
-async def test_a_full_buffer_fails_whoever_waits_too_long(kafka: Kafka, topic_name: str) -> None:
+@pytest.mark.scenario("buffer-full")
+async def test_full_buffer_fails_waiting_records(kafka: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(kafka.create_topic, topic_name)
     async with Producer(kafka.bootstrap, buffer_memory=20_000, max_block_ms=BLOCK_MS) as producer:
         await producer.send(topic, b"first")
@@ -240,7 +236,7 @@ async def test_a_full_buffer_fails_whoever_waits_too_long(kafka: Kafka, topic_na
     assert await values(kafka, topic, len(accepted) + 1) == [b"first", *accepted]
 
 
-async def test_a_producer_out_of_its_life_refuses(broker: Kafka, topic_name: str) -> None:
+async def test_stopped_producer_refuses_calls(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     producer = Producer(broker.bootstrap)
 
@@ -259,7 +255,7 @@ async def test_a_producer_out_of_its_life_refuses(broker: Kafka, topic_name: str
         await producer.start()
 
 
-async def test_what_has_no_time_left_is_told(kafka: Kafka, topic_name: str) -> None:
+async def test_expired_records_are_reported(kafka: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(kafka.create_topic, topic_name)
     async with Producer(kafka.bootstrap, linger_ms=0) as producer:
         await producer.send(topic, b"first")
@@ -279,7 +275,7 @@ async def test_what_has_no_time_left_is_told(kafka: Kafka, topic_name: str) -> N
     assert not error.may_be_written
 
 
-async def test_another_loop_is_refused(broker: Kafka, topic_name: str) -> None:
+async def test_other_loop_is_refused(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
 
     async def send_elsewhere() -> None:
@@ -302,13 +298,13 @@ async def test_another_loop_is_refused(broker: Kafka, topic_name: str) -> None:
         {"bootstrap_servers": "SSL://localhost:9093"},
     ],
 )
-def test_what_is_not_there_yet_is_refused(options: dict[str, str]) -> None:
+def test_unsupported_options_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="not implemented yet"):
         Producer(**{"bootstrap_servers": "localhost:9092", **options})  # type: ignore[call-overload] # mixed options
 
 
-@pytest.mark.scenario(28, 62)
-async def test_a_topic_that_is_made_anew_takes_what_comes_after(broker: Kafka, topic_name: str) -> None:
+@pytest.mark.scenario("topic-deleted", "topic-ids")
+async def test_recreated_topic_stores_later_records(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     sent: list[Delivery] = []
 
@@ -338,7 +334,7 @@ async def test_a_topic_that_is_made_anew_takes_what_comes_after(broker: Kafka, t
 
 @pytest.fixture(scope="module")
 def generous(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
-    """One broker that creates topics that are merely named, and takes only small batches."""
+    """One broker that creates requested topics, and accepts only small batches."""
     config = {"auto.create.topics.enable": True, "num.partitions": 3, "message.max.bytes": 5_000}
     with KafkaCluster(config=config) as cluster:
         clusters.append(cluster)
@@ -346,8 +342,8 @@ def generous(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
         clusters.remove(cluster)
 
 
-@pytest.mark.scenario(52)
-async def test_a_topic_that_is_merely_named_is_created(generous: KafkaCluster, topic_name: str) -> None:
+@pytest.mark.scenario("missing-topic")
+async def test_auto_created_topic(generous: KafkaCluster, topic_name: str) -> None:
     async with Producer(generous.bootstrap) as producer:
         deliveries = [producer.send(topic_name, value) for value in NUMBERS]
         with taking(0, 5):
@@ -359,8 +355,8 @@ async def test_a_topic_that_is_merely_named_is_created(generous: KafkaCluster, t
     assert set(found) == set(NUMBERS)
 
 
-@pytest.mark.scenario(23, 24)
-async def test_a_broker_of_small_batches_gets_small_batches(generous: KafkaCluster, topic_name: str) -> None:
+@pytest.mark.scenario("split-ends", "single-record-too-large")
+async def test_large_batches_are_split_for_broker(generous: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(generous.create_topic, topic_name)
     sent = [b"%06d" % number * 20 for number in range(10_000)]
 

@@ -1,4 +1,4 @@
-"""The harness keeps its own promises, with librdkafka as the producer."""
+"""The harness works, with librdkafka as the producer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.integration.sources import single_broker
 if TYPE_CHECKING:
     from pathlib import Path
 
-# No code of the package runs here.
+# These tests run no code of the package.
 pytestmark = pytest.mark.slow
 
 
@@ -49,7 +49,7 @@ def broker(request: pytest.FixtureRequest) -> Kafka:
     return kafka
 
 
-def test_what_was_produced_is_consumed_with_all_that_belongs_to_it(broker: Kafka, topic_name: str) -> None:
+def test_consumed_records_are_complete(broker: Kafka, topic_name: str) -> None:
     topic = broker.create_topic(topic_name)
 
     produce(broker.bootstrap, topic, [b"first", b"second"])
@@ -62,7 +62,7 @@ def test_what_was_produced_is_consumed_with_all_that_belongs_to_it(broker: Kafka
     assert (records[0].timestamp_ms, records[0].timestamp_type) == (1_700_000_000_000, "CreateTime")
 
 
-def test_consume_says_how_many_records_are_missing(broker: Kafka, topic_name: str) -> None:
+def test_consume_counts_missing_records(broker: Kafka, topic_name: str) -> None:
     topic = broker.create_topic(topic_name)
     produce(broker.bootstrap, topic, [b"only"])
 
@@ -70,7 +70,7 @@ def test_consume_says_how_many_records_are_missing(broker: Kafka, topic_name: st
         broker.consume(topic, expected=2, timeout=1)
 
 
-def test_the_tools_read_and_write(broker: Kafka, topic_name: str) -> None:
+def test_console_tools_read_and_write(broker: Kafka, topic_name: str) -> None:
     topic = broker.create_topic(topic_name)
 
     broker.console_producer(topic, [("k", "väl ue"), (None, "keyless"), ("k", None)])
@@ -87,14 +87,14 @@ def test_the_tools_read_and_write(broker: Kafka, topic_name: str) -> None:
     assert "payload: väl ue" in dump
 
 
-def test_the_console_consumer_ends_when_nothing_more_comes(broker: Kafka, topic_name: str) -> None:
+def test_console_consumer_ends_when_idle(broker: Kafka, topic_name: str) -> None:
     topic = broker.create_topic(topic_name)
     produce(broker.bootstrap, topic, [b"1", b"2"])
 
     assert broker.console_consumer(topic, timeout=1) == ["1", "2"]
 
 
-def test_the_performance_tool_gives_its_closing_line(broker: Kafka, topic_name: str) -> None:
+def test_performance_tool_prints_summary(broker: Kafka, topic_name: str) -> None:
     topic = broker.create_topic(topic_name)
 
     line = broker.producer_performance(topic, 1_000, 100, {"linger.ms": 5})
@@ -103,7 +103,7 @@ def test_the_performance_tool_gives_its_closing_line(broker: Kafka, topic_name: 
     assert line.endswith(" ms 99.9th.")
 
 
-def test_topics_grow_change_and_go(broker: Kafka, topic_name: str) -> None:
+def test_topics_change_and_are_deleted(broker: Kafka, topic_name: str) -> None:
     topic = broker.create_topic(topic_name, partitions=2, config={"max.message.bytes": 2_000})
     assert sorted(broker.partitions(topic)) == [0, 1]
 
@@ -117,7 +117,7 @@ def test_topics_grow_change_and_go(broker: Kafka, topic_name: str) -> None:
     assert broker.partitions(topic) == {}
 
 
-def test_leaders_tell_which_producers_they_know(broker: Kafka, topic_name: str) -> None:
+def test_active_producers_are_listed(broker: Kafka, topic_name: str) -> None:
     topic = broker.create_topic(topic_name)
     assert broker.producers(topic) == set()
 
@@ -127,9 +127,7 @@ def test_leaders_tell_which_producers_they_know(broker: Kafka, topic_name: str) 
     assert len(broker.producers(topic)) == 1
 
 
-def test_a_killed_leader_is_followed_by_another_and_comes_back(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+def test_killed_leader_is_replaced(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = kafka_three.create_topic(topic_name)
     killed = kafka_three.leader(topic)
     produce(kafka_three.bootstrap, topic, [b"before"])
@@ -145,7 +143,7 @@ def test_a_killed_leader_is_followed_by_another_and_comes_back(
     assert values == [b"before", b"between", b"after"]
 
 
-def test_a_killed_broker_of_zookeeper_comes_back(kafka_282: KafkaCluster, topic_name: str) -> None:
+def test_zookeeper_broker_restarts(kafka_282: KafkaCluster, topic_name: str) -> None:
     topic = kafka_282.create_topic(topic_name)
     produce(kafka_282.bootstrap, topic, [b"before"])
 
@@ -156,13 +154,13 @@ def test_a_killed_broker_of_zookeeper_comes_back(kafka_282: KafkaCluster, topic_
     assert [record.value for record in kafka_282.consume(topic, expected=2)] == [b"before", b"after"]
 
 
-def test_a_paused_leader_is_replaced_and_catches_up(kafka_three: KafkaCluster, topic_name: str) -> None:
+def test_paused_leader_is_replaced(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = kafka_three.create_topic(topic_name)
     paused = kafka_three.leader(topic)
 
     kafka_three.pause(paused)
     kafka_three.wait_for_other_leader(topic, 0, than=paused)
-    # A producer id may have to wait for the frozen broker, if it is the first one in the cluster.
+    # The first producer id of a cluster may have to wait for the frozen broker.
     settings = {"socket.timeout.ms": 2_000, "enable.idempotence": False}
     produce(kafka_three.bootstrap, topic, [b"meanwhile"], **settings)
     kafka_three.resume(paused)
@@ -172,7 +170,7 @@ def test_a_paused_leader_is_replaced_and_catches_up(kafka_three: KafkaCluster, t
     assert "payload: meanwhile" in kafka_three.dump_log(topic)
 
 
-def test_a_leader_moves_without_a_death(kafka_three: KafkaCluster, topic_name: str) -> None:
+def test_leader_moves_on_request(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = kafka_three.create_topic(topic_name, partitions=3)
 
     for node in kafka_three.node_ids:
@@ -180,7 +178,7 @@ def test_a_leader_moves_without_a_death(kafka_three: KafkaCluster, topic_name: s
         assert kafka_three.leader(topic, 1) == node
 
 
-def test_heal_brings_back_what_was_stopped(kafka_three: KafkaCluster, topic_name: str) -> None:
+def test_heal_restarts_brokers(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = kafka_three.create_topic(topic_name)
 
     kafka_three.stop_node(1)
@@ -189,7 +187,7 @@ def test_heal_brings_back_what_was_stopped(kafka_three: KafkaCluster, topic_name
     assert sorted(kafka_three.partitions(topic)[0].in_sync) == [1, 2, 3]
 
 
-def test_a_start_that_fails_shows_the_log() -> None:
+def test_failed_start_shows_the_log() -> None:
     cluster = KafkaCluster(config={"num.network.threads": -1})
 
     with pytest.raises(NodeDiedError, match=r"num\.network\.threads"):
@@ -198,7 +196,7 @@ def test_a_start_that_fails_shows_the_log() -> None:
     cluster.stop()
 
 
-def test_a_process_outlives_the_thread_that_asked_for_it() -> None:
+def test_process_outlives_its_thread() -> None:
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
@@ -217,7 +215,7 @@ def test_a_process_outlives_the_thread_that_asked_for_it() -> None:
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="nothing here ties a process to its parent")
-def test_a_process_does_not_outlive_the_test_runner() -> None:
+def test_process_ends_with_test_runner() -> None:
     script = """
 import sys
 from tests.integration import jvm
@@ -233,12 +231,12 @@ sys.stdin.read()
 
         runner.kill()
 
-        # The output ends when the last process that could write to it is gone.
+        # The output ends when the last process that holds it has ended.
         stdout, _ = runner.communicate(timeout=5)
         assert stdout == b""
 
 
-def test_without_any_source_each_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_missing_source_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KAFKA_BOOTSTRAP", raising=False)
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     monkeypatch.setenv("PATH", "")
@@ -250,19 +248,19 @@ def test_without_any_source_each_says_why(monkeypatch: pytest.MonkeyPatch) -> No
         pass
 
 
-def test_a_named_broker_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broker_from_environment_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP", "somewhere:9092")
 
     with single_broker() as kafka:
         assert kafka.bootstrap == "somewhere:9092"
 
 
-def test_versions_on_another_scala_are_refused() -> None:
+def test_other_scala_versions_are_refused() -> None:
     with pytest.raises(KafkaMissingError, match="Scala"):
         Libraries.fetch("2.1.1")
 
 
-def test_without_maven_there_is_nothing_to_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_maven_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     java = tmp_path / "java"
     java.write_text("")
     java.chmod(0o755)

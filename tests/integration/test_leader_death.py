@@ -1,4 +1,4 @@
-"""Leaders die, freeze, hand over and restart in mid-stream: each record is in the log once, in order."""
+"""Leaders are killed, frozen, moved and restarted in mid-stream: records are stored once, in order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def topic(cluster: KafkaCluster, topic_name: str) -> str:
 def brief_producer(
     kafka: KafkaCluster, *, request_timeout_ms: int = 30_000, delivery_timeout_ms: int = 120_000
 ) -> Producer:
-    """Make a producer with a small buffer: what happens to one leader halts the stream in its midst."""
+    """Return a producer with a small buffer: the stream stops while one leader is away."""
     return Producer(
         kafka.bootstrap,
         linger_ms=2,
@@ -45,8 +45,8 @@ def create(kafka: KafkaCluster, name: str) -> str:
     return kafka.create_topic(name, PARTITIONS, replication=3, config={"min.insync.replicas": 2})
 
 
-@pytest.mark.scenario(63)
-async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
+@pytest.mark.scenario("broker-restarts")
+async def test_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing():
@@ -59,8 +59,8 @@ async def test_a_leader_is_killed(cluster: KafkaCluster, topic: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(63)
-async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: str) -> None:
+@pytest.mark.scenario("broker-restarts")
+async def test_leader_freezes_ten_seconds(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
         async with stream.flowing():
@@ -76,7 +76,7 @@ async def test_a_leader_freezes_for_ten_seconds(cluster: KafkaCluster, topic: st
 
 
 @pytest.mark.slow
-async def test_a_frozen_leader_is_given_up(kafka_three: KafkaCluster, topic_name: str) -> None:
+async def test_frozen_leader_times_out(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three, request_timeout_ms=1_500) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -84,7 +84,7 @@ async def test_a_frozen_leader_is_given_up(kafka_three: KafkaCluster, topic_name
             await stream.acknowledged(RECORDS // 4)
             frozen = kafka_three.leader(topic, 2)
             kafka_three.pause(frozen)
-            # The others go on without it, and what it had got is not stored twice.
+            # The other leaders continue, and batches that the killed one stored are not doubled.
             await stream.acknowledged(RECORDS)
             kafka_three.resume(frozen)
             await stream.acknowledged(len(stream.deliveries) + 10_000)
@@ -93,9 +93,7 @@ async def test_a_frozen_leader_is_given_up(kafka_three: KafkaCluster, topic_name
 
 
 @pytest.mark.slow
-async def test_what_fails_while_a_leader_is_frozen_leaves_no_gap(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+async def test_failed_records_leave_no_gap(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three, request_timeout_ms=700, delivery_timeout_ms=1_000) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -116,7 +114,7 @@ async def test_what_fails_while_a_leader_is_frozen_leaves_no_gap(
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(63)
+@pytest.mark.scenario("broker-restarts")
 async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
     async with brief_producer(cluster) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -130,10 +128,8 @@ async def test_leaders_move(cluster: KafkaCluster, topic: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(63)
-async def test_all_brokers_are_restarted_one_after_the_other(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+@pytest.mark.scenario("broker-restarts")
+async def test_rolling_restart(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -146,9 +142,7 @@ async def test_all_brokers_are_restarted_one_after_the_other(
 
 
 @pytest.mark.slow
-async def test_a_leader_that_nothing_was_on_the_way_to_is_killed(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+async def test_idle_leader_is_killed(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three) as producer:
         stream = Stream(producer, topic, PARTITIONS)
@@ -162,9 +156,7 @@ async def test_a_leader_that_nothing_was_on_the_way_to_is_killed(
 
 
 @pytest.mark.slow
-async def test_a_leader_that_was_never_connected_to_is_killed(
-    kafka_three: KafkaCluster, topic_name: str
-) -> None:
+async def test_unconnected_leader_is_killed(kafka_three: KafkaCluster, topic_name: str) -> None:
     topic = create(kafka_three, topic_name)
     async with brief_producer(kafka_three) as producer:
         await producer.partitions_for(topic)

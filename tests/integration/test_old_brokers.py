@@ -15,17 +15,17 @@ from tests.integration.test_partitions import assert_keys_land_where_java_puts_t
 if TYPE_CHECKING:
     from tests.integration.kafka import KafkaCluster
 
-pytestmark = pytest.mark.scenario(65)
+pytestmark = pytest.mark.scenario("mixed-releases")
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("codec", CODECS)
-async def test_every_shape_of_record_comes_back(kafka_282: KafkaCluster, topic_name: str, codec: str) -> None:
+async def test_every_record_shape_is_read_back(kafka_282: KafkaCluster, topic_name: str, codec: str) -> None:
     await assert_every_shape_comes_back(kafka_282, topic_name, codec)
 
 
-async def test_the_log_is_clean(kafka_282: KafkaCluster, topic_name: str) -> None:
-    """Each batch has the producer's id and the sequence after the one before."""
+async def test_log_passes_kafkas_check(kafka_282: KafkaCluster, topic_name: str) -> None:
+    """Assert that each batch has the producer's id, and continues the sequence."""
     topic = await asyncio.to_thread(kafka_282.create_topic, topic_name)
 
     async with Producer(kafka_282.bootstrap, compression_type="lz4") as producer:
@@ -42,15 +42,13 @@ async def test_the_log_is_clean(kafka_282: KafkaCluster, topic_name: str) -> Non
     assert sum(int(batch["count"]) for batch in batches) == 5_000
 
 
-@pytest.mark.scenario(45)
-async def test_keys_land_where_its_own_producer_puts_them(kafka_282: KafkaCluster, topic_name: str) -> None:
+@pytest.mark.scenario("key-partitioning")
+async def test_keys_match_java_partitions(kafka_282: KafkaCluster, topic_name: str) -> None:
     await assert_keys_land_where_java_puts_them(kafka_282, topic_name)
 
 
 @pytest.mark.parametrize("acks", [0, 1])
-async def test_fewer_acknowledgements_bring_records_home(
-    kafka_282: KafkaCluster, topic_name: str, acks: int
-) -> None:
+async def test_every_acks_setting_stores_records(kafka_282: KafkaCluster, topic_name: str, acks: int) -> None:
     topic = await asyncio.to_thread(kafka_282.create_topic, topic_name)
     values = [b"%d" % number for number in range(5_000)]
 
@@ -64,8 +62,8 @@ async def test_fewer_acknowledgements_bring_records_home(
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(63)
-async def test_a_broker_is_restarted_in_mid_stream(kafka_282: KafkaCluster, topic_name: str) -> None:
+@pytest.mark.scenario("broker-restarts")
+async def test_broker_restarts_in_mid_stream(kafka_282: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(kafka_282.create_topic, topic_name, 3)
     async with Producer(kafka_282.bootstrap, buffer_memory=256 * 1024) as producer:
         stream = Stream(producer, topic, partitions=3)

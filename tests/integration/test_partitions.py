@@ -1,4 +1,4 @@
-"""Keyed records land where other clients put them: Kafka's own Java producer, and librdkafka."""
+"""Records with keys go to the partitions of other clients: Kafka's Java producer, and librdkafka."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ async def assert_keys_land_where_java_puts_them(broker: Kafka, topic_name: str) 
     assert await asyncio.to_thread(placed, broker, ours) == expected
 
 
-@pytest.mark.scenario(45)
-async def test_keys_land_where_java_puts_them(broker: Kafka, topic_name: str) -> None:
+@pytest.mark.scenario("key-partitioning")
+async def test_keys_match_java_partitions(broker: Kafka, topic_name: str) -> None:
     await assert_keys_land_where_java_puts_them(broker, topic_name)
 
 
-async def test_crc32_puts_keys_where_librdkafka_does(kafka: Kafka, topic_name: str) -> None:
+async def test_crc32_matches_librdkafka(kafka: Kafka, topic_name: str) -> None:
     ours = await asyncio.to_thread(kafka.create_topic, f"{topic_name}-ours", PARTITIONS)
     theirs = await asyncio.to_thread(kafka.create_topic, f"{topic_name}-theirs", PARTITIONS)
-    # An empty key has no place of its own there.
+    # librdkafka treats an empty key as no key.
     keys = [key for key in KEYS if key]
 
     librdkafka = ConfluentProducer({"bootstrap.servers": kafka.bootstrap, "partitioner": "consistent_random"})

@@ -1,6 +1,6 @@
-"""Another cluster, or one restored under its old id, at the address of the one that gave the producer id.
+"""Another cluster, or one restored with its old id, answers at the producer's bootstrap address.
 
-Real brokers take a batch under a foreign producer id for a duplicate, and acknowledge it.
+Its brokers may take a batch with a foreign producer id for a duplicate, and acknowledge it unstored.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ pytestmark = pytest.mark.slow
 TOPIC = "orders"
 PATIENCE = 60.0
 SENT = 5
-"""How many batches a broker remembers of a producer."""
+"""The number of a producer's batches that a broker remembers."""
 
 
 def new_producer(kafka: KafkaCluster) -> Producer[Any, Any]:
-    """Make a producer that puts each record into a batch of its own."""
+    """Return a producer with one record per batch."""
     return Producer(kafka.bootstrap, linger_ms=0, batch_size=1)
 
 
 def producer_id(producer: Producer[Any, Any]) -> int:
-    sequencer = insides(producer)._sequencer  # noqa: SLF001 - what no user sees
+    sequencer = insides(producer)._sequencer  # noqa: SLF001 - no public name
     assert sequencer is not None
     return sequencer.producer_id
 
 
 async def send_singly(producer: Producer[Any, Any], word: str, count: int) -> list[bytes]:
-    """Have records stored, each before the next is sent."""
+    """Send records, each after the one before is stored."""
     values = [f"{word} {number}".encode() for number in range(count)]
     async with asyncio.timeout(PATIENCE):
         for value in values:
@@ -71,10 +71,8 @@ async def test_acknowledged_records_are_in_new_log(version: str, *, keeps_id: bo
 
 
 @pytest.mark.parametrize(("version", "keeps_id"), [(NEWEST, False), (NEWEST, True), ("3.6.1", True)])
-async def test_records_in_flight_end_and_acknowledged_ones_are_in_a_log(
-    version: str, *, keeps_id: bool
-) -> None:
-    """A frozen broker has them when it dies; others are sent while there is no broker."""
+async def test_records_in_flight_end(version: str, *, keeps_id: bool) -> None:
+    """Records in flight end, and acknowledged ones are in the old or the new log."""
     with KafkaCluster(version) as kafka:
         kafka.create_topic(TOPIC)
         async with new_producer(kafka) as old:

@@ -1,4 +1,4 @@
-"""Brokers of Kafka 3.9 become brokers of Kafka 4 one after the other, and a keyed load goes on."""
+"""Brokers are upgraded one by one from Kafka 3.9 to 4, under a load with keys."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 BEFORE = "3.9.1"
 PARTITIONS = 6
 KEYS = 50
-"""How many keys each partition has."""
+"""The number of keys of each partition."""
 
 
 class KeyedStream(Stream):
-    """Record n has one of the keys whose hash is n modulo `partitions`: no partition is asked for."""
+    """A stream with keys: the key of record n hashes to partition n modulo `partitions`."""
 
     async def _send(self, pause: float) -> None:
         keys = [
@@ -56,8 +56,8 @@ def mixed(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
 
 
 def produce_versions(producer: Producer) -> dict[int, int]:
-    """Return in which version of Produce each broker is spoken to."""
-    cluster = insides(producer)._cluster  # noqa: SLF001 - nothing else tells
+    """Return the Produce version in use for each broker."""
+    cluster = insides(producer)._cluster  # noqa: SLF001 - no public name
     assert cluster is not None
     return {
         node: broker.version(ApiKey.PRODUCE, ProduceRequest.versions)
@@ -66,8 +66,8 @@ def produce_versions(producer: Producer) -> dict[int, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.scenario(61, 63, 65)
-async def test_a_keyed_load_goes_on_while_brokers_are_upgraded(mixed: KafkaCluster, topic_name: str) -> None:
+@pytest.mark.scenario("version-negotiation", "broker-restarts", "mixed-releases")
+async def test_keyed_load_survives_rolling_upgrade(mixed: KafkaCluster, topic_name: str) -> None:
     config = {"min.insync.replicas": 2}
     topic = await asyncio.to_thread(mixed.create_topic, topic_name, PARTITIONS, 3, config)
     async with Producer(mixed.bootstrap, linger_ms=2, buffer_memory=256 * 1024) as producer:
@@ -80,7 +80,7 @@ async def test_a_keyed_load_goes_on_while_brokers_are_upgraded(mixed: KafkaClust
                 await asyncio.to_thread(mixed.upgrade, node, NEWEST)
                 for partition in range(node - 1, PARTITIONS, 3):
                     await asyncio.to_thread(mixed.move_leader, topic, partition, node)
-                # It leads again, so that brokers of both versions are written to.
+                # The upgraded broker leads again, so brokers of both versions get records.
                 await stream.acknowledged(len(stream.deliveries) + 2_000)
                 versions[node] = 13
                 assert produce_versions(producer) == versions

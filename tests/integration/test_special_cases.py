@@ -1,6 +1,6 @@
-"""What brokers do now and then: forget a producer, throttle it, lose a topic, grow one, want smaller batches.
+"""Rare events of brokers: forgotten producers, quotas, recreated topics, new partitions, smaller limits.
 
-Each befalls a producer that is at work, and what is in the log afterwards is read by librdkafka.
+Each happens under load; librdkafka reads the log afterwards.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def broker(request: pytest.FixtureRequest) -> Kafka:
 
 @pytest.fixture(scope="module", params=[NEWEST, "3.6.1"])
 def peculiar(request: pytest.FixtureRequest, clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
-    """One broker that soon forgets whoever is idle, and soon notices whoever is above its quota."""
+    """One broker that soon forgets idle producers, and soon enforces quotas."""
     config = {
         "producer.id.expiration.ms": 700,
         "producer.id.expiration.check.interval.ms": 100,
-        # The mean of so many seconds must be within the quota; of eleven otherwise.
+        # The quota limits the mean of 2 seconds; the default is 11.
         "quota.window.num": 2,
     }
     with KafkaCluster(request.param, config=config) as cluster:
@@ -55,7 +55,7 @@ def peculiar(request: pytest.FixtureRequest, clusters: list[KafkaCluster]) -> It
 
 
 class Load:
-    """Sends numbers, every other one with a key, at a pace that leaves a broker alone."""
+    """Sends numbers, every other one with a key, at a low rate."""
 
     def __init__(self, producer: Producer, topic: str) -> None:
         self.deliveries: list[Delivery] = []
@@ -65,7 +65,7 @@ class Load:
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        """Send while the block lasts, and wait until each record has ended."""
+        """Send while the block runs, and wait for all results."""
         async with asyncio.timeout(LONGEST):
             async with asyncio.TaskGroup() as group:
                 sending = group.create_task(self._send())
@@ -74,7 +74,7 @@ class Load:
             await asyncio.wait([delivery.future() for delivery in self.deliveries])
 
     async def more(self, count: int) -> list[Delivery]:
-        """Wait until `count` more records were sent and have ended; return those."""
+        """Wait until `count` more records are sent and have results; return those."""
         first = len(self.deliveries)
         while len(self.deliveries) < first + count:
             self._progress.clear()
@@ -94,7 +94,7 @@ class Load:
 
 
 def places(records: list[ConsumedRecord]) -> dict[int, tuple[int, int]]:
-    """Return where each number is; asserts that it is there once, and in order in its partition."""
+    """Return the place of each number; asserts that it is there once, in order in its partition."""
     numbers: defaultdict[int, list[int]] = defaultdict(list)
     for record in records:
         numbers[record.partition].append(int(record.value or b""))
@@ -105,13 +105,13 @@ def places(records: list[ConsumedRecord]) -> dict[int, tuple[int, int]]:
 
 
 def told(deliveries: list[Delivery]) -> dict[int, tuple[int, int]]:
-    """Return where each number is, as its delivery says; asserts that none has failed."""
+    """Return the place of each number from its delivery; asserts that none failed."""
     results = [delivery.result() for delivery in deliveries]
     return {number: (result.partition, result.offset) for number, result in enumerate(results)}
 
 
-@pytest.mark.scenario(43)
-async def test_a_producer_that_the_broker_forgot_goes_on(peculiar: KafkaCluster, topic_name: str) -> None:
+@pytest.mark.scenario("producer-id-expired")
+async def test_forgotten_producer_recovers(peculiar: KafkaCluster, topic_name: str) -> None:
     topic = await asyncio.to_thread(peculiar.create_topic, topic_name)
     sent: list[Delivery] = []
     async with Producer(peculiar.bootstrap) as producer:
@@ -128,9 +128,9 @@ async def test_a_producer_that_the_broker_forgot_goes_on(peculiar: KafkaCluster,
     assert places(records) == told(sent)
 
 
-@pytest.mark.scenario(28, 62)
-async def test_a_topic_is_made_anew_under_load(broker: Kafka, topic_name: str) -> None:
-    """What was acknowledged for the old topic is gone with it; all that ends later is in the new one."""
+@pytest.mark.scenario("topic-deleted", "topic-ids")
+async def test_topic_is_recreated_under_load(broker: Kafka, topic_name: str) -> None:
+    """Acknowledged records of the old topic are gone with it; later ones are in the new topic."""
     topic = await asyncio.to_thread(broker.create_topic, topic_name, 3)
     async with Producer(broker.bootstrap, retry_backoff_max_ms=100) as producer:
         load = Load(producer, topic)
@@ -148,7 +148,7 @@ async def test_a_topic_is_made_anew_under_load(broker: Kafka, topic_name: str) -
     assert new.items() <= places(records).items() <= all_told.items()
 
 
-@pytest.mark.scenario(51)
+@pytest.mark.scenario("new-partitions")
 async def test_partitions_are_added_under_load(broker: Kafka, topic_name: str) -> None:
     topic = await asyncio.to_thread(broker.create_topic, topic_name)
     async with Producer(broker.bootstrap, metadata_max_age_ms=200, batch_size=1_000) as producer:
@@ -165,8 +165,8 @@ async def test_partitions_are_added_under_load(broker: Kafka, topic_name: str) -
     assert places(records) == told(load.deliveries)
 
 
-@pytest.mark.scenario(27)
-async def test_replicas_go_and_come_back_under_load(kafka_three: KafkaCluster, topic_name: str) -> None:
+@pytest.mark.scenario("too-few-replicas")
+async def test_replicas_fail_and_return_under_load(kafka_three: KafkaCluster, topic_name: str) -> None:
     config = {"min.insync.replicas": 3}
     topic = await asyncio.to_thread(kafka_three.create_topic, topic_name, 3, 3, config)
     async with Producer(kafka_three.bootstrap, retry_backoff_max_ms=100, linger_ms=2) as producer:
@@ -189,11 +189,9 @@ async def test_replicas_go_and_come_back_under_load(kafka_three: KafkaCluster, t
     assert places(records) == told(load.deliveries)
 
 
-@pytest.mark.scenario(22, 23)
+@pytest.mark.scenario("split-too-large", "split-ends")
 @pytest.mark.parametrize("codec", ["none", "lz4"])
-async def test_batches_larger_than_the_broker_takes_are_split_under_load(
-    broker: Kafka, topic_name: str, codec: str
-) -> None:
+async def test_large_batches_split_under_load(broker: Kafka, topic_name: str, codec: str) -> None:
     config = {"max.message.bytes": 20_000}
     topic = await asyncio.to_thread(broker.create_topic, topic_name, 3, config=config)
     async with Producer(
@@ -211,9 +209,9 @@ async def test_batches_larger_than_the_broker_takes_are_split_under_load(
     await stream.check(broker)
 
 
-@pytest.mark.scenario(60)
-async def test_a_quota_is_kept_to(peculiar: KafkaCluster, topic_name: str) -> None:
-    """The broker falls silent for longer than a request may take, and no request is given up."""
+@pytest.mark.scenario("throttling")
+async def test_quota_is_obeyed(peculiar: KafkaCluster, topic_name: str) -> None:
+    """The broker's throttle is longer than request_timeout_ms, and no request times out."""
     topic = await asyncio.to_thread(peculiar.create_topic, topic_name)
     await asyncio.to_thread(peculiar.limit_producers, topic_name, QUOTA)
     values = [b"%06d" % number * 100 for number in range(5 * QUOTA // 600)]

@@ -1,4 +1,4 @@
-"""Kafka's own Java producer, of old and new releases, takes the embedded cluster for a Kafka."""
+"""Kafka's own Java producer, of old and new releases, produces to the embedded cluster."""
 
 from __future__ import annotations
 
@@ -34,13 +34,11 @@ def lines() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("config", CONFIGURATIONS, ids=["idempotent", "compressed", "without acks"])
-async def test_what_the_console_producer_sends_is_found_as_it_was_sent(
-    version: str, config: Properties
-) -> None:
+async def test_console_records_are_stored_unchanged(version: str, config: Properties) -> None:
     async with FakeCluster(2, {"orders": 4}) as cluster:
         tool = Kafka(cluster.bootstrap, version)
         await asyncio.to_thread(tool.console_producer, "orders", lines(), config=config)
-        # Without acks the tool may be gone before all that it wrote is read.
+        # With acks=0 the tool may end before the broker has read everything.
         await until(lambda: not any(cluster.connections(node) for node in cluster.topology.nodes))
 
         sent, stored = defaultdict(list), defaultdict(list)
@@ -57,7 +55,7 @@ async def test_what_the_console_producer_sends_is_found_as_it_was_sent(
         assert len(numbered) == (1 if config["enable.idempotence"] else 0)
 
 
-def test_the_console_producer_reaches_the_stand_alone_broker(version: str) -> None:
+def test_console_producer_reaches_broker(version: str) -> None:
     with stand_alone("--nodes", "3", "--topic", "orders:6") as broker:
         tool = Kafka(broker.bootstrap, version)
         tool.console_producer("orders", lines(), config={"enable.idempotence": True})
@@ -65,7 +63,7 @@ def test_the_console_producer_reaches_the_stand_alone_broker(version: str) -> No
         assert broker.end() == ["created: 10 records", f"orders: {RECORDS} records"]
 
 
-def test_the_performance_tool_loads_the_stand_alone_broker(version: str) -> None:
+def test_performance_tool_loads_broker(version: str) -> None:
     with stand_alone("--partitions", "3") as broker:
         said = Kafka(broker.bootstrap, version).producer_performance("load", 20_000, 100)
         assert said.startswith("20000 records sent")

@@ -1,7 +1,6 @@
-"""Kafka's own command line tools: the judges that know nothing of this project.
+"""Kafka's own command line tools, as independent checks.
 
-Classes moved and options were renamed over the years; the table and `_property_option`
-know when.
+Classes and options have other names in older versions: see the table and `_property_option`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 _NULL = "<null>"
 
-# What Kafka calls a tool, and from which version on.
+# The class of a tool, and the first version with it.
 _CLASSES = {
     "ConsoleConsumer": (
         ((3, 8), "org.apache.kafka.tools.consumer.ConsoleConsumer"),
@@ -36,12 +35,12 @@ _CLASSES = {
     "ProducerPerformance": (((0,), "org.apache.kafka.tools.ProducerPerformance"),),
 }
 
-# KIP-1147 gave each kind of property a name of its own.
+# KIP-1147 gave each kind of property its own option.
 _OWN_PROPERTY_NAMES = (4, 2)
 
 
 class Tools(ABC):
-    """The tools of one Kafka version, however they are run."""
+    """The tools of one Kafka version, run here or in a container."""
 
     @property
     @abstractmethod
@@ -50,15 +49,15 @@ class Tools(ABC):
 
     @abstractmethod
     def _run_tool(self, main_class: str, arguments: Sequence[str], stdin: str = "") -> str:
-        """Run a class to its end and give its standard output."""
+        """Run a class to its end and return its standard output."""
 
     @abstractmethod
     def _tools_bootstrap(self) -> str:
-        """Where the tools reach the brokers."""
+        """Return the bootstrap address for the tools."""
 
     @abstractmethod
     def _segments(self, topic: str, partition: int) -> list[str]:
-        """Give the log files of a partition, as the tools find them."""
+        """Return the paths of a partition's log files, for the tools."""
 
     def console_consumer(
         self,
@@ -69,9 +68,9 @@ class Tools(ABC):
         timeout: float = 10.0,
         properties: Properties | None = None,
     ) -> list[str]:
-        """Give the lines that kafka-console-consumer prints.
+        """Return the lines that kafka-console-consumer prints.
 
-        It ends after `max_messages` records, or when none came for `timeout` seconds.
+        It ends after `max_messages` records, or after `timeout` seconds without a record.
         `properties` are the formatter's: `print.partition`, `print.offset`,
         `print.timestamp`, `print.headers`, `print.key`, `key.separator`, …
         """
@@ -93,7 +92,7 @@ class Tools(ABC):
         *,
         config: Properties | None = None,
     ) -> None:
-        """Let kafka-console-producer, and so Kafka's own Java producer, send (key, value) records.
+        """Send (key, value) records with kafka-console-producer, and so with Kafka's Java producer.
 
         Keys and values are text without tabs and newlines; `config` is the producer's.
         """
@@ -112,7 +111,7 @@ class Tools(ABC):
     def producer_performance(
         self, topic: str, num_records: int, record_size: int, config: Properties | None = None
     ) -> str:
-        """Give the closing line of kafka-producer-perf-test at full speed; `config` is the producer's."""
+        """Return the last line of kafka-producer-perf-test at full speed; `config` is the producer's."""
         arguments = ["--topic", topic, "--num-records", str(num_records), "--record-size", str(record_size)]
         arguments += ["--throughput", "-1"]
         arguments.append("--command-property" if self._has_own_property_names() else "--producer-props")
@@ -121,7 +120,7 @@ class Tools(ABC):
         return self._run_tool(self._class("ProducerPerformance"), arguments).strip().split("\n")[-1]
 
     def dump_log(self, topic: str, partition: int = 0) -> str:
-        """Give what DumpLogSegments says of every batch and record of a partition; its log may be in use."""
+        """Return DumpLogSegments' output for a partition; the broker may be running."""
         files = ",".join(self._segments(topic, partition))
         arguments = ["--deep-iteration", "--print-data-log", "--files", files]
         return self._run_tool(self._class("DumpLogSegments"), arguments)

@@ -1,8 +1,7 @@
-"""What can be asked of any Kafka over the wire: topics, who leads them, who keeps up.
+"""Topic administration of any Kafka over the wire: topics, leaders, replicas in sync.
 
-Brokers learn of a change one after the other. Whatever changes something here
-therefore returns when *every* broker shows the change, and where brokers differ about
-a leader the one with the highest leader epoch is believed.
+Brokers learn of a change one after the other. So a method that changes something returns when
+*every* broker shows the change, and the broker with the highest leader epoch is believed.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ _TIMEOUT = i32Timedelta.parse(timedelta(seconds=15))
 
 
 class AdminError(Exception):
-    """A broker refused what it was asked to change."""
+    """A broker refused a change."""
 
     def __init__(self, what: str, code: ErrorCode, reason: str | None = None) -> None:
         super().__init__(f"{what}: {code.name}, {reason or 'no reason given'}")
@@ -74,7 +73,7 @@ class AdminError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """A partition as a broker believes it to be; `leader` is -1 when there is none."""
+    """A partition in a broker's metadata; `leader` is -1 without a leader."""
 
     leader: int
     leader_epoch: int
@@ -83,12 +82,12 @@ class PartitionState:
 
 
 class Topics(ABC):
-    """Topic administration for whatever has a bootstrap address."""
+    """Topic administration at a bootstrap address."""
 
     @property
     @abstractmethod
     def bootstrap(self) -> str:
-        """The addresses to give to a client."""
+        """The bootstrap addresses for clients."""
 
     def create_topic(
         self,
@@ -97,7 +96,7 @@ class Topics(ABC):
         replication: int | None = None,
         config: Properties | None = None,
     ) -> str:
-        """Create a topic, wait until every broker shows its leaders, and give its name back."""
+        """Create a topic, wait until every broker shows its leaders, and return its name."""
         creatable = CreatableTopic(
             name=TopicName(name),
             num_partitions=i32(partitions),
@@ -115,7 +114,7 @@ class Topics(ABC):
         return name
 
     def add_partitions(self, topic: str, total: int) -> None:
-        """Let `topic` have `total` partitions from now on."""
+        """Increase the number of partitions to `total`."""
         growing = CreatePartitionsTopic(name=TopicName(topic), count=i32(total), assignments=None)
         request = CreatePartitionsRequest(topics=(growing,), timeout=_TIMEOUT, validate_only=False)
         for result in ask(self._admin_address(), request, CreatePartitionsResponse).results:
@@ -129,7 +128,7 @@ class Topics(ABC):
         until(f"{topic} is gone from every broker", lambda: not any(self._described(topic).values()))
 
     def alter_config(self, topic: str, config: Mapping[str, str | float | None]) -> None:
-        """Set options of a topic; None puts one back to its default."""
+        """Set options of a topic; None restores the default."""
         configs = tuple(
             AlterableConfig(
                 name=option,
@@ -146,7 +145,7 @@ class Topics(ABC):
             _check(f"alter {topic}", response.error_code, response.error_message)
 
     def limit_producers(self, client_id: str, bytes_per_second: float | None) -> None:
-        """Set the quota that every producer with this client id may use of each broker, None for none."""
+        """Set the quota of producers with this client id, per broker; None removes it."""
         operation = OpData(
             key="producer_byte_rate", value=f64(float(bytes_per_second or 0)), remove=bytes_per_second is None
         )
@@ -158,7 +157,7 @@ class Topics(ABC):
             _check(f"limit {client_id}", entry.error_code, entry.error_message)
 
     def producers(self, topic: str, partition: int = 0) -> set[int]:
-        """Give the producer ids whose sequences the leader of a partition remembers."""
+        """Return the producer ids that a partition's leader remembers."""
         described = TopicRequest(name=TopicName(topic), partition_indexes=(i32(partition),))
         leader = self.broker_addresses()[self.leader(topic, partition)]
         answer = ask(leader, DescribeProducersRequest(topics=(described,)), DescribeProducersResponse)
@@ -167,7 +166,7 @@ class Topics(ABC):
         return {int(producer.producer_id) for producer in found.active_producers}
 
     def partitions(self, topic: str) -> dict[int, PartitionState]:
-        """Each partition of `topic` as the broker with the newest leader epoch knows it."""
+        """Return each partition of `topic`, from the broker with the newest leader epoch."""
         newest: dict[int, PartitionState] = {}
         for partitions in self._described(topic).values():
             for partition, state in partitions.items():
@@ -177,11 +176,11 @@ class Topics(ABC):
         return newest
 
     def leader(self, topic: str, partition: int = 0) -> int:
-        """Give the node id of the leader, -1 when there is none."""
+        """Return the node id of the leader, -1 without one."""
         return self.partitions(topic)[partition].leader
 
     def wait_for_other_leader(self, topic: str, partition: int, than: int, timeout: float = 30.0) -> int:
-        """Give the node id of the first leader that is not `than`."""
+        """Return the node id of the first leader that is not `than`."""
 
         def other() -> int | None:
             leader = self.leader(topic, partition)
@@ -190,7 +189,7 @@ class Topics(ABC):
         return until(f"another leader than {than} for {topic}-{partition}", other, timeout)
 
     def move_leader(self, topic: str, partition: int, node: int) -> None:
-        """Let `node`, which must be a replica, lead; nobody dies, and clients find out by themselves."""
+        """Make `node`, which must be a replica, the leader; all brokers keep running."""
         replicas = self.partitions(topic)[partition].replicas
         if node not in replicas:
             message = f"node {node} is no replica of {topic}-{partition}, those are {replicas}"
@@ -217,17 +216,17 @@ class Topics(ABC):
     def consume(
         self, topic: str, expected: int, timeout: float = 30.0, *, read_committed: bool = False
     ) -> list[ConsumedRecord]:
-        """All records of `topic`, at least `expected`, by librdkafka with every CRC checked."""
+        """Return all records of `topic`, at least `expected`, read by librdkafka with every CRC checked."""
         return consume(self.bootstrap, topic, expected, timeout, read_committed=read_committed)
 
     def broker_addresses(self) -> dict[int, Address]:
-        """Where each broker that should answer listens, by node id."""
+        """Return the address of each running broker, by node id."""
         metadata = self._metadata(self._bootstrap_address())
         return {broker.node_id: Address(broker.host, broker.port) for broker in metadata.brokers}
 
     def wait_until_in_sync(self, timeout: float = 60.0) -> None:
-        """Wait until all living brokers know each other, and each is in sync in all that it replicates."""
-        until("all living brokers know each other and are in sync", self._is_in_sync, timeout)
+        """Wait until all running brokers know each other and are in sync."""
+        until("all running brokers know each other and are in sync", self._is_in_sync, timeout)
 
     def _is_in_sync(self) -> bool:
         addresses = self.broker_addresses()
@@ -243,7 +242,7 @@ class Topics(ABC):
         )
 
     def _admin_address(self) -> Address:
-        """Who takes changes: the controller, or any broker where those pass requests on (KIP-590)."""
+        """Return the controller's address; brokers with KIP-590 forward requests to it."""
         metadata = self._metadata(self._bootstrap_address())
         return next(
             Address(broker.host, broker.port)
@@ -261,7 +260,7 @@ class Topics(ABC):
         return _ask_metadata(address, None)
 
     def _described(self, topic: str) -> dict[int, dict[int, PartitionState]]:
-        """Give what each broker says of the partitions of `topic`."""
+        """Return the partitions of `topic` in each broker's metadata."""
         return {
             node: {
                 partition: state

@@ -1,7 +1,7 @@
-"""Asks one broker one thing, with kio's codecs: the harness shares no code with what it tests.
+"""Sends one request to one broker with kio's codecs: the harness shares no code with the package.
 
-Every version asked for here is a flexible one (KIP-482), so that one pair of headers
-serves, and old enough for Kafka 2.8 and Redpanda, new enough for Kafka 4.
+All versions used here are flexible (KIP-482), so that one pair of headers is enough, and exist
+in Kafka 2.8, Redpanda and Kafka 4.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LENGTH = struct.Struct(">i")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a broker listens."""
+    """A broker's address."""
 
     host: str
     port: int
@@ -45,7 +45,7 @@ class Address:
 def ask(
     address: Address, request: HeaderV2RequestPayload, response_type: type[ResponseT], timeout: float = 20.0
 ) -> ResponseT:
-    """Send `request` on a connection of its own and give the answer; OSError when there is none."""
+    """Send `request` on a new connection and return the response; raises OSError without one."""
     header = RequestHeader(
         request_api_key=i16(request.__api_key__),
         request_api_version=i16(request.__version__),

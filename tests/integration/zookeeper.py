@@ -1,4 +1,4 @@
-"""Asks a ZooKeeper which brokers it believes to be alive."""
+"""Asks a ZooKeeper for its registered brokers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _REGISTERED = re.compile(rb"/brokers/ids/(\d+)")
 
 
 def registered_brokers(zookeeper: Address, timeout: float = 10.0) -> set[int]:
-    """Give the ids of the brokers whose sessions last; a killed broker's goes on until it times out."""
+    """Return the ids of brokers with a session; a killed broker's session lasts until its timeout."""
     with socket.create_connection((zookeeper.host, zookeeper.port), timeout) as connection:
         connection.sendall(b"dump")
         with connection.makefile("rb") as answer:

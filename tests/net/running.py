@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Unpack
 
-from aioproducer.core.metrics import ProducerMetrics
+from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.net.broker import Broker, NoListener
 from aioproducer.net.client import Client
 from aioproducer.net.endpoint import Endpoint

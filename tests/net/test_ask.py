@@ -97,6 +97,50 @@ async def test_next_broker_after_failure(monkeypatch: pytest.MonkeyPatch) -> Non
         assert refused.hits >= 1
 
 
+async def test_broker_is_asked_after_its_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that waits for a silent broker goes to another one as soon as that can be asked."""
+    async with (
+        FakeCluster(2) as cluster,
+        quick(
+            cluster,
+            request_timeout_ms=LONG_MS,
+            delivery_timeout_ms=2 * LONG_MS,
+            max_block_ms=LONG_MS,
+            reconnect_backoff_ms=2_000,
+            reconnect_backoff_max_ms=2_000,
+        ) as producer,
+    ):
+        await producer.partitions_for("orders")
+        brokers = cluster_of(producer).brokers
+        for broker in brokers.values():
+            broker.want()
+        await until(lambda: all(broker.is_ready for broker in brokers.values()))
+        prefer(producer, 2, monkeypatch)
+        cluster.on(ApiKey.METADATA, node=2, times=None).fall_silent()
+        cluster.drop_connections(1)
+        await until(lambda: brokers[1].backing_off_until > asyncio.get_running_loop().time())
+
+        await asyncio.wait_for(producer.partitions_for("audit"), PATIENCE)
+
+
+async def test_broker_that_failed_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One broker fails and comes back while the request to the other one has no response."""
+    async with (
+        FakeCluster(2) as cluster,
+        quick(
+            cluster, request_timeout_ms=LONG_MS, delivery_timeout_ms=2 * LONG_MS, max_block_ms=LONG_MS
+        ) as producer,
+    ):
+        await producer.partitions_for("orders")
+        prefer(producer, 1, monkeypatch)
+        cut = cluster.on(ApiKey.METADATA, node=1).disconnect()
+        cluster.on(ApiKey.METADATA, node=2, times=None).fall_silent()
+
+        await asyncio.wait_for(producer.partitions_for("audit"), PATIENCE)
+
+        assert cut.hits == 1
+
+
 async def test_late_response_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     async with (
         FakeCluster(2, {"orders": 1}) as cluster,

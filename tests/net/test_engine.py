@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from aioproducer import Delivery, Producer, ProducerClosedError, ProducerFailedError
+from aioproducer import Delivery, Producer, ProducerClosedError, ProducerFailedError, UnknownTopicError
 from aioproducer.core.settlement import Settlement
 from aioproducer.net.sender import Sender
 from aioproducer.testing import ApiKey, FakeCluster
@@ -91,6 +92,33 @@ async def test_waiting_call_is_cancelled(cluster: FakeCluster, wait: str) -> Non
             for delivery in deliveries:
                 delivery.result()
     assert len(cluster.records("orders")) == 20 * count
+
+
+async def test_short_max_block_costs_little(
+    cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing expires in this time, so there is hardly a look at what has expired."""
+    looks: list[float] = []
+    expire = Settlement.expire
+
+    def counted(settlement: Settlement, now: float) -> bool:
+        looks.append(now)
+        return expire(settlement, now)
+
+    monkeypatch.setattr(Settlement, "expire", counted)
+    async with quick(cluster, max_block_ms=1, request_timeout_ms=5_000) as producer:
+        while "orders" not in insides(producer).metadata.topics:
+            with suppress(UnknownTopicError):
+                await producer.send("orders", b"0")
+        await producer.flush()
+        held = cluster.on(ApiKey.PRODUCE).hold()
+        delivery = producer.send("orders", b"1")
+        await held.hit()
+        looks.clear()
+        await asyncio.sleep(0.5)
+        held.release()
+        await delivery
+    assert len(looks) <= 10
 
 
 async def test_many_producers_leave_nothing(cluster: FakeCluster) -> None:
@@ -250,7 +278,7 @@ async def test_unread_failure_is_logged(cluster: FakeCluster, caplog: pytest.Log
             producer.send("orders", b"1")
         await turns()
         await producer.stop(0)
-    assert "3 of 3 records for orders-0 failed and nobody looked" in caplog.text
+    assert "3 of 3 records for orders-0 failed and their deliveries were never looked at" in caplog.text
 
 
 async def test_bug_in_timer_fails_producer(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from aioproducer import BrokerConnectionError, DeliveryTimeoutError, UnknownTopicError
+from aioproducer.net.outages import Outages
 from aioproducer.net.producer_id import IDLE_ATTEMPTS
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import PATIENCE, insides, quick, until
@@ -17,6 +18,7 @@ from tests.net.quick import PATIENCE, insides, quick, until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from aioproducer.net.broker import Broker
     from aioproducer.protocol.metadata import MetadataResponse
 
 DEAD_PORT = 1
@@ -69,6 +71,20 @@ async def test_each_cause_is_logged_once(cluster: FakeCluster, caplog: pytest.Lo
         assert len(told(caplog, logging.INFO, "stored again")) == 2
 
 
+async def test_record_that_expires_is_no_retry(
+    cluster: FakeCluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The request is lost when its records have expired, so they are not sent again."""
+    async with quick(cluster, request_timeout_ms=490, delivery_timeout_ms=500) as producer:
+        await asyncio.wait_for(producer.send("orders", b"1", partition=0), PATIENCE)
+        insides(producer)._settlement._delivery_timeout = 0.1  # noqa: SLF001 - before the timer is due
+        cluster.on(ApiKey.PRODUCE).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
+        cluster.on(ApiKey.PRODUCE).delay(0.3)
+        with pytest.raises(DeliveryTimeoutError):
+            await asyncio.wait_for(producer.send("orders", b"2", partition=0), PATIENCE)
+    assert not told(caplog, logging.WARNING, "again")
+
+
 async def test_partitions_share_log_line(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
     async with quick(cluster, linger_ms=20) as producer:
         await producer.partitions_for("orders")
@@ -118,7 +134,15 @@ async def test_missing_producer_id_warns_once(
 
         cluster.heal()
         assert (await asyncio.wait_for(delivery, PATIENCE)).offset == 0
-    assert told(caplog, logging.INFO, "producer id 1")
+        assert told(caplog, logging.INFO, "producer id 1")
+
+        # The next outage is logged anew.
+        cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).disconnect()
+        insides(producer)._settlement.logs_replaced()  # noqa: SLF001 - another producer id is needed
+        delivery = producer.send("orders", b"2")
+        await until(lambda: len(told(caplog, logging.WARNING, "no producer id")) == 2)
+        cluster.heal()
+        await asyncio.wait_for(delivery, PATIENCE)
 
 
 async def test_cluster_outage_warns_once(cluster: FakeCluster, caplog: pytest.LogCaptureFixture) -> None:
@@ -179,6 +203,44 @@ async def test_error_names_unreachable_leader() -> None:
             expected = rf"no attempt was made: broker 2 at 127.0.0.1:{DEAD_PORT}: cannot connect"
             with pytest.raises(DeliveryTimeoutError, match=expected):
                 await asyncio.wait_for(delivery, PATIENCE)
+
+
+async def test_an_error_names_a_throttle(cluster: FakeCluster) -> None:
+    async with quick(cluster, delivery_timeout_ms=500) as producer:
+        cluster.on(ApiKey.PRODUCE).throttle(5_000)
+        await asyncio.wait_for(producer.send("orders", b"1", partition=0), PATIENCE)
+        words = r"broker 1 at \S+: it throttles this client for 4\.\d s"
+        with pytest.raises(DeliveryTimeoutError, match=words):
+            await asyncio.wait_for(producer.send("orders", b"2", partition=0), PATIENCE)
+
+
+@dataclass(frozen=True)
+class _Out:
+    """A broker and what is wrong with it."""
+
+    node_id: int
+    is_ready: bool = False
+
+    def outage(self) -> BrokerConnectionError | None:
+        return None if self.is_ready else BrokerConnectionError(f"broker {self.node_id} is out")
+
+
+@pytest.mark.parametrize(
+    ("ready", "expected"),
+    [
+        ([False, False], "broker 0 is out; broker 1 is out"),
+        ([False] * 5, "broker 0 is out; broker 1 is out; broker 2 is out; and 2 more"),
+        ([False, True], "no metadata"),
+        ([False] * 4 + [True], "no metadata"),
+        ([], "no metadata"),
+    ],
+)
+def test_outage_of_the_cluster_names_brokers(ready: list[bool], expected: str) -> None:
+    outages = Outages()
+    outages.metadata_failed(BrokerConnectionError("no metadata"))
+    for node_id, is_ready in enumerate(ready):
+        outages.broker_added(cast("Broker", _Out(node_id, is_ready)))
+    assert str(outages.of_cluster()) == expected
 
 
 async def test_error_names_missing_producer_id(cluster: FakeCluster) -> None:

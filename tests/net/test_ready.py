@@ -84,6 +84,8 @@ async def test_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="aioproducer"):
         await producer.start(wait=False)
         await until(lambda: sum("no bootstrap server" in line for line in caplog.messages) > 3)
+        await cluster.start_node(1)
+        await until(lambda: "a bootstrap server answers again" in caplog.messages)
         await producer.stop()
     assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
     await cluster.stop()
@@ -121,6 +123,24 @@ async def test_cancelled_stop_while_down() -> None:
         if cut.at == 20:
             # By now it waits for the record.
             break
+    await cluster.stop()
+
+
+async def test_waiters_that_give_up_are_forgotten() -> None:
+    """A readiness check asks every second for as long as Kafka is down."""
+    cluster = await _down()
+    producer = quick(cluster)
+    await producer.start(wait=False)
+    for _ in range(10):
+        with pytest.raises(BootstrapError):
+            await producer.ready(0.001)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(producer.partitions_for("orders"), 0.001)
+    shell = insides(producer)._cluster  # noqa: SLF001 - tests of the insides
+    assert shell is not None
+    assert len(shell._finders) == 1, "the producer id waits for the cluster"  # noqa: SLF001 - likewise
+    assert not any(shell._waiters.values())  # noqa: SLF001 - likewise
+    await producer.stop(0)
     await cluster.stop()
 
 

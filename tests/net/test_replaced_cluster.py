@@ -184,12 +184,13 @@ async def test_restored_cluster_gets_its_topics_later(version: BrokerVersion) ->
     options: Any = {"versions": version, "auto_create_topics": False}
     async with FakeCluster(topics={"orders": 1}, **options) as old, quick(old) as producer:
         await send_singly(producer, "before")
+        sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
+        assert sequencer is not None
+        old_id = sequencer.producer_id
         async with at_the_addresses_of(old, topics={"audit": 1}, **options) as new, quick(new) as other:
             await other.send("audit", b"other")
             deliveries = [producer.send("orders", b"after 0")]
-            sequencer = insides(producer)._sequencer  # noqa: SLF001 - tests of the insides
-            assert sequencer is not None
-            await until(lambda: sequencer.producer_id not in {1000, NO_PRODUCER_ID})
+            await until(lambda: sequencer.producer_id not in {old_id, NO_PRODUCER_ID})
             new.create_topic("orders")
             await send_singly(other, "other", 2 * SENT)
             deliveries += [producer.send("orders", b"after %d" % number) for number in range(1, SENT)]
@@ -224,6 +225,29 @@ async def test_brokers_replaced_one_by_one(version: BrokerVersion) -> None:
 
     stored = {record.value for record in new.records("orders", 1)}
     assert stored == expected("other", count=2 * SENT) | expected("after")
+
+
+async def test_broker_without_metadata_is_refused() -> None:
+    """A broker that has just started may know no topics yet, and is no other cluster."""
+
+    def knows_nothing(response: MetadataResponse) -> MetadataResponse:
+        topics = [
+            replace(topic, error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, partitions=())
+            for topic in response.topics
+        ]
+        return replace(response, brokers=(), topics=tuple(topics))
+
+    async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
+        await send_singly(producer, "before")
+        started = cluster.on(ApiKey.METADATA, times=None).rewrite(knows_nothing)
+        cluster.on(ApiKey.PRODUCE).disconnect(after_storing=True)
+        delivery = producer.send("orders", b"after 0")
+        await until(lambda: started.hits >= 5)
+        assert not delivery.done()
+        cluster.heal()
+        assert await settled([delivery]) == [None]
+
+    assert values(cluster) == [*(b"before %d" % number for number in range(SENT)), b"after 0"]
 
 
 async def test_old_producer_id_is_not_adopted() -> None:

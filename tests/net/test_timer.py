@@ -13,7 +13,7 @@ import pytest
 from aioproducer import BrokerConnectionError
 from aioproducer.net.timer import LateTimer, late_timeout
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.delivery.stored import figure
+from tests.faults.stored import figure
 from tests.net.elsewhere import elsewhere
 from tests.net.quick import PATIENCE, insides, quick, until
 

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from aioproducer import BrokerConnectionError
-from aioproducer.net.transport import Transport, connect, resolve
+from aioproducer.net import transport as module
+from aioproducer.net.transport import STALL_CHECKS, Transport, connect, resolve
 from tests.net.quick import until
 from tests.net.traces import at_each_await, no_traces
 
@@ -113,6 +114,109 @@ async def test_slow_peer_stops_writing(server: Server) -> None:
     while size:
         size -= len(await readers[0].read(1_000_000))
     await until(lambda: writable and transport.can_write)
+    transport.abort()
+
+
+async def test_every_unsent_byte_is_noticed(server: Server) -> None:
+    """With acks=0 a record counts as stored when the operating system has taken it."""
+    port, writers, _ = server
+    transport = await _connect(port)
+    await until(lambda: writers)
+    transport.attach(lambda _data: None, lambda: None, lambda _error: None)
+    transport.hold_nothing_back(60.0)
+    chunk = bytes(1_000)
+    while transport.can_write:
+        transport.write([chunk])
+        await asyncio.sleep(0)  # uvloop writes at the end of a turn
+    unsent = transport._transport.get_write_buffer_size()  # type: ignore[union-attr] # noqa: SLF001 - the insides
+    assert 0 < unsent <= len(chunk)
+    transport.abort()
+
+
+class _Paused(asyncio.Transport):
+    """The transport of a peer that reads slowly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsent = 0
+        self.is_aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.unsent += len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Nothing to set."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+@pytest.mark.parametrize(("taken", "is_lost"), [(1, False), (0, True)])
+async def test_slow_peer_is_no_stall(*, taken: int, is_lost: bool) -> None:
+    """More is written to a slow peer than it takes: it counts that it takes some bytes at all."""
+    peer = _Paused()
+    transport = Transport(("127.0.0.1", 1))
+    transport.connection_made(peer)
+    lost: list[Exception | None] = []
+    transport.attach(lambda _data: None, lambda: None, lost.append)
+    transport.hold_nothing_back(60.0)
+    transport.write([bytes(100)])
+    transport.pause_writing()
+    for _ in range(STALL_CHECKS):
+        transport.write([bytes(10)])
+        peer.unsent -= taken
+        transport._check(60.0)  # noqa: SLF001 - rather than to wait
+    assert bool(lost) is peer.is_aborted is is_lost
+    transport.abort()
+
+
+async def test_paused_connection_is_watched() -> None:
+    peer = _Paused()
+    transport = Transport(("127.0.0.1", 1))
+    transport.connection_made(peer)
+    transport.attach(lambda _data: None, lambda: None, lambda _error: None)
+    transport.write([bytes(100)])
+    transport.pause_writing()
+    transport.hold_nothing_back(0.001)
+    await until(lambda: peer.is_aborted)
+
+
+async def test_socket_without_transport_is_closed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    sockets: list[socket.socket] = []
+    configure = module._configure  # noqa: SLF001 - the first to see the socket
+
+    def seen(sock: socket.socket, *sizes: int) -> None:
+        sockets.append(sock)
+        configure(sock, *sizes)
+
+    def fail(_address: object) -> Transport:
+        raise OSError(errno.EMFILE, "no file descriptor is left")
+
+    monkeypatch.setattr(module, "_configure", seen)
+    monkeypatch.setattr(module, "Transport", fail)
+    with pytest.raises(BrokerConnectionError, match="too many open files"):
+        await _connect(server[0])
+    assert [sock.fileno() for sock in sockets] == [-1]
+
+
+async def test_end_of_stream_is_loss(server: Server) -> None:
+    """A broker that sends no more reads no more: unsent bytes do not keep the connection."""
+    port, writers, _ = server
+    transport = await _connect(port)
+    await until(lambda: writers)
+    lost: list[Exception | None] = []
+    transport.attach(lambda _data: None, lambda: None, lost.append)
+    while transport.can_write:
+        transport.write([bytes(1_000_000)])
+        await asyncio.sleep(0)
+    writers[0].write_eof()
+    await until(lambda: lost == [None])
     transport.abort()
 
 

@@ -124,7 +124,7 @@ def test_largest_producer_numbers_fit() -> None:
     assert not batch.is_control
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 @given(some_records)
 @example([Plain(0, None, None, ())])
 @example([Plain(NOW, b"", b"", (("", b""), ("", None)))])
@@ -137,7 +137,7 @@ def test_other_client_reads_records(records: list[Plain]) -> None:
     assert read_by_aiokafka(data) == records
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("codec", CODECS)
 @given(records=some_records)
 def test_other_client_reads_compressed_records(codec: Codec, records: list[Plain]) -> None:
@@ -153,7 +153,7 @@ def test_other_client_reads_compressed_records(codec: Codec, records: list[Plain
     assert read_by_aiokafka(data) == records
 
 
-@pytest.mark.scenario(14)
+@pytest.mark.scenario("codecs")
 @pytest.mark.parametrize("codec", CODECS)
 def test_large_payload_survives_compression(codec: Codec) -> None:
     records = [Plain(NOW + number, b"key", b"payload %d " % number * 20_000, ()) for number in range(3)]
@@ -254,7 +254,7 @@ def test_smaller_record_fits_after_larger() -> None:
     assert [record.value for record in read_by_us(stamped(builder))] == [b"v" * 10, b"w"]
 
 
-@pytest.mark.scenario(3)
+@pytest.mark.scenario("record-larger-than-batch")
 def test_first_record_ignores_limit() -> None:
     builder = RecordBatchBuilder(HEADER_SIZE, NOW)
 

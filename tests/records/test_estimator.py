@@ -6,7 +6,7 @@ import pytest
 
 from aioproducer.records.estimator import CompressionRatio
 
-pytestmark = pytest.mark.scenario(13)
+pytestmark = pytest.mark.scenario("ratio-estimate")
 
 
 def test_initial_estimate_is_one() -> None:

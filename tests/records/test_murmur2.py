@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aioproducer.records.murmur2 import murmur2, partition_of_key
 
-pytestmark = pytest.mark.scenario(45)
+pytestmark = pytest.mark.scenario("key-partitioning")
 
 # Test vectors of the Java client, whose hash is signed.
 SIGNED = [

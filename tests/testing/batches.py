@@ -1,4 +1,4 @@
-"""Record batches for tests, right ones and wrong ones."""
+"""Valid and invalid record batches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_batch(
     timestamp_ms: int | None = None,
     transactional: bool = False,
 ) -> bytes:
-    """Make a sound batch; `producer` is (id, epoch, base sequence)."""
+    """Return a valid batch; `producer` is (id, epoch, base sequence)."""
     now = time.time_ns() // 1_000_000 if timestamp_ms is None else timestamp_ms
     builder = RecordBatchBuilder(1 << 20, now)
     for value in values or (b"value",):
@@ -37,7 +37,7 @@ def make_batch(
 
 
 def spoil(batch: bytes, change: Callable[[bytearray], object], *, fix_crc: bool = True) -> bytes:
-    """Return the batch with a change made to its bytes, and its CRC made to fit."""
+    """Return the batch with its bytes changed and its CRC corrected."""
     spoiled = bytearray(batch)
     change(spoiled)
     if fix_crc:
@@ -46,5 +46,5 @@ def spoil(batch: bytes, change: Callable[[bytearray], object], *, fix_crc: bool 
 
 
 def put(layout: str, offset: int, value: int) -> Callable[[bytearray], object]:
-    """Make the change that writes one number."""
+    """Return a change that writes one number."""
     return lambda data: Struct(layout).pack_into(data, offset, value)

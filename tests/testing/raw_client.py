@@ -1,4 +1,4 @@
-"""A client that says exactly what it is told to, right or wrong."""
+"""A client that sends any bytes or requests, valid or not."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class RawClient:
         return await self.receive(request.response, version)
 
     async def closed(self) -> bytes:
-        """Wait for the broker to close; return what it still said."""
+        """Wait until the broker closes the connection; return the bytes it sent before."""
         async with asyncio.timeout(PATIENCE):
             try:
                 return await self._reader.read()
@@ -81,7 +81,7 @@ class RawClient:
     async def produce(
         self, topic: str, partition: int, batch: bytes | None, *, version: int = 9, acks: int = -1
     ) -> PartitionProduceResponse:
-        """Write one batch to one partition, and return what became of it."""
+        """Write one batch to one partition, and return the partition's response."""
         response = await self.ask(produce_request(topic, {partition: batch}, acks=acks), version)
         return only_answer(response)
 

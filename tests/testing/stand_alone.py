@@ -1,4 +1,4 @@
-"""Runs `python -m aioproducer.testing` as users do: as a process of its own."""
+"""Runs `python -m aioproducer.testing` in its own process, as users do."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ PATIENCE = 60.0
 
 
 class StandAlone:
-    """A stand-alone broker that runs."""
+    """A running stand-alone broker."""
 
     def __init__(self, process: subprocess.Popen[str], bootstrap: str) -> None:
         self._process = process
         self.bootstrap = bootstrap
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> list[str]:
-        """Send a signal, and return what is printed in the end; nothing may go wrong."""
+        """Send a signal, assert a clean exit, and return the printed lines."""
         self._process.send_signal(number)
-        printed, complaints = self._process.communicate(timeout=PATIENCE)
-        assert (self._process.returncode, complaints) == (0, ""), complaints
+        printed, errors = self._process.communicate(timeout=PATIENCE)
+        assert (self._process.returncode, errors) == (0, ""), errors
         return printed.splitlines()
 
 
 @contextmanager
 def stand_alone(*arguments: str) -> Iterator[StandAlone]:
-    """Run a broker at free ports, unless `arguments` say other ones."""
-    # Not `-X dev`: with it asyncio complains of whatever takes long, which a busy machine lets all things do.
+    """Run a broker at free ports, unless `arguments` name ports."""
+    # Not `-X dev`: asyncio would print warnings about slow callbacks on a busy machine.
     command = [sys.executable, "-W", "error", "-m", "aioproducer.testing", "--port", "0", *arguments]
-    with subprocess.Popen(  # noqa: S603 - our own program
+    with subprocess.Popen(  # noqa: S603 - this project's program
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:

@@ -9,14 +9,14 @@ from tests.testing.raw_client import RawClient
 ALL = MetadataRequest(topics=None)
 
 
-async def test_the_cluster_becomes_another_one() -> None:
+async def test_cluster_id_can_change() -> None:
     async with FakeCluster(cluster_id="one") as cluster, await RawClient.connect(cluster) as client:
         assert cluster.cluster_id == (await client.ask(ALL, 12)).cluster_id == "one"
         cluster.cluster_id = "another"
         assert (await client.ask(ALL, 12)).cluster_id == "another"
 
 
-async def test_a_replica_out_of_sync_is_told_as_such_and_does_not_take_over() -> None:
+async def test_out_of_sync_replica_never_leads() -> None:
     async with FakeCluster(3, {"orders": 1}) as cluster, await RawClient.connect(cluster, 3) as client:
         cluster.shrink_isr("orders", 0, 2)
         [partition] = (await client.ask(ALL, 12)).topics[0].partitions
@@ -32,7 +32,7 @@ async def test_a_replica_out_of_sync_is_told_as_such_and_does_not_take_over() ->
             cluster.shrink_isr("orders", 0, 3)
 
 
-async def test_the_last_replica_in_sync_leads_again_and_no_other() -> None:
+async def test_only_last_in_sync_replica_leads() -> None:
     async with FakeCluster(2, {"orders": 1}) as cluster:
         cluster.shrink_isr("orders", 0, 2)
         await cluster.stop_node(1)
@@ -43,14 +43,14 @@ async def test_the_last_replica_in_sync_leads_again_and_no_other() -> None:
         assert cluster.leader_of("orders", 0) == 1
 
 
-async def test_who_is_made_the_leader_is_in_sync() -> None:
+async def test_moved_leader_is_in_sync() -> None:
     async with FakeCluster(2, {"orders": 1}) as cluster:
         cluster.shrink_isr("orders", 0, 2)
         cluster.move_leader("orders", 0, 2)
         assert cluster.topology.in_sync(cluster.topology.partition("orders", 0)) == [1, 2]
 
 
-async def test_the_log_starts_later() -> None:
+async def test_deleted_records_move_log_start() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         for value in (b"a", b"b"):
             await client.produce("orders", 0, make_batch(value))
@@ -69,9 +69,8 @@ async def test_the_log_starts_later() -> None:
         ({"producer_id": 8}, {("orders", 0), ("orders", 1), ("audit", 0)}),
     ],
 )
-async def test_producers_are_forgotten_where_it_is_said(
-    forget: dict[str, object], known: set[tuple[str, int]]
-) -> None:
+async def test_forget_producer_by_filter(forget: dict[str, object], known: set[tuple[str, int]]) -> None:
+    """`forget_producer` forgets by topic, by partition or by producer id."""
     cluster = FakeCluster(topics={"orders": 2, "audit": 1})
     async with cluster, await RawClient.connect(cluster) as client:
         partitions = [("orders", 0), ("orders", 1), ("audit", 0)]

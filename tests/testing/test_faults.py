@@ -17,13 +17,13 @@ def happens(fault: Fault, times: int, api: ApiKey = ApiKey.PRODUCE, node: int = 
     return [fault.is_due(api, node, ORDERS_0) for _ in range(times)]
 
 
-def test_a_fault_happens_once_unless_told_otherwise() -> None:
+def test_fault_happens_once_by_default() -> None:
     assert happens(on(Script()).leave_out(), 3) == [True, False, False]
     assert happens(on(Script(), skip=1, times=2).leave_out(), 4) == [False, True, True, False]
     assert happens(on(Script(), times=None).leave_out(), 4) == [True] * 4
 
 
-def test_only_what_matches_is_counted() -> None:
+def test_other_requests_are_not_counted() -> None:
     fault = on(Script(), api=ApiKey.PRODUCE, node=2, skip=1).leave_out()
     assert happens(fault, 2, api=ApiKey.METADATA, node=2) == [False, False]
     assert happens(fault, 2, node=1) == [False, False]
@@ -42,11 +42,11 @@ def test_only_what_matches_is_counted() -> None:
         ({"partition": 1}, False),
     ],
 )
-def test_topics_and_partitions_narrow_a_match(match: dict[str, object], *, expected: bool) -> None:
+def test_topics_and_partitions_narrow_match(match: dict[str, object], *, expected: bool) -> None:
     assert happens(on(Script(), **match).leave_out(), 1) == [expected]
 
 
-def test_all_faults_that_match_happen_in_the_order_they_were_made() -> None:
+def test_matching_faults_keep_their_order() -> None:
     script = Script()
     first = on(script).delay(0.1)
     second = on(script).answer(ErrorCode.NOT_LEADER_OR_FOLLOWER)
@@ -54,7 +54,7 @@ def test_all_faults_that_match_happen_in_the_order_they_were_made() -> None:
     assert script.due(ApiKey.PRODUCE, 1, ORDERS_0) == ()
 
 
-def test_only_faults_without_hits_are_unmatched() -> None:
+def test_faults_without_hits_are_unmatched() -> None:
     script = Script()
     on(script, api=ApiKey.PRODUCE).leave_out()
     late = on(script, api=ApiKey.PRODUCE, skip=1).leave_out()
@@ -69,7 +69,7 @@ def test_match_reads_as_its_call() -> None:
     assert str(Match(partition=0)) == "on(partition=0)"
 
 
-async def test_a_hit_can_be_awaited_and_what_is_held_released() -> None:
+async def test_hits_are_awaited_and_released() -> None:
     script = Script()
     fault = on(script).hold()
     waiting = asyncio.ensure_future(fault.hit())

@@ -1,4 +1,4 @@
-"""Other people's clients take the fake for a Kafka, and what they send is found in it."""
+"""Other clients produce to the fake cluster, and their records are stored."""
 
 import asyncio
 from collections import defaultdict
@@ -88,7 +88,7 @@ async def test_librdkafka_produces(codec: str) -> None:
         check(cluster.records("orders"))
 
 
-async def test_librdkafka_produces_idempotently_through_lost_answers() -> None:
+async def test_librdkafka_survives_lost_responses() -> None:
     async with FakeCluster(2, {"orders": 4}) as cluster:
         lost = cluster.on(ApiKey.PRODUCE, times=2).disconnect(after_storing=True)
         await asyncio.to_thread(with_librdkafka, cluster, "lz4", idempotent=True)
@@ -96,7 +96,7 @@ async def test_librdkafka_produces_idempotently_through_lost_answers() -> None:
         check(cluster.records("orders"))
 
 
-async def test_aiokafka_produces_idempotently_through_errors_and_moves() -> None:
+async def test_aiokafka_survives_errors_and_moves() -> None:
     async with FakeCluster(2, {"orders": 4}) as cluster:
         cluster.on(ApiKey.PRODUCE, skip=1).run(lambda: cluster.move_leader("orders", 0, 2))
         cluster.on(ApiKey.PRODUCE, partition=1).answer(ErrorCode.NOT_ENOUGH_REPLICAS)
@@ -105,20 +105,20 @@ async def test_aiokafka_produces_idempotently_through_errors_and_moves() -> None
 
 
 @pytest.mark.parametrize("highest", [3, 5, 7, 8, 9])
-async def test_older_brokers_are_produced_to(highest: int) -> None:
+async def test_librdkafka_produces_to_older_brokers(highest: int) -> None:
     caps = {ApiKey.PRODUCE: highest, ApiKey.METADATA: 7, ApiKey.API_VERSIONS: 2}
     async with FakeCluster(topics={"orders": 4}, max_versions=caps) as cluster:
         await asyncio.to_thread(with_librdkafka, cluster, "gzip", idempotent=False)
         check(cluster.records("orders"))
 
 
-async def test_a_topic_is_created_for_who_asks_for_it() -> None:
+async def test_requested_topic_is_created() -> None:
     async with FakeCluster(default_partitions=4) as cluster:
         await with_aiokafka(cluster, "none", idempotent=True)
         check(cluster.records("orders"))
 
 
-async def test_consumer_is_refused_and_log_says_why(caplog: pytest.LogCaptureFixture) -> None:
+async def test_log_explains_refused_consumer(caplog: pytest.LogCaptureFixture) -> None:
     async with FakeCluster(topics={"orders": 1}, strict=False) as cluster:
         consumer = LibrdkafkaConsumer(
             {"bootstrap.servers": cluster.bootstrap, "group.id": "readers", "log_level": 0}

@@ -17,7 +17,7 @@ def test_offsets_count_records() -> None:
     assert (log.start_offset, log.end_offset) == (0, 3)
 
 
-def test_a_duplicate_gets_the_offset_of_the_first_copy_and_is_not_stored() -> None:
+def test_duplicate_is_not_stored() -> None:
     log = PartitionLog()
     first = batch(b"a", b"b", producer=(5, 0, 0))
     append(log, first)
@@ -27,21 +27,21 @@ def test_a_duplicate_gets_the_offset_of_the_first_copy_and_is_not_stored() -> No
     assert log.end_offset == 3
 
 
-def test_each_producer_has_its_own_sequences() -> None:
+def test_producers_have_their_own_sequences() -> None:
     log = PartitionLog()
     append(log, batch(b"a", producer=(5, 0, 0)))
     append(log, batch(b"b", producer=(6, 0, 0)))
     assert set(log.producers) == {5, 6}
 
 
-def test_a_forgotten_producer_may_start_anywhere() -> None:
+def test_forgotten_producer_may_start_anywhere() -> None:
     log = PartitionLog()
     append(log, batch(b"a", producer=(5, 0, 0)))
     log.forget_producer(5)
     assert append(log, batch(b"b", producer=(5, 0, 9))) == 1
 
 
-def test_retention_drops_whole_batches_and_moves_the_start() -> None:
+def test_retention_drops_whole_batches() -> None:
     one = batch(b"x" * 1000)
     log = PartitionLog(retention_bytes=2 * one.size)
     for _ in range(10):
@@ -50,7 +50,8 @@ def test_retention_drops_whole_batches_and_moves_the_start() -> None:
     assert log.size == 2 * one.size
 
 
-def test_deleting_records_keeps_the_batch_that_reaches_over_the_offset() -> None:
+def test_deletion_keeps_crossing_batch() -> None:
+    """A batch with records on both sides of the offset stays in the log."""
     log = PartitionLog()
     append(log, batch(b"a", b"b"))
     append(log, batch(b"c", b"d"))

@@ -23,13 +23,13 @@ def varint(number: int) -> bytes:
 
 
 def record(delta: int, rest: bytes, *, length: bytes | None = None) -> bytes:
-    """Make a record of time 0 whose key, value and headers are `rest`."""
+    """Return a record with timestamp delta 0 whose key, value and headers are `rest`."""
     body = b"\0" + varint(0) + varint(delta) + rest
     return (varint(len(body)) if length is None else length) + body
 
 
 def batch_of(*records: bytes, count: int | None = None, codec: Codec = Codec.NONE) -> bytes:
-    """Make a batch whose header is right, whatever its records are."""
+    """Return a batch with a valid header around `records`."""
     total = len(records) if count is None else count
     payload = b"".join(records)
     payload = gzip.compress(payload) if codec is Codec.GZIP else payload
@@ -46,24 +46,24 @@ def parse(data: bytes) -> LooseBatch:
 KEYLESS = varint(-1) + varint(1) + b"v" + varint(0)
 
 
-def test_a_sound_batch_is_read_as_it_is() -> None:
+def test_valid_batch_is_unchanged() -> None:
     batch = parse(make_batch(b"a", None, key=b"k", headers={"h": b"x"}, producer=(7, 1, 5), timestamp_ms=9))
     assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (7, 1, 5)
     assert (batch.record_count, batch.max_timestamp) == (2, 9)
     assert [(r.offset_delta, r.key, r.value) for r in batch.records()] == [(0, b"k", b"a"), (1, b"k", None)]
 
 
-def test_offset_deltas_are_the_places_of_the_records() -> None:
+def test_offset_deltas_are_counted() -> None:
     batch = parse(batch_of(record(5, KEYLESS), record(0, KEYLESS)))
     assert [r.offset_delta for r in batch.records()] == [0, 1]
 
 
-def test_any_negative_length_is_null() -> None:
+def test_negative_length_is_null() -> None:
     [read] = parse(batch_of(record(0, varint(-2) + varint(-5) + varint(0)))).records()
     assert (read.key, read.value) == (None, None)
 
 
-def test_the_time_of_the_batch_replaces_that_of_the_records() -> None:
+def test_batch_time_replaces_record_time() -> None:
     data = spoil(make_batch(b"a", timestamp_ms=5), lambda d: (put(">h", 21, 8)(d), put(">q", 35, 99)(d)))
     assert [r.timestamp_ms for r in parse(data).records()] == [99]
 
@@ -105,7 +105,7 @@ def test_the_time_of_the_batch_replaces_that_of_the_records() -> None:
         ),
     ],
 )
-def test_what_even_kafka_cannot_read_is_refused(data: bytes, code: ErrorCode) -> None:
+def test_unreadable_records_are_refused(data: bytes, code: ErrorCode) -> None:
     with pytest.raises(Refused) as refused:
         parse(data)
     assert refused.value.code is code

@@ -1,4 +1,4 @@
-"""The stand-alone broker, as other people's clients and a shell see it."""
+"""The stand-alone broker, used by other clients and from a shell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECORDS = 300
 
 
 def with_librdkafka(bootstrap: str, **config: object) -> list[tuple[int, int]]:
-    """Produce with confluent-kafka, and return where it is told that the records are."""
+    """Produce with confluent-kafka, and return (partition, offset) of each record."""
     places = []
 
     def delivered(error: object, message: Message) -> None:
@@ -46,7 +46,7 @@ def with_librdkafka(bootstrap: str, **config: object) -> list[tuple[int, int]]:
 
 
 async def with_aiokafka(bootstrap: str, *, idempotent: bool) -> list[tuple[int, int]]:
-    """Produce with aiokafka, and return where it is told that the records are."""
+    """Produce with aiokafka, and return (partition, offset) of each record."""
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap, retry_backoff_ms=10, enable_idempotence=idempotent
     )
@@ -62,7 +62,7 @@ async def with_aiokafka(bootstrap: str, *, idempotent: bool) -> list[tuple[int, 
 
 
 def check(places: list[tuple[int, int]]) -> None:
-    """See that the offsets in every partition are those of a log with nothing else in it."""
+    """Assert that the offsets of each partition count from 0 without gaps."""
     assert len(places) == RECORDS
     for partition in {partition for partition, _ in places}:
         offsets = sorted(offset for index, offset in places if index == partition)
@@ -86,7 +86,7 @@ async def test_aiokafka_produces(*, idempotent: bool) -> None:
         assert broker.end() == [f"orders: {RECORDS} records"]
 
 
-async def test_this_package_produces() -> None:
+async def test_aioproducer_produces() -> None:
     with stand_alone("--partitions", "4", "--topic", "audit", "--topic", "payments:2") as broker:
         async with Producer(broker.bootstrap) as producer:
             sizes = [len(await producer.partitions_for(topic)) for topic in ("audit", "orders", "payments")]
@@ -99,7 +99,7 @@ async def test_this_package_produces() -> None:
 @pytest.mark.parametrize(
     ("release", "highest"), [("kafka-2.1", 7), ("kafka-2.8", 9), ("kafka-4", 13), ("redpanda", 7)]
 )
-async def test_it_looks_like_another_broker(release: str, highest: int) -> None:
+async def test_versions_option_plays_other_brokers(release: str, highest: int) -> None:
     with stand_alone("--versions", release, "--topic", "orders:6") as broker:
         host, _, port = broker.bootstrap.rpartition(":")
         async with await RawClient.connect_to(host, int(port)) as client:
@@ -110,7 +110,7 @@ async def test_it_looks_like_another_broker(release: str, highest: int) -> None:
         assert broker.end() == [f"orders: {RECORDS} records"]
 
 
-async def test_topics_are_not_created_for_who_asks_if_that_is_not_wanted() -> None:
+async def test_no_auto_create_option() -> None:
     with stand_alone("--no-auto-create", "--topic", "orders") as broker:
         async with Producer(broker.bootstrap, max_block_ms=300) as producer:
             await producer.send("orders", b"tea")
@@ -120,7 +120,7 @@ async def test_topics_are_not_created_for_who_asks_if_that_is_not_wanted() -> No
 
 
 def test_librdkafka_lists_topics() -> None:
-    """The C client writes bytes behind the last field of Metadata, which Kafka ignores."""
+    """The C client writes bytes after the last field of Metadata, which Kafka ignores."""
     with stand_alone("--topic", "orders:6") as broker:
         client = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
         topics = client.list_topics(timeout=PATIENCE).topics
@@ -128,7 +128,7 @@ def test_librdkafka_lists_topics() -> None:
         assert broker.end() == ["orders: 0 records"]
 
 
-async def test_strict_refuses_bytes_behind_a_request() -> None:
+async def test_strict_refuses_trailing_bytes() -> None:
     with stand_alone("--strict") as broker:
         host, _, port = broker.bootstrap.rpartition(":")
         async with await RawClient.connect_to(host, int(port)) as client:
@@ -141,7 +141,7 @@ async def test_strict_refuses_bytes_behind_a_request() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it(number: signal.Signals) -> None:
+def test_signal_stops_the_broker(number: signal.Signals) -> None:
     with stand_alone("--nodes", "3") as broker:
         addresses = broker.bootstrap.split(",")
         assert [bool(re.fullmatch(r"127\.0\.0\.1:\d+", address)) for address in addresses] == [True] * 3
@@ -150,7 +150,7 @@ def test_a_signal_ends_it(number: signal.Signals) -> None:
 
 
 def free_ports(count: int) -> int:
-    """Return the first of some ports in a row that nobody listens at."""
+    """Return the first of `count` consecutive free ports."""
     while True:
         sockets = [socket.socket()]
         try:
@@ -168,7 +168,7 @@ def free_ports(count: int) -> int:
                 each.close()
 
 
-async def test_nodes_have_ports_in_a_row() -> None:
+async def test_nodes_have_consecutive_ports() -> None:
     port = free_ports(3)
     with stand_alone("--port", str(port), "--nodes", "3") as broker:
         assert broker.bootstrap == ",".join(f"127.0.0.1:{each}" for each in range(port, port + 3))
@@ -178,14 +178,14 @@ async def test_nodes_have_ports_in_a_row() -> None:
     ("options", "host"),
     [([], "localhost"), (["--advertised-host", "127.0.0.1"], "127.0.0.1")],
 )
-async def test_clients_are_told_an_address_that_they_can_connect_to(options: list[str], host: str) -> None:
-    with stand_alone("--host", "0.0.0.0", *options) as broker:  # noqa: S104 - what this is about
+async def test_advertised_address_is_reachable(options: list[str], host: str) -> None:
+    with stand_alone("--host", "0.0.0.0", *options) as broker:  # noqa: S104 - the case under test
         assert broker.bootstrap.rpartition(":")[0] == host
         async with Producer(broker.bootstrap) as producer:
             await producer.send("orders", b"tea")
 
 
-def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert main(["--port", str(port)]) == 1
@@ -196,7 +196,7 @@ def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "complaint"),
+    ("arguments", "message"),
     [
         (["--nodes", "0"], "must be a whole number from 1 to 1000, not '0'"),
         (["--port", "x"], "must be a whole number from 0 to 65535, not 'x'"),
@@ -208,15 +208,15 @@ def test_a_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["--versions", "kafka-1"], "choose from"),
     ],
 )
-def test_what_makes_no_sense_is_told(
-    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+def test_bad_arguments_are_reported(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
-    assert complaint in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_help_says_how_it_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_names_the_signals(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert "Ctrl-C or SIGTERM" in capsys.readouterr().out.replace("\n", " ")

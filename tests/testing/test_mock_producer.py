@@ -1,4 +1,4 @@
-"""The mock does what a producer does, but for the brokers, which the test is."""
+"""The mock behaves as a producer does; the test decides what the brokers answer."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 OWN = {"history", "clear", "complete_next", "error_next", "flushed", "closed"}
-"""What the mock has on top of a producer."""
+"""Members of the mock that a producer does not have."""
 
 KEYS = [b"", b"42", b"customer", bytes(range(256))]
 
 
 @pytest.fixture
 async def producer() -> AsyncIterator[MockProducer[Any, Any]]:
-    """Give a mock whose records wait for the test."""
+    """Return a mock whose records stay pending until the test completes them."""
     async with MockProducer[Any, Any](auto_complete=False, topics={"orders": 3}) as producer:
         yield producer
 
@@ -63,10 +63,10 @@ def timed_out() -> DeliveryTimeoutError:
     return DeliveryTimeoutError("too late", topic="orders", partition=0, may_be_written=True)
 
 
-# In the place of a producer.
+# Types and signatures.
 
 
-def test_its_methods_are_those_of_the_producer_and_a_few_of_its_own() -> None:
+def test_methods_match_producer() -> None:
     real, mock = public(Producer), public(MockProducer)
 
     assert set(mock) - set(real) == OWN
@@ -79,7 +79,7 @@ def test_its_methods_are_those_of_the_producer_and_a_few_of_its_own() -> None:
         assert inspect.iscoroutinefunction(member) == inspect.iscoroutinefunction(mock[name]), name
 
 
-def test_it_is_made_with_every_argument_of_the_producer() -> None:
+def test_constructor_takes_producer_arguments() -> None:
     real = inspect.signature(get_overloads(Producer.__init__)[-1]).parameters
     mock = inspect.signature(MockProducer.__init__).parameters
 
@@ -100,7 +100,7 @@ def as_json(value: dict[str, int]) -> bytes:
     return json.dumps(value).encode()
 
 
-async def test_type_checkers_take_it_for_a_producer() -> None:
+async def test_mock_has_producer_types() -> None:
     async with MockProducer() as producer:
         assert_type(producer, MockProducer[Buffer, Buffer])
         assert await announce(producer, b"tea") == 0
@@ -117,7 +117,7 @@ async def test_type_checkers_take_it_for_a_producer() -> None:
     assert isinstance(objects, Producer)
 
 
-async def test_it_is_made_from_a_config() -> None:
+async def test_mock_from_config() -> None:
     config = ProducerConfig(bootstrap_servers="a:1", client_id="me", value_serializer=as_json)
 
     async with MockProducer[Any, Any].from_config(config) as producer:
@@ -134,10 +134,10 @@ def test_options_are_checked() -> None:
         MockProducer(topics={"no topic": 1})
 
 
-# From start to stop.
+# Lifecycle.
 
 
-async def test_it_has_to_be_started_and_ends_with_stop() -> None:
+async def test_lifecycle_is_that_of_producer() -> None:
     producer = MockProducer()
     with pytest.raises(ProducerNotStartedError):
         producer.send("orders", b"early")
@@ -160,13 +160,13 @@ async def test_it_has_to_be_started_and_ends_with_stop() -> None:
         producer.send("orders", b"late")
 
 
-async def test_another_thread_is_told() -> None:
+async def test_other_thread_is_refused() -> None:
     async with MockProducer() as producer:
         with pytest.raises(WrongLoopError):
             await asyncio.to_thread(producer.send, "orders", b"from elsewhere")
 
 
-def test_another_loop_is_told() -> None:
+def test_other_loop_is_refused() -> None:
     producer = MockProducer()
 
     async def send() -> None:
@@ -179,7 +179,7 @@ def test_another_loop_is_told() -> None:
         home.run(producer.stop())
 
 
-async def test_nothing_is_left_running() -> None:
+async def test_mock_starts_no_tasks() -> None:
     before = asyncio.all_tasks()
     async with MockProducer(auto_complete=False) as producer:
         producer.send("orders", b"1")
@@ -187,22 +187,22 @@ async def test_nothing_is_left_running() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_stop_completes_what_is_pending(producer: MockProducer[Any, Any]) -> None:
+async def test_stop_completes_pending_records(producer: MockProducer[Any, Any]) -> None:
     delivery = producer.send("orders", b"1")
     await producer.stop()
     assert delivery.result().offset == 0
 
 
-async def test_stop_without_time_fails_what_is_pending(producer: MockProducer[Any, Any]) -> None:
+async def test_stop_without_time_fails_pending(producer: MockProducer[Any, Any]) -> None:
     delivery = producer.send("orders", b"1")
     await producer.stop(timeout=0)
     assert isinstance(delivery.exception(), ProducerClosedError)
 
 
-# What becomes of a record.
+# Results.
 
 
-async def test_a_record_is_acknowledged_at_once() -> None:
+async def test_record_is_acknowledged_at_once() -> None:
     async with MockProducer() as producer:
         delivery = producer.send("orders", b"tea", key=b"42", timestamp_ms=7)
         assert delivery.done()
@@ -210,7 +210,7 @@ async def test_a_record_is_acknowledged_at_once() -> None:
     assert (metadata.topic, metadata.partition, metadata.offset, metadata.timestamp_ms) == ("orders", 0, 0, 7)
 
 
-async def test_records_wait_for_the_test_in_the_order_of_the_sends(producer: MockProducer[Any, Any]) -> None:
+async def test_records_complete_in_send_order(producer: MockProducer[Any, Any]) -> None:
     sent = [producer.send("orders", b"%d" % number, partition=number % 3) for number in range(7)]
     waiting = asyncio.create_task(asyncio.wait_for(sent[0], PATIENCE))
     await turns()
@@ -227,7 +227,7 @@ async def test_records_wait_for_the_test_in_the_order_of_the_sends(producer: Moc
     assert (await waiting).offset == 0
 
 
-async def test_offsets_count_up_in_each_partition(producer: MockProducer[Any, Any]) -> None:
+async def test_offsets_count_per_partition(producer: MockProducer[Any, Any]) -> None:
     producer.auto_complete = True
     places = [(await producer.send("orders", b"", partition=number % 3)) for number in range(7)]
     other = await producer.send("audit", b"")
@@ -240,12 +240,12 @@ async def test_offsets_count_up_in_each_partition(producer: MockProducer[Any, An
     assert (other.offset, last.offset) == (0, 3)
 
 
-async def test_without_acks_nobody_knows_the_offset() -> None:
+async def test_acks_0_has_no_offset() -> None:
     async with MockProducer(acks=0, enable_idempotence=False) as producer:
         assert (await producer.send("orders", b"1")).offset == -1
 
 
-async def test_a_record_fails_as_the_test_says(producer: MockProducer[Any, Any]) -> None:
+async def test_error_next_fails_a_record(producer: MockProducer[Any, Any]) -> None:
     first, second, third = (producer.send("orders", b"", partition=0) for _ in range(3))
     called: list[Delivery] = []
     first.add_done_callback(called.append)
@@ -265,10 +265,10 @@ async def test_a_record_fails_as_the_test_says(producer: MockProducer[Any, Any])
     assert not producer.error_next(timed_out())
 
 
-async def test_only_what_a_producer_raises_can_be_an_error(producer: MockProducer[Any, Any]) -> None:
+async def test_error_next_takes_producer_errors(producer: MockProducer[Any, Any]) -> None:
     delivery = producer.send("orders", b"")
     with pytest.raises(TypeError, match="ProducerError"):
-        producer.error_next(ValueError("nobody raises this"))  # type: ignore[arg-type]
+        producer.error_next(ValueError("not a producer's error"))  # type: ignore[arg-type]
     assert not delivery.done()
 
 
@@ -279,7 +279,7 @@ async def test_flush_completes_everything(producer: MockProducer[Any, Any]) -> N
     assert producer.flushed()
 
 
-async def test_clear_forgets_what_was_sent_and_leaves_nobody_waiting(
+async def test_clear_fails_pending_records(
     producer: MockProducer[Any, Any],
 ) -> None:
     delivery = producer.send("orders", b"1")
@@ -289,7 +289,7 @@ async def test_clear_forgets_what_was_sent_and_leaves_nobody_waiting(
         await asyncio.wait_for(delivery, PATIENCE)
 
 
-async def test_figures_count_what_the_test_did(producer: MockProducer[Any, Any]) -> None:
+async def test_metrics_count_results(producer: MockProducer[Any, Any]) -> None:
     for _ in range(3):
         producer.send("orders", b"1").add_done_callback(lambda done: done.exception())
     producer.complete_next()
@@ -301,10 +301,10 @@ async def test_figures_count_what_the_test_did(producer: MockProducer[Any, Any])
     assert figures["producer-topic-metrics"]["orders"]["record-error-total"] == 1
 
 
-# What was sent.
+# History.
 
 
-async def test_the_history_tells_what_send_was_given(producer: MockProducer[Any, Any]) -> None:
+async def test_history_keeps_arguments(producer: MockProducer[Any, Any]) -> None:
     buffer = bytearray(b"first")
     producer.send(
         "orders", buffer, key=memoryview(b"42"), partition=1, timestamp_ms=7, headers={"trace": b"1"}
@@ -323,7 +323,7 @@ async def test_the_history_tells_what_send_was_given(producer: MockProducer[Any,
     assert len(producer.history()) == 2
 
 
-async def test_what_send_refuses_is_not_in_the_history(producer: MockProducer[Any, Any]) -> None:
+async def test_history_omits_refused_records(producer: MockProducer[Any, Any]) -> None:
     def broken(_value: object) -> bytes:
         message = "cannot"
         raise RuntimeError(message)
@@ -341,17 +341,17 @@ async def test_what_send_refuses_is_not_in_the_history(producer: MockProducer[An
     assert producer.flushed()
 
 
-# Where it goes.
+# Partitions.
 
 
 @pytest.mark.parametrize("key", KEYS)
-async def test_keys_go_where_they_really_go(key: bytes) -> None:
+async def test_keys_choose_kafka_partitions(key: bytes) -> None:
     async with MockProducer(default_partitions=7) as producer:
         metadata = await producer.send("orders", b"", key=key)
     assert metadata.partition == partition_of_key(key, 7)
 
 
-async def test_the_configured_partitioner_chooses() -> None:
+async def test_configured_partitioner_is_used() -> None:
     asked = []
 
     def choose(topic: str, key: bytes | None, partitions: int) -> int:
@@ -365,19 +365,19 @@ async def test_the_configured_partitioner_chooses() -> None:
     assert asked == [("orders", b"3", 5), ("orders", None, 5)]
 
 
-async def test_records_without_a_key_stick_to_a_partition_for_a_batch() -> None:
+async def test_keyless_records_stick_to_partition() -> None:
     async with MockProducer(default_partitions=50, batch_size=1000) as producer:
         places = [(await producer.send("orders", bytes(100))).partition for _ in range(100)]
     changes = sum(one != another for one, another in itertools.pairwise(places))
     assert 5 <= changes <= 20
 
 
-async def test_partitions_are_known(producer: MockProducer[Any, Any]) -> None:
+async def test_partitions_for_lists_partitions(producer: MockProducer[Any, Any]) -> None:
     assert [partition.index for partition in await producer.partitions_for("orders")] == [0, 1, 2]
     assert len(await producer.partitions_for("audit")) == 1
 
 
-async def test_there_is_no_partition_but_those_of_the_topic(producer: MockProducer[Any, Any]) -> None:
+async def test_unknown_partition_fails(producer: MockProducer[Any, Any]) -> None:
     for topic in ("orders", "audit"):
         delivery = producer.send(topic, b"", partition=3)
         with pytest.raises(UnknownPartitionError) as raised:
@@ -386,7 +386,7 @@ async def test_there_is_no_partition_but_those_of_the_topic(producer: MockProduc
     assert producer.flushed()
 
 
-async def test_impossible_topics_fail_as_the_brokers_would_have_it(producer: MockProducer[Any, Any]) -> None:
+async def test_illegal_topics_fail(producer: MockProducer[Any, Any]) -> None:
     delivery = producer.send("no topic", b"")
     with pytest.raises(InvalidTopicError):
         await asyncio.wait_for(delivery, PATIENCE)
@@ -397,7 +397,7 @@ async def test_impossible_topics_fail_as_the_brokers_would_have_it(producer: Moc
 # Memory.
 
 
-async def test_drain_waits_until_the_test_has_made_room() -> None:
+async def test_drain_waits_for_completions() -> None:
     async with MockProducer(auto_complete=False, buffer_memory=10_000, max_request_size=5_000) as producer:
         sent = [producer.send("orders", bytes(2_000)) for _ in range(8)]
         with pytest.raises(BufferExhaustedError):
@@ -414,7 +414,7 @@ async def test_drain_waits_until_the_test_has_made_room() -> None:
         assert producer.metrics()["producer-metrics"]["buffer-available-bytes"] == 10_000
 
 
-async def test_who_waits_for_room_keeps_its_place() -> None:
+async def test_waiting_records_keep_their_place() -> None:
     async with MockProducer(
         auto_complete=False, buffer_memory=10_000, max_request_size=10_000, topics={"orders": 3}
     ) as small:
@@ -426,7 +426,7 @@ async def test_who_waits_for_room_keeps_its_place() -> None:
         assert small.flushed()
 
 
-async def test_a_loop_of_sends_may_drain() -> None:
+async def test_loop_of_sends_can_drain() -> None:
     async with MockProducer(buffer_memory=20_000) as producer:
         for number in range(1000):
             producer.send("orders", b"%d" % number)
@@ -434,10 +434,10 @@ async def test_a_loop_of_sends_may_drain() -> None:
     assert [record.value for record in producer.history()] == [b"%d" % number for number in range(1000)]
 
 
-# What calls raise.
+# Scripted errors of calls.
 
 
-async def test_calls_raise_what_the_test_says(producer: MockProducer[Any, Any]) -> None:
+async def test_calls_raise_scripted_errors(producer: MockProducer[Any, Any]) -> None:
     producer.send_exception = BufferExhaustedError("full")
     producer.flush_exception = CallTimeoutError("slow")
     producer.partitions_for_exception = UnknownTopicError("unknown", topic="orders")
@@ -466,10 +466,10 @@ async def test_calls_raise_what_the_test_says(producer: MockProducer[Any, Any]) 
         await producer.partitions_for("orders")
 
 
-async def test_a_start_may_fail() -> None:
+async def test_start_exception_is_raised() -> None:
     producer = MockProducer()
-    producer.start_exception = BootstrapError("nobody there", causes={})
-    with pytest.raises(BootstrapError, match="nobody there"):
+    producer.start_exception = BootstrapError("no broker there", causes={})
+    with pytest.raises(BootstrapError, match="no broker there"):
         await producer.start()
     assert producer.closed()
     with pytest.raises(ProducerClosedError):

@@ -24,7 +24,7 @@ async def refused_at(address: str) -> bool:
         return True
 
 
-async def test_a_node_comes_back_at_its_old_port_or_at_a_new_one() -> None:
+async def test_restart_at_old_or_new_port() -> None:
     async with FakeCluster(2) as cluster:
         first = cluster.bootstrap
         await cluster.restart_node(1)
@@ -36,9 +36,10 @@ async def test_a_node_comes_back_at_its_old_port_or_at_a_new_one() -> None:
         assert not await refused_at(new)
 
 
-async def test_a_new_port_is_another_one_even_if_the_system_gives_the_old_one_again(
+async def test_new_port_differs_from_old_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The node asks for another port when the system offers the old one again."""
     async with FakeCluster() as cluster:
         old = cluster.topology.nodes[1].port
         loop = asyncio.get_running_loop()
@@ -59,7 +60,7 @@ async def test_a_new_port_is_another_one_even_if_the_system_gives_the_old_one_ag
         assert not await refused_at(cluster.bootstrap)
 
 
-async def test_all_addresses_are_replaced_and_the_old_ones_refuse() -> None:
+async def test_replaced_addresses_refuse_connections() -> None:
     async with FakeCluster(3, {"orders": 3}) as cluster, await RawClient.connect(cluster) as client:
         await client.ask(ALL, 12)
         before = cluster.bootstrap.split(",")
@@ -73,7 +74,7 @@ async def test_all_addresses_are_replaced_and_the_old_ones_refuse() -> None:
             assert [f"{n.host}:{n.port}" for n in (await another.ask(ALL, 12)).brokers] == after
 
 
-async def test_a_node_that_is_down_stays_so_when_addresses_are_replaced() -> None:
+async def test_stopped_node_keeps_its_address() -> None:
     async with FakeCluster(2) as cluster:
         await cluster.stop_node(2)
         before = cluster.bootstrap.split(",")[1]
@@ -82,7 +83,8 @@ async def test_a_node_that_is_down_stays_so_when_addresses_are_replaced() -> Non
         assert await refused_at(before)
 
 
-async def test_a_node_may_go_without_being_missed() -> None:
+async def test_node_stops_without_election() -> None:
+    """`elects=False`: metadata still names the stopped node as the leader."""
     async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster, 2) as client:
         address = cluster.bootstrap.split(",")[0]
         await cluster.stop_node(1, elects=False)
@@ -97,7 +99,7 @@ async def test_a_node_may_go_without_being_missed() -> None:
 
 
 @pytest.mark.parametrize("elects", [True, False])
-async def test_producers_go_on_when_the_node_is_back(*, elects: bool) -> None:
+async def test_producer_survives_node_restart(*, elects: bool) -> None:
     async with FakeCluster(2, {"orders": 1}) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"a")
         await cluster.stop_node(1, elects=elects)
@@ -108,7 +110,8 @@ async def test_producers_go_on_when_the_node_is_back(*, elects: bool) -> None:
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_a_node_that_stops_leaves_no_client_that_is_just_being_accepted(turns: int) -> None:
+async def test_stopping_node_closes_accepted_clients(turns: int) -> None:
+    """The connection is closed even if it is accepted while the node stops."""
     async with FakeCluster() as cluster:
         node = cluster.topology.nodes[1]
         with socket.create_connection((node.host, node.port)) as client:

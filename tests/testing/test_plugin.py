@@ -1,4 +1,4 @@
-"""The fixtures work wherever users' tests run; so each of these tests runs pytest on a few of those."""
+"""The fixtures work in users' tests: each test here runs pytest on a small file of tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE = 100.0
-"""Seconds that a run may take: less than `delivery_timeout_ms`, for which nobody is to wait."""
+"""Seconds that a run may take: less than `delivery_timeout_ms`, which no test may wait for."""
 
 USES = """
     import pytest
@@ -27,20 +27,20 @@ USES = """
     pytestmark = pytest.mark.{mark}
     former = []
 
-    async def test_a_record_is_in_the_cluster(kafka_cluster, producer):
+    async def test_record_is_in_the_cluster(kafka_cluster, producer):
         former.append(producer)
         metadata = await producer.send("orders", b"tea", key=b"42")
         (record,) = kafka_cluster.records("orders")
         assert (record.offset, record.key, record.value) == (metadata.offset, b"42", b"tea")
 
-    async def test_the_next_test_has_a_cluster_of_its_own(kafka_cluster, producer):
+    async def test_next_test_has_own_cluster(kafka_cluster, producer):
         assert (await producer.send("orders", b"tea")).offset == 0
 
-    async def test_the_producer_is_stopped_after_its_test():
+    async def test_producer_is_stopped_after_test():
         with pytest.raises(ProducerClosedError):
             former[0].send("orders", b"tea")
 
-    async def test_the_cluster_comes_alone(kafka_cluster):
+    async def test_cluster_without_producer(kafka_cluster):
         assert kafka_cluster.connections(1) == 0
 
     @pytest.mark.parametrize("kafka_cluster_options", [{"brokers": 3, "topics": {"orders": 6}}])
@@ -62,17 +62,17 @@ USES_PASSED = 6
 
 
 class Run(Protocol):
-    """Runs pytest on one file of tests, and gives how many of them passed, failed, …, and what was said."""
+    """Runs pytest on one file of tests, and returns its counts and output."""
 
     def __call__(self, tests: str, *options: str, mark: str = ..., conftest: str = ...) -> Outcome: ...
 
 
 class Outcome:
-    """What a run left behind."""
+    """The output of a run, and how many tests passed, failed, and so on."""
 
-    def __init__(self, said: str) -> None:
-        self.said = said
-        counts = re.findall(r"(\d+) (passed|failed|errors?|warnings?)", said.strip().splitlines()[-1])
+    def __init__(self, output: str) -> None:
+        self.output = output
+        counts = re.findall(r"(\d+) (passed|failed|errors?|warnings?)", output.strip().splitlines()[-1])
         self.counts = Counter({what.removesuffix("s"): int(number) for number, what in counts})
 
 
@@ -85,12 +85,12 @@ def run(tmp_path: Path) -> Run:
         conftest: str = 'pytest_plugins = ["aioproducer.testing.plugin"]\n',
     ) -> Outcome:
         (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
-        # Only the plugins that are named: those of this environment are not the users'.
+        # Load only the named plugins: this environment has more than a user's has.
         environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""}
         (tmp_path / "conftest.py").write_text(conftest)
-        (tmp_path / "test_of_a_user.py").write_text(dedent(tests).replace("{mark}", mark))
+        (tmp_path / "test_user.py").write_text(dedent(tests).replace("{mark}", mark))
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, str(tmp_path)]
-        done = subprocess.run(  # noqa: S603 - our own words
+        done = subprocess.run(  # noqa: S603 - a fixed command
             command, capture_output=True, text=True, timeout=PATIENCE, env=environ, check=False
         )
         return Outcome(done.stdout + done.stderr)
@@ -102,7 +102,7 @@ ANYIO = ["-p", "anyio.pytest_plugin"]
 
 
 def asyncio_in(mode: str, test_loops: str = "function") -> list[str]:
-    """Make the options that bring pytest-asyncio."""
+    """Return the options that load pytest-asyncio."""
     return [
         *("-p", "pytest_asyncio.plugin"),
         *("-o", f"asyncio_mode={mode}"),
@@ -111,20 +111,20 @@ def asyncio_in(mode: str, test_loops: str = "function") -> list[str]:
     ]
 
 
-def test_the_example_passes(run: Run) -> None:
+def test_plugin_example_passes(run: Run) -> None:
     example = (plugin.__doc__ or "").partition("\n\n")[2].partition("\n\nEach test has")[0]
     assert len(example.replace("\n\n", "\n").splitlines()) <= 10
     outcome = run(example, *asyncio_in("strict"), conftest="")
-    assert outcome.counts == {"passed": 1}, outcome.said
+    assert outcome.counts == {"passed": 1}, outcome.output
 
 
 @pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_tests_of_pytest_asyncio_have_the_fixtures(mode: str, run: Run) -> None:
+def test_pytest_asyncio_tests_get_fixtures(mode: str, run: Run) -> None:
     outcome = run(USES, *asyncio_in(mode))
-    assert outcome.counts == {"passed": USES_PASSED}, outcome.said
+    assert outcome.counts == {"passed": USES_PASSED}, outcome.output
 
 
-def test_the_fixtures_run_in_the_loop_of_the_test(run: Run) -> None:
+def test_fixtures_run_in_test_loop(run: Run) -> None:
     outcome = run(
         """
         import pytest
@@ -134,29 +134,29 @@ def test_the_fixtures_run_in_the_loop_of_the_test(run: Run) -> None:
             async def test_it_sends(self, producer, time):
                 assert (await producer.send("orders", b"tea")).offset == 0
 
-        class TestInTheLoopOfTheFunction(Sends):
+        class TestInLoopOfFunction(Sends):
             pytestmark = pytest.mark.asyncio
 
-        class TestInTheLoopOfTheClass(Sends):
+        class TestInLoopOfClass(Sends):
             pytestmark = pytest.mark.asyncio(loop_scope="class")
 
-        class TestInTheLoopOfTheModule(Sends):
+        class TestInLoopOfModule(Sends):
             pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-        class TestInTheLoopOfThePackage(Sends):
+        class TestInLoopOfPackage(Sends):
             pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-        class TestInTheLoopOfTheSession(Sends):
+        class TestInLoopOfSession(Sends):
             pytestmark = pytest.mark.asyncio(loop_scope="session")
         """,
         *asyncio_in("strict"),
     )
-    assert outcome.counts == {"passed": 10}, outcome.said
+    assert outcome.counts == {"passed": 10}, outcome.output
 
 
-def test_the_loop_of_all_tests_may_be_another(run: Run) -> None:
+def test_session_loop_for_all_tests(run: Run) -> None:
     outcome = run(USES, *asyncio_in("strict", test_loops="session"))
-    assert outcome.counts == {"passed": USES_PASSED}, outcome.said
+    assert outcome.counts == {"passed": USES_PASSED}, outcome.output
 
 
 ON_BACKEND = """
@@ -167,12 +167,12 @@ ON_BACKEND = """
 
 
 @pytest.mark.parametrize("others", [[], asyncio_in("strict")], ids=["alone", "beside pytest-asyncio"])
-def test_tests_of_anyio_have_the_fixtures(others: list[str], run: Run) -> None:
+def test_anyio_tests_get_fixtures(others: list[str], run: Run) -> None:
     outcome = run(USES + ON_BACKEND.format("asyncio"), *ANYIO, *others, mark="anyio")
-    assert outcome.counts == {"passed": USES_PASSED}, outcome.said
+    assert outcome.counts == {"passed": USES_PASSED}, outcome.output
 
 
-def test_without_asyncio_the_reason_is_told(run: Run) -> None:
+def test_other_backend_is_explained(run: Run) -> None:
     tests = """
     import pytest
 
@@ -180,17 +180,17 @@ def test_without_asyncio_the_reason_is_told(run: Run) -> None:
     async def test_it(kafka_cluster): ...
     """
     outcome = run(tests + ON_BACKEND.format("trio"), *ANYIO)
-    assert outcome.counts == {"error": 1}, outcome.said
-    assert "needs asyncio, and the test runs on trio" in outcome.said
+    assert outcome.counts == {"error": 1}, outcome.output
+    assert "needs asyncio, and the test runs on trio" in outcome.output
 
 
-def test_without_a_loop_the_reason_is_told(run: Run) -> None:
+def test_missing_loop_is_explained(run: Run) -> None:
     outcome = run("def test_it(producer): ...", *ANYIO)
-    assert outcome.counts == {"error": 1}, outcome.said
-    assert "install pytest-asyncio, or mark the test with pytest.mark.anyio" in outcome.said
+    assert outcome.counts == {"error": 1}, outcome.output
+    assert "install pytest-asyncio, or mark the test with pytest.mark.anyio" in outcome.output
 
 
-# What a test scripts and does not meet.
+# Unmatched faults.
 
 
 def test_unmatched_fault_is_an_error(run: Run) -> None:
@@ -214,9 +214,9 @@ def test_unmatched_fault_is_an_error(run: Run) -> None:
         """,
         *asyncio_in("strict"),
     )
-    assert outcome.counts == {"passed": 2, "error": 1, "failed": 1}, outcome.said
-    assert "on(PRODUCE, topic='order')" in outcome.said
-    assert "did you mean 'orders'?" in outcome.said
+    assert outcome.counts == {"passed": 2, "error": 1, "failed": 1}, outcome.output
+    assert "on(PRODUCE, topic='order')" in outcome.output
+    assert "did you mean 'orders'?" in outcome.output
 
 
 # Wider scopes, and the mock.
@@ -245,32 +245,32 @@ producer = producer_fixture("{scope}", linger_ms=0{more})
 
 
 @pytest.mark.parametrize("scope", ["module", "package", "session"])
-def test_tests_of_a_scope_share_a_cluster(scope: str, run: Run) -> None:
+def test_wider_scope_shares_cluster(scope: str, run: Run) -> None:
     outcome = run(
         SHARED,
         *asyncio_in("strict"),
         mark=f'asyncio(loop_scope="{scope}")',
         conftest=WIDE.format(scope=scope, more=""),
     )
-    assert outcome.counts == {"passed": 2}, outcome.said
+    assert outcome.counts == {"passed": 2}, outcome.output
 
 
-def test_loop_may_be_wider_than_the_scope(run: Run) -> None:
+def test_loop_scope_can_be_wider(run: Run) -> None:
     outcome = run(
         SHARED,
         *asyncio_in("strict"),
         mark='asyncio(loop_scope="session")',
         conftest=WIDE.format(scope="module", more=', loop_scope="session"'),
     )
-    assert outcome.counts == {"passed": 2}, outcome.said
+    assert outcome.counts == {"passed": 2}, outcome.output
 
 
-def test_tests_of_anyio_share_a_cluster(run: Run) -> None:
+def test_anyio_tests_share_cluster(run: Run) -> None:
     backend = '@pytest.fixture(scope="module")\ndef anyio_backend(): return "asyncio"\n'
     outcome = run(
         SHARED, *ANYIO, mark="anyio", conftest=WIDE.format(scope="module", more=", anyio=True") + backend
     )
-    assert outcome.counts == {"passed": 2}, outcome.said
+    assert outcome.counts == {"passed": 2}, outcome.output
 
 
 def test_shared_cluster_reports_unmatched_faults(run: Run) -> None:
@@ -285,7 +285,7 @@ def test_shared_cluster_reports_unmatched_faults(run: Run) -> None:
         *asyncio_in("strict"),
         conftest=WIDE.format(scope="module", more=""),
     )
-    assert outcome.counts == {"passed": 1, "error": 1}, outcome.said
+    assert outcome.counts == {"passed": 1, "error": 1}, outcome.output
 
 
 MOCK = """
@@ -307,15 +307,15 @@ MOCK = """
 """
 
 
-def test_mock_producer_runs_in_the_loop_of_the_test(run: Run) -> None:
+def test_mock_producer_uses_test_loop(run: Run) -> None:
     tests = MOCK.format(mark="asyncio")
     outcome = run(tests, *asyncio_in("strict", test_loops="session"))
-    assert outcome.counts == {"passed": 2}, outcome.said
+    assert outcome.counts == {"passed": 2}, outcome.output
     outcome = run(MOCK.format(mark="anyio") + ON_BACKEND.format("asyncio"), *ANYIO)
-    assert outcome.counts == {"passed": 2}, outcome.said
+    assert outcome.counts == {"passed": 2}, outcome.output
 
 
-def test_a_record_that_cannot_be_delivered_holds_no_test_up(run: Run) -> None:
+def test_undeliverable_record_delays_no_test(run: Run) -> None:
     outcome = run(
         """
         import pytest
@@ -324,22 +324,22 @@ def test_a_record_that_cannot_be_delivered_holds_no_test_up(run: Run) -> None:
         fixtures.STOP_TIMEOUT = 0.1
 
         @pytest.mark.asyncio
-        async def test_nobody_answers(kafka_cluster, producer):
+        async def test_no_response(kafka_cluster, producer):
             fault = kafka_cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
             producer.send("orders", b"tea")
             await fault.hit()
         """,
         *asyncio_in("strict"),
     )
-    assert outcome.counts == {"passed": 1}, outcome.said
+    assert outcome.counts == {"passed": 1}, outcome.output
 
 
-def test_nobody_has_the_fixtures_who_did_not_ask_for_them(run: Run) -> None:
+def test_fixtures_need_the_plugin(run: Run) -> None:
     outcome = run("def test_it(kafka_cluster): ...", *asyncio_in("auto"), conftest="")
-    assert outcome.counts == {"error": 1}, outcome.said
-    assert "fixture 'kafka_cluster' not found" in outcome.said
+    assert outcome.counts == {"error": 1}, outcome.output
+    assert "fixture 'kafka_cluster' not found" in outcome.output
 
 
-def test_the_rest_of_the_package_needs_no_pytest() -> None:
+def test_package_does_not_import_pytest() -> None:
     code = "import sys, aioproducer.testing; sys.exit('pytest' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)  # noqa: S603 - our own words
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE)  # noqa: S603 - a fixed command

@@ -12,11 +12,11 @@ def state_after(*ranges: tuple[int, int], epoch: int = 0) -> ProducerState:
     return state
 
 
-def test_a_producer_that_is_not_known_may_start_anywhere() -> None:
+def test_unknown_producer_may_start_anywhere() -> None:
     state_after().check(0, 42)
 
 
-def test_the_next_batch_follows_the_last() -> None:
+def test_next_batch_continues_sequence() -> None:
     state = state_after((0, 9))
     state.check(0, 10)
     with pytest.raises(Refused) as refused:
@@ -24,12 +24,12 @@ def test_the_next_batch_follows_the_last() -> None:
     assert refused.value.code is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
 
 
-def test_after_the_highest_sequence_comes_0() -> None:
+def test_sequence_wraps_to_zero() -> None:
     assert last_sequence(2**31 - 2, 4) == 1
     state_after((2**31 - 3, 2**31 - 1)).check(0, 0)
 
 
-def test_a_new_epoch_starts_at_0_and_forgets_the_old() -> None:
+def test_new_epoch_starts_at_0() -> None:
     state = state_after((0, 9))
     with pytest.raises(Refused) as refused:
         state.check(1, 10)
@@ -39,13 +39,13 @@ def test_a_new_epoch_starts_at_0_and_forgets_the_old() -> None:
     assert state.duplicate_of(0, 0, 9) is None
 
 
-def test_an_old_epoch_is_fenced() -> None:
+def test_old_epoch_is_fenced() -> None:
     with pytest.raises(Refused) as refused:
         state_after((0, 0), epoch=3).check(2, 1)
     assert refused.value.code is ErrorCode.INVALID_PRODUCER_EPOCH
 
 
-def test_the_last_five_batches_are_remembered_and_no_more() -> None:
+def test_five_batches_are_remembered() -> None:
     state = state_after(*[(n, n) for n in range(6)])
     assert state.duplicate_of(0, 0, 0) is None
     for n in range(1, 6):
@@ -54,7 +54,7 @@ def test_the_last_five_batches_are_remembered_and_no_more() -> None:
         assert duplicate.base_offset == n
 
 
-def test_a_part_of_a_stored_batch_is_no_duplicate() -> None:
+def test_partial_overlap_is_not_duplicate() -> None:
     state = state_after((0, 9))
     assert state.duplicate_of(0, 0, 5) is None
     with pytest.raises(Refused):

@@ -1,4 +1,4 @@
-"""What a test can make happen to a request, seen by a client."""
+"""Scripted faults, seen by a client."""
 
 import asyncio
 import re
@@ -29,7 +29,7 @@ def told(response: ProduceResponse) -> list[tuple[str, UUID, list[int]]]:
     return [(t.name, t.topic_id, [p.index for p in t.partition_responses]) for t in response.responses]
 
 
-async def test_produce_answers_for_partitions_that_were_not_asked() -> None:
+async def test_produce_adds_unasked_partitions() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.PRODUCE).add_unasked("orders", 7)
         cluster.on(ApiKey.PRODUCE).add_unasked("audit", 3)
@@ -37,7 +37,7 @@ async def test_produce_answers_for_partitions_that_were_not_asked() -> None:
         assert told(response) == [("orders", ZERO_UUID, [0, 7]), ("audit", ZERO_UUID, [3])]
 
 
-async def test_produce_answers_for_what_was_not_asked_by_id_too() -> None:
+async def test_unasked_partitions_by_topic_id() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         topic_id = cluster.topology.topic("orders").topic_id
         cluster.on(ApiKey.PRODUCE).add_unasked("orders", 7)
@@ -46,7 +46,7 @@ async def test_produce_answers_for_what_was_not_asked_by_id_too() -> None:
         assert told(response) == [("", topic_id, [0, 7])]
 
 
-async def test_metadata_tells_of_partitions_that_were_not_asked() -> None:
+async def test_metadata_adds_unasked_partitions() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.METADATA).add_unasked("orders", 7)
         cluster.on(ApiKey.METADATA).add_unasked("audit", 3)
@@ -55,7 +55,7 @@ async def test_metadata_tells_of_partitions_that_were_not_asked() -> None:
         assert (audit.name, [p.leader_id for p in audit.partitions]) == ("audit", [1])
 
 
-async def test_a_fault_of_one_partition_leaves_the_others_of_metadata_alone() -> None:
+async def test_partition_fault_in_metadata() -> None:
     async with FakeCluster(topics={"orders": 3}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.METADATA, topic="orders", partition=1).answer(ErrorCode.LEADER_NOT_AVAILABLE)
         cluster.on(ApiKey.METADATA, topic="orders", partition=2).leave_out()
@@ -67,7 +67,7 @@ async def test_a_fault_of_one_partition_leaves_the_others_of_metadata_alone() ->
         ]
 
 
-async def test_a_request_for_no_topics_is_none_of_those_for_a_topic() -> None:
+async def test_topic_match_skips_empty_requests() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         fault = cluster.on(ApiKey.METADATA, topic="orders").leave_out()
         await client.ask(MetadataRequest(topics=()), 12)
@@ -76,7 +76,7 @@ async def test_a_request_for_no_topics_is_none_of_those_for_a_topic() -> None:
         assert fault.hits == 1
 
 
-async def test_a_throttled_client_may_be_muted_for_as_long() -> None:
+async def test_throttle_can_mute_the_connection() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.METADATA).throttle(100, mutes=True)
         loop = asyncio.get_running_loop()
@@ -86,7 +86,7 @@ async def test_a_throttled_client_may_be_muted_for_as_long() -> None:
         assert loop.time() - answered >= 0.08
 
 
-async def test_the_replicas_in_sync_may_shrink_behind_the_append() -> None:
+async def test_isr_shrinks_after_append() -> None:
     config = TopicConfig(min_insync_replicas=2)
     cluster = FakeCluster(2, {"orders": 1, "audit": 1}, topic_config=config)
     async with cluster, await RawClient.connect(cluster) as client:
@@ -103,7 +103,8 @@ async def test_the_replicas_in_sync_may_shrink_behind_the_append() -> None:
         assert [record.value for record in cluster.records("orders")] == [b"a", b"c", b"e"]
 
 
-async def test_a_held_answer_looks_at_the_replicas_when_it_is_released() -> None:
+async def test_released_response_checks_replicas() -> None:
+    """The in-sync replicas are checked when the held response is released."""
     config = TopicConfig(min_insync_replicas=2)
     cluster = FakeCluster(2, {"orders": 1}, topic_config=config)
     async with cluster, await RawClient.connect(cluster) as client:
@@ -119,7 +120,7 @@ async def test_a_held_answer_looks_at_the_replicas_when_it_is_released() -> None
             cluster.expand_isr("orders", 0)
 
 
-async def test_a_held_answer_of_a_topic_that_is_gone_stays_as_it_was() -> None:
+async def test_deleted_topic_keeps_held_response() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         gone = cluster.on(ApiKey.PRODUCE)
         gone.run(lambda: cluster.delete_topic("orders"), after_storing=True)
@@ -127,7 +128,7 @@ async def test_a_held_answer_of_a_topic_that_is_gone_stays_as_it_was() -> None:
         assert (answer.error_code, answer.base_offset) == (ErrorCode.NONE, 0)
 
 
-async def test_an_error_stays_as_it_was_when_the_replicas_are_looked_at_again() -> None:
+async def test_replica_check_keeps_scripted_error() -> None:
     config = TopicConfig(min_insync_replicas=2)
     cluster = FakeCluster(2, {"orders": 1}, topic_config=config)
     async with cluster, await RawClient.connect(cluster) as client:
@@ -138,7 +139,7 @@ async def test_an_error_stays_as_it_was_when_the_replicas_are_looked_at_again() 
         assert answer.error_code == ErrorCode.REQUEST_TIMED_OUT
 
 
-async def test_an_error_after_storing_tells_where_the_batch_is() -> None:
+async def test_error_after_storing_has_offset() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         late = cluster.on(ApiKey.PRODUCE, times=2)
         late.answer(ErrorCode.REQUEST_TIMED_OUT, after_storing=True)
@@ -156,9 +157,7 @@ async def test_an_error_after_storing_tells_where_the_batch_is() -> None:
         (ErrorCode.NOT_LEADER_OR_FOLLOWER, None, -1),
     ],
 )
-async def test_an_error_tells_where_the_log_starts_as_kafka_does(
-    code: ErrorCode, given: int | None, expected: int
-) -> None:
+async def test_error_has_log_start_offset(code: ErrorCode, given: int | None, expected: int) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         await client.produce("orders", 0, make_batch(b"a", b"b"))
         cluster.delete_records("orders", 0, before=2)
@@ -167,14 +166,14 @@ async def test_an_error_tells_where_the_log_starts_as_kafka_does(
         assert (answer.error_code, answer.log_start_offset) == (code, expected)
 
 
-async def test_a_scripted_error_needs_no_partition() -> None:
+async def test_scripted_error_for_unknown_partition() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.PRODUCE).answer(ErrorCode.POLICY_VIOLATION)
         answer = await client.produce("orders", 9, make_batch(b"a"))
         assert (answer.error_code, answer.log_start_offset) == (ErrorCode.POLICY_VIOLATION, -1)
 
 
-async def test_leaders_can_be_kept_secret() -> None:
+async def test_leader_hints_can_be_off() -> None:
     async with FakeCluster(2, {"orders": 1}, leader_hints=False) as cluster:
         async with await RawClient.connect(cluster, 2) as client:
             response = await client.ask(produce_request("orders", {0: make_batch(b"a")}), 10)
@@ -183,7 +182,7 @@ async def test_leaders_can_be_kept_secret() -> None:
         assert (answer.current_leader, response.node_endpoints) == (LeaderIdAndEpoch(), ())
 
 
-async def test_a_partition_without_a_leader_is_hinted_at_as_such() -> None:
+async def test_leader_hint_without_leader() -> None:
     async with FakeCluster(2, {"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         cluster.move_leader("orders", 0, -1)
         response = await client.ask(produce_request("orders", {0: make_batch(b"a")}), 10)
@@ -191,7 +190,7 @@ async def test_a_partition_without_a_leader_is_hinted_at_as_such() -> None:
         assert response.node_endpoints == ()
 
 
-async def test_answers_can_be_wrong_in_every_way_at_once() -> None:
+async def test_faults_combine_in_one_response() -> None:
     async with FakeCluster(topics={"orders": 2}) as cluster, await RawClient.connect(cluster) as client:
         on = cluster.on(ApiKey.PRODUCE, partition=0)
         on.leave_out()
@@ -204,7 +203,7 @@ async def test_answers_can_be_wrong_in_every_way_at_once() -> None:
         assert response.throttle_time_ms == 10
 
 
-# What can be scripted.
+# Arguments and unmatched faults.
 
 
 @pytest.mark.parametrize(
@@ -216,7 +215,7 @@ async def test_answers_can_be_wrong_in_every_way_at_once() -> None:
         (ApiKey.PRODUCE, ErrorCode.POLICY_VIOLATION),
     ],
 )
-async def test_names_and_numbers_are_taken(api: ApiKey | str | int, code: ErrorCode | str | int) -> None:
+async def test_names_and_numbers_are_accepted(api: ApiKey | str | int, code: ErrorCode | str | int) -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         fault = cluster.on(api).answer(code)
         answer = await client.produce("orders", 0, make_batch(b"a"))
@@ -224,7 +223,7 @@ async def test_names_and_numbers_are_taken(api: ApiKey | str | int, code: ErrorC
 
 
 @pytest.mark.parametrize(
-    ("script", "complaint"),
+    ("script", "message"),
     [
         (lambda on: on("PRODUCT"), "there is no API 'PRODUCT'; did you mean PRODUCE?"),
         (lambda on: on(99), "there is no API 99"),
@@ -245,8 +244,8 @@ async def test_names_and_numbers_are_taken(api: ApiKey | str | int, code: ErrorC
         (lambda on: on("API_VERSIONS").add_unasked("orders", 0), "those of API_VERSIONS have none"),
     ],
 )
-def test_what_can_never_happen_is_refused(script: Callable[..., object], complaint: str) -> None:
-    with pytest.raises((ValueError, TypeError), match=re.escape(complaint)):
+def test_impossible_scripts_are_refused(script: Callable[..., object], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)):
         script(FakeCluster(2).on)
 
 
@@ -264,7 +263,7 @@ async def test_stop_warns_of_unmatched_faults() -> None:
     await cluster.stop()
 
 
-async def test_nodes_stop_though_the_warning_is_an_error() -> None:
+async def test_nodes_stop_despite_warning_error() -> None:
     cluster = FakeCluster()
     await cluster.start()
     cluster.on("PRODUCE").disconnect()
@@ -273,7 +272,7 @@ async def test_nodes_stop_though_the_warning_is_an_error() -> None:
     assert not cluster.topology.live_nodes()
 
 
-async def test_an_error_is_not_hidden_by_unmatched_faults() -> None:
+async def test_unmatched_faults_hide_no_error() -> None:
     async def fail() -> None:
         async with FakeCluster() as cluster:
             cluster.on("PRODUCE").disconnect()

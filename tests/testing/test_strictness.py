@@ -1,4 +1,4 @@
-"""What Kafka lets pass: refused as long as the cluster is strict, taken as Kafka takes it else."""
+"""Faults that Kafka overlooks: a strict cluster refuses them, another one accepts them as Kafka does."""
 
 import struct
 
@@ -25,12 +25,12 @@ def framed(body: bytes) -> bytes:
 
 
 def metadata_from(client_id: bytes) -> bytes:
-    """Make a request for all topics, in version 1."""
+    """Return a request for all topics, in version 1."""
     return framed(struct.pack(">hhi", 3, 1, 1) + client_id + b"\xff\xff\xff\xff")
 
 
 @pytest.mark.parametrize("strict", [True, False])
-async def test_bytes_behind_a_request(*, strict: bool) -> None:
+async def test_trailing_bytes_after_request(*, strict: bool) -> None:
     async with FakeCluster(strict=strict) as cluster, await RawClient.connect(cluster) as client:
         client.send(ALL, 9)
         await client.receive(MetadataResponse, 9)
@@ -44,7 +44,7 @@ async def test_bytes_behind_a_request(*, strict: bool) -> None:
 
 @pytest.mark.parametrize("client_id", [b"\x00\x02\xff\xff", b"\xff\xfe"])
 @pytest.mark.parametrize("strict", [True, False])
-async def test_a_client_id_that_is_no_text(client_id: bytes, *, strict: bool) -> None:
+async def test_client_id_without_utf8(client_id: bytes, *, strict: bool) -> None:
     async with FakeCluster(strict=strict) as cluster, await RawClient.connect(cluster) as client:
         client.send(ALL, 1)
         await client.receive(MetadataResponse, 1)
@@ -56,16 +56,16 @@ async def test_a_client_id_that_is_no_text(client_id: bytes, *, strict: bool) ->
 
 
 @pytest.mark.parametrize("client_id", [b"", b"\x00", b"\x7f\xffraw"])
-async def test_a_client_id_that_is_cut_short_ends_the_connection_always(client_id: bytes) -> None:
+async def test_truncated_client_id_closes_connection(client_id: bytes) -> None:
     async with FakeCluster(strict=False) as cluster, await RawClient.connect(cluster) as client:
-        # ApiVersions 0 has no body that could be missing.
+        # ApiVersions 0 has no body, so only the header can be truncated.
         client.send_bytes(framed(struct.pack(">hhi", 18, 0, 1) + client_id))
         assert await client.closed() == b""
 
 
 @pytest.mark.parametrize("junk", [b"x", make_batch(b"z")[:20]])
 @pytest.mark.parametrize("strict", [True, False])
-async def test_bytes_behind_a_batch(junk: bytes, *, strict: bool) -> None:
+async def test_trailing_bytes_after_batch(junk: bytes, *, strict: bool) -> None:
     async with FakeCluster(topics={"orders": 1}, strict=strict) as cluster:
         async with await RawClient.connect(cluster) as client:
             answer = await client.produce("orders", 0, make_batch(b"a") + junk)
@@ -75,7 +75,7 @@ async def test_bytes_behind_a_batch(junk: bytes, *, strict: bool) -> None:
 
 @pytest.mark.parametrize("is_one_topic", [True, False])
 @pytest.mark.parametrize("strict", [True, False])
-async def test_a_partition_twice_in_a_request(*, strict: bool, is_one_topic: bool) -> None:
+async def test_repeated_partition_in_request(*, strict: bool, is_one_topic: bool) -> None:
     corrupt = spoil(make_batch(b"abc"), put(">b", 70, 1), fix_crc=False)
     written = [PartitionProduceData(0, corrupt), PartitionProduceData(0, make_batch(b"b"))]
     data = (
@@ -88,14 +88,14 @@ async def test_a_partition_twice_in_a_request(*, strict: bool, is_one_topic: boo
         async with await RawClient.connect(cluster) as client:
             responses = (await client.ask(request, 9)).responses
         codes = [answer.error_code for topic in responses for answer in topic.partition_responses]
-        # Kafka takes the last one, and says nothing of the other.
+        # Kafka stores the last one, and its response leaves the other out.
         expected = [ErrorCode.CORRUPT_MESSAGE, ErrorCode.INVALID_REQUEST] if strict else [ErrorCode.NONE]
         assert codes == expected
         assert [record.value for record in cluster.records("orders")] == ([] if strict else [b"b"])
 
 
 @pytest.mark.parametrize("strict", [True, False])
-async def test_a_strict_cluster_says_why_where_kafka_is_silent(*, strict: bool) -> None:
+async def test_strict_cluster_explains_silent_drops(*, strict: bool) -> None:
     cluster = FakeCluster(topics={"orders": 1}, strict=strict)
     async with cluster, await RawClient.connect(cluster) as client:
         silent = await client.produce("orders", 0, spoil(make_batch(b"a"), put(">q", 0, 5)))
@@ -105,7 +105,7 @@ async def test_a_strict_cluster_says_why_where_kafka_is_silent(*, strict: bool) 
     assert None not in {told.error_message, late.error_message}
 
 
-async def test_a_batch_that_is_taken_is_read_back_as_far_as_it_can_be() -> None:
+async def test_accepted_batch_is_read_back() -> None:
     data = spoil(make_batch(b"a", key=b"k", headers={"h": b"x"}), put(">b", 71, -1))
     async with FakeCluster(topics={"orders": 1}, strict=False) as cluster:
         async with await RawClient.connect(cluster) as client:

@@ -18,11 +18,11 @@ def leaders(topology: Topology) -> list[int]:
     return [partition.leader for partition in topology.topic("orders").partitions]
 
 
-def test_leaders_are_spread_over_the_nodes() -> None:
+def test_leaders_are_spread_over_nodes() -> None:
     assert leaders(three_nodes()) == [1, 2, 3, 1, 2, 3]
 
 
-def test_when_a_node_is_lost_other_replicas_lead_in_a_new_epoch() -> None:
+def test_lost_node_moves_leaders() -> None:
     topology = three_nodes()
     topology.node_stopped(1)
     assert leaders(topology) == [2, 2, 3, 2, 2, 3]
@@ -32,7 +32,7 @@ def test_when_a_node_is_lost_other_replicas_lead_in_a_new_epoch() -> None:
     assert topology.controller() == 2
 
 
-def test_a_partition_whose_replicas_are_all_gone_has_no_leader_until_one_is_back() -> None:
+def test_partition_without_replicas_has_no_leader() -> None:
     topology = three_nodes()
     topology.node_stopped(1)
     topology.node_stopped(2)
@@ -41,7 +41,7 @@ def test_a_partition_whose_replicas_are_all_gone_has_no_leader_until_one_is_back
     assert topology.partition("orders", 0).leader == 2
 
 
-def test_partitions_can_be_added_and_keep_the_old_ones() -> None:
+def test_added_partitions_keep_old_ones() -> None:
     topology = three_nodes()
     topology.add_partitions("orders", 8)
     assert leaders(topology) == [1, 2, 3, 1, 2, 3, 1, 2]
@@ -49,7 +49,7 @@ def test_partitions_can_be_added_and_keep_the_old_ones() -> None:
         topology.add_partitions("orders", 8)
 
 
-def test_a_topic_created_again_has_another_id() -> None:
+def test_recreated_topic_has_new_id() -> None:
     topology = three_nodes()
     before = topology.topic("orders").topic_id
     topology.delete_topic("orders")
@@ -76,7 +76,7 @@ def test_impossible_topics_are_refused(name: str, partitions: int, replicas: int
     assert refused.value.code is code
 
 
-def test_a_leader_may_be_any_node_and_no_other() -> None:
+def test_leader_is_any_known_node() -> None:
     topology = three_nodes()
     partition = topology.partition("orders", 0)
     topology.move_leader(partition, 3)

@@ -28,7 +28,7 @@ def check(data: bytes, config: TopicConfig | None = None, *, strict: bool = True
 
 @pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("codec", list(Codec))
-def test_a_sound_batch_passes_in_every_codec(codec: Codec, *, strict: bool) -> None:
+def test_valid_batch_passes_with_every_codec(codec: Codec, *, strict: bool) -> None:
     data = make_batch(
         b"a", None, b"c" * 5000, key=b"k", headers={"h": None}, codec=codec, timestamp_ms=NOW_MS
     )
@@ -57,7 +57,7 @@ def test_a_sound_batch_passes_in_every_codec(codec: Codec, *, strict: bool) -> N
     ],
 )
 @pytest.mark.parametrize("strict", [True, False])
-def test_what_is_wrong_with_a_batch_has_its_error(
+def test_invalid_batch_has_its_error(
     change: Callable[[bytearray], object], code: ErrorCode, *, strict: bool
 ) -> None:
     assert refusal(spoil(make_batch(b"a", timestamp_ms=NOW_MS), change), strict=strict).code is code
@@ -73,20 +73,20 @@ def test_what_is_wrong_with_a_batch_has_its_error(
         pytest.param(put(">b", 70, -1), id="header key that is no text"),
     ],
 )
-def test_what_kafka_overlooks_is_refused_unless_told_otherwise(change: Callable[[bytearray], object]) -> None:
+def test_strict_check_refuses_overlooked_faults(change: Callable[[bytearray], object]) -> None:
     data = spoil(make_batch(b"a", headers={"h": b"x"}, timestamp_ms=NOW_MS), change)
     assert refusal(data).code is ErrorCode.INVALID_RECORD
     [record] = check(data, strict=False).records()
     assert (record.offset_delta, record.timestamp_ms, record.value) == (0, NOW_MS, b"a")
 
 
-def test_a_producer_id_has_an_epoch() -> None:
+def test_producer_id_needs_epoch() -> None:
     data = make_batch(b"a", producer=(7, -1, 0))
     assert refusal(data).code is ErrorCode.INVALID_RECORD
     assert check(data, TopicConfig(message_timestamp_after_max_ms=2**62), strict=False).producer_id == 7
 
 
-def test_log_append_time_is_not_the_producers_to_set() -> None:
+def test_producer_cannot_set_append_time() -> None:
     data = spoil(make_batch(b"a", b"b", timestamp_ms=NOW_MS), put(">h", 21, 0x08))
     broker_time = TopicConfig(message_timestamp_type="LogAppendTime")
     for refused in (refusal(data), refusal(data, broker_time, strict=False)):
@@ -95,21 +95,21 @@ def test_log_append_time_is_not_the_producers_to_set() -> None:
     assert check(data, strict=False).record_count == 2
 
 
-def test_a_wrong_checksum_is_a_corrupt_message() -> None:
+def test_wrong_checksum_is_corrupt() -> None:
     data = spoil(make_batch(b"abc"), put(">b", 70, 1), fix_crc=False)
     assert refusal(data).code is ErrorCode.CORRUPT_MESSAGE
 
 
-def test_counts_that_do_not_fit_the_records_are_refused() -> None:
+def test_wrong_record_count_is_refused() -> None:
     data = spoil(make_batch(b"a", b"b"), lambda d: (put(">i", 23, 2)(d), put(">i", 57, 3)(d)))
     assert refusal(data).code is ErrorCode.INVALID_RECORD
 
 
-def test_a_batch_shorter_than_its_header_is_corrupt() -> None:
+def test_truncated_header_is_corrupt() -> None:
     assert refusal(make_batch(b"a")[:40]).code is ErrorCode.CORRUPT_MESSAGE
 
 
-def test_size_is_measured_compressed_against_two_limits() -> None:
+def test_compressed_size_has_two_limits() -> None:
     data = make_batch(b"a" * 10_000, timestamp_ms=NOW_MS)
     assert refusal(data, TopicConfig(max_message_bytes=9_000)).code is ErrorCode.MESSAGE_TOO_LARGE
     assert refusal(data, TopicConfig(segment_bytes=9_000)).code is ErrorCode.RECORD_LIST_TOO_LARGE
@@ -117,13 +117,13 @@ def test_size_is_measured_compressed_against_two_limits() -> None:
     check(small, TopicConfig(max_message_bytes=9_000))
 
 
-def test_a_batch_too_large_for_a_segment_is_looked_at_before() -> None:
+def test_record_checks_precede_segment_limit() -> None:
     data = make_batch(b"a" * 10_000, timestamp_ms=NOW_MS + 10**9)
     assert refusal(data, TopicConfig(segment_bytes=9_000)).code is ErrorCode.INVALID_TIMESTAMP
 
 
 @pytest.mark.parametrize("policy", ["compact", "compact,delete"])
-def test_a_compacted_topic_takes_no_record_without_a_key(
+def test_compacted_topic_needs_keys(
     policy: Literal["compact", "compact,delete"],
 ) -> None:
     data = make_batch(b"a", b"b", timestamp_ms=NOW_MS)
@@ -132,7 +132,7 @@ def test_a_compacted_topic_takes_no_record_without_a_key(
     assert set(refused.record_errors) == {0, 1}
 
 
-def test_timestamps_too_far_off_are_refused_record_by_record() -> None:
+def test_bad_timestamps_are_refused_per_record() -> None:
     config = TopicConfig(message_timestamp_before_max_ms=1000)
     for wrong in (NOW_MS - 1001, NOW_MS + 3_600_001):
         refused = refusal(make_batch(b"a", timestamp_ms=wrong), config)
@@ -142,7 +142,7 @@ def test_timestamps_too_far_off_are_refused_record_by_record() -> None:
     check(make_batch(b"a", timestamp_ms=1), broker_time)
 
 
-def test_all_records_to_blame_are_named_each_for_one_reason() -> None:
+def test_every_bad_record_is_named_once() -> None:
     builder = RecordBatchBuilder(1000, NOW_MS)
     for key, timestamp_ms in ((b"k", NOW_MS), (None, NOW_MS - 5000), (b"k", NOW_MS - 5000), (None, NOW_MS)):
         builder.append(timestamp_ms, key, b"v", None)
@@ -157,14 +157,14 @@ def test_all_records_to_blame_are_named_each_for_one_reason() -> None:
     }
 
 
-def test_a_record_without_a_key_is_not_asked_for_its_time() -> None:
+def test_missing_key_precedes_timestamp() -> None:
     config = TopicConfig(cleanup_policy="compact", message_timestamp_before_max_ms=1000)
     refused = refusal(make_batch(b"a", timestamp_ms=NOW_MS - 5000), config)
     assert refused.code is ErrorCode.INVALID_RECORD
     assert "key" in (refused.record_errors[0] or "")
 
 
-def test_a_codec_whose_library_is_missing_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codec_without_library_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
     data = make_batch(b"a" * 100, codec=Codec.SNAPPY, timestamp_ms=NOW_MS)
 
     def missing(*_: object) -> NoReturn:
@@ -177,6 +177,6 @@ def test_a_codec_whose_library_is_missing_is_not_supported(monkeypatch: pytest.M
         assert refusal(data, strict=strict).code is ErrorCode.UNSUPPORTED_COMPRESSION_TYPE
 
 
-def test_without_decoding_only_the_header_is_checked() -> None:
+def test_header_is_checked_without_decoding() -> None:
     inside = spoil(make_batch(b"a", timestamp_ms=NOW_MS), put(">b", 61, 2))
     check_batch(memoryview(inside), config=TopicConfig(), now_ms=NOW_MS, decode=False)

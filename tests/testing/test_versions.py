@@ -1,4 +1,4 @@
-"""Each preset looks like its broker, and producers of all kinds produce to it."""
+"""Each preset behaves like its release, and several clients produce to it."""
 
 import asyncio
 from dataclasses import replace
@@ -70,7 +70,7 @@ async def test_librdkafka_produces(version: BrokerVersion, *, idempotent: bool) 
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-async def test_each_lists_its_versions(version: BrokerVersion, expected: list[tuple[int, int]]) -> None:
+async def test_preset_lists_its_versions(version: BrokerVersion, expected: list[tuple[int, int]]) -> None:
     async with FakeCluster(versions=version) as cluster, await RawClient.connect(cluster) as client:
         response = await client.ask(ApiVersionsRequest(), 2)
         listed = {api.api_key: (api.min_version, api.max_version) for api in response.api_keys}
@@ -80,7 +80,7 @@ async def test_each_lists_its_versions(version: BrokerVersion, expected: list[tu
 
 
 @each_preset
-async def test_each_hangs_up_on_what_it_does_not_list(version: BrokerVersion) -> None:
+async def test_unlisted_versions_close_connection(version: BrokerVersion) -> None:
     highest = version.apis[ApiKey.PRODUCE].max
     async with FakeCluster(topics={"orders": 1}, versions=version) as cluster:
         async with await RawClient.connect(cluster) as client:
@@ -101,9 +101,7 @@ async def test_each_hangs_up_on_what_it_does_not_list(version: BrokerVersion) ->
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-async def test_an_unknown_version_of_api_versions_is_answered_in_version_0(
-    version: BrokerVersion, told: set[int]
-) -> None:
+async def test_unknown_version_gets_version_0(version: BrokerVersion, told: set[int]) -> None:
     version = version.capped({ApiKey.API_VERSIONS: 2})
     async with FakeCluster(versions=version) as cluster, await RawClient.connect(cluster) as client:
         client.send_bytes(b"".join(encode_request(INTRODUCTION, 4, 9, "raw")))
@@ -112,22 +110,22 @@ async def test_an_unknown_version_of_api_versions_is_answered_in_version_0(
         assert {api.api_key for api in response.api_keys} == told
 
 
-async def test_a_broker_may_hang_up_on_an_unknown_version_of_api_versions() -> None:
-    version = replace(KAFKA_3_6, unknown_version=UnknownVersion.HANG_UP)
+async def test_unknown_version_can_close_connection() -> None:
+    version = replace(KAFKA_3_6, unknown_version=UnknownVersion.CLOSE_CONNECTION)
     async with FakeCluster(versions=version) as cluster, await RawClient.connect(cluster) as client:
         client.send(INTRODUCTION, 4)
         assert await client.closed() == b""
 
 
 @pytest.mark.parametrize("unknown", UnknownVersion)
-async def test_aioproducer_finds_a_common_version_however_it_is_told(unknown: UnknownVersion) -> None:
+async def test_aioproducer_negotiates_any_refusal(unknown: UnknownVersion) -> None:
     version = replace(KAFKA_2_1, unknown_version=unknown)
     async with FakeCluster(topics={"orders": 1}, versions=version) as cluster, quick(cluster) as producer:
         await producer.send("orders", b"a")
         assert [record.value for record in cluster.records("orders")] == [b"a"]
 
 
-async def test_the_nodes_of_a_cluster_may_be_of_different_releases() -> None:
+async def test_nodes_can_have_different_releases() -> None:
     versions = {1: KAFKA_2_8, 2: REDPANDA}
     async with FakeCluster(3, {"orders": 3}, versions=versions) as cluster, quick(cluster) as producer:
         await asyncio.gather(*[producer.send("orders", b"%d" % n, partition=n).future() for n in range(3)])
@@ -136,7 +134,7 @@ async def test_the_nodes_of_a_cluster_may_be_of_different_releases() -> None:
         FakeCluster(versions={2: KAFKA_4})
 
 
-async def test_a_node_comes_back_as_another_release_while_records_flow() -> None:
+async def test_restart_as_other_release() -> None:
     async with FakeCluster(3, {"orders": 3}, versions=KAFKA_2_8) as cluster, quick(cluster) as producer:
         for round_, node in enumerate((1, 2, 3)):
             deliveries = [producer.send("orders", b"%d" % round_, partition=n) for n in range(3)]
@@ -150,9 +148,7 @@ async def test_a_node_comes_back_as_another_release_while_records_flow() -> None
 
 
 @pytest.mark.parametrize(("version", "code"), [(KAFKA_2_1, ErrorCode.UNKNOWN_PRODUCER_ID), (KAFKA_2_8, 0)])
-async def test_a_forgotten_producer_is_unknown_to_old_brokers(
-    version: BrokerVersion, code: ErrorCode
-) -> None:
+async def test_old_brokers_refuse_forgotten_producers(version: BrokerVersion, code: ErrorCode) -> None:
     async with (
         FakeCluster(topics={"orders": 1}, versions=version) as cluster,
         await RawClient.connect(cluster) as client,
@@ -168,9 +164,8 @@ async def test_a_forgotten_producer_is_unknown_to_old_brokers(
 
 
 @pytest.mark.parametrize(("version", "code"), [(KAFKA_3_6, ErrorCode.NOT_ENOUGH_REPLICAS), (KAFKA_4, 0)])
-async def test_a_topic_needs_more_replicas_than_it_has_in_old_brokers_only(
-    version: BrokerVersion, code: int
-) -> None:
+async def test_impossible_min_isr_by_release(version: BrokerVersion, code: int) -> None:
+    """Old brokers refuse records of a topic with fewer replicas than min.insync.replicas."""
     config = TopicConfig(min_insync_replicas=2)
     async with (
         FakeCluster(topics={"orders": 1}, versions=version, topic_config=config) as cluster,
@@ -180,7 +175,7 @@ async def test_a_topic_needs_more_replicas_than_it_has_in_old_brokers_only(
 
 
 @pytest.mark.parametrize(("version", "code"), [(KAFKA_3_6, 0), (KAFKA_4, ErrorCode.INVALID_TIMESTAMP)])
-async def test_records_of_the_far_future_are_refused_since_kafka_4(version: BrokerVersion, code: int) -> None:
+async def test_kafka_4_refuses_future_timestamps(version: BrokerVersion, code: int) -> None:
     async with (
         FakeCluster(topics={"orders": 1}, versions=version) as cluster,
         await RawClient.connect(cluster) as client,
@@ -193,7 +188,7 @@ async def test_records_of_the_far_future_are_refused_since_kafka_4(version: Brok
     ("version", "code"),
     [(KAFKA_2_8, ErrorCode.LEADER_NOT_AVAILABLE), (KAFKA_4, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)],
 )
-async def test_a_topic_that_is_being_created_has_an_error(version: BrokerVersion, code: ErrorCode) -> None:
+async def test_new_topic_error_by_release(version: BrokerVersion, code: ErrorCode) -> None:
     async with FakeCluster(versions=version) as cluster, await RawClient.connect(cluster) as client:
         request = MetadataRequest(topics=(MetadataRequestTopic("new"),))
         for expected in (code, ErrorCode.NONE):
@@ -201,13 +196,13 @@ async def test_a_topic_that_is_being_created_has_an_error(version: BrokerVersion
             assert topic.error_code == expected
 
 
-def test_a_cap_is_a_version_that_there_is() -> None:
+def test_cap_is_an_existing_version() -> None:
     with pytest.raises(ValueError, match=r"Kafka 2\.1 has PRODUCE 0-7, not 8"):
         KAFKA_2_1.capped({ApiKey.PRODUCE: 8})
     assert ApiKey.PRODUCE not in KAFKA_2_1.capped({ApiKey.PRODUCE: None}).apis
 
 
-async def test_zstd_needs_produce_7_of_every_broker() -> None:
+async def test_zstd_needs_produce_7() -> None:
     async with FakeCluster(topics={"orders": 1}, versions=KAFKA_2_1) as cluster:
         async with quick(cluster, compression_type="zstd") as producer:
             await producer.send("orders", b"a" * 1000)

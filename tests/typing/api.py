@@ -1,7 +1,7 @@
-"""The public API as users write it: type checkers have to agree with every line.
+"""The public API as users write it: type checkers must accept every line.
 
-This is never run. `assert_type` says what checkers infer, and each `type: ignore` names a
-mistake that they have to find: one that is not needed is an error itself.
+This file is never run. `assert_type` states the inferred types, and each `type: ignore` marks an
+error that the checkers must find: an unnecessary one is an error itself.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true
@@ -147,7 +147,7 @@ async def deliveries(producer: Producer[bytes, bytes]) -> None:
 
     future: asyncio.Future[RecordMetadata] = delivery.future()
     assert_type(await future, RecordMetadata)
-    # A delivery is awaitable, so what takes any awaitable takes it; `wait` wants futures.
+    # A delivery is an awaitable; `asyncio.wait` needs futures.
     assert_type(await asyncio.gather(delivery, delivery), tuple[RecordMetadata, RecordMetadata])
     assert_type(await asyncio.wait_for(delivery, timeout=1.0), RecordMetadata)
     assert_type(await asyncio.create_task(delivery), RecordMetadata)

@@ -1,6 +1,6 @@
-"""Type checkers see the public API as `api.py` says, and know the type of everything in it.
+"""Type checkers infer the types in `api.py`, and know every type of the public API.
 
-The extra `lint` brings the checkers; without them these tests are skipped.
+The extra `lint` installs the checkers; without them these tests are skipped.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ API = Path(__file__).parent / "api.py"
 ROOT = API.parent.parent.parent
 
 PUBLIC_MODULES = {"config", "delivery", "error_code", "errors", "options", "producer", "record"}
-"""Where the names that `aioproducer` exports are defined. The other modules are nobody's API: mypy,
-which infers what pyright wants to see written, is strict enough for them."""
+"""The modules with public names. Other modules are checked by mypy only, which infers more types."""
 
 
 def run(tool: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     if find_spec(tool) is None:
         pytest.skip(f"{tool} is not installed (the extra `lint` brings it)")
-    # Pyright takes the packages of the first python on the path.
+    # Pyright uses the packages of the first python on the path.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.run(  # noqa: S603 - our own words
+    return subprocess.run(  # noqa: S603 - a fixed command
         [sys.executable, "-m", tool, *arguments],
         cwd=folder,
         env={**os.environ, "PATH": path},
@@ -51,7 +50,7 @@ def test_pyright_agrees() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_every_type_of_the_public_api_is_known(tmp_path: Path) -> None:
+def test_public_types_are_known(tmp_path: Path) -> None:
     if "site-packages" not in aioproducer.__file__:
         pytest.skip("pyright verifies installed packages only, and aioproducer is imported from its source")
 

@@ -1,1 +1,1 @@
-"""What the brokers answer: one file an API, named as Kafka names it."""
+"""The brokers' responses: one module per API, named after it."""

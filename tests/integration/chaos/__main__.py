@@ -1,7 +1,7 @@
-"""Chaos by hand: `python -m tests.integration.chaos --seconds 600 --seed 7`, as long as one likes.
+"""Run chaos from the command line: `python -m tests.integration.chaos --seconds 600 --seed 7`.
 
-Starts a cluster of three brokers, harms it and the connections to it under load, and prints a table of
-figures. Ends with 1 if a promise was broken; the plan and all evidence are printed then.
+Starts a cluster of three brokers, causes faults of brokers and connections under load, and prints a
+table of figures. Ends with code 1 if a guarantee was broken, and prints the plan and the evidence.
 """
 
 from __future__ import annotations
@@ -11,25 +11,30 @@ import asyncio
 import logging
 import sys
 
+import uvloop
+
 from aioproducer.cli.tables import table
 from tests.integration.chaos.cluster import ChaosCluster
 from tests.integration.chaos.run import HEADER, Chaos, run
 
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the plans of the command line."""
     options = _options().parse_args()
     logging.basicConfig(level=logging.ERROR)
     rows: list[tuple[object, ...]] = []
     broken = False
     with ChaosCluster() as cluster:
-        for what in options.harm:
+        for what in options.fault:
             for seed in options.seed:
                 chaos = Chaos(what, seed, options.seconds, options.rate)
-                report = asyncio.run(run(cluster, chaos, f"{what}-{seed}"))
+                with asyncio.Runner(loop_factory=LOOPS[options.loop]) as runner:
+                    report = runner.run(run(cluster, chaos, f"{what}-{seed}"))
                 rows += report.rows()
                 if report.violations() or options.verbose:
-                    print(report, end="\n\n", flush=True)  # noqa: T201 - what a command line is for
+                    print(report, end="\n\n", flush=True)  # noqa: T201 - the output of a command
                 broken |= bool(report.violations())
     print(table(HEADER, rows))  # noqa: T201
     return int(broken)
@@ -40,10 +45,11 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each run lasts (60)")
     parser.add_argument("--seed", type=int, nargs="+", default=[1], help="one run for each (1)")
     parser.add_argument(
-        "--harm", nargs="+", choices=("brokers", "network", "both"), default=["brokers", "network"]
+        "--fault", nargs="+", choices=("brokers", "network", "both"), default=["brokers", "network"]
     )
     parser.add_argument("--rate", type=float, default=1500.0, help="records a second and producer (1500)")
-    parser.add_argument("--verbose", action="store_true", help="print plans even if all went well")
+    parser.add_argument("--loop", choices=LOOPS, default="asyncio", help="the event loop (asyncio)")
+    parser.add_argument("--verbose", action="store_true", help="print plans of successful runs too")
     return parser
 
 

@@ -1,7 +1,7 @@
-"""Does to brokers what a plan says, each broker in a thread of its own, and all moves in another.
+"""Runs the broker faults of a plan: one thread for each broker, and one for all moves of leaders.
 
-What the threads do is little (signals, forks, small requests), so that the event loop whose
-punctuality is measured is not held up by those who disturb it.
+The threads do little work (signals, forks, small requests), so they do not delay the event loop,
+whose stalls are measured.
 """
 
 from __future__ import annotations
@@ -17,61 +17,61 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.integration.chaos.cluster import ChaosCluster
-    from tests.integration.chaos.plan import Harm
+    from tests.integration.chaos.plan import ChaosFault
 
 _MOVES = 0
 
 
-class BrokerHarms:
-    """Carries a plan out on a cluster.
+class BrokerFaults:
+    """Runs a plan on a cluster.
 
-    `journal` says what came of each harm, and when. Moves take turns, and may be refused: their
-    node may be away, or too far behind to lead.
+    `journal` has the result and end time of each fault. A move of a leader may be refused: the
+    node may be away, or not in sync.
     """
 
-    def __init__(self, cluster: ChaosCluster, topics: Sequence[str], plan: Sequence[Harm]) -> None:
+    def __init__(self, cluster: ChaosCluster, topics: Sequence[str], plan: Sequence[ChaosFault]) -> None:
         self.journal: list[str] = []
         self._cluster = cluster
         self._topics = topics
         self._plan = plan
 
-    def carry_out(self) -> None:
-        """Let it all happen, from now on; returns when it is over."""
-        lanes: dict[int, list[Harm]] = {}
-        for harm in self._plan:
-            lanes.setdefault(_MOVES if harm.kind is Kind.MOVE else harm.node, []).append(harm)
+    def run(self) -> None:
+        """Run all faults from now on, and return after the last one."""
+        lanes: dict[int, list[ChaosFault]] = {}
+        for fault in self._plan:
+            lanes.setdefault(_MOVES if fault.kind is Kind.MOVE else fault.node, []).append(fault)
         began = time.monotonic()
         with ThreadPoolExecutor(len(lanes) or 1, "chaos") as threads:
-            for lane in [threads.submit(self._carry_out, harms, began) for harms in lanes.values()]:
+            for lane in [threads.submit(self._run_faults, faults, began) for faults in lanes.values()]:
                 lane.result()
 
-    def _carry_out(self, harms: Sequence[Harm], began: float) -> None:
-        for harm in harms:
-            time.sleep(max(0.0, began + harm.at - time.monotonic()))
-            outcome = self._inflict(harm)
-            self.journal.append(f"{harm}: {outcome} at {time.monotonic() - began:.2f} s")
+    def _run_faults(self, faults: Sequence[ChaosFault], began: float) -> None:
+        for fault in faults:
+            time.sleep(max(0.0, began + fault.at - time.monotonic()))
+            result = self._apply(fault)
+            self.journal.append(f"{fault}: {result} at {time.monotonic() - began:.2f} s")
 
-    def _inflict(self, harm: Harm) -> str:
-        cluster, node = self._cluster, harm.node
-        match harm.kind:
+    def _apply(self, fault: ChaosFault) -> str:
+        cluster, node = self._cluster, fault.node
+        match fault.kind:
             case Kind.KILL:
                 cluster.kill(node)
-                time.sleep(harm.seconds)
+                time.sleep(fault.seconds)
                 cluster.start_node(node)
             case Kind.RESTART:
                 cluster.end_node(node)
                 cluster.start_node(node)
             case Kind.PAUSE:
                 cluster.pause(node)
-                time.sleep(harm.seconds)
+                time.sleep(fault.seconds)
                 cluster.resume(node)
             case Kind.MOVE:
                 try:
                     for topic in self._topics:
-                        cluster.ask_to_lead(topic, int(harm.amount), node)
+                        cluster.request_leader(topic, int(fault.amount), node)
                 except (AdminError, OSError) as refusal:
                     return f"refused ({refusal})"
             case _:
-                message = f"{harm} is none for brokers"
+                message = f"{fault} is no broker fault"
                 raise ValueError(message)
         return "over"

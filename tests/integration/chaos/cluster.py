@@ -1,7 +1,7 @@
-"""Three brokers that can all die, each with a second door that clients find through a proxy.
+"""Three brokers, each with a second listener behind a proxy.
 
 clients ──▶ PLAINTEXT ────────────────┐
-clients ──▶ proxy ──▶ PROXIED ────────┴─ broker        the proxy's address is what PROXIED advertises
+clients ──▶ proxy ──▶ PROXIED ────────┴─ broker        PROXIED advertises the proxy's address
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TIMEOUT = i32Timedelta.parse(timedelta(seconds=_PATIENCE))
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where the proxy of a broker listens, and where it leads."""
+    """The address where a broker's proxy listens, and the one it connects to."""
 
     node: int
     entrance: Address
@@ -45,7 +45,7 @@ class Route:
 
 
 class ChaosCluster(KafkaCluster):
-    """Apache Kafka whose brokers can be away two at a time, and its controller never is."""
+    """Apache Kafka with a dedicated controller, so that two brokers can be away at a time."""
 
     def __init__(self, version: str = NEWEST) -> None:
         config = {"listener.security.protocol.map": _SECURITY}
@@ -55,23 +55,23 @@ class ChaosCluster(KafkaCluster):
 
     @property
     def proxied_bootstrap(self) -> str:
-        """The addresses to give to a client whose connections are to suffer."""
+        """The bootstrap addresses for clients behind the proxies."""
         return ",".join(str(route.entrance) for route in self.routes)
 
     def start_node(self, node: int) -> None:
-        """Start a broker again, without waiting for what becomes of it."""
+        """Start a broker without waiting until it is ready."""
         self._nodes[node].start()
 
     def end_node(self, node: int) -> None:
-        """Let a broker end in good order if it can: it may need the others, which may be away too."""
+        """Stop a broker; kill it if the stop takes too long, for example without the other brokers."""
         try:
             self._nodes[node].stop(_PATIENCE)
         except subprocess.TimeoutExpired:
             self._nodes[node].kill()
 
-    def ask_to_lead(self, topic: str, partition: int, node: int) -> None:
-        """Have a leader moved, without waiting for it; OSError and AdminError where that cannot be."""
-        # With as many brokers as replicas each of them is one.
+    def request_leader(self, topic: str, partition: int, node: int) -> None:
+        """Request a move of a leader without waiting for it; raises OSError and AdminError."""
+        # There are as many replicas as brokers, so every broker has one.
         preferred = (node, *(other for other in self.node_ids if other != node))
         reassigned = ReassignablePartition(
             partition_index=i32(partition), replicas=tuple(map(BrokerId, preferred))
@@ -84,7 +84,7 @@ class ChaosCluster(KafkaCluster):
         self._elect_preferred(topic, partition)
 
     def _admin_address(self) -> Address:
-        # One that was just started does not listen yet.
+        # A broker that has just started does not listen yet.
         for address in self.broker_addresses().values():
             with suppress(OSError), socket.create_connection((address.host, address.port), 1):
                 return address
@@ -101,6 +101,6 @@ class ChaosCluster(KafkaCluster):
     def _listeners(self, route: Route) -> Iterable[str]:
         own = self._endpoints[route.node]
         known = f"INTERNAL://{own.internal},PLAINTEXT://{own.client}"
-        # Of a property that is named twice the last counts.
+        # Kafka uses the last value of a repeated property.
         yield f"listeners={known},PROXIED://{route.exit}"
         yield f"advertised.listeners={known},PROXIED://{route.entrance}"

@@ -1,9 +1,8 @@
-"""A steady keyed load, and a note of every record: when it was sent, when it ended, and how.
+"""A steady load of records with keys, with a note of each record's send time, end time and result.
 
-Record n of a load has a key and is the how manieth of its key; the value says it and is padded.
-Deliveries are looked at every few milliseconds, and their outcomes a few at a time. A callback for
-each, an object for each note or ten thousand errors looked at together would be work for the event loop
-and the garbage collector that would then be taken for the producer's.
+A record's value is its number among the records of its key, and padding. Deliveries are polled
+every few milliseconds, and their results are read a few at a time: a callback or an object per
+record would be work in the event loop that counts as the producer's.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _PADDING = bytes(range(256)) * 4
 
 
 class Load:
-    """What one producer is given, and what it said of it."""
+    """The records of one producer, and their results."""
 
     def __init__(self, name: str, producer: Producer, topic: str, rate: float, seed: int = 0) -> None:
         self.name = name
@@ -44,14 +43,14 @@ class Load:
         self.failures: dict[int, tuple[bool, str]] = {}
         self.numbers = [array("l") for _ in range(KEYS)]
         self.retries = 0
-        self._pending = [_Line() for _ in range(KEYS)]
-        self._ended = _Line()
+        self._pending = [_Pending() for _ in range(KEYS)]
+        self._ended = _Pending()
         self._all_noted = asyncio.Event()
         self._rate = rate
-        self._dice = random.Random(f"load {seed}")  # noqa: S311 - reproducible is what it has to be
+        self._rng = random.Random(f"load {seed}")  # noqa: S311 - the load must be reproducible
 
     async def run(self, seconds: float) -> None:
-        """Send at an even pace; what could not be sent in time is made up for bit by bit."""
+        """Send at an even rate; late records follow in small bursts."""
         now = asyncio.get_running_loop().time
         began = now()
         while (elapsed := now() - began) < seconds:
@@ -61,7 +60,7 @@ class Load:
             await asyncio.sleep(PAUSE)
 
     async def settle(self) -> None:
-        """Wait for what is under way, for as long as it may take; what has not ended then never will."""
+        """Wait for all results, up to the delivery timeout; records without one then never end."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self.limit + SPARE):
                 await self.producer.flush()
@@ -70,14 +69,14 @@ class Load:
 
     @asynccontextmanager
     async def noted(self) -> AsyncIterator[None]:
-        """Note ends and outcomes while the block lasts."""
+        """Note end times and results while the block runs."""
         async with asyncio.TaskGroup() as group:
             noting = group.create_task(self._take_notes())
             yield
             noting.cancel()
 
     def number_of(self, key: bytes | None, value: bytes | None) -> int | None:
-        """Give the number of a record found in the log; None if nobody sent it so."""
+        """Return the number of a record in the log; None if it was not sent with these bytes."""
         try:
             name = int((key or b"").removeprefix(b"key-"))
             count = int((value or b"").partition(b" ")[0])
@@ -87,12 +86,12 @@ class Load:
         return number if (key, value) == (_key(name), _value(name, count)) else None
 
     def is_acknowledged(self, number: int) -> bool:
-        """Whether the producer said that the record is in the log."""
+        """Whether the producer acknowledged the record."""
         return bool(self.ended[number]) and number not in self.failures
 
     def _send(self) -> None:
         self._all_noted.clear()
-        number, name = len(self.sent), self._dice.randrange(KEYS)
+        number, name = len(self.sent), self._rng.randrange(KEYS)
         count = len(self.numbers[name])
         self.numbers[name].append(number)
         self.sent.append(asyncio.get_running_loop().time())
@@ -112,7 +111,7 @@ class Load:
     def _take_note(self) -> None:
         now = asyncio.get_running_loop().time()
         for pending in self._pending:
-            # Those of one key end one after the other.
+            # Records of one key end in order.
             while pending.numbers and pending.deliveries[0].done():
                 number, delivery = pending.popleft()
                 self.ended[number] = now
@@ -130,8 +129,8 @@ class Load:
         self.offset[number] = metadata.offset
 
 
-class _Line:
-    """Deliveries and their numbers: two lines rather than one of pairs, which would be a million objects."""
+class _Pending:
+    """Deliveries and their numbers, in two queues: pairs would be a million more objects."""
 
     def __init__(self) -> None:
         self.numbers: deque[int] = deque()

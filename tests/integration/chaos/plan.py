@@ -1,10 +1,10 @@
-"""What will go wrong and when: a list made from a seed, so that a failure can be had again.
+"""The faults of a run and their times: a list made from a seed, so that a failure can be repeated.
 
-    seed ──▶ [Harm(at=2.1, KILL, node=3, seconds=1.7), Harm(at=4.0, MOVE, node=1, partition=5), …]
+    seed ──▶ [ChaosFault(at=2.1, KILL, node=3, seconds=1.7), ChaosFault(at=4.0, MOVE, node=1, partition=5), …]
 
-Every harm ends before the plan does: what comes after it is a whole cluster. Of the brokers mostly
-one is away at a time, now and then two, so that nothing can be acknowledged; of the connections any
-number may suffer from any number of faults.
+Every fault ends before the plan does, so the run ends with a healthy cluster. Mostly one broker is
+away at a time, sometimes two: then no record can be acknowledged. Any number of network faults may
+overlap.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ if TYPE_CHECKING:
 
 
 class Kind(enum.Enum):
-    """What can be done to a broker, and to the connections that lead to it."""
+    """Faults of a broker, and of the connections to it."""
 
-    KILL = "SIGKILL, and started again"
-    RESTART = "SIGTERM, and started again"
+    KILL = "SIGKILL, then a start"
+    RESTART = "SIGTERM, then a start"
     PAUSE = "SIGSTOP, then SIGCONT"
     MOVE = "made the leader of a partition"
 
-    DELAY = "each chunk late by so many seconds"
-    NARROW = "so many bytes a second"
-    CRUMBLE = "chunks of so many bytes"
-    SILENCE = "nothing passes, then all that was held back"
-    SWALLOW = "nothing passes, then the connections are reset"
-    CUT = "connections reset, new ones as well"
-    CUT_SHORT = "connections reset after so many bytes"
-    HALF_CLOSE = "one end of each connection closed"
+    DELAY = "seconds of delay for each chunk"
+    NARROW = "bytes a second"
+    FRAGMENT = "bytes in each chunk"
+    SILENCE = "bytes are held back, then delivered"
+    SWALLOW = "bytes are dropped, then connections are reset"
+    CUT = "connections are reset, new ones too"
+    CUT_SHORT = "connections are reset after a number of bytes"
+    HALF_CLOSE = "one end of each connection is closed"
 
 
 class Direction(enum.Enum):
-    """Which half of a connection suffers."""
+    """The half of a connection with the fault."""
 
     REQUESTS = "requests"
     ANSWERS = "answers"
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
-    """One thing that goes wrong, `at` so many seconds from the start, for so many `seconds`.
+class ChaosFault:
+    """One fault; it begins `at` seconds after the start and lasts `seconds`.
 
-    `amount` is what the kind counts: seconds, bytes, bytes a second, or the partition to lead.
+    The kind gives the unit of `amount`: seconds, bytes, bytes a second, or the partition to lead.
     """
 
     at: float
@@ -59,7 +59,7 @@ class Harm:
 
     @property
     def until(self) -> float:
-        """When it is over."""
+        """The time of its end, in seconds after the start."""
         return self.at + self.seconds
 
     def __str__(self) -> str:
@@ -72,16 +72,16 @@ class Harm:
 
 
 FIRST = 1.5
-"""Seconds before the first harm: the records flow by then."""
+"""Seconds before the first fault; records are in flight by then."""
 
 TAIL = 3.0
-"""Seconds at a plan's end in which nothing begins."""
+"""Seconds at the end of a plan in which no fault begins."""
 
 RECOVERY = 4.0
-"""Seconds that a broker is left alone after it was away: as long as a new session takes."""
+"""Seconds without faults for a broker after it was away: as long as a new session takes."""
 
 OVERLAP = 0.15
-"""How often a broker goes away while another one is."""
+"""How often a broker goes away while another one is away."""
 
 BROKER_KINDS = {Kind.KILL: 3, Kind.PAUSE: 3, Kind.RESTART: 2}
 BROKER_SECONDS = {Kind.KILL: (0.2, 5.0), Kind.PAUSE: (0.3, 6.0), Kind.RESTART: (0.5, 2.0)}
@@ -89,7 +89,7 @@ BROKER_SECONDS = {Kind.KILL: (0.2, 5.0), Kind.PAUSE: (0.3, 6.0), Kind.RESTART: (
 NETWORK_KINDS = {
     Kind.DELAY: 3,
     Kind.NARROW: 2,
-    Kind.CRUMBLE: 1,
+    Kind.FRAGMENT: 1,
     Kind.SILENCE: 3,
     Kind.SWALLOW: 2,
     Kind.CUT: 3,
@@ -99,54 +99,54 @@ NETWORK_KINDS = {
 AMOUNTS = {
     Kind.DELAY: (0.02, 0.6),
     Kind.NARROW: (4_000, 60_000),
-    Kind.CRUMBLE: (1, 300),
+    Kind.FRAGMENT: (1, 300),
     Kind.CUT_SHORT: (0, 20_000),
 }
 
 
-def broker_plan(seed: int, seconds: float, nodes: Sequence[int], partitions: int) -> list[Harm]:
-    """Kill, restart and pause brokers, and move leaders, for so many seconds."""
-    dice = random.Random(f"brokers {seed}")  # noqa: S311 - reproducible is what it has to be
-    harms = _absences(dice, seconds, nodes)
+def broker_plan(seed: int, seconds: float, nodes: Sequence[int], partitions: int) -> list[ChaosFault]:
+    """Return a plan that kills, restarts and pauses brokers, and moves leaders."""
+    rng = random.Random(f"brokers {seed}")  # noqa: S311 - the plan must be reproducible
+    faults = _absences(rng, seconds, nodes)
     at = FIRST
     while at < seconds - TAIL:
-        harms.append(Harm(at, Kind.MOVE, dice.choice(nodes), amount=dice.randrange(partitions)))
-        at += dice.expovariate(0.7)
-    return sorted(harms, key=lambda harm: harm.at)
+        faults.append(ChaosFault(at, Kind.MOVE, rng.choice(nodes), amount=rng.randrange(partitions)))
+        at += rng.expovariate(0.7)
+    return sorted(faults, key=lambda fault: fault.at)
 
 
-def _absences(dice: random.Random, seconds: float, nodes: Sequence[int]) -> list[Harm]:
+def _absences(rng: random.Random, seconds: float, nodes: Sequence[int]) -> list[ChaosFault]:
     whole_from = dict.fromkeys(nodes, 0.0)
-    harms: list[Harm] = []
+    faults: list[ChaosFault] = []
     at = FIRST
     while at < seconds - TAIL:
-        node = dice.choice(nodes)
+        node = rng.choice(nodes)
         if whole_from[node] > at:
             at += 0.1
             continue
-        kind = _choose(dice, BROKER_KINDS)
-        lasts = min(dice.uniform(*BROKER_SECONDS[kind]), seconds - 1 - at)
-        harms.append(Harm(at, kind, node, lasts))
+        kind = _choose(rng, BROKER_KINDS)
+        lasts = min(rng.uniform(*BROKER_SECONDS[kind]), seconds - 1 - at)
+        faults.append(ChaosFault(at, kind, node, lasts))
         whole_from[node] = at + lasts + RECOVERY
-        at += dice.uniform(0, lasts) if dice.random() < OVERLAP else lasts + dice.uniform(0.5, 4)
-    return harms
+        at += rng.uniform(0, lasts) if rng.random() < OVERLAP else lasts + rng.uniform(0.5, 4)
+    return faults
 
 
-def network_plan(seed: int, seconds: float, nodes: Sequence[int]) -> list[Harm]:
-    """Slow, narrow, cut, half-close and silence connections, for so many seconds."""
-    dice = random.Random(f"network {seed}")  # noqa: S311 - reproducible is what it has to be
-    harms: list[Harm] = []
+def network_plan(seed: int, seconds: float, nodes: Sequence[int]) -> list[ChaosFault]:
+    """Return a plan that slows, narrows, cuts, half-closes and silences connections."""
+    rng = random.Random(f"network {seed}")  # noqa: S311 - the plan must be reproducible
+    faults: list[ChaosFault] = []
     at = FIRST
     while at < seconds - TAIL:
-        kind = _choose(dice, NETWORK_KINDS)
-        lasts = min(dice.uniform(0.1, 1.0) ** 2 * 6, seconds - 1 - at)
-        amount = dice.uniform(*AMOUNTS.get(kind, (0, 0)))
-        direction = dice.choice(list(Direction))
-        suffering = nodes if dice.random() < 0.15 else [dice.choice(nodes)]
-        harms += [Harm(at, kind, node, lasts, amount, direction) for node in suffering]
-        at += dice.expovariate(1.2)
-    return harms
+        kind = _choose(rng, NETWORK_KINDS)
+        lasts = min(rng.uniform(0.1, 1.0) ** 2 * 6, seconds - 1 - at)
+        amount = rng.uniform(*AMOUNTS.get(kind, (0, 0)))
+        direction = rng.choice(list(Direction))
+        nodes_hit = nodes if rng.random() < 0.15 else [rng.choice(nodes)]
+        faults += [ChaosFault(at, kind, node, lasts, amount, direction) for node in nodes_hit]
+        at += rng.expovariate(1.2)
+    return faults
 
 
-def _choose(dice: random.Random, weights: dict[Kind, int]) -> Kind:
-    return dice.choices(list(weights), list(weights.values()))[0]
+def _choose(rng: random.Random, weights: dict[Kind, int]) -> Kind:
+    return rng.choices(list(weights), list(weights.values()))[0]

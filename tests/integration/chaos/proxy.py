@@ -1,10 +1,10 @@
-"""A TCP proxy that does to connections what a plan says, in a process of its own.
+"""A TCP proxy that runs the network faults of a plan, in its own process.
 
     producer ──▶ entrance ──requests──▶ exit ──▶ broker
              ◀──           ◀─answers──
 
-The one idea: each half of a connection is a pump, and before it passes a chunk on it asks which
-harms are under way. So harms can come, overlap and go while the connections stay.
+A task forwards the chunks of each half of a connection, and checks the active faults before each
+chunk. So faults can begin, overlap and end while the connections stay open.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from tests.integration.chaos.cluster import Route
-    from tests.integration.chaos.plan import Harm
+    from tests.integration.chaos.plan import ChaosFault
 
 CHUNK = 32 * 1024
-CRUMB_PAUSE = 0.001
+PIECE_PAUSE = 0.001
 TURN = 0.02
 _SOON = 10.0
 _RESET = struct.pack("ii", 1, 0)
@@ -35,22 +35,22 @@ _RESET = struct.pack("ii", 1, 0)
 
 @dataclass(slots=True, eq=False)
 class Link:
-    """A connection and the one that it is passed on to, each with how to write to it."""
+    """The two connections of a client: to the proxy, and from the proxy to the broker."""
 
     client: asyncio.StreamWriter
     broker: asyncio.StreamWriter
 
     def target(self, direction: Direction) -> asyncio.StreamWriter:
-        """Where what goes in this direction is written to."""
+        """Return the writer for this direction."""
         return self.broker if direction is Direction.REQUESTS else self.client
 
     def reset(self) -> None:
-        """Break both connections off: what is on its way is lost."""
+        """Reset both connections: bytes in transit are lost."""
         for end in (self.client, self.broker):
             reset(end)
 
     def close_half(self, direction: Direction) -> None:
-        """Say that nothing more comes in this direction, in which things still may be sent."""
+        """Send EOF in this direction."""
         end = self.target(direction)
         if not end.transport.is_closing():
             with suppress(OSError):
@@ -58,7 +58,7 @@ class Link:
 
 
 class Proxy:
-    """The way to one broker. `connections` and `resets` count what became of it."""
+    """The proxy of one broker. `connections` and `resets` are counters."""
 
     def __init__(self, route: Route) -> None:
         self.connections = 0
@@ -66,12 +66,12 @@ class Proxy:
         self._route = route
         self._links: set[Link] = set()
         self._serving: set[asyncio.Task[None]] = set()
-        self._under_way: dict[Harm, asyncio.Event] = {}
-        self._allowance: dict[Harm, int] = {}
+        self._in_progress: dict[ChaosFault, asyncio.Event] = {}
+        self._allowance: dict[ChaosFault, int] = {}
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Take connections while the block lasts, and break off those that are left at its end."""
+        """Accept connections while the block runs, and reset the open ones at its end."""
         entrance = self._route.entrance
         async with await asyncio.start_server(self._serve, entrance.host, entrance.port):
             yield
@@ -83,20 +83,20 @@ class Proxy:
     def __str__(self) -> str:
         return f"{self.connections} connections, {self.resets} of them reset"
 
-    async def suffer(self, harm: Harm) -> None:
-        """Let `harm` be under way for as long as it lasts."""
-        over = self._under_way[harm] = asyncio.Event()
-        if harm.kind is Kind.CUT_SHORT:
-            self._allowance[harm] = int(harm.amount)
-        if harm.kind is Kind.CUT:
+    async def apply(self, fault: ChaosFault) -> None:
+        """Apply `fault`, and return after its end."""
+        over = self._in_progress[fault] = asyncio.Event()
+        if fault.kind is Kind.CUT_SHORT:
+            self._allowance[fault] = int(fault.amount)
+        if fault.kind is Kind.CUT:
             self._reset_all()
-        if harm.kind is Kind.HALF_CLOSE and harm.direction:
+        if fault.kind is Kind.HALF_CLOSE and fault.direction:
             for link in self._links:
-                link.close_half(harm.direction)
-        await asyncio.sleep(harm.seconds)
-        if harm.kind is Kind.SWALLOW:
+                link.close_half(fault.direction)
+        await asyncio.sleep(fault.seconds)
+        if fault.kind is Kind.SWALLOW:
             self._reset_all()
-        del self._under_way[harm]
+        del self._in_progress[fault]
         over.set()
 
     def _reset_all(self) -> None:
@@ -104,14 +104,14 @@ class Proxy:
         for link in self._links:
             link.reset()
 
-    def _suffers(self, kind: Kind, direction: Direction) -> Harm | None:
-        return next((h for h in self._under_way if h.kind is kind and h.direction is direction), None)
+    def _active(self, kind: Kind, direction: Direction) -> ChaosFault | None:
+        return next((h for h in self._in_progress if h.kind is kind and h.direction is direction), None)
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         self.connections += 1
         leads_to = self._route.exit
         try:
-            if any(harm.kind is Kind.CUT for harm in self._under_way):
+            if any(fault.kind is Kind.CUT for fault in self._in_progress):
                 raise ConnectionRefusedError
             answers, broker = await asyncio.open_connection(leads_to.host, leads_to.port)
         except OSError:
@@ -137,20 +137,20 @@ class Proxy:
                 await self._pass(chunk, link, direction)
             link.close_half(direction)
         except (OSError, RuntimeError):
-            # What cannot be written to any more was reset, or half closed by a harm.
+            # The connection was reset, or half closed by a fault.
             if target.transport.is_closing():
                 link.reset()
 
     async def _pass(self, chunk: bytes, link: Link, direction: Direction) -> None:
-        if harm := self._suffers(Kind.DELAY, direction):
-            await asyncio.sleep(harm.amount)
-        while harm := self._suffers(Kind.SILENCE, direction):
-            await self._under_way[harm].wait()
-        if self._suffers(Kind.SWALLOW, direction):
+        if fault := self._active(Kind.DELAY, direction):
+            await asyncio.sleep(fault.amount)
+        while fault := self._active(Kind.SILENCE, direction):
+            await self._in_progress[fault].wait()
+        if self._active(Kind.SWALLOW, direction):
             return
-        if harm := self._suffers(Kind.CUT_SHORT, direction):
-            chunk, rest = chunk[: self._allowance[harm]], chunk[self._allowance[harm] :]
-            self._allowance[harm] -= len(chunk)
+        if fault := self._active(Kind.CUT_SHORT, direction):
+            chunk, rest = chunk[: self._allowance[fault]], chunk[self._allowance[fault] :]
+            self._allowance[fault] -= len(chunk)
             if rest:
                 await self._trickle(chunk, link.target(direction), direction)
                 self.resets += 1
@@ -161,10 +161,10 @@ class Proxy:
     async def _trickle(self, chunk: bytes, target: asyncio.StreamWriter, direction: Direction) -> None:
         while chunk:
             size, pause = len(chunk), 0.0
-            if narrow := self._suffers(Kind.NARROW, direction):
+            if narrow := self._active(Kind.NARROW, direction):
                 size, pause = max(int(narrow.amount * TURN), 1), TURN
-            elif crumble := self._suffers(Kind.CRUMBLE, direction):
-                size, pause = max(int(crumble.amount), 1), CRUMB_PAUSE
+            elif fragment := self._active(Kind.FRAGMENT, direction):
+                size, pause = max(int(fragment.amount), 1), PIECE_PAUSE
             target.write(chunk[:size])
             await target.drain()
             chunk = chunk[size:]
@@ -173,25 +173,25 @@ class Proxy:
 
 
 def reset(end: asyncio.StreamWriter) -> None:
-    """Break a connection off with a reset instead of an orderly end."""
+    """Close a connection with a TCP reset."""
     connection: socket.socket | None = end.get_extra_info("socket")
     if connection is not None and not end.transport.is_closing():
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     end.transport.abort()
 
 
-class NetworkHarms:
-    """Carries a plan out between clients and brokers; `journal` says how many connections that took."""
+class NetworkFaults:
+    """Runs a plan between clients and brokers; `journal` has the counters of the proxies."""
 
-    def __init__(self, routes: Sequence[Route], plan: Sequence[Harm]) -> None:
+    def __init__(self, routes: Sequence[Route], plan: Sequence[ChaosFault]) -> None:
         self.journal: list[str] = []
         self._routes = routes
         self._plan = plan
         self._pipe: Connection | None = None
 
     @contextmanager
-    def standing(self) -> Iterator[None]:
-        """Have the proxies listen while the block lasts; a child that is left alone ends by itself."""
+    def running(self) -> Iterator[None]:
+        """Run the proxies while the block runs; the child process ends when its parent does."""
         spawn = multiprocessing.get_context("spawn")
         ours, theirs = spawn.Pipe()
         process = spawn.Process(target=run_proxies, args=(theirs, self._routes, self._plan), daemon=True)
@@ -208,38 +208,38 @@ class NetworkHarms:
             process.join()
             process.close()
 
-    def carry_out(self) -> None:
-        """Let it all happen, from now on; returns when it is over, and the proxies only pass on."""
+    def run(self) -> None:
+        """Run all faults from now on, and return after the last one; the proxies then only forward."""
         assert self._pipe is not None
         self._pipe.send("begin")
         self.journal = self._pipe.recv()
 
 
-def run_proxies(pipe: Connection, routes: Sequence[Route], plan: Sequence[Harm]) -> None:
-    """Be the process of the proxies."""
+def run_proxies(pipe: Connection, routes: Sequence[Route], plan: Sequence[ChaosFault]) -> None:
+    """Run the proxies; the target of the child process."""
     with suppress(KeyboardInterrupt):
         asyncio.run(_run(pipe, routes, plan))
 
 
-async def _run(pipe: Connection, routes: Sequence[Route], plan: Sequence[Harm]) -> None:
+async def _run(pipe: Connection, routes: Sequence[Route], plan: Sequence[ChaosFault]) -> None:
     proxies = {route.node: Proxy(route) for route in routes}
     async with AsyncExitStack() as listening:
         for proxy in proxies.values():
             await listening.enter_async_context(proxy.listening())
         pipe.send("ready")
-        await _told(pipe)
-        await asyncio.gather(*(_carry_out(harm, proxies[harm.node]) for harm in plan))
+        await _signal(pipe)
+        await asyncio.gather(*(_apply_at(fault, proxies[fault.node]) for fault in plan))
         with suppress(OSError):
             pipe.send([f"node {node}: {proxy}" for node, proxy in proxies.items()])
-        await _told(pipe)
+        await _signal(pipe)
 
 
-async def _told(pipe: Connection) -> None:
-    # The end of whoever started this process counts as a word of his too.
+async def _signal(pipe: Connection) -> None:
+    # A closed pipe counts as a signal: the parent process has ended.
     with suppress(EOFError):
         await asyncio.to_thread(pipe.recv)
 
 
-async def _carry_out(harm: Harm, proxy: Proxy) -> None:
-    await asyncio.sleep(harm.at)
-    await proxy.suffer(harm)
+async def _apply_at(fault: ChaosFault, proxy: Proxy) -> None:
+    await asyncio.sleep(fault.at)
+    await proxy.apply(fault)

@@ -1,7 +1,7 @@
-"""Brokers die, freeze and come back, connections fail in every way: what was promised holds.
+"""Brokers are killed, paused and restarted, connections fail in every way: the guarantees hold.
 
-The plan of what goes wrong is made from a seed and printed when a promise is broken, with the command
-to have it again. AIOPRODUCER_CHAOS_SECONDS and AIOPRODUCER_CHAOS_SEED ask for more, or for another.
+A seed determines the plan of faults. A broken guarantee prints the plan, and the command to repeat
+it. AIOPRODUCER_CHAOS_SECONDS and AIOPRODUCER_CHAOS_SEED set the length and the seed.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def cluster(clusters: list[KafkaCluster]) -> Iterator[ChaosCluster]:
         clusters.remove(cluster)
 
 
-@pytest.mark.scenario(63)
-async def test_brokers_are_killed_paused_and_restarted(cluster: ChaosCluster, topic_name: str) -> None:
+@pytest.mark.scenario("broker-restarts")
+async def test_broker_faults(cluster: ChaosCluster, topic_name: str) -> None:
     report = await run(cluster, Chaos("brokers", SEED, SECONDS), topic_name)
 
     check(report)
 
 
-@pytest.mark.scenario(64)
-async def test_connections_are_slow_silent_and_cut(cluster: ChaosCluster, topic_name: str) -> None:
+@pytest.mark.scenario("lossy-network")
+async def test_network_faults(cluster: ChaosCluster, topic_name: str) -> None:
     report = await run(cluster, Chaos("network", SEED, SECONDS), topic_name)
 
     check(report)
@@ -51,6 +51,6 @@ async def test_connections_are_slow_silent_and_cut(cluster: ChaosCluster, topic_
 def check(report: Report) -> None:
     assert not report.violations(), str(report)
     for figures in report.figures:
-        # Else nothing was put to the test.
+        # Otherwise the faults tested nothing.
         assert figures.acknowledged > figures.sent / 10, str(report)
         assert figures.retries, str(report)

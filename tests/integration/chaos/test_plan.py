@@ -1,4 +1,4 @@
-"""A plan is made from its seed alone, and over when it says so."""
+"""The seed determines a plan, and its faults end in time."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.integration.chaos.plan import (
     BROKER_KINDS,
     NETWORK_KINDS,
     RECOVERY,
+    ChaosFault,
     Direction,
-    Harm,
     Kind,
     broker_plan,
     network_plan,
@@ -23,13 +23,13 @@ PARTITIONS = 6
 
 
 @pytest.mark.parametrize("seconds", [10, 60])
-def test_all_harms_end_before_the_plan_does(seconds: float) -> None:
+def test_faults_end_before_the_plan(seconds: float) -> None:
     for seed in SEEDS:
-        for harm in broker_plan(seed, seconds, NODES, PARTITIONS) + network_plan(seed, seconds, NODES):
-            assert 0 < harm.at <= harm.until < seconds
+        for fault in broker_plan(seed, seconds, NODES, PARTITIONS) + network_plan(seed, seconds, NODES):
+            assert 0 < fault.at <= fault.until < seconds
 
 
-def test_a_seed_gives_its_plan_again_and_another_seed_another() -> None:
+def test_seed_determines_the_plan() -> None:
     plans = [broker_plan(seed, 30, NODES, PARTITIONS) + network_plan(seed, 30, NODES) for seed in SEEDS]
 
     assert plans == [
@@ -38,37 +38,37 @@ def test_a_seed_gives_its_plan_again_and_another_seed_another() -> None:
     assert all(one != other for one, other in pairwise(plans))
 
 
-def test_every_kind_of_harm_comes_about() -> None:
-    harms = [
-        harm
+def test_every_fault_kind_occurs() -> None:
+    faults = [
+        fault
         for seed in SEEDS
-        for harm in broker_plan(seed, 30, NODES, PARTITIONS) + network_plan(seed, 30, NODES)
+        for fault in broker_plan(seed, 30, NODES, PARTITIONS) + network_plan(seed, 30, NODES)
     ]
 
-    assert {harm.kind for harm in harms} == set(Kind) == {Kind.MOVE, *BROKER_KINDS, *NETWORK_KINDS}
-    assert {harm.node for harm in harms} == set(NODES)
-    assert {harm.direction for harm in harms} == {None, *Direction}
-    assert {harm.amount for harm in harms if harm.kind is Kind.MOVE} == set(range(PARTITIONS))
+    assert {fault.kind for fault in faults} == set(Kind) == {Kind.MOVE, *BROKER_KINDS, *NETWORK_KINDS}
+    assert {fault.node for fault in faults} == set(NODES)
+    assert {fault.direction for fault in faults} == {None, *Direction}
+    assert {fault.amount for fault in faults if fault.kind is Kind.MOVE} == set(range(PARTITIONS))
 
 
-def test_a_broker_that_was_away_is_left_alone_for_a_while() -> None:
+def test_restarted_broker_gets_a_pause() -> None:
     for seed in SEEDS:
-        plan = [harm for harm in broker_plan(seed, 120, NODES, PARTITIONS) if harm.kind is not Kind.MOVE]
+        plan = [fault for fault in broker_plan(seed, 120, NODES, PARTITIONS) if fault.kind is not Kind.MOVE]
         for node in NODES:
-            for harm, following in pairwise(harm for harm in plan if harm.node == node):
-                assert following.at >= harm.until + RECOVERY
+            for fault, following in pairwise(fault for fault in plan if fault.node == node):
+                assert following.at >= fault.until + RECOVERY
 
 
-def test_a_harm_reads_as_a_line() -> None:
+def test_fault_reads_as_a_line() -> None:
     assert (
-        str(Harm(2.5, Kind.KILL, 3, 1.25))
-        == "   2.50 s  node 3  KILL        for 1.25 s  (SIGKILL, and started again)"
+        str(ChaosFault(2.5, Kind.KILL, 3, 1.25))
+        == "   2.50 s  node 3  KILL        for 1.25 s  (SIGKILL, then a start)"
     )
     assert (
-        str(Harm(11, Kind.MOVE, 1, amount=0))
+        str(ChaosFault(11, Kind.MOVE, 1, amount=0))
         == "  11.00 s  node 1  MOVE        (made the leader of a partition: 0)"
     )
     assert (
-        str(Harm(12.75, Kind.NARROW, 2, 3, 4000, Direction.ANSWERS))
-        == "  12.75 s  node 2  NARROW      for 3.00 s  of the answers  (so many bytes a second: 4000)"
+        str(ChaosFault(12.75, Kind.NARROW, 2, 3, 4000, Direction.ANSWERS))
+        == "  12.75 s  node 2  NARROW      for 3.00 s  of the answers  (bytes a second: 4000)"
     )

@@ -1,4 +1,4 @@
-"""Each harm does to a connection what its name says, and is over when it should be."""
+"""Each fault has its effect on a connection, and ends in time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.chaos.cluster import Route
-from tests.integration.chaos.plan import Direction, Harm, Kind
+from tests.integration.chaos.plan import ChaosFault, Direction, Kind
 from tests.integration.chaos.proxy import Proxy
 from tests.integration.layout import free_ports
 from tests.integration.wire import Address
@@ -19,43 +19,43 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 SOON = 10.0
-WORDS = b"a word to the wise is sufficient" * 64
+DATA = b"bytes to send through the proxy." * 64
 
 
 class Echo:
-    """A proxy before a server that answers what it is told, and a connection through it."""
+    """A proxy before an echo server, and a connection through it."""
 
     def __init__(self, proxy: Proxy, port: int) -> None:
         self.proxy = proxy
-        self.told = bytearray()
-        self._more_told = asyncio.Event()
+        self.server_received = bytearray()
+        self._more_received = asyncio.Event()
         self._port = port
 
     async def connect(self) -> None:
-        """Make the connection, and see that it works."""
+        """Connect, and check that the connection works."""
         self.reader, self.writer = await asyncio.open_connection(HOST, self._port)
-        assert await self.say(b"hello") == b"hello"
+        assert await self.exchange(b"hello") == b"hello"
 
-    async def say(self, words: bytes) -> bytes:
-        """Return what comes back, which is less where the connection ends before."""
-        self.writer.write(words)
+    async def exchange(self, data: bytes) -> bytes:
+        """Send bytes, and return those that come back before the connection ends."""
+        self.writer.write(data)
         try:
-            return await self.reader.readexactly(len(words))
+            return await self.reader.readexactly(len(data))
         except asyncio.IncompleteReadError as short:
             return short.partial
 
-    async def hears(self, words: bytes) -> None:
-        """Wait until the server was told these words."""
-        while not self.told.endswith(words):
-            self._more_told.clear()
-            await self._more_told.wait()
+    async def wait_received(self, data: bytes) -> None:
+        """Wait until the server has received these bytes."""
+        while not self.server_received.endswith(data):
+            self._more_received.clear()
+            await self._more_received.wait()
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Be the server."""
+        """Serve one connection."""
         try:
             while chunk := await reader.read(1000):
-                self.told += chunk
-                self._more_told.set()
+                self.server_received += chunk
+                self._more_received.set()
                 writer.write(chunk)
         except OSError:
             pass
@@ -75,15 +75,15 @@ async def echo() -> AsyncIterator[Echo]:
 
 
 @asynccontextmanager
-async def harmed(
+async def fault_in_progress(
     echo: Echo, kind: Kind, direction: Direction, seconds: float = 0.3, amount: float = 0
 ) -> AsyncIterator[float]:
-    """Let a harm be under way, and give when it began."""
-    harm = Harm(0, kind, 1, seconds, amount, direction)
-    suffering = asyncio.create_task(echo.proxy.suffer(harm))
+    """Apply a fault, and return the time of its begin."""
+    fault = ChaosFault(0, kind, 1, seconds, amount, direction)
+    applying = asyncio.create_task(echo.proxy.apply(fault))
     await asyncio.sleep(0)
     yield asyncio.get_running_loop().time()
-    await suffering
+    await applying
 
 
 def since(began: float) -> float:
@@ -94,74 +94,74 @@ both_directions = pytest.mark.parametrize("direction", Direction)
 
 
 @both_directions
-async def test_a_delay_comes_late(echo: Echo, direction: Direction) -> None:
-    async with harmed(echo, Kind.DELAY, direction, amount=0.2) as began:
-        assert await echo.say(WORDS) == WORDS
+async def test_delay_holds_bytes(echo: Echo, direction: Direction) -> None:
+    async with fault_in_progress(echo, Kind.DELAY, direction, amount=0.2) as began:
+        assert await echo.exchange(DATA) == DATA
         assert since(began) >= 0.2
 
 
 @both_directions
-async def test_a_narrow_connection_takes_its_time(echo: Echo, direction: Direction) -> None:
-    async with harmed(echo, Kind.NARROW, direction, seconds=0.5, amount=4 * len(WORDS)) as began:
-        assert await echo.say(WORDS) == WORDS
+async def test_bandwidth_limit_slows_bytes(echo: Echo, direction: Direction) -> None:
+    async with fault_in_progress(echo, Kind.NARROW, direction, seconds=0.5, amount=4 * len(DATA)) as began:
+        assert await echo.exchange(DATA) == DATA
         assert since(began) >= 0.2
 
 
 @both_directions
-async def test_crumbs_arrive_whole(echo: Echo, direction: Direction) -> None:
-    async with harmed(echo, Kind.CRUMBLE, direction, amount=7):
-        assert await echo.say(WORDS) == WORDS
+async def test_small_pieces_arrive_whole(echo: Echo, direction: Direction) -> None:
+    async with fault_in_progress(echo, Kind.FRAGMENT, direction, amount=7):
+        assert await echo.exchange(DATA) == DATA
 
 
 @both_directions
-async def test_what_silence_held_back_comes_after_it(echo: Echo, direction: Direction) -> None:
-    async with harmed(echo, Kind.SILENCE, direction) as began:
-        assert await echo.say(WORDS) == WORDS
+async def test_silence_delays_bytes(echo: Echo, direction: Direction) -> None:
+    async with fault_in_progress(echo, Kind.SILENCE, direction) as began:
+        assert await echo.exchange(DATA) == DATA
         assert since(began) >= 0.3
 
 
 @both_directions
-async def test_what_is_swallowed_never_comes(echo: Echo, direction: Direction) -> None:
-    async with harmed(echo, Kind.SWALLOW, direction):
+async def test_swallowed_bytes_never_arrive(echo: Echo, direction: Direction) -> None:
+    async with fault_in_progress(echo, Kind.SWALLOW, direction):
         with pytest.raises(ConnectionResetError):
-            await echo.say(WORDS)
-    assert echo.told == b"hello" + (WORDS if direction is Direction.ANSWERS else b"")
+            await echo.exchange(DATA)
+    assert echo.server_received == b"hello" + (DATA if direction is Direction.ANSWERS else b"")
 
 
 @both_directions
-async def test_a_cut_connection_is_reset_and_no_other_is_to_be_had(echo: Echo, direction: Direction) -> None:
-    async with harmed(echo, Kind.CUT, direction):
+async def test_cut_refuses_new_connections(echo: Echo, direction: Direction) -> None:
+    async with fault_in_progress(echo, Kind.CUT, direction):
         with pytest.raises(ConnectionResetError):
-            await echo.say(WORDS)
+            await echo.exchange(DATA)
         with pytest.raises(ConnectionResetError):
             await echo.connect()
     await echo.connect()
 
 
 @both_directions
-async def test_a_connection_is_cut_in_the_midst(echo: Echo, direction: Direction) -> None:
-    async with harmed(echo, Kind.CUT_SHORT, direction, amount=100):
+async def test_connection_is_cut_midway(echo: Echo, direction: Direction) -> None:
+    async with fault_in_progress(echo, Kind.CUT_SHORT, direction, amount=100):
         with pytest.raises(ConnectionResetError):
-            await echo.say(WORDS)
-    told = WORDS[:100] if direction is Direction.REQUESTS else WORDS
-    assert echo.told == b"hello" + told
+            await echo.exchange(DATA)
+    expected = DATA[:100] if direction is Direction.REQUESTS else DATA
+    assert echo.server_received == b"hello" + expected
 
 
-async def test_the_answers_end(echo: Echo) -> None:
-    async with harmed(echo, Kind.HALF_CLOSE, Direction.ANSWERS):
-        assert await echo.say(WORDS) == b""
-    await echo.hears(WORDS)
+async def test_responses_end(echo: Echo) -> None:
+    async with fault_in_progress(echo, Kind.HALF_CLOSE, Direction.ANSWERS):
+        assert await echo.exchange(DATA) == b""
+    await echo.wait_received(DATA)
 
 
-async def test_the_requests_end(echo: Echo) -> None:
-    async with harmed(echo, Kind.HALF_CLOSE, Direction.REQUESTS):
-        # The server takes its leave too when nothing more comes.
-        assert await echo.say(WORDS) == b""
-    assert echo.told == b"hello"
+async def test_requests_end(echo: Echo) -> None:
+    async with fault_in_progress(echo, Kind.HALF_CLOSE, Direction.REQUESTS):
+        # The server closes its end after the end of the requests.
+        assert await echo.exchange(DATA) == b""
+    assert echo.server_received == b"hello"
 
 
-async def test_after_a_harm_all_is_well(echo: Echo) -> None:
-    for kind in (Kind.DELAY, Kind.NARROW, Kind.CRUMBLE, Kind.SILENCE):
-        async with harmed(echo, kind, Direction.REQUESTS, seconds=0.01, amount=1):
+async def test_proxy_recovers_after_fault(echo: Echo) -> None:
+    for kind in (Kind.DELAY, Kind.NARROW, Kind.FRAGMENT, Kind.SILENCE):
+        async with fault_in_progress(echo, kind, Direction.REQUESTS, seconds=0.01, amount=1):
             pass
-    assert await echo.say(WORDS) == WORDS
+    assert await echo.exchange(DATA) == DATA

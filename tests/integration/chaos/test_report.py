@@ -1,15 +1,15 @@
-"""A report says what was promised and did not hold."""
+"""A report names the broken guarantees."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.integration.chaos.judge import Figures
-from tests.integration.chaos.plan import Harm, Kind
+from tests.integration.chaos.log_checker import Figures
+from tests.integration.chaos.plan import ChaosFault, Kind
 from tests.integration.chaos.run import Chaos, Report
 from tests.integration.chaos.watch import LoopWatch
 
-KILL = Harm(2.5, Kind.KILL, 3, 1.25)
+KILL = ChaosFault(2.5, Kind.KILL, 3, 1.25)
 
 
 def report(*figures: Figures, stall: float = 0.0) -> Report:
@@ -23,18 +23,18 @@ def figures(load: str, failed: int = 0, doubtful: int = 0, longest: float = 0.0)
     )  # fmt: skip
 
 
-def test_the_plan_and_how_to_have_it_again_are_told() -> None:
+def test_report_names_plan_and_command() -> None:
     words = str(report(figures("patient")))
 
     assert str(KILL) in words
-    assert "python -m tests.integration.chaos --harm brokers --seed 7 --seconds 30" in words
+    assert "python -m tests.integration.chaos --fault brokers --seed 7 --seconds 30" in words
     assert "BROKEN" not in words
 
 
 @pytest.mark.parametrize(
     ("failed", "doubtful", "is_broken"), [(0, 0, False), (10, 10, False), (11, 11, True), (1, 0, True)]
 )
-def test_who_has_time_enough_fails_in_doubt_alone_and_rarely(
+def test_patient_producer_rarely_fails(
     failed: int,
     doubtful: int,
     is_broken: bool,  # noqa: FBT001 - a parameter
@@ -43,7 +43,7 @@ def test_who_has_time_enough_fails_in_doubt_alone_and_rarely(
     assert not report(figures("hasty", failed, doubtful)).violations()
 
 
-def test_a_long_stall_is_told() -> None:
+def test_long_stall_is_reported() -> None:
     assert not report(figures("hasty"), stall=0.05).violations()
     assert (
         report(figures("hasty"), stall=0.06)
@@ -52,7 +52,7 @@ def test_a_long_stall_is_told() -> None:
     )
 
 
-def test_no_delivery_ends_while_the_event_loop_is_held_up() -> None:
+def test_blocked_loop_is_not_counted() -> None:
     late = figures("hasty", longest=4.03)
 
     assert report(late).violations() == ["hasty: a delivery took 4.03 s, 3 s are allowed"]

@@ -1,4 +1,4 @@
-"""The watch tells work in the event loop from waiting."""
+"""The watch distinguishes work in the event loop from waiting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.integration.chaos.watch import LoopWatch
 LONG = 0.2
 
 
-async def test_work_in_the_loop_is_seen() -> None:
+async def test_work_in_loop_is_seen() -> None:
     watch = LoopWatch()
 
     with watch.beating():
@@ -24,12 +24,12 @@ async def test_work_in_the_loop_is_seen() -> None:
     assert f"({watch.cpu * 1000:.1f} ms of work)" in str(watch)
 
 
-async def test_a_thread_that_has_to_wait_did_no_work() -> None:
+async def test_waiting_thread_did_no_work() -> None:
     watch = LoopWatch()
 
     with watch.beating():
         await asyncio.sleep(0.02)
-        time.sleep(LONG)  # noqa: ASYNC251 - what must not be done
+        time.sleep(LONG)  # noqa: ASYNC251 - blocks the loop on purpose
         await asyncio.sleep(0.02)
 
     assert watch.wall >= LONG - 0.02

@@ -1,10 +1,9 @@
-"""How long the event loop was held up, and how much of that was work of its own thread.
+"""Measures how long the event loop was blocked, and how much of that was work of its own thread.
 
-A heart beats in the loop every 5 ms. A beat that comes late says that the loop was held up; but on
-a machine with few processors, where Java processes are started and killed meanwhile, the loop's
-thread also has to wait for its turn. So next to the lateness by the wall's clock (`wall`) there
-is the processor time that the thread used between the two beats (`cpu`): what a stall owes to code
-that runs in the loop. The bar holds for `cpu`; what blocks without working shows in `wall` alone.
+A timer fires in the loop every 5 ms; a late one shows a blocked loop. On a machine with few
+processors the loop's thread also waits while Java processes start. So there are two figures: the
+lateness on the wall clock (`wall`), and the processor time of the thread between two timers (`cpu`).
+The limit is for `cpu`; code that blocks without work shows in `wall` only.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ class LoopWatch:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """Watch the running loop while the block lasts.
+        """Watch the running loop while the block runs.
 
-        What was there before is taken out of the garbage collector's sight: a test runner's
-        hundred thousands of objects are not the producer's.
+        Existing objects are frozen for the garbage collector: a collection of the test runner's
+        objects would count as the producer's work.
         """
         gc.collect()
         gc.freeze()
