@@ -95,11 +95,7 @@ class Race(ABC, Generic[T]):
                 if broker is None:
                     if len(self._outcomes) == len(self._asked):
                         break
-                    # Other brokers back off, or have failed: ask them when they are free again.
-                    with anyio.move_on_after(HEAD_START):
-                        await self._ended.wait()
-                    if self.asks_failed_again and not self._ended.is_set():
-                        self._forget_failed()
+                    await self._wait_for_end()
                     continue
                 self._asked.append(broker)
                 group.start_soon(self._run_one, broker)
@@ -111,6 +107,16 @@ class Race(ABC, Generic[T]):
 
     def _final(self) -> Outcome[T] | None:
         return next((outcome for outcome in self._outcomes if self.is_final(outcome)), None)
+
+    async def _wait_for_end(self) -> None:
+        if not self.asks_failed_again:
+            await self._ended.wait()
+            return
+        # Other brokers back off, or have failed: ask them when they are free again.
+        with anyio.move_on_after(HEAD_START):
+            await self._ended.wait()
+        if not self._ended.is_set():
+            self._forget_failed()
 
     def _forget_failed(self) -> None:
         failed = [outcome.broker for outcome in self._outcomes]
