@@ -203,7 +203,7 @@ class Accumulator:
             if taken >= 0:
                 break
             self._close(queue)
-        self.buffer.used += taken  # not `charge`, which would be a call for each record
+        self.buffer.charge(taken)
         if batch.builder.raw_size >= batch.builder.limit:
             self._close(queue)
         return new_delivery(batch.result, batch.builder.count - 1, timestamp)

@@ -15,7 +15,7 @@ cdef class RecordBuffer:
     cdef public object waits
     cdef public list room_waiters
 
-    cpdef charge(self, Py_ssize_t size)
+    cpdef void charge(self, Py_ssize_t size) noexcept
     cpdef release(self, Py_ssize_t size)
     cdef _count(self, Py_ssize_t change)
     cdef _freed(self)
