@@ -181,12 +181,13 @@ async def test_drain_sees_waiting_records(cluster: FakeCluster) -> None:
     """They are not in the buffer, so `drain` yields as long as there are any."""
     async with quick(cluster) as producer:
         cluster.on(ApiKey.METADATA, topic="new", times=None, optional=True).hold()
-        producer._turn_ends = float("inf")  # noqa: SLF001 - as if it had just yielded
         delivery = producer.send("new", b"1")
         for _ in range(2):
-            turn_ends = producer._turn_ends  # noqa: SLF001 - the same
-            assert turn_ends == 0.0
+            producer._turn_ends = float("inf")  # noqa: SLF001 - as if it had just yielded
+            yielded = asyncio.Event()
+            asyncio.get_running_loop().call_soon(yielded.set)
             await producer.drain()
+            assert yielded.is_set()
         cluster.heal()
         await delivery
 
