@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from aioproducer.config import ProducerOptions
-    from aioproducer.core.metadata_cache import PartitionMetadata
+    from aioproducer.core.cluster_view import PartitionMetadata
     from aioproducer.delivery import Delivery
     from aioproducer.metrics.snapshot import Snapshot
     from aioproducer.record import Buffer, Headers

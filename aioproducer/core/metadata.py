@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from aioproducer.core.backoff import Backoff
-    from aioproducer.core.metadata_cache import ClusterCheck, MetadataChange, Node, TopicMetadata
+    from aioproducer.core.cluster_view import MetadataChange, Node, TopicMetadata
+    from aioproducer.core.metadata_cache import ClusterCheck
     from aioproducer.protocol.metadata import MetadataResponse
     from aioproducer.protocol.produce import NodeEndpoint
 

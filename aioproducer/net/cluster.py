@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from aioproducer.core.accumulator import Accumulator
+    from aioproducer.core.cluster_view import MetadataChange, Node
     from aioproducer.core.metadata import Metadata
-    from aioproducer.core.metadata_cache import MetadataChange, Node
     from aioproducer.core.queues import NodeQueue
     from aioproducer.core.settlement import Settlement
     from aioproducer.errors import BootstrapError, ProducerError
