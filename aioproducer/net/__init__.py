@@ -43,6 +43,7 @@ The files:
     compressor    compression, in threads where it takes long
     producer_id   the task that requests a producer id
     lifecycle     the start and stop of a producer as states
+    place         the check of each call: the running loop or its thread
     tasks         the task group
     outages       the present causes of an outage, for errors
     retry_log     one line of the log for many retries
