@@ -105,14 +105,14 @@ class Engine:
         """
         config = self.config
         self._join_loop()
-        self._tasks = Tasks(f"aioproducer-{self.client_id}", self.crash)
+        self._tasks = Tasks(f"aioproducer-{self.client_id}", self)
         self._cluster = Cluster(
             Client.of(config, self.client_id, self._events, self.clock),
             metadata=self.metadata,
             accumulator=self.accumulator,
             settlement=self._settlement,
             tasks=self._tasks,
-            make_sender=self._senders.make,
+            senders=self._senders,
             outages=self._outages,
         )
         await self._tasks.start()
