@@ -46,7 +46,7 @@ def _make_partitioner(config: ProducerConfig) -> Partitioner:
 
 
 def make_metadata(config: ProducerConfig, backoff: Backoff) -> Metadata:
-    """Make the metadata of a producer, which knows no broker yet."""
+    """Make the metadata of a producer: no broker is known yet."""
     rebootstraps = config.metadata_recovery_strategy == "rebootstrap"
     return Metadata(
         max_age=config.metadata_max_age,
