@@ -9,17 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-import os
-import sys
-import weakref
 from asyncio import _get_running_loop
-from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, Unpack, overload
 
 import anyio
 
-from aioproducer.config import OPTIONS, ProducerConfig
+from aioproducer.config import ProducerConfig, options_doc
 from aioproducer.core.checks import checked_topic
 from aioproducer.errors import (
     ProducerError,
@@ -27,16 +23,18 @@ from aioproducer.errors import (
 )
 from aioproducer.net.engine import Engine
 from aioproducer.net.lifecycle import Lifecycle, ProducerState
+from aioproducer.net.place import NOWHERE, current_place, take_place
 from aioproducer.net.timer import late_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
     from types import TracebackType
+    from weakref import ref
 
     from typing_extensions import TypeVar
 
     from aioproducer.config import ProducerOptions
-    from aioproducer.core.metadata_cache import PartitionMetadata
+    from aioproducer.core.cluster_view import PartitionMetadata
     from aioproducer.delivery import Delivery
     from aioproducer.metrics.snapshot import Snapshot
     from aioproducer.record import Buffer, Headers
@@ -62,41 +60,7 @@ LONGEST_TURN = 0.003
 LEAVE_TIMEOUT = 5.0
 """Seconds that `async with` waits for accepted records when an exception or cancellation ends it."""
 
-_NOWHERE = object()
-"""The place of a producer whose state has to be checked at the next call."""
-
-_asks_for_loop = sys.version_info >= (3, 12) or sys.implementation.name != "cpython"
-
-# `send` must be called in the running loop of the producer, and each call checks that. On CPython
-# 3.11 `get_running_loop` makes a system call (getpid), which costs as much as the rest of `send`.
-# There each call compares the thread only, and the producer drops its thread when the loop stops
-# running (see `_end_of_run`).
-_place: Callable[[], object] = _get_running_loop if _asks_for_loop else get_ident
-
 _numbers = itertools.count(1)
-
-_sendable: weakref.WeakSet[Producer[Any, Any]] = weakref.WeakSet()
-"""The producers to reset in a forked process: it has their thread, but not their running loop."""
-
-
-def _after_fork() -> None:
-    for producer in list(_sendable):
-        producer._forget_place()  # noqa: SLF001 - same module
-
-
-if not _asks_for_loop and hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
-
-
-def _end_of_run(loop: object, ended: Callable[[object], object]) -> weakref.ref[Any] | None:
-    """Call `ended` when the running loop `loop` stops running; return None if that is impossible.
-
-    A running loop installs its hooks for asynchronous generators: bound methods with no other
-    reference. They are created when the loop starts running and freed when it stops, so a weak
-    reference to one tells the end. Other libraries may replace the hooks: then the result is None.
-    """
-    hook = sys.get_asyncgen_hooks().firstiter
-    return weakref.ref(hook, ended) if getattr(hook, "__self__", None) is loop else None
 
 
 class _Nothing:
@@ -208,8 +172,8 @@ class Producer(Generic[K, V]):
         self._half = config.buffer_memory // 2
         self._turn_ends = 0.0
         self._real_time = self._monotonic
-        self._place: object = _NOWHERE
-        self._run: weakref.ref[Any] | None = None
+        self._place: object = NOWHERE
+        self._run: ref[Any] | None = None
 
     def _make_engine(self, config: ProducerConfig) -> Engine:
         return Engine(config, self.client_id, self._on_failure)
@@ -267,7 +231,7 @@ class Producer(Generic[K, V]):
         wait minutes for brokers that are gone. For another timeout, call `stop(timeout)` in a
         `finally` inside the body.
         """
-        self._place = _NOWHERE
+        self._place = NOWHERE
         await self._lifecycle.stop(timeout)
 
     async def __aenter__(self) -> Self:
@@ -307,7 +271,7 @@ class Producer(Generic[K, V]):
 
         Later errors are raised by the Delivery.
         """
-        if _place() != self._place:
+        if current_place() != self._place:
             self._look_closer()
         if self._is_plain:
             return self._append(topic, value, key, partition, timestamp_ms, headers)  # type: ignore[arg-type] # without serializers they are buffers
@@ -386,7 +350,7 @@ class Producer(Generic[K, V]):
         return self._engine.metrics.snapshot(self._engine.clock(), self._engine.gauges())
 
     def _check(self) -> None:
-        if _place() != self._place:
+        if current_place() != self._place:
             self._look_closer()
         self._engine.check()
 
@@ -398,20 +362,14 @@ class Producer(Generic[K, V]):
         self._take_place()
 
     def _take_place(self) -> None:
-        if _asks_for_loop:
-            self._place = _place()
-            return
-        # If the end of the run cannot be observed, every call checks the state.
-        self._run = _end_of_run(self._lifecycle.loop, self._forget_place)
-        self._place = _NOWHERE if self._run is None else _place()
-        _sendable.add(self)
+        self._place, self._run = take_place(self._lifecycle.loop, self._forget_place)
 
     def _forget_place(self, _hook: object = None) -> None:
-        self._place = _NOWHERE
+        self._place = NOWHERE
 
     def _on_failure(self) -> None:
         self._lifecycle.failed()
-        self._place = _NOWHERE
+        self._place = NOWHERE
 
     @staticmethod
     def _serialized(topic: str, field: str, serializer: Callable[[Any], Any] | None, datum: object) -> Any:  # noqa: ANN401 - the accumulator checks the type
@@ -435,15 +393,7 @@ class Producer(Generic[K, V]):
         return f"<{type(self).__name__} {self.client_id!r} {state} {self._engine!r}>"
 
 
-def _options_doc() -> str:
-    return "".join(
-        f"{name}={option.default!r}: {option.doc}\n"
-        for name, option in OPTIONS.items()
-        if name != "bootstrap_servers"
-    )
-
-
 if Producer.__doc__ is not None:
     Producer.__doc__ = (
-        f"{inspect.cleandoc(Producer.__doc__)}\n\nThe options, with their defaults:\n\n{_options_doc()}"
+        f"{inspect.cleandoc(Producer.__doc__)}\n\nThe options, with their defaults:\n\n{options_doc()}"
     )

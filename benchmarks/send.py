@@ -52,7 +52,7 @@ RECORDS_A_BATCH: Final = 16_384 // (VALUE_BYTES + KEY_BYTES)
 def make_producer(topics: Sequence[str], partitions: int) -> Send:
     """Set up a started producer without sockets; return its `send`."""
     from aioproducer import Producer  # noqa: PLC0415 - not in the parent process
-    from aioproducer import producer as front  # noqa: PLC0415 - likewise
+    from aioproducer.net.place import current_place  # noqa: PLC0415 - likewise
 
     producer = Producer("127.0.0.1:1", buffer_memory=1 << 30)
     accumulator = producer._accumulator  # noqa: SLF001 - `start` would set it up
@@ -60,7 +60,7 @@ def make_producer(topics: Sequence[str], partitions: int) -> Send:
         accumulator.set_partitions(topic, partitions, None)
         for partition in range(partitions):
             accumulator.set_leader(topic, partition, 1, 0)
-    producer._place = front._place()  # noqa: SLF001 - likewise
+    producer._place = current_place()  # noqa: SLF001 - likewise
     # On CPython 3.11 the check makes a system call for each batch.
     producer._engine.check = lambda: None  # type: ignore[method-assign] # noqa: SLF001 - likewise
     return producer.send

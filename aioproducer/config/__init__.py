@@ -8,7 +8,7 @@ field in `options` and a line in `keywords`.
 from aioproducer.config.keywords import AllOptions, ProducerOptions
 from aioproducer.config.kinds import Partitioner, PartitionerName, Serializer
 from aioproducer.config.option import Option
-from aioproducer.config.options import OPTIONS
+from aioproducer.config.options import OPTIONS, options_doc
 from aioproducer.config.producer_config import ProducerConfig
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "ProducerConfig",
     "ProducerOptions",
     "Serializer",
+    "options_doc",
 ]

@@ -193,3 +193,12 @@ def _options() -> dict[str, Option]:
 
 OPTIONS: Final[Mapping[str, Option]] = MappingProxyType(_options())
 """Every option by name, in order; `bootstrap_servers`, which is required, has the default None."""
+
+
+def options_doc() -> str:
+    """Return a line for each option that has a default."""
+    return "".join(
+        f"{name}={option.default!r}: {option.doc}\n"
+        for name, option in OPTIONS.items()
+        if name != "bootstrap_servers"
+    )

@@ -22,6 +22,7 @@ The path of a record, there and back:
 | `produce_request.py` | batches into a request, a response back to its batches |
 | `sequences.py`, `producer_id.py` | sequences and gaps per partition; id and epoch |
 | `settlement.py`, `outcome.py`, `split.py`, `failures.py` | the end of a batch; error codes; pieces; errors |
-| `metadata.py`, `metadata_cache.py` | when to ask for metadata; what is known of the cluster |
+| `metadata.py`, `metadata_refresh.py` | topics of interest; when to refresh which of them |
+| `metadata_cache.py`, `metadata_merge.py`, `cluster_view.py` | the known cluster; responses merged into it |
 | `connection.py`, `backoff.py` | requests and responses on one connection; waits between attempts |
 """

@@ -19,13 +19,14 @@ from aioproducer.core.batch import NEVER, ProducerBatch
 from aioproducer.core.buffer import RecordBuffer
 from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic, too_large
 from aioproducer.core.events import NO_LISTENERS
+from aioproducer.core.failures import unplaceable
 from aioproducer.core.incomplete import IncompleteBatches
 from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
 from aioproducer.core.queues import NO_LEADER, PartitionQueue, TopicQueue
 from aioproducer.core.schedule import Schedule
 from aioproducer.core.waiting import WaitingRecord
 from aioproducer.delivery import BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
-from aioproducer.errors import PartitionerError, ProducerError
+from aioproducer.errors import PartitionerError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 import partition_of_key
 
@@ -296,7 +297,7 @@ class Accumulator:
             queue = self._queue_for(topic_queue, index, record.size)
             placed = self._put(topic_queue, queue, record.timestamp, record.key, record.value, record.section)
         except Exception as error:  # noqa: BLE001 - each error is about this record
-            waiting.fail(1, _unplaceable(record, error))
+            waiting.fail(1, unplaceable(record, error))
             return
         except BaseException as error:
             # KeyboardInterrupt in the user's partitioner goes through, but must not come again.
@@ -374,9 +375,7 @@ class Accumulator:
         busy = {batch.queue.topic for batch in self.incomplete}
         busy |= self.buffer.records.busy_topics()
         for topic, topic_queue in self.topics.items():
-            if topic not in busy and any(
-                queue.on_wire or queue.sequences.in_flight for queue in topic_queue.partitions
-            ):
+            if topic not in busy and topic_queue.has_in_flight():
                 busy.add(topic)
         return busy
 
@@ -399,11 +398,3 @@ class Accumulator:
         results = [batch.result for batch in self.incomplete]
         results += [result_of(record.delivery) for record in self.buffer.records.records()]
         return results
-
-
-def _unplaceable(record: WaitingRecord, error: Exception) -> ProducerError:
-    if isinstance(error, ProducerError):
-        return error
-    failure = ProducerError(f"a record for topic {record.topic!r} cannot be put into a batch: {error!r}")
-    failure.__cause__ = error
-    return failure

@@ -13,6 +13,7 @@ from aioproducer.errors import (
     BrokerConnectionError,
     BufferExhaustedError,
     DeliveryTimeoutError,
+    ProducerError,
     UnknownPartitionError,
     UnknownTopicError,
     plural,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from aioproducer.core.sequences import Ordering
     from aioproducer.core.waiting import WaitingRecord
     from aioproducer.error_code import ErrorCode
-    from aioproducer.errors import ProducerError
 
 
 class Outages(Protocol):
@@ -146,6 +146,15 @@ class Failures:
 def no_response(batch: ProducerBatch, node_id: int) -> BrokerConnectionError:
     """Make the error of a batch that was sent, but is missing in the response."""
     return BrokerConnectionError(f"broker {node_id} left {place(batch)} out of its answer")
+
+
+def unplaceable(record: WaitingRecord, error: Exception) -> ProducerError:
+    """Make the error of a waiting record that could not be put into a batch."""
+    if isinstance(error, ProducerError):
+        return error
+    failure = ProducerError(f"a record for topic {record.topic!r} cannot be put into a batch: {error!r}")
+    failure.__cause__ = error
+    return failure
 
 
 def in_doubt(error: ProducerError) -> ProducerError:

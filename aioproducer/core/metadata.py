@@ -15,22 +15,20 @@ asks for all topics if all are due, otherwise for the new ones, those in error a
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING
 
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS, MetadataCache
+from aioproducer.core.metadata_refresh import RefreshPlan, Scope
 from aioproducer.error_code import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
     from aioproducer.core.backoff import Backoff
-    from aioproducer.core.metadata_cache import ClusterCheck, MetadataChange, Node, TopicMetadata
+    from aioproducer.core.cluster_view import MetadataChange, Node, TopicMetadata
+    from aioproducer.core.metadata_cache import ClusterCheck
     from aioproducer.protocol.metadata import MetadataResponse
     from aioproducer.protocol.produce import NodeEndpoint
-
-LEAST_BACKOFF = 0.05
-"""Seconds between two refreshes without a change, even if retry_backoff_ms is 0."""
 
 
 class Metadata:
@@ -42,24 +40,14 @@ class Metadata:
     """
 
     __slots__ = (
-        "_asks_for",
-        "_backoff",
         "_cache",
         "_due",
-        "_failures",
-        "_fruitless",
-        "_is_early",
-        "_is_full",
-        "_is_requested",
-        "_is_routine",
-        "_max_age",
         "_max_idle",
         "_must_rebootstrap",
         "_needed_since",
         "_never_answered",
-        "_not_before",
+        "_plan",
         "_rebootstrap_trigger",
-        "_refreshed_at",
         "_used",
         "errors",
         "nodes",
@@ -74,9 +62,8 @@ class Metadata:
         backoff: Backoff,
         rebootstrap_trigger: float | None = None,
     ) -> None:
-        self._max_age = max_age
+        self._plan = RefreshPlan(max_age, backoff)
         self._max_idle = max_idle
-        self._backoff = backoff
         self._rebootstrap_trigger = rebootstrap_trigger
 
         self._cache = MetadataCache()
@@ -93,18 +80,6 @@ class Metadata:
         self._due: set[str] = set()
         self._never_answered: set[str] = set()
 
-        self._is_requested = True
-        self._refreshed_at = -inf
-        self._not_before = -inf
-        self._failures = 0
-        self._fruitless = 0
-        # The request in flight: whether it asks for all topics, for how many, and whether age is
-        # its only reason.
-        self._is_early = False
-        self._is_full = True
-        self._asks_for = 0
-        self._is_routine = False
-
         self._needed_since: float | None = None
         self._must_rebootstrap = False
 
@@ -120,7 +95,7 @@ class Metadata:
 
     def age(self, now: float) -> float:
         """Return the seconds since all topics were last refreshed, 0.0 if they never were."""
-        return now - self._refreshed_at if self._refreshed_at > -inf else 0.0
+        return self._plan.age(now)
 
     def want(self, topic: str, now: float) -> None:
         """Add a topic of interest; a refresh becomes due if it is unknown."""
@@ -152,16 +127,12 @@ class Metadata:
 
     def request_update(self, now: float) -> None:
         """Make a full refresh due: a leader is out of date."""
-        self._is_requested = True
+        self._plan.request()
         self._need(now)
 
     def next_refresh(self, now: float) -> float:
         """Return when to refresh, `now` if it is time. `want` and `request_update` may bring it forward."""
-        if self._never_answered and not self._failures:
-            return now
-        if self._is_requested or self._due:
-            return max(now, self._not_before)
-        return max(now, self._not_before, self._refreshed_at + self._max_age)
+        return self._plan.next(now, has_new=bool(self._never_answered), has_due=bool(self._due))
 
     def start_refresh(self, now: float) -> tuple[str, ...]:
         """Begin a refresh and return the topics to ask for; none to ask for the nodes only.
@@ -169,20 +140,13 @@ class Metadata:
         Topics that become due after this belong to the next refresh. Call `update` with the response,
         or `failed`.
         """
-        self._is_early = now < self._not_before and bool(self._never_answered) and not self._failures
-        if self._is_early:
-            # Only new topics are asked for early; topics that were not found wait for their backoff.
-            self._is_full = self._is_routine = False
-            self._asks_for = len(self._never_answered)
-            self._need(now)
-            return tuple(sorted(self._never_answered))
-        is_asked_for = self._is_requested or bool(self._due)
-        self._is_full = self._is_requested or now >= self._refreshed_at + self._max_age
-        self._is_routine = not is_asked_for
-        self._is_requested = False
+        scope = self._plan.start(now, has_new=bool(self._never_answered), has_due=bool(self._due))
         self._need(now)
-        topics = tuple(self._used if self._is_full else sorted(self._due))
-        self._asks_for = len(topics)
+        if scope is Scope.ALL:
+            topics = tuple(self._used)
+        else:
+            topics = tuple(sorted(self._due if scope is Scope.DUE else self._never_answered))
+        self._plan.ask_for(len(topics))
         return topics
 
     def update(
@@ -206,16 +170,9 @@ class Metadata:
             return change
 
         self._note_errors(asked, change.errors)
-        self._failures = 0
-        if not self._is_early:
-            self._fruitless = 0 if self._is_routine or change.is_news else self._fruitless + 1
-            self._not_before = now + self._backoff.delay(max(self._fruitless - 1, 0))
+        self._plan.succeeded(now, asked=len(asked), is_news=change.is_news)
         self._needed_since = None
         self._must_rebootstrap = False
-        if self._is_full and len(asked) < self._asks_for:
-            self._is_requested = True
-        elif self._is_full:
-            self._refreshed_at = now
         return change
 
     def sample(self, limit: int) -> tuple[str, ...]:
@@ -228,9 +185,7 @@ class Metadata:
 
     def failed(self, now: float) -> None:
         """Note that a refresh failed: no node to ask, no response, or an invalid one."""
-        self._not_before = now + max(self._backoff.delay(self._failures), LEAST_BACKOFF)
-        self._failures += 1
-        self._is_requested |= self._is_full
+        self._plan.failed(now)
 
     def apply_leader_hint(
         self,
@@ -246,7 +201,7 @@ class Metadata:
         """
         change = self._cache.apply_leader_hint(topic, partition, leader_id, leader_epoch, endpoints)
         if change is not None:
-            self._fruitless = 0
+            self._plan.end_backoff_growth()
         return change
 
     def needs_rebootstrap(self, now: float) -> bool:
@@ -265,7 +220,7 @@ class Metadata:
         """Note that the next response comes from the bootstrap servers; keep the cache until then."""
         self._must_rebootstrap = False
         self._needed_since = now
-        self._is_requested = True
+        self._plan.request()
 
     def _note_errors(self, asked: Iterable[str], errors: Mapping[str, ErrorCode]) -> None:
         for topic in asked:

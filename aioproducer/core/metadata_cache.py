@@ -12,36 +12,35 @@ Invariant: a partition's leader is a known node, or NO_LEADER.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import Enum, auto
 from itertools import chain, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from aioproducer.core.cluster_view import (
+    MetadataChange,
+    Node,
+    PartitionLeader,
+    PartitionMetadata,
+    TopicMetadata,
+)
+from aioproducer.core.metadata_merge import Findings, is_complete, moved_nodes, sound_nodes
 from aioproducer.core.queues import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.fields import ZERO_UUID
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable
     from uuid import UUID
 
-    from aioproducer.protocol.metadata import (
-        MetadataResponse,
-        MetadataResponseBroker,
-        MetadataResponsePartition,
-        MetadataResponseTopic,
-    )
+    from aioproducer.protocol.metadata import MetadataResponse, MetadataResponseTopic
     from aioproducer.protocol.produce import NodeEndpoint
 
 FINAL_TOPIC_ERRORS = frozenset({ErrorCode.INVALID_TOPIC_EXCEPTION, ErrorCode.TOPIC_AUTHORIZATION_FAILED})
 """The errors of a topic that asking again does not mend: records that wait for it fail with them."""
 
 _MALFORMED = ErrorCode.CORRUPT_MESSAGE
-_MAX_PORT = 65535
-
-# The replica that is missing is not the leader; old brokers tell of it in the partition.
-_LEADER_IS_SOUND = frozenset({ErrorCode.NONE, ErrorCode.REPLICA_NOT_AVAILABLE})
 
 _partition_index = attrgetter("partition_index")
 
@@ -55,78 +54,6 @@ class ClusterCheck(Enum):
     """Its id differs, or the id of a topic."""
     EMPTY = auto()
     """It has none of the topics: it may be restored from a backup, and get them later."""
-
-
-class Node(NamedTuple):
-    """A broker, and where it listens."""
-
-    id: int
-    host: str
-    port: int
-    rack: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionMetadata:
-    """A partition and its leader, NO_LEADER if it has none. An epoch of -1 is unknown."""
-
-    index: int
-    leader_id: int
-    leader_epoch: int = -1
-
-
-class TopicMetadata(NamedTuple):
-    """A topic; `partitions[i]` is its partition i. Brokers before 2.8 give the zero `topic_id`."""
-
-    name: str
-    topic_id: UUID
-    partitions: tuple[PartitionMetadata, ...]
-    is_internal: bool = False
-
-
-class PartitionLeader(NamedTuple):
-    """The new leader of a partition, NO_LEADER if it has none."""
-
-    topic: str
-    partition: int
-    leader_id: int
-    leader_epoch: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetadataChange:
-    """The changes that a response made; all fields are empty if there are none."""
-
-    error: ErrorCode = ErrorCode.NONE
-    """Why the whole answer was refused; then nothing else is set."""
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    """The number of partitions of each topic that is new, or has got another number or another id."""
-    recreated: frozenset[str] = frozenset()
-    """Topics that were deleted and made anew: another topic id under the same name. Perhaps of a
-    topic that was forgotten, and is in no other part of the change."""
-    is_other_cluster: bool = False
-    """Whether the answer has another cluster id: nothing that was known is true of this cluster."""
-    leaders: tuple[PartitionLeader, ...] = ()
-    """Every partition with another leader or another epoch than before."""
-    nodes: tuple[Node, ...] = ()
-    """Brokers that are new or at another address; all, if it is another cluster."""
-    removed_nodes: tuple[int, ...] = ()
-    """Brokers that are gone."""
-    errors: Mapping[str, ErrorCode] = field(default_factory=dict)
-    """Topics that were asked for without a result, and their errors: CORRUPT_MESSAGE if invalid,
-    UNKNOWN_TOPIC_OR_PARTITION if missing. The cache keeps their earlier state."""
-
-    @property
-    def is_news(self) -> bool:
-        """Whether anything is different now."""
-        return bool(
-            self.sizes
-            or self.recreated
-            or self.leaders
-            or self.nodes
-            or self.removed_nodes
-            or self.is_other_cluster
-        )
 
 
 class MetadataCache:
@@ -185,13 +112,13 @@ class MetadataCache:
         `reliable_epochs` is False for responses below version 9, in which brokers before 2.4
         may give leader epochs that are out of date (KAFKA-9212); they are ignored then.
         """
-        alive = _sound_nodes(response.brokers)
+        alive = sound_nodes(response.brokers)
         error = ErrorCode.of(response.error_code)
         if error or not alive:
             return MetadataChange(error=error or ErrorCode.BROKER_NOT_AVAILABLE)
 
         is_other_cluster = self._is_other_cluster(response)
-        found = _Findings(alive, reliable_epochs=reliable_epochs, is_other_cluster=is_other_cluster)
+        found = Findings(alive, reliable_epochs=reliable_epochs, is_other_cluster=is_other_cluster)
         answered: set[str] = set()
         for answer in response.topics:
             name = answer.name
@@ -207,7 +134,7 @@ class MetadataCache:
 
         if is_other_cluster:
             self._forget_cluster(answered - found.errors.keys(), found)
-        moved = tuple(alive.values()) if is_other_cluster else _moved(self.nodes, alive.values())
+        moved = tuple(alive.values()) if is_other_cluster else moved_nodes(self.nodes, alive.values())
         removed = tuple(node_id for node_id in self.nodes if node_id not in alive)
         if removed:
             self._depose(frozenset(removed), found)
@@ -216,15 +143,7 @@ class MetadataCache:
         self.nodes.update(alive)
         self.cluster_id = response.cluster_id or self.cluster_id
         self.controller_id = response.controller_id
-        return MetadataChange(
-            sizes=found.sizes,
-            recreated=frozenset(found.recreated),
-            is_other_cluster=is_other_cluster,
-            leaders=tuple(found.leaders),
-            nodes=moved,
-            removed_nodes=removed,
-            errors=found.errors,
-        )
+        return found.change(nodes=moved, removed_nodes=removed)
 
     def apply_leader_hint(
         self,
@@ -244,11 +163,11 @@ class MetadataCache:
             return None
         if leader_epoch <= known.partitions[partition].leader_epoch:
             return None
-        node = _sound_nodes(endpoints).get(leader_id) or self.nodes.get(leader_id)
+        node = sound_nodes(endpoints).get(leader_id) or self.nodes.get(leader_id)
         if node is None:
             return None
 
-        moved = _moved(self.nodes, [node])
+        moved = moved_nodes(self.nodes, [node])
         self.nodes[leader_id] = node
         partitions = list(known.partitions)
         partitions[partition] = PartitionMetadata(partition, leader_id, leader_epoch)
@@ -264,11 +183,11 @@ class MetadataCache:
         self.leaderless.discard(topic)
         self._deleted.discard(topic)
 
-    def _merge_topic(self, name: str, answer: MetadataResponseTopic, found: _Findings) -> None:
+    def _merge_topic(self, name: str, answer: MetadataResponseTopic, found: Findings) -> None:
         known = self.topics.get(name)
         ordered = sorted(answer.partitions, key=_partition_index)
         error = ErrorCode.of(answer.error_code)
-        if not error and not _is_complete(ordered):
+        if not error and not is_complete(ordered):
             error = _MALFORMED
         if error:
             found.errors[name] = error
@@ -278,7 +197,7 @@ class MetadataCache:
 
         is_another = known is not None and self._is_another(known, answer, found)
         self._deleted.discard(name)
-        if known is not None and not is_another and _says_the_same(known, answer, ordered, found):
+        if known is not None and not is_another and found.is_unchanged(known, answer, ordered):
             return
         before = () if known is None or is_another else known.partitions
         partitions = found.partitions(name, ordered, before)
@@ -301,18 +220,19 @@ class MetadataCache:
             return False
         return self.cluster_id != response.cluster_id
 
-    def _forget_cluster(self, answered: Container[str], found: _Findings) -> None:
+    def _forget_cluster(self, answered: Container[str], found: Findings) -> None:
         """Drop ids, epochs and leaders of topics that are not in the other cluster's response."""
         self._forgotten.clear()
         for topic in [topic for name, topic in self.topics.items() if name not in answered]:
             self._deleted.add(topic.name)
-            indexes = range(len(topic.partitions))
-            found.sizes[topic.name] = len(indexes)
-            found.leaders += [PartitionLeader(topic.name, index, NO_LEADER, -1) for index in indexes]
-            partitions = tuple([PartitionMetadata(index, NO_LEADER) for index in indexes])
+            partitions = tuple(
+                [PartitionMetadata(index, NO_LEADER) for index in range(len(topic.partitions))]
+            )
+            found.sizes[topic.name] = len(partitions)
+            found.lose_leaders(topic.name, partitions)
             self._store(topic._replace(topic_id=ZERO_UUID, partitions=partitions))
 
-    def _is_another(self, known: TopicMetadata, answer: MetadataResponseTopic, found: _Findings) -> bool:
+    def _is_another(self, known: TopicMetadata, answer: MetadataResponseTopic, found: Findings) -> bool:
         """Whether the topic is not the one we knew by that name, so that its epochs begin anew."""
         if found.is_other_cluster:
             return True
@@ -320,17 +240,15 @@ class MetadataCache:
             return known.name in self._deleted
         return known.topic_id != answer.topic_id
 
-    def _depose(self, removed: frozenset[int], found: _Findings) -> None:
+    def _depose(self, removed: frozenset[int], found: Findings) -> None:
         for topic in list(self.topics.values()):
-            if not any(partition.leader_id in removed for partition in topic.partitions):
+            lost = [partition for partition in topic.partitions if partition.leader_id in removed]
+            if not lost:
                 continue
+            found.lose_leaders(topic.name, lost)
             partitions = list(topic.partitions)
-            for index, partition in enumerate(partitions):
-                if partition.leader_id in removed:
-                    partitions[index] = replace(partition, leader_id=NO_LEADER)
-                    found.leaders.append(
-                        PartitionLeader(topic.name, index, NO_LEADER, partition.leader_epoch)
-                    )
+            for partition in lost:
+                partitions[partition.index] = replace(partition, leader_id=NO_LEADER)
             self._store(topic._replace(partitions=tuple(partitions)))
 
     def _store(self, topic: TopicMetadata) -> None:
@@ -339,90 +257,3 @@ class MetadataCache:
             self.leaderless.add(topic.name)
         else:
             self.leaderless.discard(topic.name)
-
-
-class _Findings:
-    """The changes found while one response is merged."""
-
-    __slots__ = (
-        "alive",
-        "errors",
-        "is_other_cluster",
-        "leaders",
-        "recreated",
-        "reliable_epochs",
-        "sizes",
-    )
-
-    def __init__(self, alive: dict[int, Node], *, reliable_epochs: bool, is_other_cluster: bool) -> None:
-        self.alive = alive
-        self.reliable_epochs = reliable_epochs
-        self.is_other_cluster = is_other_cluster
-        self.sizes: dict[str, int] = {}
-        self.recreated: set[str] = set()
-        self.leaders: list[PartitionLeader] = []
-        self.errors: dict[str, ErrorCode] = {}
-
-    def partitions(
-        self,
-        topic: str,
-        ordered: Sequence[MetadataResponsePartition],
-        before: Sequence[PartitionMetadata],
-    ) -> list[PartitionMetadata]:
-        """Return the partitions, and note those with another leader or epoch."""
-        partitions: list[PartitionMetadata] = []
-        for index, given in enumerate(ordered):
-            known = before[index] if index < len(before) else None
-            partition = self._newer(given, known)
-            partitions.append(partition)
-            if partition != known:
-                self.leaders.append(
-                    PartitionLeader(topic, index, partition.leader_id, partition.leader_epoch)
-                )
-        return partitions
-
-    def _newer(self, given: MetadataResponsePartition, known: PartitionMetadata | None) -> PartitionMetadata:
-        epoch = given.leader_epoch if self.reliable_epochs else -1
-        if known is not None and 0 <= epoch < known.leader_epoch:
-            return known
-        leader_id = given.leader_id
-        if given.error_code not in _LEADER_IS_SOUND or leader_id not in self.alive:
-            leader_id = NO_LEADER
-        return PartitionMetadata(given.partition_index, leader_id, max(epoch, -1))
-
-
-def _sound_nodes(brokers: Iterable[MetadataResponseBroker | NodeEndpoint]) -> dict[int, Node]:
-    nodes: dict[int, Node] = {}
-    for broker in brokers:
-        is_host = broker.host.isprintable() and broker.host.strip() == broker.host != ""
-        if broker.node_id >= 0 and is_host and 0 < broker.port <= _MAX_PORT:
-            nodes.setdefault(broker.node_id, Node(broker.node_id, broker.host, broker.port, broker.rack))
-    return nodes
-
-
-def _moved(known: Mapping[int, Node], nodes: Iterable[Node]) -> tuple[Node, ...]:
-    """Return those of `nodes` that are not known at their address."""
-    addresses = {(node.id, node.host, node.port) for node in known.values()}
-    return tuple(node for node in nodes if (node.id, node.host, node.port) not in addresses)
-
-
-def _is_complete(ordered: Sequence[MetadataResponsePartition]) -> bool:
-    return bool(ordered) and all(given.partition_index == index for index, given in enumerate(ordered))
-
-
-def _says_the_same(
-    known: TopicMetadata,
-    answer: MetadataResponseTopic,
-    ordered: Sequence[MetadataResponsePartition],
-    found: _Findings,
-) -> bool:
-    """Whether the response changes nothing about the topic, as most responses do."""
-    if known.topic_id != answer.topic_id or len(known.partitions) != len(ordered):
-        return False
-    any_epoch = not found.reliable_epochs
-    return all(
-        partition.leader_id == given.leader_id
-        and (any_epoch or partition.leader_epoch == given.leader_epoch)
-        and not given.error_code
-        for partition, given in zip(known.partitions, ordered, strict=True)
-    )

@@ -270,6 +270,10 @@ class TopicQueue:
         """Set the uncompressed size at which a batch is full."""
         self.batch_limit = size
 
+    def has_in_flight(self) -> bool:
+        """Return whether a batch of the topic is on the wire, or its sequence is not yet resolved."""
+        return any(queue.on_wire or queue.sequences.in_flight for queue in self.partitions)
+
     def resize(self, count: int, topic_id: object, leaderless: NodeQueue) -> list[PartitionQueue]:
         """Change the number of partitions; return the queues of those that are gone.
 

@@ -26,7 +26,9 @@ and backs off; or, before the connection is in service, through `Setup`.
 
 The files:
 
-    engine        the parts of a producer, put together; timers of expiry
+    engine        the parts of a producer, put together
+    parts         the parts of the core, made from the configuration
+    upkeep        timers of expiry, and turns that place waiting records
     cluster       nodes, metadata, a broker and a sender for each node
     bootstrap     the search for the cluster by its addresses
     ask           requests outside the produce path; the race between brokers
@@ -41,6 +43,7 @@ The files:
     compressor    compression, in threads where it takes long
     producer_id   the task that requests a producer id
     lifecycle     the start and stop of a producer as states
+    place         the check of each call: the running loop or its thread
     tasks         the task group
     outages       the present causes of an outage, for errors
     retry_log     one line of the log for many retries

@@ -30,17 +30,18 @@ from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from aioproducer.core.accumulator import Accumulator
+    from aioproducer.core.cluster_view import MetadataChange, Node
     from aioproducer.core.metadata import Metadata
-    from aioproducer.core.metadata_cache import MetadataChange, Node
     from aioproducer.core.queues import NodeQueue
     from aioproducer.core.settlement import Settlement
     from aioproducer.errors import BootstrapError, ProducerError
     from aioproducer.net.client import Client
     from aioproducer.net.outages import Outages
     from aioproducer.net.sender import Sender
+    from aioproducer.net.senders import Senders
     from aioproducer.net.setup import Setup
     from aioproducer.net.tasks import Tasks
     from aioproducer.protocol.produce import NodeEndpoint
@@ -57,7 +58,7 @@ FIND_NODES = MetadataRequest(topics=(), allow_auto_topic_creation=False)
 class Cluster:
     """The nodes of the cluster, and the task that keeps the metadata fresh.
 
-    It is the listener of its brokers. `make_sender(broker)` makes the sender of a new node.
+    It is the listener of its brokers. `senders` makes the sender of each new node.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Cluster:
         accumulator: Accumulator,
         settlement: Settlement,
         tasks: Tasks,
-        make_sender: Callable[[Broker], Sender],
+        senders: Senders,
         outages: Outages,
     ) -> None:
         self.metadata = metadata
@@ -81,7 +82,7 @@ class Cluster:
         self._accumulator = accumulator
         self._settlement = settlement
         self._tasks = tasks
-        self._make_sender = make_sender
+        self._sender_factory = senders
         self._outages = outages
         self._bootstrap = Bootstrap(client, FIND_NODES)
         self._is_lost = False
@@ -363,7 +364,7 @@ class Cluster:
         broker = Broker(Endpoint(node.id, node.host, node.port), self._client, self)
         self.brokers[node.id] = broker
         self._outages.broker_added(broker)
-        self._senders[node.id] = self._make_sender(broker)
+        self._senders[node.id] = self._sender_factory.make(broker)
         self._tasks.spawn(f"broker-{node.id}", broker.run)
         self._senders[node.id].pump()
 

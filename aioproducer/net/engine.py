@@ -17,15 +17,11 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.events import dispatcher
 from aioproducer.core.failures import in_doubt
-from aioproducer.core.metadata import Metadata
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
-from aioproducer.core.partitioner import KeyPartitioner, Partitioner
 from aioproducer.core.sequences import Sequences, Unnumbered
-from aioproducer.core.settlement import Settlement
 from aioproducer.errors import (
     BrokerError,
     CallTimeoutError,
@@ -39,6 +35,7 @@ from aioproducer.net.client import Client
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.lifecycle import ELSEWHERE
 from aioproducer.net.outages import Outages
+from aioproducer.net.parts import make_accumulator, make_metadata, make_settlement
 from aioproducer.net.producer_id import ProducerIdTask
 from aioproducer.net.senders import Senders
 from aioproducer.net.tasks import Tasks
@@ -77,41 +74,14 @@ class Engine:
             self.clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
         )
         self._events = dispatcher((self.metrics,))
-        self.accumulator = Accumulator(
-            self,
-            batch_size=max(config.batch_size, 1),
-            linger=config.linger,
-            buffer_memory=config.buffer_memory,
-            max_block=config.max_block,
-            max_request_size=config.max_request_size,
-            partitioner=_partitioner(config),
-            adaptive=config.partitioner_adaptive_partitioning_enable,
-            availability_timeout=config.availability_timeout,
-            delivery_timeout=config.delivery_timeout,
-            events=self._events,
-        )
-        self._retry_backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
-        self.metadata = Metadata(
-            max_age=config.metadata_max_age,
-            max_idle=config.metadata_max_idle,
-            backoff=self._retry_backoff,
-            rebootstrap_trigger=(
-                config.rebootstrap_trigger if config.metadata_recovery_strategy == "rebootstrap" else None
-            ),
-        )
         self._outages = Outages()
         self._sequences = Sequences() if config.enable_idempotence else None
-        self._ordering = self._sequences or Unnumbered(config.max_in_flight_requests_per_connection)
-        self._settlement = Settlement(
-            self.accumulator,
-            self._ordering,
-            self._events,
-            self._retry_backoff,
-            self,
-            self._outages,
-            idempotent=config.enable_idempotence,
-            retries=config.retries,
-            delivery_timeout=config.delivery_timeout,
+        ordering = self._sequences or Unnumbered(config.max_in_flight_requests_per_connection)
+        backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
+        self.accumulator = make_accumulator(config, self, self._events)
+        self.metadata = make_metadata(config, backoff)
+        self._settlement = make_settlement(
+            config, self.accumulator, ordering, self._events, backoff, self, self._outages
         )
         self._upkeep = Upkeep(
             self.accumulator, self._settlement, self, delivery_timeout=config.delivery_timeout
@@ -119,7 +89,7 @@ class Engine:
         self._senders = Senders(
             config,
             accumulator=self.accumulator,
-            ordering=self._ordering,
+            ordering=ordering,
             settlement=self._settlement,
             events=self._events,
             engine=self,
@@ -135,14 +105,14 @@ class Engine:
         """
         config = self.config
         self._join_loop()
-        self._tasks = Tasks(f"aioproducer-{self.client_id}", self.crash)
+        self._tasks = Tasks(f"aioproducer-{self.client_id}", self)
         self._cluster = Cluster(
             Client.of(config, self.client_id, self._events, self.clock),
             metadata=self.metadata,
             accumulator=self.accumulator,
             settlement=self._settlement,
             tasks=self._tasks,
-            make_sender=self._senders.make,
+            senders=self._senders,
             outages=self._outages,
         )
         await self._tasks.start()
@@ -392,11 +362,3 @@ def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
         return monotonic
     # The method is looked up at each call: what simulates or freezes the time may replace it.
     return loop.time
-
-
-def _partitioner(config: ProducerConfig) -> Partitioner:
-    choice = config.partitioner
-    if callable(choice):
-        faults = (Exception, asyncio.CancelledError)
-        return Partitioner(custom=choice, faults=faults, ignore_keys=config.partitioner_ignore_keys)
-    return Partitioner(KeyPartitioner(choice), ignore_keys=config.partitioner_ignore_keys)

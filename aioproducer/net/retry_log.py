@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from aioproducer.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.queues import PartitionQueue
+    from aioproducer.core.shell import Shell
 
     Cause: TypeAlias = object
     Place: TypeAlias = tuple[str, int]
@@ -39,16 +40,16 @@ class _Trouble:
 class RetryLog:
     """The partitions with retried batches. `tell` logs what `retried` and `stored` have collected."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, shell: Shell) -> None:
         self.troubled: dict[Place, _Trouble] = {}
-        self._clock = clock
+        self._shell = shell
         self._retried: dict[Cause, list[ProducerBatch]] = {}
         self._stored: dict[Place, _Trouble] = {}
 
     def retried(self, batch: ProducerBatch) -> None:
         """Note that a batch will be sent again, because of its `last_error`."""
         queue = batch.queue
-        trouble = self.troubled.setdefault((queue.topic, queue.partition), _Trouble(self._clock()))
+        trouble = self.troubled.setdefault((queue.topic, queue.partition), _Trouble(self._shell.clock()))
         trouble.retries += 1
         cause = _kind(batch.last_error)
         if cause in trouble.causes:
@@ -79,7 +80,7 @@ class RetryLog:
                 )  # fmt: skip
         if self._stored:
             stored, self._stored = self._stored, {}
-            longest = self._clock() - min(trouble.since for trouble in stored.values())
+            longest = self._shell.clock() - min(trouble.since for trouble in stored.values())
             retries = sum(trouble.retries for trouble in stored.values())
             logger.info(
                 "records for %s are stored again after %.1f s and %d %s",

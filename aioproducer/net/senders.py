@@ -45,8 +45,7 @@ class Senders:
         self._requests = ProduceRequests(
             accumulator.topics, acks=config.acks, timeout_ms=config.request_timeout_ms, codec=codec
         )
-        # Look the clock up at each call: the engine has another one from its start on.
-        self._retry_log = RetryLog(lambda: engine.clock())  # noqa: PLW0108
+        self._retry_log = RetryLog(engine)
 
     def make(self, broker: Broker) -> Sender:
         """Make the sender of a broker."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
@@ -26,12 +26,19 @@ if TYPE_CHECKING:
     Start = Callable[[], object]
 
 
-class Tasks:
-    """A task group that any task may add to and stop; `crashed(error)` gets the error that ended it."""
+class CrashListener(Protocol):
+    """The owner of a task group."""
 
-    def __init__(self, name: str, crashed: Callable[[BaseException], object]) -> None:
+    def crash(self, error: BaseException) -> None:
+        """Take the error that ended the group."""
+
+
+class Tasks:
+    """A task group that any task may add to and stop."""
+
+    def __init__(self, name: str, listener: CrashListener) -> None:
         self._name = name
-        self._crashed = crashed
+        self._listener = listener
         self._task: asyncio.Task[None] | None = None
         self._group: TaskGroup | None = None
         self._opened = asyncio.Event()
@@ -81,13 +88,13 @@ class Tasks:
                 group.cancel_scope.cancel()
         except asyncio.CancelledError as error:
             # Some program cancels all tasks of the loop: the producer cannot work any more.
-            self._crashed(error)
+            self._listener.crash(error)
             raise
         except BaseExceptionGroup as errors:
             cause: BaseException = errors
             while isinstance(cause, BaseExceptionGroup):
                 cause = cause.exceptions[0]
-            self._crashed(cause)
+            self._listener.crash(cause)
         finally:
             self._group = None
             self._opened.set()

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from aioproducer.config import ProducerConfig, ProducerOptions
     from aioproducer.core.batch import ProducerBatch
-    from aioproducer.core.metadata_cache import PartitionMetadata
+    from aioproducer.core.cluster_view import PartitionMetadata
     from aioproducer.core.queues import PartitionQueue
     from aioproducer.core.waiting import WaitingRecord
     from aioproducer.delivery import BatchResult, Delivery

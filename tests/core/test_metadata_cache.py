@@ -9,14 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aioproducer.core.metadata_cache import (
-    ClusterCheck,
-    MetadataCache,
-    MetadataChange,
-    Node,
-    PartitionLeader,
-    PartitionMetadata,
-)
+from aioproducer.core.cluster_view import MetadataChange, Node, PartitionLeader, PartitionMetadata
+from aioproducer.core.metadata_cache import ClusterCheck, MetadataCache
 from aioproducer.core.queues import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.metadata import MetadataResponse, MetadataResponseBroker, MetadataResponseTopic

@@ -52,7 +52,7 @@ async def test_new_leader_is_tried_at_once(version: int) -> None:
     ):
         await stored(producer.send(TOPIC, b"0"))
         # Metadata is requested once per backoff at most. Allow the next request at once.
-        insides(producer).metadata._not_before = 0.0  # noqa: SLF001 - instead of a minute's wait
+        insides(producer).metadata._plan.not_before = 0.0  # noqa: SLF001 - instead of a minute's wait
         refused = cluster.on(ApiKey.PRODUCE).run(lambda: cluster.move_leader(TOPIC, 0, to=2))
         assert (await stored(producer.send(TOPIC, b"1"))).offset == 1
         assert refused.hits == 1
@@ -79,7 +79,7 @@ async def test_known_new_leader_needs_no_backoff() -> None:
         await asyncio.wait_for(held.hit(), SOON)
         cluster.move_leader(TOPIC, 0, to=2)
         engine = insides(producer)
-        engine.metadata._not_before = 0.0  # noqa: SLF001 - instead of a minute's wait
+        engine.metadata._plan.not_before = 0.0  # noqa: SLF001 - instead of a minute's wait
         engine.request_metadata()  # another cause may request it too
         await until(lambda: engine.metadata.topics[TOPIC].partitions[0].leader_id == 2, SOON)
 

@@ -34,7 +34,7 @@ def test_many_partitions_are_counted(
 ) -> None:
     monkeypatch.setattr("aioproducer.net.retry_log.MOST_NAMED", 2)
     harness = DeliveryHarness()
-    log = RetryLog(lambda: harness.now)
+    log = RetryLog(harness)
     for partition in range(3):
         log.retried(batch_of(harness, partition, LOST))
     log.tell()
@@ -48,7 +48,7 @@ def test_many_partitions_are_counted(
 
 def test_each_cause_warns_once(caplog: pytest.LogCaptureFixture) -> None:
     harness = DeliveryHarness()
-    log = RetryLog(lambda: harness.now)
+    log = RetryLog(harness)
     refused = BrokerError.of(ErrorCode.NOT_ENOUGH_REPLICAS, "3 records", reason="two are down")
     for error in (LOST, refused, BrokerConnectionError("lost again"), refused):
         log.retried(batch_of(harness, 0, error))
@@ -61,7 +61,7 @@ def test_each_cause_warns_once(caplog: pytest.LogCaptureFixture) -> None:
 def test_recovery_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     harness = DeliveryHarness()
-    log = RetryLog(lambda: harness.now)
+    log = RetryLog(harness)
     batch = batch_of(harness, 0, LOST)
     log.retried(batch)
     log.tell()

@@ -9,8 +9,17 @@ from tests.net.quick import turns, until
 from tests.net.traces import at_each_await, no_traces
 
 
-def _never_crashes(error: BaseException) -> None:
-    pytest.fail(f"crashed: {error!r}")
+class _NeverCrashes:
+    def crash(self, error: BaseException) -> None:
+        pytest.fail(f"crashed: {error!r}")
+
+
+class _Reports:
+    def __init__(self) -> None:
+        self.errors: list[BaseException] = []
+
+    def crash(self, error: BaseException) -> None:
+        self.errors.append(error)
 
 
 async def _forever(entered: list[str], name: str) -> None:
@@ -22,7 +31,7 @@ async def _forever(entered: list[str], name: str) -> None:
 
 
 async def test_different_tasks_start_and_stop() -> None:
-    tasks = Tasks("aioproducer-x", _never_crashes)
+    tasks = Tasks("aioproducer-x", _NeverCrashes())
     async with no_traces():
         running: list[str] = []
         await asyncio.create_task(tasks.start())
@@ -35,7 +44,7 @@ async def test_different_tasks_start_and_stop() -> None:
 
 async def test_callback_starts_task() -> None:
     """Where sniffio is installed, the task group of anyio needs a running task, which a callback lacks."""
-    tasks = Tasks("x", _never_crashes)
+    tasks = Tasks("x", _NeverCrashes())
     await tasks.start()
     running: list[str] = []
     loop = asyncio.get_running_loop()
@@ -47,7 +56,7 @@ async def test_callback_starts_task() -> None:
 
 
 async def test_tasks_are_named() -> None:
-    tasks = Tasks("aioproducer-x", _never_crashes)
+    tasks = Tasks("aioproducer-x", _NeverCrashes())
     await tasks.start()
     tasks.spawn("broker-2", _forever, [], "a")
     assert {"aioproducer-x", "aioproducer-x-broker-2"} <= {task.get_name() for task in asyncio.all_tasks()}
@@ -55,16 +64,16 @@ async def test_tasks_are_named() -> None:
 
 
 async def test_stop_is_repeatable() -> None:
-    tasks = Tasks("x", _never_crashes)
+    tasks = Tasks("x", _NeverCrashes())
     await tasks.stop()
-    tasks = Tasks("x", _never_crashes)
+    tasks = Tasks("x", _NeverCrashes())
     await tasks.start()
     await asyncio.gather(tasks.stop(), tasks.stop())
     await tasks.stop()
 
 
 async def test_stopped_group_starts_no_task() -> None:
-    tasks = Tasks("x", _never_crashes)
+    tasks = Tasks("x", _NeverCrashes())
     await tasks.start()
     await tasks.stop()
     running: list[str] = []
@@ -74,8 +83,8 @@ async def test_stopped_group_starts_no_task() -> None:
 
 
 async def test_error_ends_all_tasks() -> None:
-    reported: list[BaseException] = []
-    tasks = Tasks("x", reported.append)
+    reports = _Reports()
+    tasks = Tasks("x", reports)
     await tasks.start()
     running: list[str] = []
     tasks.spawn("correct", _forever, running, "correct")
@@ -85,32 +94,32 @@ async def test_error_ends_all_tasks() -> None:
         raise cause
 
     tasks.spawn("faulty", raises)
-    await until(lambda: reported)
-    assert reported == [cause]
+    await until(lambda: reports.errors)
+    assert reports.errors == [cause]
     await tasks.stop()
     assert running == []
 
 
 async def test_foreign_cancellation_is_reported() -> None:
-    reported: list[BaseException] = []
-    tasks = Tasks("x", reported.append)
+    reports = _Reports()
+    tasks = Tasks("x", reports)
     before = asyncio.all_tasks()
     await tasks.start()
     for task in asyncio.all_tasks() - before:
         task.cancel()
-    await until(lambda: reported)
-    assert isinstance(reported[0], asyncio.CancelledError)
+    await until(lambda: reports.errors)
+    assert isinstance(reports.errors[0], asyncio.CancelledError)
 
 
 async def test_cancelled_calls_leave_nothing() -> None:
     for cut in at_each_await():
         async with no_traces():
-            tasks = Tasks("x", _never_crashes)
+            tasks = Tasks("x", _NeverCrashes())
             await cut.run(tasks.start())
             await tasks.stop()
     for cut in at_each_await():
         async with no_traces():
-            tasks = Tasks("x", _never_crashes)
+            tasks = Tasks("x", _NeverCrashes())
             await tasks.start()
             tasks.spawn("a", _forever, [], "a")
             await cut.run(tasks.stop())
