@@ -90,8 +90,8 @@ class BatchResult:
     """The result of a batch, shared by the deliveries of its records.
 
     It outlives the batch's bytes: a list of a million kept deliveries holds results, not
-    payloads. `pieces` is set when the batch was split: (index of the first record, result). `seen`
-    holds the indexes of failed records whose error was asked for.
+    payloads. `count` is set with the outcome. `pieces` is set when the batch was split: (index of the
+    first record, result). `seen` holds the indexes of failed records whose error was asked for.
     """
 
     __slots__ = (
@@ -510,5 +510,6 @@ def move_delivery(delivery: Delivery, result: BatchResult, index: int) -> None:
     alone = delivery._result
     delivery._result = result
     delivery._index = index
-    # Futures and callbacks of the waiting record follow it.
+    # Futures and callbacks of the waiting record follow it. Record 0 becomes record `index` of the batch,
+    # as if the batch began `index` records earlier.
     alone.split([(-index, result)])

@@ -4,7 +4,8 @@ Each option is a field of `Options`: name, type, kind, documentation and Kafka's
 milliseconds are Kafka's; the attributes after the fields convert milliseconds to seconds for the
 rest of the package. `OPTIONS` is the same list for documentation and for other sources of options.
 
-To add an option, add its field here and its line in `keywords.py`.
+To add an option, add its field here and its line in `keywords.py`; for a time its `Seconds` as well. If
+`foreign` lists it as not implemented, remove it there.
 """
 
 from collections.abc import Mapping

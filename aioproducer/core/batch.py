@@ -30,9 +30,10 @@ class ProducerBatch:
     `created` is when the batch was opened; linger counts from it. `oldest_send` is the time of the
     earliest `send` of its records; the delivery timeout counts from it, over all retries and splits.
     It is before `created` if a record waited for its topic or for memory. `serial` gives the order in
-    which batches were opened. `sequence` is assigned when the batch is first sent. `maybe_written`
-    tells that an earlier attempt may have written the batch. `split_of` is the uncompressed size of
-    the batch that this one was split from, 0 if there is none.
+    which batches were opened. `in_flight` lasts from `take` to `land`: in compression or in a request.
+    `sequence` is assigned when the batch is first written. `maybe_written` tells that an earlier attempt
+    may have written the batch. `split_of` is the uncompressed size of the batch that this one was split
+    from, 0 if there is none.
     """
 
     __slots__ = (

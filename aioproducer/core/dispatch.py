@@ -53,7 +53,9 @@ class Dispatch:
     """Decides what the sender of one node does next.
 
     `node.armed` tells the schedule when the sender looks by itself, so that it is woken only for batches
-    that are due sooner.
+    that are due sooner. `decide` blocks the node: no batch wakes the sender. It arms the node again only
+    where a batch or its time is waited for; after a response, a connection or the end of a throttle the
+    sender asks in any case.
     """
 
     def __init__(

@@ -2,9 +2,9 @@
 
 The callers:
 
-    core/settlement, core/waits ─┐
-    net/sender, net/broker ──────┼──▶ Listener ◀── metrics.ProducerMetrics
-    net/engine ──────────────────┘
+    core/settlement, core/waits ──────────┐
+    net/sender, net/broker, net/channel ──┼──▶ Listener ◀── metrics.ProducerMetrics
+    net/engine ───────────────────────────┘
 
 The producer's own metrics are the first listener and usually the only one. `dispatcher` then
 returns that listener itself, so an event costs one method call.

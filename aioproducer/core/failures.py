@@ -1,6 +1,6 @@
 """Errors of records that were not delivered in time: each names the present cause.
 
-A batch keeps the error of its last attempt. In a long outage no attempt is made; then the shell knows
+A batch keeps the error of its last attempt. In a long outage no attempt is made; then `Outages` knows
 the cause: unreachable brokers, missing metadata or a missing producer id.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Outages(Protocol):
-    """The present outages, as far as the shell knows them."""
+    """The present outages, as far as the code around the core knows them: `net/outages.py`."""
 
     def of_node(self, node_id: int) -> ProducerError | None:
         """Return why a node cannot be sent to, None if it can or the cause is unknown."""

@@ -16,7 +16,7 @@ class Verdict(Enum):
     """What to do with a batch after its response."""
 
     IN_LOG = auto()
-    """The broker stored it; the response has the offset."""
+    """The broker stored it. `Settlement.settle` does not ask for a verdict then: the code is 0."""
     DUPLICATE = auto()
     """An earlier attempt stored it, at an unknown offset."""
     RETRY = auto()

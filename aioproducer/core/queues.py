@@ -85,10 +85,11 @@ class NodeQueue:
 class PartitionQueue:
     """The batches of one partition, oldest first, and its sequences.
 
-    `closed` batches take no more records; the `open` one does. `on_wire` counts the batches in requests,
-    `wire_node` is the node that these went to. The partition is in its node's `ready` (`is_ready`), in
-    its `lingering` (`lingers`), or in both while the open batch lingers behind closed ones. `last_error`
-    is the cause of the last retry, None after a batch was stored. No batch goes before `not_before`.
+    `closed` batches take no more records; the `open` one does. `on_wire` counts the batches in flight:
+    taken for a request, perhaps still in compression. `wire_node` is the node that these went to. The
+    partition is in its node's `ready` (`is_ready`), in its `lingering` (`lingers`), or in both while the
+    open batch lingers behind closed ones. `last_error` is the cause of the last retry, None after a batch
+    was stored. No batch goes before `not_before`.
     """
 
     __slots__ = (
@@ -246,8 +247,9 @@ class PartitionQueue:
 class TopicQueue:
     """The partitions of one topic and its sticky partition.
 
-    `batch_limit` is the uncompressed size at which a batch is full. `retired` has partitions that the
-    topic lost, with their batches: they may come back.
+    `partitions` is the sticky partitioner's list, too. `batch_limit` is the uncompressed size at which a
+    batch is full: `batch_size`, until `net/compressor.py` has learned how well the topic compresses.
+    `retired` has partitions that the topic lost, with their batches: they may come back.
     """
 
     __slots__ = ("batch_limit", "count", "last_used", "partitions", "retired", "sticky", "topic", "topic_id")

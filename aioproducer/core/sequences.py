@@ -45,7 +45,7 @@ SEQUENCES = 2**31
 
 
 class Ordering(Protocol):
-    """Decides which batch may be sent, and its sequence."""
+    """Decides which batch may be sent, and its sequence: `Sequences`, or `Unnumbered`."""
 
     @property
     def needs_producer_id(self) -> bool:
@@ -56,7 +56,7 @@ class Ordering(Protocol):
         """Whether a producer id was ever in use, which binds the producer to the cluster that gave it."""
 
     def may_send(self, queue: PartitionQueue, batch: ProducerBatch) -> bool:
-        """Return whether `batch`, the first of its queue, may go now."""
+        """Return whether `batch`, the first of its queue, may go now; a new epoch may begin in this call."""
 
     def assign(self, batch: ProducerBatch) -> bool:
         """Give a sequence to a batch that is about to be written; a retry keeps its own.
@@ -270,7 +270,10 @@ class Sequences:
                 self._unresolved.difference_update(queue.sequences.drop())
 
     def may_send(self, queue: PartitionQueue, batch: ProducerBatch) -> bool:
-        """Return whether `batch`, the first of its queue, may go now."""
+        """Return whether `batch`, the first of its queue, may go now.
+
+        If the partition has a gap and no batch is left before it, this call begins the new epoch.
+        """
         if queue.on_wire and queue.wire_node is not queue.node:
             # The new leader would refuse a batch that follows one on its way to the old leader.
             return False

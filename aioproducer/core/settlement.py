@@ -4,11 +4,15 @@ The sender reports the end of each request; the settlement decides and carries i
 queue, its sequences and its deliveries. Each drained batch comes back exactly once: through `settle`,
 `assume_stored`, `lost` or `unsent`.
 
-                 ┌─ stored ──▶ deliveries resolve
-    settle ──────┼─ retry ───▶ back in its queue, after a backoff
-    lost ────────┤
-    unsent ──────┼─ split ───▶ smaller batches in its place
-    expire ──────┴─ failed ──▶ deliveries raise
+    settle          stored, retried, split or failed, by the error code of the response
+    assume_stored   stored
+    lost            retried or failed
+    unsent          back in its queue at once, or failed
+    expire,         failed; of a batch in flight only the deliveries fail, and its sequence stays
+    give_up         taken until one of the above
+
+Stored: the deliveries resolve. Failed: they raise. Retried: back in its queue, after a backoff. Split:
+smaller batches take its place.
 """
 
 from __future__ import annotations
@@ -172,7 +176,9 @@ class Settlement:
         return self._ordering.is_bound
 
     def logs_replaced(self, topics: frozenset[str] | None = None) -> None:
-        """Get a new producer id, and number the batches to these topics, or to all, from 0.
+        """Drop the producer id, and number the batches to these topics, or to all, from 0.
+
+        The senders look again, and the first that finds a batch to send requests a new id.
 
         Batches that were sent may be in the old log; they are sent again, and a later error says so.
         """

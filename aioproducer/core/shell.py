@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 
 class Shell(Protocol):
-    """What the core may ask for. No method waits, and none calls the core back before it returns.
+    """What the core may ask for. No method waits.
 
-    `topic_wanted` is the exception: it may make the topic known at once.
+    None puts a record into a batch or ends a batch before it returns, with two exceptions: `fail` ends
+    all batches, and `topic_wanted` may make the topic known at once (in `MockProducer` it does).
     """
 
     @property

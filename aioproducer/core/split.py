@@ -1,7 +1,8 @@
 """Splits a batch that the broker refuses as too large into smaller ones.
 
-The pieces have at most `batch_size` bytes, or half the bytes of the batch if that is less: so repeated
-splits end. Each piece keeps the batch's age, attempts and doubt.
+The pieces have at most `batch_size` bytes. If the batch is a piece itself, or not larger than
+`batch_size`, they have at most half its bytes: so repeated splits end. Each piece keeps the batch's age,
+attempts and doubt.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     append ──no room──────▶ for room ──────────────────room──▶ batch
        └─────no topic─────▶ for topic ──admit──▶ (for room)
-                                 └──reject──▶ rejected ──fail_rejected──▶ deliveries raise
+                     either ──reject──▶ rejected ──fail_rejected──▶ deliveries raise
+                     either ──expire─────────────────────────────▶ deliveries raise
 
 Records wait for room in `buffer_memory`, or for their topic, or a partition of it, to become known.
 When it does, they join the records that wait for room, in the order of `send`. All records may wait
@@ -33,7 +34,11 @@ NO_LIMIT = sys.maxsize
 
 @dataclass(slots=True, eq=False)
 class WaitingRecord:
-    """A record without a batch. `partition` -1 is still to be chosen; `size` is an upper bound in bytes."""
+    """A record without a batch.
+
+    `partition` -1 is still to be chosen, `section` has the encoded headers, `size` is an upper bound in
+    bytes.
+    """
 
     delivery: Delivery
     topic: str

@@ -78,7 +78,7 @@ class NoListener:
 class Broker:
     """The broker at `endpoint`, connected when `want` asks for it.
 
-    `last_error` is why the last connection failed, None since a connection works.
+    `last_error` is why the last connection failed, None if it works, or was closed because it was idle.
     """
 
     def __init__(self, endpoint: Endpoint, client: Client, listener: BrokerListener) -> None:

@@ -3,7 +3,7 @@
 A channel is made when the transport is connected and never connects again. `close` ends it: each
 request in flight fails with the error, and the listener hears of it once.
 
-    Broker ──makes──▶ Channel ──set_up──▶ in service ──close──▶ channel_closed ──▶ Broker
+    Broker ──makes──▶ Channel ──Setup.run──▶ in service ──close──▶ channel_closed ──▶ Broker
 """
 
 from __future__ import annotations

@@ -85,9 +85,9 @@ class Cluster:
         self._sender_factory = senders
         self._outages = outages
         self._bootstrap = Bootstrap(client, FIND_NODES)
-        self._is_lost = False
+        self._is_search_failing = False
         self._finders: set[asyncio.Future[None]] = set()
-        self._due = asyncio.Event()
+        self._refresh_due = asyncio.Event()
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def find(self, timeout: float) -> None:
@@ -131,9 +131,9 @@ class Cluster:
             now = self._clock()
             when = self.metadata.next_refresh(now)
             if when > now:
-                self._due.clear()
+                self._refresh_due.clear()
                 with anyio.move_on_after(when - now):
-                    await self._due.wait()
+                    await self._refresh_due.wait()
                 continue
             self._forget_idle_topics(now)
             await self._refresh(now)
@@ -141,7 +141,7 @@ class Cluster:
     def request_update(self) -> None:
         """Refresh the metadata as soon as the backoff allows."""
         self.metadata.request_update(self._clock())
-        self._due.set()
+        self._refresh_due.set()
 
     def want_topic(self, topic: str) -> None:
         """Request a topic's metadata; again if it is known but lacks a partition."""
@@ -149,7 +149,7 @@ class Cluster:
         self.metadata.want(topic, now)
         if topic in self.metadata.topics:
             self.metadata.request_update(now)
-        self._due.set()
+        self._refresh_due.set()
 
     async def wait_for_topic(self, topic: str) -> None:
         """Wait for the next Metadata response to a request for the topic."""
@@ -178,7 +178,7 @@ class Cluster:
         elif node.node_id == NO_LEADER:
             # This queue has no sender. A partition moves to another when its leader is found.
             node.block()
-            self._due.set()
+            self._refresh_due.set()
 
     def is_idle(self) -> bool:
         """Return whether no record is in a batch."""
@@ -292,16 +292,16 @@ class Cluster:
         if answer is None:
             self.metadata.failed(self._clock())
             # The first failure is logged at WARNING, repetitions at INFO.
-            level = logging.INFO if self._is_lost else logging.WARNING
-            self._is_lost = True
+            level = logging.INFO if self._is_search_failing else logging.WARNING
+            self._is_search_failing = True
             summary = self._bootstrap.summary()
             self._outages.metadata_failed(
                 BrokerConnectionError(f"no bootstrap server can be used: {summary}")
             )
             logger.log(level, "no bootstrap server can be used: %s", summary)
             return False
-        if self._is_lost:
-            self._is_lost = False
+        if self._is_search_failing:
+            self._is_search_failing = False
             logger.info("a bootstrap server answers again")
         response, version = answer
         self._take(response, (), reliable_epochs=version >= response.reliable_epochs_from)

@@ -46,7 +46,7 @@ class Compressor:
         return size * self._cost < QUICK_NANOSECONDS
 
     def compress(self, batches: list[ProducerBatch]) -> None:
-        """Compress the batches that are not yet (a retry is) and learn from how that went."""
+        """Compress the batches, except retries, which are compressed already; learn from the ratios."""
         for batch in self._squeeze(batches):
             self._learn(batch)
 
@@ -59,7 +59,7 @@ class Compressor:
         task.add_done_callback(self._tasks.discard)
 
     async def aclose(self) -> None:
-        """Wait for the worker threads that are still at it: they cannot be interrupted."""
+        """Wait for the worker threads that still compress: they cannot be interrupted."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

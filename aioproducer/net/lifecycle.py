@@ -1,10 +1,10 @@
 """The start and stop of a producer: each may be called in any task of its event loop.
 
-    NEW ──start──▶ STARTING ──found──▶ RUNNING ──stop──▶ STOPPED
-                       │                  └──▶ FAILED ──stop──▲
-                       └──error, cancelled, stop──────────────┘
+    NEW ──start──▶ STARTING ──found, or not waited for──▶ RUNNING ──stop──▶ STOPPED
 
-From STOPPED on, calls are refused, while the stop task still sends the accepted records.
+`stop` leads from every state to STOPPED, and so does a start that fails or is cancelled. A failed engine
+leads from STARTING and RUNNING to FAILED. Only RUNNING accepts calls. After STOPPED the stop task still
+sends the accepted records.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ class Sender:
         now = self._owner.clock()
         try:
             if frame is None:
-                self._lose(call, error, now)
+                self._lose_request(call, error, now)
             else:
                 self._receive(call, pending, frame, now)
         except Exception as crash:  # noqa: BLE001 - the background never dies silently
@@ -208,7 +208,7 @@ class Sender:
         try:
             _, response = decode_response(ProduceResponse, frame, pending.version)
         except ProtocolError as malformed:
-            self._lose(call, malformed, now)
+            self._lose_request(call, malformed, now)
             self.broker.drop(malformed)
             return
         self._throttle(response, pending.version, now)
@@ -219,7 +219,7 @@ class Sender:
         for partition in matches.unexpected:
             logger.warning("%r answered for a partition it was not asked for: %r", self.broker, partition)
         for batch in matches.missing:
-            self._lost(batch, no_response(batch, self.broker.node_id), now)
+            self._lose_batch(batch, no_response(batch, self.broker.node_id), now)
         self._retry_log.tell()
 
     def _throttle(self, response: ProduceResponse, version: int, now: float) -> None:
@@ -246,15 +246,15 @@ class Sender:
             topic, index = batch.queue.topic, batch.queue.partition
             self._owner.leader_hinted(topic, index, leader.leader_id, leader.leader_epoch, endpoints)
 
-    def _lose(self, call: ProduceCall, cause: Exception | None, now: float) -> None:
+    def _lose_request(self, call: ProduceCall, cause: Exception | None, now: float) -> None:
         error = cause
         if not isinstance(error, ProducerError):
             error = BrokerConnectionError(f"{self.broker.address} gave no answer: {cause}")
         for batch in call.batches():
-            self._lost(batch, error, now)
+            self._lose_batch(batch, error, now)
         self._retry_log.tell()
 
-    def _lost(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
+    def _lose_batch(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
         attempts = batch.attempts
         self._settlement.lost(batch, error, now)
         # A broker is closed when the producer ends, too: then nothing is sent again.

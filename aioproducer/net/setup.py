@@ -24,7 +24,7 @@ R = TypeVar("R", bound=Response)
 
 
 class Verifier(Protocol):
-    """Decides whether a new connection may be used."""
+    """Decides whether a new connection may be used: the cluster, or `NoListener`."""
 
     async def verify(self, setup: Setup) -> None:
         """Raise a ProducerError to refuse the connection."""

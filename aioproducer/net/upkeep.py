@@ -54,7 +54,7 @@ class Upkeep:
         due = self._accumulator.next_deadline(self._delivery_timeout)
         if due == NEVER:
             return
-        # A later record may expire sooner than `due`, but not before the shorter limit has passed.
+        # A record sent after this may expire sooner than `due`, but not before the shorter limit has passed.
         soonest = max(NEXT_LOOK, min(self._accumulator.buffer.max_block, self._delivery_timeout))
         delay = max(SOONEST, min(soonest, due - self._owner.clock()))
         self._timer = LateTimer(delay, self._expire, clock=self._owner.clock, turns=WAKES)

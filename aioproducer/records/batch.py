@@ -40,7 +40,8 @@ class RecordBatchBuilder:
     """Builds one batch.
 
     `limit` is the maximum size in bytes with the header; only the first record may exceed it.
-    `timestamp_ms` is the timestamp of the first record.
+    `timestamp_ms` is the timestamp of the first record. `raw_size` is the uncompressed size with the header.
+    `codec` is 0 until `close` has compressed the records in `buffer`.
     """
 
     __slots__ = ("base_timestamp", "buffer", "codec", "count", "limit", "max_timestamp", "raw_size")
@@ -103,7 +104,7 @@ class RecordBatchBuilder:
         return size
 
     def close(self, codec: int, compress: Callable[[memoryview], bytes]) -> None:
-        """Compress the records; `codec` is the number of the codec in the attributes.
+        """Compress the records: no more can be added. `codec` is its number in the attributes.
 
         The compressed records are used even if they are larger, as in Java.
         """
