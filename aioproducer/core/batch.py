@@ -94,6 +94,7 @@ class ProducerBatch:
 
     def piece(self, builder: RecordBatchBuilder, result: BatchResult, index: int) -> ProducerBatch:
         """Return a new batch for a part of this one that begins with record `index`, with the same age."""
+        # The serials of batches are 2**26 apart, so the pieces stay in front of the next batch.
         piece = ProducerBatch(self.queue, builder, result, self.created, self.serial + index)
         piece._continue(self)
         return piece

@@ -37,7 +37,7 @@ class Outages(Protocol):
         """Return why no broker can be asked, None if one can or the cause is unknown."""
 
     def of_producer_id(self) -> ProducerError | None:
-        """Return why there is no producer id, None if the cause is unknown."""
+        """Return why the producer id is missing, None if the cause is unknown."""
 
 
 class Failures:
@@ -69,6 +69,7 @@ class Failures:
             f"{plural(batch.count, 'record')} for {place(batch)} not acknowledged within "
             f"{age * 1000:.0f} ms (delivery_timeout_ms is {self._delivery_timeout * 1000:.0f})"
         )
+        # A batch in flight was sent: only its response is missing.
         outage = None if in_flight else self._outages.of_node(batch.queue.node.node_id)
         if batch.last_error is not None:
             attempts = plural(batch.attempts, "attempt")
