@@ -166,6 +166,7 @@ class ApiVersionsResponse(Fields):
             api_keys = reader.structs(ApiVersion, 0) if reader.remaining else ()
             return cls(error_code=error_code, api_keys=api_keys)
         api_keys = reader.structs(ApiVersion, version)
+        # Every known field is read, also those of features: `expect_end` below finds malformed ones.
         throttle_time_ms = reader.int32() if version >= 1 else 0
         tags = reader.tagged_fields()
         response = cls(

@@ -66,7 +66,7 @@ class MetadataResponsePartition(Fields):
     """A partition with the node ids of its leader and replicas."""
 
     error_code: int
-    """LEADER_NOT_AVAILABLE while there is no leader."""
+    """LEADER_NOT_AVAILABLE without a leader."""
     partition_index: int
     leader_id: int
     """-1 for none."""

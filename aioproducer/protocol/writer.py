@@ -101,6 +101,7 @@ class Writer:
         self._length(batches)
         if batches:
             fields = self._fields
+            # The batch goes to the socket as it is, between the fields before it and those after it.
             self._chunks.append(fields)
             self._chunks.append(batches)
             self._chunks_size += len(fields) + len(batches)
@@ -132,6 +133,7 @@ class Writer:
             self._fields.append(0)
             return
         self.unsigned_varint(len(fields))
+        # Tags are in ascending order (KIP-482).
         for tag in sorted(fields):
             field = fields[tag]
             self.unsigned_varint(tag)
