@@ -135,7 +135,7 @@ class RecordTooLargeError(ProducerError, ValueError):
 
 
 class BufferExhaustedError(ProducerError, TimeoutError):
-    """There was no free memory in `buffer_memory`: send slower, or `await drain()`."""
+    """`buffer_memory` was full: send slower, or `await drain()`."""
 
     retriable = True
 

@@ -1,6 +1,6 @@
 """`aioproducer metadata`: the brokers of a cluster, its topics, their partitions and leaders.
 
-It needs no producer: the first bootstrap server that responds to one Metadata request is enough.
+It works without a producer: the first bootstrap server that responds to a Metadata request is enough.
 """
 
 from __future__ import annotations

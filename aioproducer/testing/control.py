@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """The part of a cluster that needs no sockets."""
+    """The part of a cluster without sockets."""
 
     def __init__(self, topology: Topology, settings: Settings) -> None:
         self.topology = topology

@@ -83,7 +83,7 @@ class MockProducer(Producer[K, V]):
     With `auto_complete` a record is acknowledged before `send` returns. Without it, `complete_next`,
     `error_next`, `flush` and `stop` complete records, in the order of the sends. No time passes:
     records never linger, expire or are retried. Two things differ from Java's class: a failed record
-    takes no offset, and `clear` fails pending records.
+    does not take an offset, and `clear` fails pending records.
 
     `topics` is `{name: partitions}` or a list of names; other topics have `default_partitions`.
     `start`, `send`, `flush` and `partitions_for` raise `start_exception`, `send_exception`,
@@ -262,13 +262,14 @@ class _MockEngine(Engine):
         accumulator = self.accumulator
         accumulator.serve(len(accumulator.buffer.records))
         node = accumulator.schedule.node(_NODE_ID)
+        # A drain takes one batch of each partition. Repeat it, then restore the order of the sends.
         taken: list[ProducerBatch] = []
         while batches := accumulator.schedule.drain(node, self.clock(), sys.maxsize, _always):
             taken += batches
         self._pending.extend(sorted(taken, key=attrgetter("serial")))
 
     def settle_all(self, error: ProducerError | None) -> None:
-        """Complete or fail all pending records, and those that get their memory."""
+        """Complete or fail all pending records, and the waiting ones that then get memory."""
         while self.settle_next(error):
             pass
 
