@@ -102,6 +102,7 @@ class ProducerBatch:
     def _continue(self, whole: ProducerBatch) -> None:
         self.oldest_send = whole.oldest_send
         self.attempts = whole.attempts
+        # If an attempt of the whole batch may be in the log, so may each piece.
         self.maybe_written = whole.maybe_written
         self.split_of = whole.builder.raw_size
 

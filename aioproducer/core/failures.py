@@ -74,6 +74,7 @@ class Failures:
         if batch.last_error is not None:
             attempts = plural(batch.attempts, "attempt")
             message = f"{message}; {attempts} failed, the last with: {batch.last_error}"
+            # The last attempt failed in the same outage: do not say it twice.
             if outage is not None and outage.__cause__ is not batch.last_error:
                 message = f"{message}; now the leader cannot be sent to: {outage}"
         elif not in_flight:
@@ -81,6 +82,8 @@ class Failures:
         error = DeliveryTimeoutError(
             message, topic=batch.result.topic, partition=batch.result.partition, may_be_written=is_in_doubt
         )
+        # A batch that was never sent may have waited for an earlier one of its partition: name that
+        # cause.
         never_tried = batch.attempts == 0 and not is_in_doubt
         error.__cause__ = outage or (batch.queue.last_error if never_tried else batch.last_error)
         return error
@@ -139,6 +142,7 @@ class Failures:
         return f"broker {node_id}, which leads the partition, could not be sent to"
 
     def _max_wait(self) -> str:
+        # The shorter one of both options ends the wait: name it.
         limit = self._buffer.max_wait
         option = "max_block_ms" if limit == self._buffer.max_block else "delivery_timeout_ms"
         return f"{option} ({limit * 1000:.0f})"

@@ -124,12 +124,14 @@ class ApiVersionsResponse(Fields):
 
         Empty while the epoch is unknown.
         """
+        # Without an epoch the broker does not know the features yet: they are not valid.
         if self.finalized_features_epoch < 0:
             return {}
         return {feature.name: feature.max_version_level for feature in self.finalized_features}
 
     def write(self, writer: Writer, version: int) -> None:
         """Append the fields of `version`; of version 0 with the error UNSUPPORTED_VERSION."""
+        # KIP-511: a client of any version has to be able to read this response.
         if self.error_code == ErrorCode.UNSUPPORTED_VERSION:
             writer.flexible = False
             version = 0

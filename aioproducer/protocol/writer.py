@@ -86,6 +86,7 @@ class Writer:
         length = -1 if text is None else len(text)
         if self.flexible:
             self.unsigned_varint(length + 1)
+        # The classic encoding has a signed length of 16 bits.
         elif length > _INT16_MAX:
             message = (
                 f"a string of {length} bytes does not fit Kafka's classic encoding: at most {_INT16_MAX}"

@@ -162,6 +162,7 @@ class MockProducer(Producer[K, V]):
                 headers=tuple(pairs),
             )
         )
+        # The record has a batch now, or waits for memory: move batches to the pending queue.
         self._mock.take_what_is_sent()
         if self.auto_complete:
             self._mock.settle_all(None)
@@ -300,10 +301,12 @@ class _MockEngine(Engine):
         accumulator.buffer.fail_rejected()
         for name, partitions in change.sizes.items():
             accumulator.set_partitions(name, partitions, None)
+            # Each record is its own batch, so that the test can fail one and complete the next.
             accumulator.topics[name].set_batch_limit(_EVERY_RECORD_ALONE)
         for leader in change.leaders:
             accumulator.set_leader(*leader)
         if topic in accumulator.topics:
+            # Records for partition 5 of 3 still wait after this: reject them, as no time passes here.
             accumulator.admit([topic])
             accumulator.buffer.reject(topic, Rejection(self._no_such_partition))
             accumulator.buffer.fail_rejected()
