@@ -163,6 +163,7 @@ class BatchResult:
         callbacks, self.callbacks = self.callbacks, None
         self.pieces = pieces
         for index, timestamp_ms, future in waiters or ():
+            # Index -1 waits for all records of the batch (`settled`).
             if index < 0:
                 self._watch_pieces(future)
             else:
@@ -225,10 +226,12 @@ class BatchResult:
             return None
         error = self.error
         if self.record_errors is not None:
+            # KIP-467: the broker names the bad records of a batch; the others get the batch's error.
             error = self.record_errors.get(index, error)
         if self.seen is None:
             self.seen = set()
         self.seen.add(index)
+        # `copy.copy` leaves the cause behind.
         twin = copy.copy(error)
         twin.__cause__ = error.__cause__
         return twin
@@ -237,12 +240,15 @@ class BatchResult:
         """Return the metadata of record `index`, which is delivered."""
         offset = self.base_offset
         if offset >= 0:
+            # Base offset 100: record 3 of the batch has offset 103.
             offset += index
         if self.log_append_time_ms >= 0:
             timestamp_ms = self.log_append_time_ms
         return RecordMetadata(self.topic, self.partition, offset, timestamp_ms)
 
     def _watch_pieces(self, future: Future[Any]) -> None:
+        # The last piece is usually the last one to be resolved: watch it first, and one future is
+        # enough.
         pending = [piece for _, piece in cast("list[tuple[int, BatchResult]]", self.pieces)]
 
         def watch_next(_done: object = None) -> None:
@@ -265,6 +271,7 @@ class BatchResult:
             cast("AbstractEventLoop", self.loop).call_soon(_call_back, callbacks)
 
     def _wake(self, waiters: list[tuple[int, int, Future[Any]]]) -> None:
+        # 10,000 tasks may await one batch: wake 1000 of them in each turn.
         if len(waiters) > WAITERS_A_SLICE:
             rest = waiters[WAITERS_A_SLICE:]
             del waiters[WAITERS_A_SLICE:]
@@ -367,6 +374,7 @@ class Delivery(cython.object):
     def done(self) -> bool:
         """Return whether the record is acknowledged or has failed."""
         result = self._result
+        # Checked here, so that only deliveries of split batches pay for a call of `_follow`.
         if result.pieces is not None:
             result = self._follow()
         return result.done
@@ -450,6 +458,7 @@ class Delivery(cython.object):
             return next(self.future().__await__())
         if result.error is not None:
             raise cast("ProducerError", result.error_of(self._index))
+        # A coroutine returns its value in StopIteration.
         raise StopIteration(result.metadata_of(self._index, self._timestamp_ms))
 
     def throw(self, kind: Any, value: Any = None, trace: Any = None, /) -> Future[RecordMetadata]:  # noqa: ANN401 - a class or an instance
@@ -510,6 +519,7 @@ def move_delivery(delivery: Delivery, result: BatchResult, index: int) -> None:
     alone = delivery._result
     delivery._result = result
     delivery._index = index
-    # Futures and callbacks of the waiting record follow it. Record 0 becomes record `index` of the batch,
-    # as if the batch began `index` records earlier.
+    # Futures and callbacks of the waiting record follow it.
+    # Record 0 of `alone` is record `index` of the batch: `piece_of(0)` returns -index as the first
+    # record, and 0 - (-index) is `index`.
     alone.split([(-index, result)])

@@ -180,6 +180,7 @@ class ErrorCode(IntEnum):
     @classmethod
     def of(cls, number: int) -> ErrorCode:
         """Return the code with this number, or UNKNOWN_SERVER_ERROR for a newer number."""
+        # Java does the same: a code of a later Kafka is not retried.
         return _BY_NUMBER.get(number, cls.UNKNOWN_SERVER_ERROR)
 
     @property

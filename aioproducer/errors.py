@@ -62,6 +62,7 @@ class ProducerError(Exception):
 
     def __init__(self, message: str, *, may_be_written: bool = False) -> None:
         super().__init__(message)
+        # Set only when true: the class has the default, and a pickle carries less.
         if may_be_written:
             self.may_be_written = True
 
@@ -135,7 +136,7 @@ class RecordTooLargeError(ProducerError, ValueError):
 
 
 class BufferExhaustedError(ProducerError, TimeoutError):
-    """There was no free memory in `buffer_memory`: send slower, or `await drain()`."""
+    """`buffer_memory` was full: send slower, or `await drain()`."""
 
     retriable = True
 
@@ -242,6 +243,7 @@ class BrokerError(ProducerError):
         message = f"{subject}: {code.name} ({int(code)})"
         if reason:
             message = f"{message}: {reason}"
+        # TOPIC_AUTHORIZATION_FAILED gives an AuthorizationError, which is a PermissionError too.
         kind = _BY_CODE.get(code, BrokerError)
         return kind(message, code=code, reason=reason, may_be_written=may_be_written)
 

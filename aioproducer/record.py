@@ -42,7 +42,7 @@ class Record:
     """The arguments of `Producer.send` as a value: `producer.send(**record.as_arguments())`.
 
     `timestamp_ms` is in milliseconds since the epoch, None for now. With `partition` None the
-    partitioner chooses. `key` None is no key, `b""` is an empty key.
+    partitioner chooses. `key` None means without a key, `b""` is an empty key.
     """
 
     topic: str

@@ -62,6 +62,7 @@ class Latencies:
         `starts` are the times of the sends, and `size` is the bytes of all values.
         """
         count = len(starts)
+        # The sum of all latencies: (now - start) for each record, without a list of them.
         seconds = count * now - sum(starts)
         longest = now - min(starts)
         self._total.add(count, size, seconds, longest)

@@ -18,7 +18,7 @@ CHUNK_SIZE = 256 * 1024
 
 
 async def read_lines(descriptor: int, delimiter: bytes = b"\n") -> AsyncGenerator[list[bytes]]:
-    """Yield lists of lines as they arrive; the last line needs no delimiter."""
+    """Yield lists of lines as they arrive; the last line may end without a delimiter."""
     unfinished = bytearray()
     while chunk := await _read(descriptor):
         # A delimiter of several bytes may begin in the chunk before: "<-" + ">" with "<->".

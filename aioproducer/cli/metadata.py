@@ -1,6 +1,6 @@
 """`aioproducer metadata`: the brokers of a cluster, its topics, their partitions and leaders.
 
-It needs no producer: the first bootstrap server that responds to one Metadata request is enough.
+It works without a producer: the first bootstrap server that responds to a Metadata request is enough.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ async def run(arguments: argparse.Namespace) -> int:
     async with cluster(named_servers(arguments, {}), {"example": 1}) as bootstrap:
         response = await _ask(ProducerConfig(bootstrap_servers=bootstrap), topics)
     print(json.dumps(_as_json(response), indent=2) if arguments.json else _as_text(response))
+    # A script may test for a topic: an unknown one is exit code 1.
     return 1 if any(topic.error_code for topic in response.topics) else 0
 
 
@@ -60,6 +61,7 @@ async def _ask(config: ProducerConfig, topics: list[str]) -> MetadataResponse:
     )
     servers = Bootstrap(Client.without_producer(config, CLIENT_ID), request)
     try:
+        # The race asks all addresses in the first half of this time.
         async with asyncio.timeout(EXCHANGE_TIMEOUT):
             found = await servers.ask({}, within=EXCHANGE_TIMEOUT)
     except TimeoutError:

@@ -169,12 +169,15 @@ class _Load:
                 self.failures.add(error)
                 continue
             if start >= group_ends or len(group.starts) >= GROUP_SIZE:
+                # The last record of a group is known only when the next group begins.
                 self._close(group)
                 group, group_ends = _Group(), start + GROUP_SECONDS
                 self._watch(group, delivery)
             group.add(delivery, start, payload)
             self._pending += 1
             await drain()
+            # 1000 records a second: record 500 is due 0.5 s after the start, so earlier delays are
+            # made up for.
             if throughput > 0 and (ahead := index / throughput - (now() - began)) > 0:
                 await asyncio.sleep(ahead)
         self._close(group)

@@ -99,6 +99,7 @@ async def run(arguments: argparse.Namespace) -> int:
     partitions = max(EMBEDDED_PARTITIONS, (arguments.partition or 0) + 1)
     servers = named_servers(arguments, properties)
     files: list[str] = arguments.files or [STDIN]
+    # Look at all files first: a missing third file is reported before the first one is sent.
     _check_files(files)
     limit = sys.maxsize if arguments.count is None else arguments.count
     report = _Report(arguments.topic, arguments.json, arguments.quiet, has_several_files=len(files) > 1)
@@ -203,6 +204,7 @@ async def _send_all(
     producer: Producer, template: _Template, files: list[str], limit: int, report: _Report
 ) -> None:
     """Send the lines of all files, at most `limit`."""
+    # The queue is full after 100,000 lines without a result: then reading waits.
     portions: asyncio.Queue[_Portion | None] = asyncio.Queue(PORTIONS_AHEAD)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_print_results(portions, report), name="aioproducer-produce-print")
@@ -249,6 +251,7 @@ async def _send_some(
             key, found, value = line.partition(delimiter)
             if not found:
                 key, value = None, line
+                # `results` has one entry for each earlier line of the portion.
                 report.has_no_key(portion.file, portion.first_line + len(results))
             elif empty_is_null and not key:
                 key = None

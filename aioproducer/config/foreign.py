@@ -105,6 +105,7 @@ def refuse_foreign(name: str, value: object, options: Mapping[str, Option]) -> N
 
     The value may be a secret, so the error never contains it.
     """
+    # `linger.ms` and `linger_ms` are the same option.
     plain = name.replace(".", "_").lower()
     if not _is_known_elsewhere(plain):
         message = f"unknown option {name!r}: {_hint(name, plain, options)}"

@@ -45,6 +45,7 @@ def whole(low: int = 0, high: int = INT_MAX, *, also: int | None = None) -> Kind
 
     def take(value: object) -> int:
         match value:
+            # True is an int in Python, but linger_ms=True is a mistake.
             case bool():
                 raise ValueError
             case int() if low <= value <= high or value == also:
@@ -97,6 +98,7 @@ def _take_number(value: object) -> float:
 
 
 def _read_number(text: str) -> float:
+    # "5" stays a whole number, so that messages say 5 and not 5.0.
     return int(text) if text.isdecimal() else float(text)
 
 

@@ -109,6 +109,8 @@ class ProducerConfig(Options):
 
     def replace(self, **changes: Unpack[AllOptions]) -> Self:
         """Return a config with some options changed; all options are checked again."""
+        # From the given options, not from the settled ones: replacing acks=1 by "all" turns
+        # idempotence on again.
         return type(self)(**{**self._given, **_canonical(changes)})
 
     __replace__ = replace
@@ -145,6 +147,7 @@ def _settled(given: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = OPTIONS[name].take(value)
         else:
             refuse_foreign(name, value, OPTIONS)
+    # First single values, then the rules between them: a rule may rely on each value's type.
     settle(values, given)
     for name in _NOT_IMPLEMENTED:
         if values[name] != OPTIONS[name].default:

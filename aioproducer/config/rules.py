@@ -60,6 +60,7 @@ def _settle_delivery_timeout(values: dict[str, Any], given: Collection[str]) -> 
     timeout, linger, request = (
         values[f"{name}_ms"] for name in ("delivery_timeout", "linger", "request_timeout")
     )
+    # A batch must have the time for its linger and for one request: 5 + 30,000 ms.
     least = min(math.ceil(linger) + request, INT_MAX)
     if timeout >= least:
         return
@@ -72,6 +73,7 @@ def _settle_delivery_timeout(values: dict[str, Any], given: Collection[str]) -> 
 
 
 def _settle_backoffs(values: dict[str, Any], given: Collection[str]) -> None:
+    # As in Java: a reconnect_backoff_ms that is set alone stays constant, at 5000 too.
     if "reconnect_backoff_ms" in given and "reconnect_backoff_max_ms" not in given:
         values["reconnect_backoff_max_ms"] = values["reconnect_backoff_ms"]
         logger.warning(

@@ -56,5 +56,6 @@ class Backoff:
             return self._initial
         # Limit before the jitter, so that the longest waits are spread, too.
         wait = self._maximum if attempts >= self._growing else self._initial * self._multiplier**attempts
+        # Jitter 0.2: a factor from 0.8 to 1.2.
         spread = 1 + self._jitter * (2 * self._random() - 1)
         return float(min(self._maximum, wait * spread))

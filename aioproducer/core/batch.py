@@ -95,6 +95,7 @@ class ProducerBatch:
 
     def piece(self, builder: RecordBatchBuilder, result: BatchResult, index: int) -> ProducerBatch:
         """Return a new batch for a part of this one that begins with record `index`, with the same age."""
+        # The serials of batches are 2**26 apart, so the pieces stay in front of the next batch.
         piece = ProducerBatch(self.queue, builder, result, self.created, self.serial + index)
         piece._continue(self)
         return piece
@@ -102,6 +103,7 @@ class ProducerBatch:
     def _continue(self, whole: ProducerBatch) -> None:
         self.oldest_send = whole.oldest_send
         self.attempts = whole.attempts
+        # If an attempt of the whole batch may be in the log, so may each piece.
         self.maybe_written = whole.maybe_written
         self.split_of = whole.builder.raw_size
 

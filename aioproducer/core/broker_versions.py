@@ -57,6 +57,7 @@ class BrokerVersions:
 
     def choose(self, api: ApiKey, client: VersionRange, *, at_most: int | None = None) -> int:
         """Return the highest version that both sides support; raises UnsupportedVersionError."""
+        # Each Produce request asks this: negotiate once for each API and limit.
         version = self._chosen.get((api, client.min, at_most))
         if version is None:
             version = negotiate(api, client, self.apis.get(api), at_most=at_most)
@@ -113,4 +114,5 @@ class VersionDiscovery:
             self._closes = 0
             # Version 0 was refused too, so the version is not the cause: start over with 4.
             self.should_reconnect = self._highest in _OLDER
+            # Some services close the connection on version 4: after two closes try 3, then 0.
             self._highest = _OLDER.get(self._highest, ApiVersionsRequest.versions.max)

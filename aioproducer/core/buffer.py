@@ -66,6 +66,7 @@ class RecordBuffer:
         self.schedule = schedule
         self.memory = memory
         self.max_block = max_block
+        # max_block 60 s, delivery timeout 30 s: a record that waits fails after 30 s.
         self.max_wait = min(max_block, delivery_timeout)
         self.used = 0
         self.waiting = 0
@@ -84,6 +85,7 @@ class RecordBuffer:
 
     def has_room(self) -> bool:
         """Return whether no record waits for room and less than half of each limit is in use."""
+        # An empty buffer has room, even if `memory` is 0.
         half = self.memory / 2
         in_batches, waiting = self.used, self.records.bytes
         return not self.waiting and (not in_batches or in_batches < half) and (not waiting or waiting < half)
@@ -92,6 +94,7 @@ class RecordBuffer:
 
     def wait_for_room(self, waiter: RoomWaiter) -> None:
         """Let a call go on when `has_room` is true."""
+        # A lingering batch holds the memory that `drain` waits for: send without linger.
         if not self.room_waiters:
             self.schedule.flush_started()
         self.room_waiters.append(waiter)
@@ -142,6 +145,7 @@ class RecordBuffer:
 
     def admit(self, partitions: Mapping[str, int]) -> None:
         """Let records wait for room whose topics have so many partitions."""
+        # Before `_count`, which adds these records to `waiting`.
         self.waits.admitted(partitions, self.shell.clock(), is_room_empty=not self.waiting)
         self._count(self.records.admit(partitions))
         self._freed()
@@ -179,6 +183,7 @@ class RecordBuffer:
     def _count(self, change: int) -> None:
         before = self.waiting
         self.waiting = before + change
+        # Records wait for memory: send without linger.
         if before == 0 and self.waiting:
             self.schedule.flush_started()
         elif before and self.waiting == 0:

@@ -32,7 +32,7 @@ class PendingRequest:
     """A request that was written and has no response yet.
 
     `on_answer(pending, frame, error)` is called once: with the frame of the response, or with the
-    error because of which none will come.
+    error that ended the connection.
     """
 
     __slots__ = ("correlation_id", "deadline", "kind", "on_answer", "sent_at", "size", "version")
@@ -102,10 +102,13 @@ class Connection:
                 self.pending.popleft()
                 self._next_answered = _after(pending.correlation_id)
                 return [(pending, frames[0])]
+        # Compare ids as distances from the last answered id: after 2147483647 comes 0.
         answered = self._next_answered
         answers: list[memoryview] = []
         for frame in frames:
             correlation_id = read_correlation_id(frame)
+            # With acks=0, requests 7 and 8 expect no response and 9 does: a response 8 is ignored, 9
+            # is taken, and 10, which was never sent, is an error.
             is_pending = len(answers) < len(self.pending)
             expected = self.pending[len(answers)].correlation_id if is_pending else self._next_correlation_id
             if is_pending and correlation_id == expected:
@@ -119,6 +122,7 @@ class Connection:
                 msg = f"an answer has correlation id {correlation_id}, the oldest request has {expected}"
                 raise ProtocolError(msg)
             answered = _after(correlation_id)
+        # Remove requests only now: after an error they all fail, with the connection.
         self._next_answered = answered
         self.ignored += len(frames) - len(answers)
         return [(self.pending.popleft(), frame) for frame in answers]

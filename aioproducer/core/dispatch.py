@@ -84,6 +84,7 @@ class Dispatch:
         """Return when to ask, after a wake-up."""
         node = self._node
         if node.due <= now or self._schedule.urgent:
+            # The sender looks in this turn: further batches do not wake it again.
             node.block()
             return now
         node.arm(node.due)
@@ -104,6 +105,7 @@ class Dispatch:
             batches = self._schedule.drain(node, now, self._max_request_size, self._ordering.may_send)
             if batches:
                 return Send(batches)
+            # Batches are due, and none may go before InitProducerId has its response.
             if self._ordering.needs_producer_id:
                 self._shell.producer_id_needed()
         return self._wait(now, sendable_at)
@@ -114,6 +116,7 @@ class Dispatch:
             node.arm(NEVER)
             return WAIT_FOR_EVENT
         node.starve(now)
+        # A response, or the end of the compression, leads to the next look. `armed` stays BLOCKED.
         if self._is_busy():
             return WAIT_FOR_EVENT
         if sendable_at is None:
@@ -162,6 +165,7 @@ class Dispatch:
     def request_ended(self) -> None:
         """Note that a request got its response, or will get none; the sender asks `decide` next."""
         self._in_flight -= 1
+        # After `close` the node's queue belongs to another sender.
         if not self._is_closed:
             self._node.block()
 

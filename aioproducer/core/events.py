@@ -101,6 +101,7 @@ class Events:
 def _passed_on(event: str) -> Callable[..., None]:
     def pass_on(self: Events, *arguments: object) -> None:
         for listener in self._listeners:
+            # Only with two or more listeners: the producer's own metrics alone are called directly.
             getattr(listener, event)(*arguments)
 
     return pass_on

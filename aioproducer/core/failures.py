@@ -37,7 +37,7 @@ class Outages(Protocol):
         """Return why no broker can be asked, None if one can or the cause is unknown."""
 
     def of_producer_id(self) -> ProducerError | None:
-        """Return why there is no producer id, None if the cause is unknown."""
+        """Return why the producer id is missing, None if the cause is unknown."""
 
 
 class Failures:
@@ -69,10 +69,12 @@ class Failures:
             f"{plural(batch.count, 'record')} for {place(batch)} not acknowledged within "
             f"{age * 1000:.0f} ms (delivery_timeout_ms is {self._delivery_timeout * 1000:.0f})"
         )
+        # A batch in flight was sent: only its response is missing.
         outage = None if in_flight else self._outages.of_node(batch.queue.node.node_id)
         if batch.last_error is not None:
             attempts = plural(batch.attempts, "attempt")
             message = f"{message}; {attempts} failed, the last with: {batch.last_error}"
+            # The last attempt failed in the same outage: do not say it twice.
             if outage is not None and outage.__cause__ is not batch.last_error:
                 message = f"{message}; now the leader cannot be sent to: {outage}"
         elif not in_flight:
@@ -80,6 +82,8 @@ class Failures:
         error = DeliveryTimeoutError(
             message, topic=batch.result.topic, partition=batch.result.partition, may_be_written=is_in_doubt
         )
+        # A batch that was never sent may have waited for an earlier one of its partition: name that
+        # cause.
         never_tried = batch.attempts == 0 and not is_in_doubt
         error.__cause__ = outage or (batch.queue.last_error if never_tried else batch.last_error)
         return error
@@ -138,6 +142,7 @@ class Failures:
         return f"broker {node_id}, which leads the partition, could not be sent to"
 
     def _max_wait(self) -> str:
+        # The shorter one of both options ends the wait: name it.
         limit = self._buffer.max_wait
         option = "max_block_ms" if limit == self._buffer.max_block else "delivery_timeout_ms"
         return f"{option} ({limit * 1000:.0f})"

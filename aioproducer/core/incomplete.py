@@ -1,4 +1,4 @@
-"""Incomplete batches: those that are not resolved, by the age that the delivery timeout counts.
+"""Incomplete batches: batches that are not resolved, by the age that the delivery timeout counts.
 
 Most batches expire in the order in which they were opened. A record that waited before is older than
 its batch, so a batch with such a record is in a priority queue, too, by the time of that `send`.
@@ -52,6 +52,7 @@ class IncompleteBatches:
     def discard(self, batch: ProducerBatch) -> None:
         """Remove a batch, if it is here."""
         self._batches.pop(batch, None)
+        # Its entry in the heap stays, and `_oldest_aged` skips it.
         if batch.oldest_send < batch.created:
             self._aged.pop(batch.serial, None)
 
@@ -62,11 +63,13 @@ class IncompleteBatches:
             self._batches[piece] = None
             if piece.oldest_send < piece.created:
                 self.age(piece)
+        # The pieces were added at the end. Splits are rare, so sort instead of keeping positions.
         self._batches = OrderedDict.fromkeys(sorted(self._batches, key=_created))
 
     def oldest_send(self) -> float:
         """Return the earliest `send` of all records, NEVER if there is none."""
         oldest = self._oldest_aged()
+        # The first batch is the oldest one.
         for batch in self._batches:
             return min(oldest, batch.created)
         return oldest
@@ -74,6 +77,7 @@ class IncompleteBatches:
     def expired(self, sent_until: float, limit: int) -> list[ProducerBatch]:
         """Return up to `limit` batches whose oldest record was sent by then; the caller fails them."""
         expired: dict[ProducerBatch, None] = {}
+        # A batch was opened at 10, and one of its records was sent at 4: it expires by 4.
         while len(expired) < limit and self._oldest_aged() <= sent_until:
             _, serial = heappop(self._ages)
             expired[self._aged.pop(serial)] = None
@@ -81,6 +85,7 @@ class IncompleteBatches:
             if batch.created > sent_until or len(expired) == limit:
                 break
             expired[batch] = None
+        # Both sources are merged: deliveries fail in the order in which the batches were opened.
         return sorted(expired, key=_serial)
 
     def _oldest_aged(self) -> float:

@@ -34,8 +34,10 @@ class Verdict(Enum):
 
 
 _EXCEPTIONS = {
+    # Kafka answers a duplicate with the first offset and no error. Older brokers have this code.
     ErrorCode.DUPLICATE_SEQUENCE_NUMBER: Verdict.DUPLICATE,
     ErrorCode.MESSAGE_TOO_LARGE: Verdict.SPLIT,
+    # The batch is larger than segment.bytes. Java fails it, but smaller batches fit.
     ErrorCode.RECORD_LIST_TOO_LARGE: Verdict.SPLIT,
 }
 
@@ -43,7 +45,10 @@ _EXCEPTIONS = {
 _IDEMPOTENT_EXCEPTIONS = {
     **_EXCEPTIONS,
     ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: Verdict.RETRY_IN_ORDER,
+    # Retention or DeleteRecords removed the producer's batches, and its state with them: a new epoch
+    # begins at 0.
     ErrorCode.UNKNOWN_PRODUCER_ID: Verdict.RETRY_IN_ORDER,
+    # The broker knows a later epoch of this producer id: it can never store the batch.
     ErrorCode.INVALID_PRODUCER_EPOCH: Verdict.REFUSED_EPOCH,
 }
 
@@ -61,6 +66,8 @@ def verdict_of(code: ErrorCode, *, idempotent: bool) -> Verdict:
         case ErrorKind.REFUSED:
             return Verdict.REFUSED
         case ErrorKind.FATAL:
+            # As in Java: an error such as CLUSTER_AUTHORIZATION_FAILED ends only idempotent
+            # producers.
             return Verdict.FATAL if idempotent else Verdict.REFUSED
         case _:
             assert_never(code.kind)
@@ -69,7 +76,9 @@ def verdict_of(code: ErrorCode, *, idempotent: bool) -> Verdict:
 IN_DOUBT = frozenset(
     {
         ErrorCode.UNKNOWN_SERVER_ERROR,
+        # The leader has stored the batch, and waited for its followers in vain.
         ErrorCode.REQUEST_TIMED_OUT,
+        # The leader has stored the batch, then replicas left the in-sync set.
         ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
     }
 ).union(code for code in ErrorCode if code.is_stale_metadata)

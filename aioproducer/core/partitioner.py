@@ -63,6 +63,8 @@ class Partitioner:
         self.custom = custom
         self.faults = faults
         self.ignore_keys = ignore_keys
+        # The usual case: `Accumulator.append` computes the partition itself, without calling
+        # `choose`.
         self.by_murmur2 = custom is None and kind is KeyPartitioner.MURMUR2 and not ignore_keys
 
     def choose(self, sticky: StickyPartitioner, key: bytes | None) -> int:
@@ -88,6 +90,7 @@ class Partitioner:
         except self.faults as error:
             msg = f"the partitioner raised {type(error).__name__} for topic {topic!r}: {error}"
             raise PartitionerError(msg, topic=topic) from error
+        # `isinstance` would accept True as partition 1.
         if type(partition) is not int or not 0 <= partition < sticky.count:
             msg = (
                 f"the partitioner chose {partition!r} for topic {topic!r}; "
@@ -139,6 +142,8 @@ class StickyPartitioner:
 
     def place(self, size: int, now: float) -> int:
         """Return the partition for the next record of `size` bytes, which has to open a batch there."""
+        # batch_size 16384: the partition has 16300 bytes, and a record of 100 bytes begins the next
+        # one.
         if self.current == STICKY or self.produced + size > self.batch_size:
             self.current = self._draw(now)
             self.produced = 0
@@ -169,9 +174,11 @@ class StickyPartitioner:
             if self._is_available(queue, now):
                 usable += 1
                 longest = max(longest, queue.length())
+        # No batch waits anywhere: all partitions weigh the same.
         if longest == 0 or usable == 0:
             return self._draw_light(now)
         # KIP-794: a partition with n batches waiting weighs longest + 1 - n.
+        # Queues of 0, 3 and 1 batches weigh 4, 1 and 3.
         weight = 0
         for queue in self.partitions:
             if self._is_available(queue, now):
@@ -204,5 +211,6 @@ class StickyPartitioner:
         node = queue.node
         if node.node_id == NO_LEADER:
             return False
+        # `starved_since` is NEVER, in the far future, while the node takes batches.
         timeout = self.availability_timeout
         return not (timeout > 0 and now - node.starved_since > timeout)

@@ -54,6 +54,7 @@ class ProduceCall:
 
     def match(self, response: ProduceResponse, version: int) -> Matches:
         """Find the batch of each partition's response."""
+        # Up to version 12 a response names its topics; from version 13 on it has their ids only.
         by_id = version >= ProduceRequest.topic_ids_from
         waiting = {
             data.topic_id if by_id else data.name: dict(self.by_topic[data.name])
@@ -64,6 +65,8 @@ class ProduceCall:
         for topic in response.responses:
             partitions = waiting.get(topic.topic_id if by_id else topic.name, {})
             for partition in topic.partition_responses:
+                # Each batch is taken once: a partition that the response has twice is unexpected the
+                # second time.
                 batch = partitions.pop(partition.index, None)
                 if batch is None:
                     unexpected.append(partition)
@@ -110,6 +113,8 @@ class ProduceRequests:
             timeout_ms=self._timeout_ms,
             topic_data=topics,
         )
+        # Some services accept version 13 without topic ids in their metadata (Azure Event Hubs).
+        # With one id for two topics, a batch could go to the wrong topic.
         ids = {topic.topic_id for topic in topics}
         at_most = None
         if ZERO_UUID in ids or len(ids) < len(topics):

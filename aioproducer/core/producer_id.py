@@ -38,6 +38,7 @@ class ProducerId:
 
     def adopt(self, value: int, epoch: int, generation: int | None = None) -> bool:
         """Use an id from InitProducerId; return False if it was requested in an earlier generation."""
+        # The response is from the old cluster: the id was dropped after the request was sent.
         if generation is not None and generation != self.generation:
             return False
         self.value = value

@@ -31,7 +31,7 @@ NO_LEADER = -1
 class NodeQueue:
     """The partitions that one node leads and that have batches.
 
-    `ready` has the partitions of which a batch may go now; `lingering` has the others, in the order
+    `ready` has the partitions with a batch that may go now; `lingering` has the others, in the order
     in which their batches were opened. `due` is the earliest time at which a batch has to go. `armed`
     is the time at which the sender looks without a wake-up. `starved_since` is the time since which a
     due batch could not be sent, NEVER if there is none.
@@ -54,6 +54,8 @@ class NodeQueue:
     def hasten(self, due: float) -> bool:
         """Take in that a batch is due then; return whether the sender has to be woken for it."""
         self.due = min(self.due, due)
+        # Armed for 10.005, and due at 10.002: the sender would look too late. BLOCKED is before all
+        # times.
         return due < self.armed
 
     def drained(self, due: float, *, took_batches: bool) -> None:
@@ -129,6 +131,7 @@ class PartitionQueue:
 
     def due(self, linger: float) -> float:
         """Return when a batch has to go, NEVER if there is none."""
+        # A full or retried batch does not linger; it only backs off.
         if self.closed:
             return self.not_before
         if self.open is None:
@@ -144,14 +147,14 @@ class PartitionQueue:
         self.open = batch
 
     def close_open(self) -> None:
-        """Let the open batch take no more records."""
+        """Close the open batch to further records."""
         batch = self.open
         assert batch is not None  # noqa: S101 - callers have looked
         self.open = None
         self.closed.append(batch)
 
     def take(self) -> ProducerBatch:
-        """Remove the batch that has to go first, for a request to the leader; it takes no more records."""
+        """Remove the batch that has to go first, for a request to the leader; it is closed."""
         batch = self.open
         if self.closed:
             batch = self.closed.popleft()
@@ -167,6 +170,8 @@ class PartitionQueue:
         """Note that a batch's request is over: it was answered, or its connection is gone."""
         if batch.land():
             self.on_wire -= 1
+            # Until then no batch may go to another node: it could overtake one on its way to
+            # `wire_node`.
             if self.on_wire == 0:
                 self.wire_node = None
 
@@ -174,6 +179,7 @@ class PartitionQueue:
         """Put a batch back that was taken: batches stay in the order in which they were opened."""
         closed = self.closed
         position = 0
+        # Batches 1 and 2 come back, in either order, while 3 is queued: the queue is 1 2 3.
         while position < len(closed) and closed[position].serial < batch.serial:
             position += 1
         closed.insert(position, batch)
@@ -217,7 +223,7 @@ class PartitionQueue:
         self.start_ready()
 
     def start_ready(self) -> None:
-        """Be among the partitions of which a batch may go."""
+        """Join the partitions with a batch that may go."""
         if not self.is_ready:
             self.is_ready = True
             self.node.ready[self] = None
@@ -277,7 +283,7 @@ class TopicQueue:
         return any(queue.on_wire or queue.sequences.in_flight for queue in self.partitions)
 
     def resize(self, count: int, topic_id: object, leaderless: NodeQueue) -> list[PartitionQueue]:
-        """Change the number of partitions; return the queues of those that are gone.
+        """Change the number of partitions; return the queues of the removed ones.
 
         New partitions begin in the queue `leaderless`.
         """
@@ -285,6 +291,7 @@ class TopicQueue:
         partitions = self.partitions
         while len(partitions) < count:
             index = len(partitions)
+            # A partition that was there before comes back with its batches and its sequences.
             queue = self.retired.pop(index, None)
             partitions.append(PartitionQueue(self.topic, index, leaderless) if queue is None else queue)
         gone = []

@@ -70,7 +70,9 @@ class Schedule:
 
     def _plan(self, queue: PartitionQueue) -> None:
         node = queue.node
+        # During a flush a batch is due as soon as it is opened.
         due = queue.due(0.0 if self.urgent > 0 else self.linger)
+        # The sender looks at 10.005 and the batch is due at 10.002: wake the sender.
         if node.hasten(due):
             self.shell.wake(node)
 
@@ -112,32 +114,42 @@ class Schedule:
         """
         taken: list[ProducerBatch] = []
         in_haste = self.urgent > 0
+        # The usual case: a response led here, and no batch is due yet.
         if now < node.due and not in_haste:
             return taken
+        # Linger 10 ms: when one batch has lingered for 10 ms, the others that are 5 ms old go along.
+        # Each of them saves a request of its own.
         due = self._ripen(node, NEVER if in_haste else now - self.linger / 2)
         ready = node.ready
         size = 0
+        # One round: a partition that returns to the end of `ready` is not visited again.
         for _ in range(len(ready)):
             queue, _ = ready.popitem(last=False)
+            # Its closed batches have expired or were taken, and the open one still lingers.
             if not queue.closed and (queue.open is None or queue.lingers):
                 queue.end_ready()
                 continue
+            # It backs off after a failed attempt.
             if queue.not_before > now:
                 due = min(due, queue.not_before)
                 ready[queue] = None
                 continue
             batch = queue.closed[0] if queue.closed else queue.open
             assert batch is not None  # noqa: S101 - see above
+            # It waits for an earlier batch or for a producer id. These events plan the partition
+            # again (`enlist`, `wake_all`), so `due` does not count it.
             if not may_send(queue, batch):
                 ready[queue] = None
                 continue
             size += len(batch.builder.buffer)
             if taken and (size > limit or len(taken) == MAX_BATCHES_A_REQUEST):
                 ready[queue] = None
+                # The request is full: this partition is the first one of the next request.
                 ready.move_to_end(queue, last=False)
                 due = now
                 break
             taken.append(queue.take())
+            # More batches may go, in a later request: a request has one batch per partition at most.
             if queue.closed or (queue.open is not None and not queue.lingers):
                 ready[queue] = None
                 due = min(due, queue.not_before)
@@ -154,6 +166,8 @@ class Schedule:
             batch = queue.open
             if batch is None:
                 continue  # closed by a __del__ that sent a record
+            # `lingering` is in the order of opening, so the first batch that is too young ends the
+            # search.
             if batch.created > opened_until:
                 lingering[queue] = None
                 lingering.move_to_end(queue, last=False)

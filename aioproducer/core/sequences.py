@@ -13,15 +13,12 @@ A batch that is given up leaves a gap. If no later batch has a sequence, its seq
 Otherwise later batches cannot be stored any more: they get new sequences from 0 in a new epoch
 (KIP-360), once all batches before the gap are resolved and no batch is on the wire.
 
-A batch that the broker may have written keeps its sequence, or it could be stored twice: it is retried
-until the response rules that out, or fails with `may_be_written`. This and three more rules differ from
-Java's producer:
+Four rules differ from Java's producer. Two are in `PartitionSequences.may_follow`, the others are:
 
+- A batch that the broker may have written keeps its sequence, or it could be stored twice. It is retried
+  until the response rules that out, or fails with `may_be_written`.
 - A partition goes on after a batch expired in doubt: the next batch is sent. If the broker takes it, the
   expired batch was written. If it is out of order, the expired batch was not, and a new epoch begins.
-- The batch with sequence 0 goes alone until its response: a broker that does not know a producer takes
-  any sequence (older brokers: any 0), so a second batch could be stored before the first.
-- No new batch follows a retry, so that a duplicate is always among the broker's last five.
 """
 
 from __future__ import annotations
@@ -110,7 +107,7 @@ class Unnumbered:
         """Keep nothing."""
 
     def out_of_order(self, batch: ProducerBatch) -> bool:  # noqa: ARG002 - Ordering
-        """Return False: there is no order to keep."""
+        """Return False: the order is not kept."""
         return False
 
     def reject_epoch(self, batch: ProducerBatch) -> None:
@@ -155,6 +152,7 @@ class PartitionSequences:
 
     def add(self, batch: ProducerBatch) -> None:
         """Give the next sequence to a batch."""
+        # 5 records from sequence 10 take 10-14: the next batch begins at 15.
         batch.number(self.producer_id, self.epoch, self.next)
         self.next = (self.next + batch.count) % SEQUENCES
         # A gap that appeared during compression makes the sequence void at once.
@@ -177,6 +175,7 @@ class PartitionSequences:
             if batch.sequence == 0:
                 self.has_gap = True
         elif self.is_last(batch):
+            # 10-14 was given up and no later batch has a sequence: the next batch gets 10 again.
             self.next = batch.sequence
         else:
             # Sequences 0-4 were given up and 5-9 are in flight: 5-9 can never be stored.
@@ -185,6 +184,8 @@ class PartitionSequences:
 
     def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:
         """Give the sequences of a batch to its pieces."""
+        # 10-14 is split after three records: 10-12 and 13-14. Batches from 15 on keep their
+        # sequences.
         sequence = batch.sequence
         for piece in pieces:
             piece.number(self.producer_id, self.epoch, sequence)
@@ -221,15 +222,21 @@ class PartitionSequences:
         self.producer_id = before.producer_id
         self.epoch = before.epoch
         self.next = before.next
+        # Unresolved batches of the earlier queue leave the next sequence in doubt: begin a new epoch.
         self.has_gap = before.has_gap or bool(before.in_flight)
 
     def may_follow(self, on_wire: int) -> bool:
         """Return whether a new batch may be sent while others of the partition are on the wire."""
         # One that is in compression has no sequence yet and must get its own first.
+        # The broker recognizes a duplicate only among its last five batches.
         if len(self.in_flight) != on_wire or on_wire >= MAX_BATCHES_ON_WIRE:
             return False
+        # The batch with sequence 0 goes alone until its response. A broker that does not know the
+        # producer takes any sequence (older brokers: any 0), so 5-9 could be stored before 0-4.
         if self.next == 0 or self.in_flight[0].sequence == 0:
             return False
+        # No new batch follows a retry: if the broker has the retried batch already, no sixth batch
+        # may push it out of the last five.
         return self.in_flight[0].attempts == 0
 
 
@@ -284,6 +291,8 @@ class Sequences:
         if sequences.producer_id == NO_PRODUCER_ID:
             self._recall(queue)
         is_free = not queue.on_wire and not sequences.in_flight
+        # A new epoch begins at sequence 0. After it the broker refuses the earlier epoch
+        # (INVALID_PRODUCER_EPOCH), so all batches of that epoch have to be resolved first (KIP-360).
         if sequences.has_gap or not sequences.is_under(self.producer_id):
             if not is_free:
                 return False
@@ -296,7 +305,7 @@ class Sequences:
     def assign(self, batch: ProducerBatch) -> bool:
         """Give a sequence to a batch that is about to be written; a retry keeps its own.
 
-        Return False if the producer id was dropped during compression, and there is no new one yet or
+        Return False if the producer id was dropped during compression, while a new one is missing or
         an earlier batch of the partition is still on the wire.
         """
         queue = batch.queue
@@ -306,6 +315,7 @@ class Sequences:
         begins = (
             not sequences.in_flight and not sequences.has_gap and not sequences.is_under(self.producer_id)
         )
+        # `on_wire` counts this batch too: more than 1 means that an earlier batch is on the wire.
         if begins and (self.producer_id.value == NO_PRODUCER_ID or queue.on_wire > 1):
             return False
         if batch.sequence != NO_SEQUENCE:
@@ -313,6 +323,7 @@ class Sequences:
             batch.resolve_doubt(maybe_written=batch in self._in_old_log)
             self._unresolved.discard(batch)
         elif batch.maybe_written:
+            # It was sent and has no sequence any more: its log was replaced (`drop_sequences`).
             self._in_old_log.add(batch)
             self._unresolved.discard(batch)
         if begins:
@@ -355,10 +366,13 @@ class Sequences:
         or may reach it yet.
         """
         sequences = batch.queue.sequences
+        # 15-19 was refused because 10-14 is still on its way: send 15-19 again after it.
         if not sequences.in_flight or sequences.in_flight[0] is not batch:
             return True
         if batch.maybe_written and (batch in self._unresolved or not sequences.is_last(batch)):
             return False
+        # 10-14 is the oldest in flight, and the broker still misses an earlier batch: that one
+        # expired and was not stored, or the broker lost its state. Only a new epoch can store 10-14.
         sequences.void()
         return True
 

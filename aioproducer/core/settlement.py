@@ -84,7 +84,7 @@ class Settlement:
         self._no_room = Rejection(self._failures.no_room)
         self._unknown = Rejection(self._failures.unknown)
 
-    # What the sender reports.
+    # Reports of the sender.
 
     def settle(self, batch: ProducerBatch, response: PartitionProduceResponse, now: float) -> None:
         """Settle a batch by its partition's response."""
@@ -94,6 +94,8 @@ class Settlement:
         code = ErrorCode.of(response.error_code)
         subject = _subject(batch, response.error_code, code)
         error = BrokerError.of(code, subject, reason=response.error_message)
+        # REQUEST_TIMED_OUT: the leader has the batch, but some followers do not. It may stay in the
+        # log.
         if code in IN_DOUBT:
             batch.doubt()
         if code.is_stale_metadata:
@@ -101,7 +103,7 @@ class Settlement:
         self._carry_out(verdict_of(code, idempotent=self._idempotent), batch, error, response, now)
 
     def assume_stored(self, batch: ProducerBatch, now: float) -> None:
-        """Settle a batch that was written with acks=0: there is no response, and no offset."""
+        """Settle a batch that was written with acks=0: it gets neither a response nor an offset."""
         self._stored(batch, -1, -1, now)
 
     def lost(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
@@ -127,6 +129,7 @@ class Settlement:
 
         Return whether there are more, which a later turn of the event loop has to expire.
         """
+        # An outage of two minutes may let ten thousand batches expire together: fail 100 in one turn.
         expired = self._accumulator.incomplete.expired(now - self._delivery_timeout, BATCHES_A_SLICE)
         for batch in expired:
             error = self._failures.delivery_timeout(batch, now, in_flight=batch.in_flight)
@@ -136,6 +139,7 @@ class Settlement:
     def give_up(self, error_of: Callable[[bool], ProducerError], now: float) -> None:
         """Fail all records that are not done; `error_of(may_be_written)` makes the error for each batch."""
         self.reject_waiting(error_of)
+        # Each failure removes its batch from `incomplete`.
         for batch in list(self._accumulator.incomplete):
             self._give_up(batch, error_of(batch.in_flight or batch.maybe_written), now)
         self._buffer.fail_rejected()
@@ -148,7 +152,7 @@ class Settlement:
         """Fail rejected records; return whether there are more, which a later turn has to fail."""
         return self._buffer.fail_rejected(RECORDS_A_SLICE)
 
-    # What the metadata tells.
+    # Changes in the metadata.
 
     def topic_errors(self, errors: dict[str, ErrorCode]) -> None:
         """Keep why topics are unknown, and reject the records of topics that can never be used."""
@@ -197,6 +201,7 @@ class Settlement:
     ) -> None:
         match verdict:
             case Verdict.IN_LOG | Verdict.DUPLICATE:
+                # A duplicate is stored, at an offset that the response does not have.
                 self._stored(batch, -1, -1, now)
             case Verdict.RETRY:
                 self._retry(batch, error, now)
@@ -228,6 +233,7 @@ class Settlement:
     def _retry(
         self, batch: ProducerBatch, error: ProducerError, now: float, *, backs_off: bool = True
     ) -> None:
+        # The batch expired in flight: its deliveries have failed, so it is not sent again.
         if batch.result.done:
             self._end(batch, in_log=False)
             return
@@ -248,6 +254,8 @@ class Settlement:
         self._schedule.give_back(batch)
 
     def _out_of_order(self, batch: ProducerBatch, error: BrokerError, now: float) -> None:
+        # The backoff holds the whole partition back. 15-19 waits for 10-14 anyway, and a backoff
+        # would only delay 10-14.
         waits_for_others = batch not in batch.queue.sequences.in_flight[:1]
         if self._ordering.out_of_order(batch):
             self._retry(batch, error, now, backs_off=not waits_for_others)
@@ -312,6 +320,7 @@ class Settlement:
         record_errors: dict[int, ProducerError] | None = None,
     ) -> None:
         result = batch.result
+        # This response refuses the batch, but an earlier attempt may have stored it.
         if batch.maybe_written:
             error = in_doubt(error)
             if record_errors is not None:
@@ -338,6 +347,7 @@ class Settlement:
             self._events.batch_failed(batch.result.topic, batch.count, now)
             batch.result.fail(batch.count, error)
             return
+        # It waits in its queue: no broker gets it any more.
         batch.queue.withdraw(batch)
         self._failed(batch, error, now)
 
@@ -348,6 +358,7 @@ class Settlement:
             self._no_room.fail(no_room)
         unknown = self._buffer.expire_for_topics(now, RECORDS_A_SLICE)
         self._unknown.fail(unknown)
+        # A full slice: more records may have expired. The next slice shares the error of this one.
         if RECORDS_A_SLICE in (len(no_room), len(unknown)):
             return True
         self._no_room = Rejection(self._failures.no_room)

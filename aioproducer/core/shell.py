@@ -1,8 +1,8 @@
 """The shell: everything that the core asks of the code around it.
 
 The core decides, the shell does. The engine (`net/engine.py`) is the shell of a producer, and gives
-itself to the core's constructors; tests give a harness. There is no other way from the core to sockets,
-timers and tasks.
+itself to the core's constructors; tests give a harness. The core reaches sockets, timers and tasks only
+through it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Shell(Protocol):
-    """What the core may ask for. No method waits.
+    """The calls of the core. No method waits.
 
     None puts a record into a batch or ends a batch before it returns, with two exceptions: `fail` ends
     all batches, and `topic_wanted` may make the topic known at once (in `MockProducer` it does).
@@ -47,7 +47,7 @@ class Shell(Protocol):
         """Find a topic, or a partition of it, that records wait for."""
 
     def deadline_added(self) -> None:
-        """Plan the next expiry: there was no deadline before."""
+        """Plan the next expiry: this deadline is the only one."""
 
     def room_freed(self) -> None:
         """Place waiting records soon (`Accumulator.serve`): some may fit into the buffer now."""

@@ -25,6 +25,8 @@ def split_batch(batch: ProducerBatch, batch_size: int) -> list[ProducerBatch]:
         max_size=batch.charged + HEADER_SIZE
     )
     raw_size = batch.builder.raw_size
+    # A batch of 64 KiB becomes pieces of 16 KiB (`batch_size`); if one of them is refused too, pieces
+    # of 8 KiB.
     limit = batch_size if batch.split_of == 0 and batch_size < raw_size else raw_size // 2
     pieces: list[ProducerBatch] = []
     starts: list[tuple[int, BatchResult]] = []

@@ -1,4 +1,4 @@
-"""Waiting records: those that cannot be put into a batch yet, first in, first out.
+"""Waiting records: records that cannot be put into a batch yet, first in, first out.
 
     append ──no room──────▶ for room ──────────────────room──▶ batch
        └─────no topic─────▶ for topic ──admit──▶ (for room)
@@ -66,15 +66,17 @@ class WaitingRecords:
         return sum(map(len, self._queues()))
 
     def wait_for_room(self, record: WaitingRecord) -> None:
-        """Add a record to those that wait for room."""
+        """Add a record that waits for room."""
         self.bytes += record.size
         self._for_room.append(record)
 
     def wait_for_topic(self, record: WaitingRecord) -> None:
-        """Add a record to those that wait for its topic, in the order of deadlines."""
+        """Add a record that waits for its topic, in the order of deadlines."""
         self.bytes += record.size
         topic = record.topic
         waiting = self._for_topic.setdefault(topic, deque())
+        # -1, a partition that is still to be chosen, is below all numbers: such a record can go as
+        # soon as the topic is known.
         lowest, highest = self._partitions.get(topic, (record.partition, record.partition))
         if not waiting or not lowest <= record.partition <= highest:
             self._partitions[topic] = (min(lowest, record.partition), max(highest, record.partition))
@@ -104,7 +106,7 @@ class WaitingRecords:
         return {*self._for_topic, *(record.topic for record in self._for_room), *rejected}
 
     def admit(self, partitions: Mapping[str, int]) -> int:
-        """Let records wait for room whose topics have so many partitions; return how many they are.
+        """Let records wait for room whose topics have so many partitions; return their number.
 
         One queue is moved as a whole if no other record waits for room: it may hold hundreds of
         thousands of records that were sent before their topic was found.
@@ -114,6 +116,7 @@ class WaitingRecords:
         if len(queues) == 1 and not self._for_room:
             self._for_room = queues[0]
         elif queues:
+            # Each part is sorted already, and `sorted` merges sorted runs quickly.
             self._for_room = deque(sorted(chain(self._for_room, *queues), key=_deadline))
         return admitted
 
@@ -160,6 +163,7 @@ class WaitingRecords:
         """Fail up to `limit` rejected records; return whether there are more."""
         while self._rejected and limit:
             waiting, rejection = self._rejected[0]
+            # NEVER is after all deadlines: take the first `limit` records.
             failed = self._expire(waiting, NEVER, limit)
             limit -= len(failed)
             if not waiting:
@@ -173,6 +177,8 @@ class WaitingRecords:
 
     def _take_topic(self, topic: str, count: int) -> deque[WaitingRecord]:
         lowest, highest = self._partitions.get(topic, (count, count))
+        # The queue is missing, or all its records wait for later partitions: do not walk over them at
+        # each response.
         if lowest >= count:
             return deque()
         waiting = self._for_topic.pop(topic)
@@ -224,6 +230,7 @@ class Rejection:
             move_delivery(record.delivery, shared, shared.reserve())
         for place, record in first.items():
             shared = self._shared[place]
+            # The first slice makes the error of a partition; later slices use the same one.
             shared.fail(shared.count, shared.error or self._error_of(record))
 
 

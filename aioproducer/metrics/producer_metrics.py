@@ -146,6 +146,7 @@ class ProducerMetrics(Listener):
 
     def flushed(self, seconds: float) -> None:
         """Add the time of a `flush`."""
+        # The three waits are totals since the start, without windows, as in Java.
         self._waits.flush += seconds
 
     def metadata_waited(self, seconds: float) -> None:

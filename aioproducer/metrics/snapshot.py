@@ -53,6 +53,7 @@ def make_snapshot(counts: Counts, gauges: Mapping[str, float]) -> Snapshot:
     Times are in milliseconds as in Java, in nanoseconds where the name says `-ns-`.
     """
     seconds = counts.seconds
+    # The producer's record metrics are the sums over its topics, with those that it has forgotten.
     topics = _sum(TopicTally(), TopicTally(), (*counts.topics.values(), counts.forgotten))
     nodes = _sum(NodeTally(), NodeTally(), counts.nodes.values())
     recent, total = counts.producer
@@ -119,6 +120,7 @@ def _requests(node: tuple[NodeTally, NodeTally], seconds: float) -> dict[str, fl
 
 def _connections(node: tuple[NodeTally, NodeTally], seconds: float) -> dict[str, float]:
     recent, total = node
+    # Java counts requests and responses together as network-io.
     exchanged = recent.requests + recent.responses, total.requests + total.responses
     return {
         **_flow("network-io", *exchanged, seconds),

@@ -76,6 +76,7 @@ class Period:
         In its first minute a producer is measured over its age, but at least over one second.
         Java divides by a full window from the first record on, which gives too low a rate.
         """
+        # Two windows of 30 s, 70 s after the start: the recent past begins at 30 s and covers 40 s.
         begin = max(self.start, self.start + self.oldest(now) * self.length)
         return max(now - begin, 1.0)
 
@@ -131,6 +132,7 @@ class Windows(Generic[TallyT]):
         return total
 
     def _close(self, index: int, tally: TallyT) -> None:
+        # `absorb` may close a window that is closed here already: add to it.
         self._closed.setdefault(index, self._kind()).add(tally)
 
     def _drop_before(self, oldest: int) -> None:

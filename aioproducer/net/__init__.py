@@ -2,51 +2,62 @@
 
 Everything runs on one event loop. Calls go down, and up only to declared listeners:
 
-    Producer ──▶ Engine ──▶ Cluster ──▶ Broker ──▶ Channel ──▶ Transport ──▶ socket
-                   │          │  ▲ BrokerListener  ▲ ChannelListener  │
-                   │          │  └──────── Broker ─┴───── Channel ◀───┘
-                   │          └──▶ Sender (one per broker) ──▶ Channel.send
-                   └──▶ ProducerIdTask ──▶ Ask ──▶ Broker.request ──▶ Channel.exchange
+    Producer ──▶ Lifecycle ──▶ Engine ──▶ Cluster ──▶ Broker ──▶ Channel ──▶ Transport ──▶ socket
+                                 │          │  ▲ BrokerListener  ▲ ChannelListener  │
+                                 │          │  └──────── Broker ─┴───── Channel ◀───┘
+                                 │          └──▶ Sender (one per broker) ──▶ Channel.send
+                                 ├──▶ Upkeep (expiry, waiting records)
+                                 └──▶ ProducerIdTask ──▶ Ask ──▶ Broker.request ──▶ Channel.exchange
 
-The path of a batch. The accumulator wakes the node's queue; the engine calls `Sender.wake`, and the
-loop calls `Sender.pump`. While `Channel.sendable_at` allows it, the sender takes due batches from
-the schedule, has them compressed, numbers them and writes one Produce request. The response comes
-back through `Transport.buffer_updated`, `Channel`, `core.connection` and the callback of the
-request to the sender, which gives each batch to `core.settlement`. No task takes part: all of this
-happens in callbacks of the loop.
+The engine is the core's `Shell`, the `Owner` of senders and upkeep, and the listener of the producer id.
+The cluster is the listener of its brokers, a broker the listener of its channel.
 
-The tasks, all in the producer's task group (`tasks`):
+The path of a batch. `Schedule` calls `Shell.wake`, the cluster calls `Sender.wake`, and the loop calls
+`Sender.pump` in a later turn. `pump` asks `Dispatch.decide`, with the time from `Channel.sendable_at`.
+The batches are compressed, then they get their sequences, and `Channel.send` writes one Produce request.
+The response comes back through `Transport.buffer_updated`, `Channel`, `core.connection` and the callback
+of the request to the sender, which gives each batch to `core.settlement`. No task takes part, except one
+for a compression in a worker thread: all of this happens in callbacks of the loop.
+
+The tasks in the producer's task group (`tasks`):
 
     broker-N       Broker.run: connect, set up, wait for the loss, back off
     metadata       Cluster.run: find the cluster, refresh the metadata
     producer-id    ProducerIdTask.run: request a producer id when one is needed
+    rejection      Cluster._fail_rejected: fail many rejected records, in slices
 
-All requests but Produce go through `Ask`, which chooses a broker, waits for its connection, retries
-and backs off; or, before the connection is in service, through `Setup`.
+Three more kinds of tasks end by themselves: the stop task (`lifecycle`), one per compression in a worker
+thread (`compressor`), and those of a race between brokers or addresses.
+
+Requests other than Produce have three ways. `Ask` chooses a broker, waits for its connection, retries and
+backs off. `Bootstrap` asks the bootstrap servers, each on a connection of its own. `Setup` sends the
+requests before a connection is in service.
 
 The files:
 
-    engine        the parts of a producer, put together
+    engine        the parts of a producer, put together; the core's shell
+    owner         calls from the parts of `net` to the engine
     parts         the parts of the core, made from the configuration
-    upkeep        timers of expiry, and turns that place waiting records
+    lifecycle     the start and stop of a producer as states
+    place         the check of each call: the running loop or its thread
+    upkeep        timers that let records expire; turns that place waiting records
     cluster       nodes, metadata, a broker and a sender for each node
     bootstrap     the search for the cluster by its addresses
     ask           requests outside the produce path; the race between brokers
+    senders       makes the senders, from the parts that they share
     sender        the send loop of one broker
+    compressor    compression, in threads where it takes long
+    retry_log     one line of the log for many retries
     broker        one broker: the reconnect loop, its states and their transitions
     setup         the steps between TCP and a connection in service
     channel       one live connection: requests, deadlines, throttle, idle time
     exchange      one request whose response a task awaits
     transport     one TCP connection; the choice between the addresses of a host name
-    endpoint      the address of a broker, and what earlier connections have shown
+    endpoint      the address of a broker, and its state over all connections
     client        the settings and services that all connections share
-    compressor    compression, in threads where it takes long
     producer_id   the task that requests a producer id
-    lifecycle     the start and stop of a producer as states
-    place         the check of each call: the running loop or its thread
     tasks         the task group
     outages       the present causes of an outage, for errors
-    retry_log     one line of the log for many retries
     causes        texts for errors of the operating system
     timer         timeouts that read the sockets before they decide
 """

@@ -87,19 +87,21 @@ class Race(ABC, Generic[T]):
         return outcome.error is None
 
     async def run(self) -> Outcome[T] | None:
-        """Return the first final outcome, else the last one, None if there is no broker to ask."""
+        """Return the first final outcome, else the last one, None without a broker to ask."""
         head_start = self._head_start
         async with anyio.create_task_group() as group:
             while self._final() is None:
                 self._ended.clear()
                 broker = self.choose(self._asked)
                 if broker is None:
+                    # All brokers have failed.
                     if len(self._outcomes) == len(self._asked):
                         break
                     await self._wait_for_end()
                     continue
                 self._asked.append(broker)
                 group.start_soon(self._run_one, broker)
+                # The second broker is asked 0.25 s after the first, the third 0.5 s after the second.
                 with anyio.move_on_after(head_start):
                     await self._ended.wait()
                 head_start *= self.growth
@@ -185,7 +187,7 @@ class Ask:
                     raise
 
     async def attempt(self, request: Request[R], *, to: int | None = ANY) -> Outcome[R] | None:
-        """Send a request once; None if there is no broker to ask."""
+        """Send a request once; None without a broker to ask."""
         timeout = self._client.config.request_timeout
         candidates = None if to is ANY else [to]
         return await _RequestRace(self, request, timeout, candidates).run()
@@ -211,6 +213,7 @@ class Ask:
         askable = [broker for broker in brokers if broker.is_askable(now)]
         if askable:
             return min(askable, key=lambda broker: broker.in_flight)
+        # No connection is usable: take the broker whose last attempt is the oldest, as Java does.
         free = [broker for broker in brokers if now >= broker.backing_off_until]
         return min(free, key=lambda broker: broker.last_attempt) if free else None
 
@@ -222,6 +225,8 @@ class Ask:
             with late_timeout(limit):
                 return await self._attempt_once(query, to)
         except TimeoutError as error:
+            # A RequestTimeoutError is a TimeoutError too: it came from the broker, not from this
+            # limit.
             if isinstance(error, ProducerError):
                 raise
             message = f"no broker has answered within {limit * 1000:.0f} ms"

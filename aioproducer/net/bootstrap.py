@@ -1,4 +1,4 @@
-"""The search for a cluster by a list of addresses, some of which may be dead or no Kafka brokers.
+"""The search for a cluster by a list of addresses, which may be dead or not Kafka.
 
 The addresses are asked one after the other, each a moment after the one before: the first broker
 that responds wins, and the other connections are closed.
@@ -58,12 +58,14 @@ class Bootstrap:
         their errors. All addresses are asked in the first half of the `within` seconds.
         """
         servers = await self._servers()
+        # Clients with the same list should not all ask its first server.
         random.shuffle(servers)
         endpoints = list(dict.fromkeys(self._endpoint(host, port) for host, port in servers))
         known = {**self.causes, **away}
         # The time may be up before an address fails again: until then its last error stands.
         self.causes = {e.address: known[e.address] for e in endpoints if e.address in known}
         endpoints = [endpoint for endpoint in endpoints if endpoint.address not in away]
+        # 8 addresses within 2 s: ask one every 0.125 s, so that the last one has a second to respond.
         head_start = min(HEAD_START, within / 2 / max(len(endpoints), 1))
         outcome = await _BootstrapRace(self._client, self._request, endpoints, self.causes, head_start).run()
         return None if outcome is None else outcome.response
@@ -84,6 +86,7 @@ class Bootstrap:
     def _endpoint(self, host: str, port: int) -> Endpoint:
         address = format_address(host, port)
         if address not in self._endpoints:
+            # Bootstrap servers are nodes -1, -2 and so on, as in Java: their node ids are unknown.
             self._endpoints[address] = Endpoint(-1 - len(self._endpoints), host, port)
         return self._endpoints[address]
 
@@ -98,6 +101,7 @@ class Bootstrap:
                     name, _ = await asyncio.get_running_loop().getnameinfo(address, socket.NI_NUMERICSERV)
                     canonical[name, port] = None
             except (OSError, BrokerConnectionError):
+                # Without a canonical name, use the name as it is.
                 canonical[host, port] = None
         return list(canonical)
 

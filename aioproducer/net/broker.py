@@ -34,7 +34,7 @@ R = TypeVar("R", bound=Response)
 
 
 class BrokerState(Enum):
-    """What a broker's connection is doing; the values are the words of `repr`."""
+    """The states of a broker's connection; the values are the words of `repr`."""
 
     IDLE = "not connected"
     CONNECTING = "connecting"
@@ -186,7 +186,7 @@ class Broker:
     async def request(self, request: Request[R], *, timeout: float, client: VersionRange | None = None) -> R:
         """Send a request as soon as there is a connection and return the response.
 
-        `client` are the versions to choose from, None for all that the request has. Raises
+        `client` are the versions to choose from, None for all versions of the request. Raises
         BrokerConnectionError, RequestTimeoutError, ProtocolError, UnsupportedVersionError.
         """
         limit = self._client.config.delivery_timeout
@@ -195,6 +195,7 @@ class Broker:
             with late_timeout(limit):
                 channel = await self._askable_channel()
         except TimeoutError as error:
+            # A failed attempt to connect may raise RequestTimeoutError, which is a TimeoutError too.
             if isinstance(error, ProducerError):
                 raise
             reason = "it throttles this client" if self.is_ready else "no connection"
@@ -213,10 +214,12 @@ class Broker:
 
     def channel_closed(self, error: ProducerError, *, is_idle: bool, is_unproven: bool) -> None:
         """Note that the connection is closed, in service or in its set-up."""
+        # The client closed the idle connection: the broker did not fail.
         self.last_error = None if is_idle else error
         channel, self.channel = self.channel, None
         if channel is None:
             return
+        # The throttle is the client's: it goes on when the client connects again.
         self._throttled_until = channel.throttled_until
         self._client.events.connection_closed(self.node_id, self._clock())
         if self.is_closed:
@@ -246,6 +249,7 @@ class Broker:
 
     async def _open_channel(self) -> Channel:
         client, endpoint, config = self._client, self.endpoint, self._client.config
+        # The limit grows with each failure, by default from 10 s to 30 s (KIP-601).
         timeout = client.setup_backoff.delay(self._failures)
         transport = await connect(
             endpoint.host,
@@ -263,6 +267,8 @@ class Broker:
             await Setup(channel, min(timeout, config.request_timeout)).run(endpoint.discovery, self._listener)
         except ProducerError as error:
             channel.close(error)
+            # TCP connects and no broker responds, for example behind a load balancer: try other
+            # addresses first.
             endpoint.addresses.failed(transport.address)
             raise
         endpoint.addresses.worked(transport.address)
@@ -283,6 +289,8 @@ class Broker:
         self._start_backoff()
 
     def _start_backoff(self) -> None:
+        # A connection that worked and is lost has 0 failures, a first failed attempt 1: both wait the
+        # shortest time.
         delay = self._client.reconnect_backoff.delay(max(self._failures - 1, 0))
         self.backing_off_until = self._clock() + delay
         self._enter(BrokerState.BACKING_OFF)
@@ -300,6 +308,7 @@ class Broker:
             silence = channel.throttled_until - self._clock()
             if silence <= 0:
                 return channel
+            # The connection may be lost during the throttle: then wait for the next one.
             with anyio.move_on_after(silence):
                 while self.channel is channel:
                     await self._change()
@@ -310,6 +319,8 @@ class Broker:
             failures = self._failures
             self.want()
             await self._change()
+            # An attempt failed since the call began: report it now. The next attempt comes after a
+            # backoff.
             if self._failures != failures and self.last_error is not None:
                 raise self.last_error
         return self.channel

@@ -43,4 +43,5 @@ def cause_of(error: BaseException) -> str:
         return "not a host name"
     if isinstance(error, OSError) and error.errno is not None:
         return _BY_ERRNO.get(error.errno) or os.strerror(error.errno)
+    # `str(TimeoutError())` is empty.
     return str(error) or type(error).__name__

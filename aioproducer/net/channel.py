@@ -142,6 +142,7 @@ class Channel:
         self._last_used = now
         self._events.request_sent(self._endpoint.node_id, pending.size, now)
         self._transport.write(chunks)
+        # One timer for all requests: set it anew only for a deadline before the planned one.
         if self._timer is None or deadline < self._timer_due:
             self._arm(min(self._connection.next_deadline(), deadline))
         return pending
@@ -179,6 +180,8 @@ class Channel:
         if seconds <= 0:
             return
         now = self.clock()
+        # Throttled until 12 already, and at 10 asked for 5 s: the throttle ends at 15, and the
+        # deadlines move by 3 s.
         begin, end = max(self.throttled_until, now), max(self.throttled_until, now + seconds)
         self.throttled_until = end
         # The records of these requests expire after delivery_timeout_ms, however long the broker
@@ -197,6 +200,7 @@ class Channel:
         self._transport.abort()
         lost = self._connection.lose()
         self._changed.set()
+        # The broker hears of it first: the callbacks of the requests find no connection there.
         self._listener.channel_closed(error, is_idle=is_idle, is_unproven=self._is_unproven and bool(lost))
         for pending in lost:
             pending.on_answer(pending, None, error)
@@ -257,6 +261,7 @@ class Channel:
                 self._arrivals_seen = self.arrivals
                 self._arm(now)
                 return
+            # Responses come in order: without the oldest one, no other can come.
             oldest = connection.pending[0]
             waited = (now - oldest.sent_at) * 1000
             message = f"{self.address} did not give a {oldest.kind.__name__} within {waited:.0f} ms"

@@ -53,5 +53,6 @@ class Client:
     @classmethod
     def without_producer(cls, config: ProducerConfig, client_id: str) -> Client:
         """Make a client for the running event loop that has no producer."""
+        # A short command makes few requests: the cost of the clock does not matter.
         clock = asyncio.get_running_loop().time
         return cls.of(config, client_id, NO_LISTENERS, clock)

@@ -100,6 +100,8 @@ class Cluster:
         with suppress(TimeoutError), late_timeout(limit):
             while not await self._ask_bootstrap(within=limit):
                 waited = self._clock() - started
+                # Names that cannot be resolved end the search after bootstrap_resolve_timeout_ms
+                # (KIP-909).
                 is_hopeless = self._bootstrap.only_names_failed
                 if not timeout or (is_hopeless and waited >= self._client.config.bootstrap_resolve_timeout):
                     break
@@ -141,12 +143,14 @@ class Cluster:
     def request_update(self) -> None:
         """Refresh the metadata as soon as the backoff allows."""
         self.metadata.request_update(self._clock())
+        # `run` waits for the next refresh: let it compute the time anew.
         self._refresh_due.set()
 
     def want_topic(self, topic: str) -> None:
         """Request a topic's metadata; again if it is known but lacks a partition."""
         now = self._clock()
         self.metadata.want(topic, now)
+        # The topic is known, but not the partition of a record: it may have been added since.
         if topic in self.metadata.topics:
             self.metadata.request_update(now)
         self._refresh_due.set()
@@ -189,6 +193,8 @@ class Cluster:
         sender = self._senders.get(broker.node_id)
         # The node may have moved: its new sender has another broker.
         if sender is not None and sender.broker is broker:
+            # A new connection, a lost one, or one that takes bytes again: the sender decides what
+            # follows.
             sender.pump()
 
     def broker_lost(self, broker: Broker) -> None:  # noqa: ARG002 - any broker may lead other partitions now
@@ -234,6 +240,7 @@ class Cluster:
             metadata.failed(self._clock())
             if outcome is not None and outcome.error is not None:
                 self._outages.metadata_failed(outcome.broker.outage() or outcome.error)
+            # All known brokers back off: the cluster may have moved to other addresses (KIP-899).
             if outcome is None and self._client.config.metadata_recovery_strategy == "rebootstrap":
                 await self._rebootstrap("no known broker can be connected to")
             return
@@ -252,6 +259,7 @@ class Cluster:
         if not self._settlement.is_bound:
             return
         version = setup.versions.choose(ApiKey.METADATA, MetadataRequest.without_topic_creation)
+        # Before Metadata 10 topics have only names: a topic that was created anew looks the same.
         asked = self.metadata.sample(TOPICS_TO_VERIFY) if version >= MetadataResponse.topic_ids_from else ()
         request = MetadataRequest(
             topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=False
@@ -281,6 +289,7 @@ class Cluster:
     async def _ask_bootstrap(self, *, within: float = NEVER) -> bool:
         self.metadata.start_refresh(self._clock())
         now = self._clock()
+        # Leave out the addresses that have just failed for a broker: they back off.
         answer = await self._bootstrap.ask(
             {
                 broker.address: broker.last_error
@@ -345,6 +354,7 @@ class Cluster:
             # Connect anew even where the address is the same: new connections are verified.
             address = format_address(node.host, node.port)
             where = "of another cluster" if change.is_other_cluster else f"at {address}"
+            # Batches in flight there are lost and retried on the new connection.
             self._remove_node(node.id, f"it is {where} now")
             self._add_node(node)
         for topic in change.sizes:
@@ -366,6 +376,7 @@ class Cluster:
         self._outages.broker_added(broker)
         self._senders[node.id] = self._sender_factory.make(broker)
         self._tasks.spawn(f"broker-{node.id}", broker.run)
+        # The node's queue may have batches already: ask for a connection.
         self._senders[node.id].pump()
 
     def _remove_node(self, node_id: int, reason: str) -> None:
@@ -380,5 +391,7 @@ class Cluster:
         for topic, topic_queue in accumulator.topics.items():
             self.metadata.touch(topic, topic_queue.last_used)
         for topic in self.metadata.expire(now, accumulator.busy_topics()):
+            # The sequences stay in `Sequences`: the broker remembers them longer than this client
+            # does.
             accumulator.forget_topic(topic)
             self._settlement.topic_forgotten(topic)

@@ -25,5 +25,6 @@ class Endpoint:
 
     def is_first_ignored(self) -> bool:
         """Return True once: at the first response to a request that expects none."""
+        # One WARNING for each broker, not one for each response.
         is_first, self._has_ignored = not self._has_ignored, True
         return is_first

@@ -63,6 +63,7 @@ class Exchange(ABC, Generic[T]):
 
     def _receive(self, _pending: PendingRequest, frame: memoryview | None, error: Exception | None) -> None:
         response = self._response
+        # The request timed out, and its response came after all.
         if response.done():
             return
         if frame is None:

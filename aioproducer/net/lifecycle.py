@@ -88,6 +88,8 @@ class Lifecycle:
         self._enter(ProducerState.STOPPED)
         if self._stop is None:
             sending = anyio.CancelScope()
+            # A task of its own: several calls of `stop` wait for it, and each may be cancelled by
+            # itself.
             name = f"aioproducer-{self._engine.client_id}-stop"
             self._stop = self.loop.create_task(self._stop_engine(sending), name=name), sending
         task, sending = self._stop

@@ -1,6 +1,6 @@
 """The present causes of an outage, for the errors of records.
 
-A batch keeps the error of its last attempt. In a long outage there are no attempts, so the cause is
+A batch keeps the error of its last attempt. A long outage stops the attempts, so the cause is
 kept here: a broker out of reach, no metadata, no producer id.
 """
 
@@ -61,6 +61,7 @@ class Outages:
         brokers = list(self._brokers.values())
         outages = [broker.outage() for broker in islice(brokers, MOST_NAMED)]
         named = [outage for outage in outages if outage is not None]
+        # One of these brokers works, so the brokers are not the cause.
         if not named or len(named) < len(outages):
             return self._no_metadata
         if any(broker.is_ready for broker in brokers[MOST_NAMED:]):

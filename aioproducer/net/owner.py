@@ -1,4 +1,4 @@
-"""What the parts of `net` ask of the engine, beside what the core asks (`core/shell.py`)."""
+"""Calls from the parts of `net` to the engine, beside those of the core (`core/shell.py`)."""
 
 from __future__ import annotations
 

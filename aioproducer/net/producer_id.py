@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("aioproducer.producer_id")
 
 NO_TRANSACTION_TIMEOUT = 2147483647
-"""Java sends this value where there are no transactions."""
+"""Java sends this value without transactions."""
 
 IDLE_ATTEMPTS = 5
 """How many requests are sent before there is a record to send."""
@@ -32,13 +32,13 @@ class ProducerIdListener(Protocol):
         """Note that batches can be numbered and sent."""
 
     def producer_id_refused(self, error: ProducerError) -> None:
-        """Note that the cluster gives no producer id: unsent records fail with `error`."""
+        """Note that the cluster refuses a producer id: unsent records fail with `error`."""
 
 
 class ProducerIdTask:
     """The task that requests a producer id when one is needed.
 
-    While there is no record to send, it gives up after `IDLE_ATTEMPTS`, until `need` is called.
+    Without a record to send it gives up after `IDLE_ATTEMPTS`, until `need` is called.
     """
 
     def __init__(

@@ -52,6 +52,7 @@ class RetryLog:
         trouble = self.troubled.setdefault((queue.topic, queue.partition), _Trouble(self._shell.clock()))
         trouble.retries += 1
         cause = _kind(batch.last_error)
+        # One WARNING for each cause: in an outage of minutes a partition is retried many times.
         if cause in trouble.causes:
             logger.debug("sending again: %s", batch.last_error)
             return

@@ -99,6 +99,7 @@ class Sender:
             match decision:
                 case Send():
                     self._compress(decision.batches, now)
+                    # Let other callbacks run after 1 ms of sending.
                     if self._owner.clock() - now > SLICE:
                         self._handle = self._loop.call_soon(self.pump)
                         return
@@ -132,6 +133,7 @@ class Sender:
             self._compressor.compress(batches)
             self._write(batches, now)
         else:
+            # The loop goes on meanwhile; `_compressed` continues with these batches.
             self._dispatch.compression_started()
             self._compressor.submit(batches, partial(self._compressed, batches))
 
@@ -162,6 +164,7 @@ class Sender:
             version = channel.versions.choose(ApiKey.PRODUCE, ProduceRequest.versions, at_most=call.at_most)
             self._requests.check_version(version, self.broker.node_id)
         except UnsupportedVersionError as error:
+            # The batches have sequences by now: `unsent` resolves them as not stored.
             for batch in batches:
                 self._settlement.unsent(batch, error, now)
             return
@@ -182,6 +185,7 @@ class Sender:
             records += builder.count
             wire += len(builder.buffer)
             raw += builder.raw_size
+            # record-queue-time: from the first record of a batch to its request, retries included.
             age = now - batch.created
             waited += age
             longest = max(longest, age)
@@ -208,6 +212,7 @@ class Sender:
         try:
             _, response = decode_response(ProduceResponse, frame, pending.version)
         except ProtocolError as malformed:
+            # Nothing in a malformed response is certain, so each batch may be written.
             self._lose_request(call, malformed, now)
             self.broker.drop(malformed)
             return
@@ -227,10 +232,13 @@ class Sender:
         if seconds > 0:
             self._events.throttled(self.broker.node_id, seconds, now)
             channel = self.broker.channel
+            # Before Produce 6 the broker delays the response itself, and the client must not wait
+            # again (KIP-219).
             if version >= response.client_throttled_from and channel is not None:
                 channel.throttle(seconds)
 
     def _settle(self, batch: ProducerBatch, partition: PartitionProduceResponse, now: float) -> None:
+        # A batch that `Settlement` puts back has one more attempt.
         attempts = batch.attempts
         self._settlement.settle(batch, partition, now)
         if batch.attempts != attempts and not batch.result.done:
@@ -242,6 +250,7 @@ class Sender:
         self, batch: ProducerBatch, partition: PartitionProduceResponse, endpoints: tuple[NodeEndpoint, ...]
     ) -> None:
         leader = partition.current_leader
+        # Node id -1 means that the partition has no leader at present.
         if partition.error_code and leader.leader_id >= 0 and leader.leader_epoch >= 0:
             topic, index = batch.queue.topic, batch.queue.partition
             self._owner.leader_hinted(topic, index, leader.leader_id, leader.leader_epoch, endpoints)
@@ -263,4 +272,4 @@ class Sender:
 
 
 def _no_response_expected(*_arguments: object) -> None:
-    """With acks=0 there is no response."""
+    """Do nothing: with acks=0 brokers do not respond."""

@@ -42,6 +42,7 @@ class Setup:
     async def run(self, discovery: VersionDiscovery, verifier: Verifier) -> None:
         """Take all steps; raises what a step raises."""
         await self._agree_on_versions(discovery)
+        # This task runs some turns after the response: the connection may be lost since then.
         self._channel.check_open()
         await verifier.verify(self)
         self._channel.check_open()
@@ -58,6 +59,8 @@ class Setup:
             try:
                 frame = await self._exchange_frame(*step)
             except RequestTimeoutError:
+                # A slow broker says nothing about versions. Only a closed connection may mean that it
+                # cannot read this one.
                 raise
             except BrokerConnectionError:
                 discovery.connection_closed()
@@ -66,5 +69,6 @@ class Setup:
         self.versions = discovery.versions
 
     async def _exchange_frame(self, request: Request[Any], version: int) -> memoryview:
+        # All steps share the limit: of 10 s, ApiVersions took 4 s, so the verification has 6 s.
         remaining = max(0.0, self._deadline - self._channel.clock())
         return await self._channel.exchange_frame(request, version, timeout=remaining)

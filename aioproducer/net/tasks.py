@@ -92,6 +92,7 @@ class Tasks:
             raise
         except BaseExceptionGroup as errors:
             cause: BaseException = errors
+            # anyio wraps errors of nested groups in groups: report the first error itself.
             while isinstance(cause, BaseExceptionGroup):
                 cause = cause.exceptions[0]
             self._listener.crash(cause)

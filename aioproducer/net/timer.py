@@ -59,6 +59,7 @@ class LateTimer:
         self._handle.cancel()
 
     def _begin(self) -> None:
+        # A deadline that passes during the next turns is for a later timer: its data may be unread.
         self._now = self._clock()
         self._turn()
 
@@ -75,6 +76,7 @@ def late_timeout(seconds: float) -> Iterator[None]:
     """Raise TimeoutError after `seconds`, but only when tasks have handled all data that came in time."""
     with anyio.CancelScope() as scope:
         clock = asyncio.get_running_loop().time
+        # Tasks have to handle the data, too: a response wakes a task some turns after it was read.
         timer = LateTimer(seconds, lambda _: scope.cancel(), clock=clock, turns=WAKES)
         try:
             yield

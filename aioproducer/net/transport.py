@@ -89,6 +89,8 @@ class Transport(asyncio.BufferedProtocol):
         transport = self._open_transport()
         if transport.is_closing():
             return
+        # While it is paused, `_check` watches the unsent bytes. New bytes are added there too, or
+        # they would look like a stalled connection.
         was_paused = not self.can_write
         if self._gathers:
             transport.writelines(chunks)
@@ -103,12 +105,13 @@ class Transport(asyncio.BufferedProtocol):
     def hold_nothing_back(self, patience: float) -> None:
         """Make `can_write` mean that the operating system has taken all bytes.
 
-        If it takes no byte for `patience` seconds, the connection is lost.
+        If it does not take a byte for `patience` seconds, the connection is lost.
         """
         self._patience = patience
         transport = self._open_transport()
         if transport.is_closing():
             return
+        # asyncio pauses at the first byte that the socket does not take.
         transport.set_write_buffer_limits(0)
         if not self.can_write:
             self._start_watching()
@@ -135,6 +138,7 @@ class Transport(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Pass on the received bytes."""
+        # Copy the bytes: the next read overwrites the buffer, and frames are views.
         self._on_data(bytes(memoryview(self._buffer)[:nbytes]))
 
     def pause_writing(self) -> None:
@@ -339,6 +343,7 @@ class _Attempts:
             _configure(sock, self._send_buffer, self._receive_buffer)
             with anyio.fail_after(self._timeout):
                 await asyncio.get_running_loop().sock_connect(sock, address)
+            # Two attempts may succeed in one turn of the loop: the second socket is closed below.
             if self._winner is None:
                 self._winner, sock = (sock, address), None
         except OSError as error:  # also raised without IPv6, or without free file descriptors
@@ -350,12 +355,13 @@ class _Attempts:
             self._ended.set()
 
     def _fail(self, address: SocketAddress, error: OSError) -> None:
+        # ETIMEDOUT of the operating system has an errno; the time limit of this attempt has none.
         is_late = isinstance(error, TimeoutError) and error.errno is None
         self.causes[address] = f"no connection within {self._timeout:.1f} s" if is_late else cause_of(error)
 
 
 def _in_digits(host: str, port: int) -> AddressInfo | None:
-    # An IP address needs no resolver, which would cost a thread.
+    # Do not ask the resolver for an IP address: it would cost a thread.
     for family, rest in ((socket.AF_INET, ()), (socket.AF_INET6, (0, 0))):
         try:
             socket.inet_pton(family, host)
@@ -367,6 +373,7 @@ def _in_digits(host: str, port: int) -> AddressInfo | None:
 
 def _configure(sock: socket.socket, send_buffer: int, receive_buffer: int) -> None:
     sock.setblocking(False)  # noqa: FBT003 - the standard library has it so
+    # Without it the last small packet of a request waits for an acknowledgement (Nagle).
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if send_buffer >= 0:

@@ -57,6 +57,7 @@ class Upkeep:
         # A record sent after this may expire sooner than `due`, but not before the shorter limit has passed.
         soonest = max(NEXT_LOOK, min(self._accumulator.buffer.max_block, self._delivery_timeout))
         delay = max(SOONEST, min(soonest, due - self._owner.clock()))
+        # A response that has arrived in time settles its batch before this timer lets it expire.
         self._timer = LateTimer(delay, self._expire, clock=self._owner.clock, turns=WAKES)
 
     def _expire(self, now: float) -> None:
@@ -76,6 +77,8 @@ class Upkeep:
         loop = self._owner.loop
         if not self._is_serving and loop is not None:
             self._is_serving = True
+            # Not at once: room is freed in the middle of a settlement, and placing a record changes
+            # the queues.
             loop.call_soon(self._serve)
 
     def _serve(self) -> None:

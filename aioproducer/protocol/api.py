@@ -99,6 +99,7 @@ def negotiate(
     if broker is None:
         message = f"the broker does not support {api.name}; this client supports versions {client}"
         raise UnsupportedVersionError(message)
+    # Client 3-13, broker 0-9: version 9. With at most 12 and a broker 0-13: version 12.
     version = min(client.max, broker.max)
     if at_most is not None:
         version = min(version, at_most)

@@ -124,12 +124,14 @@ class ApiVersionsResponse(Fields):
 
         Empty while the epoch is unknown.
         """
+        # Without an epoch the broker does not know the features yet: they are not valid.
         if self.finalized_features_epoch < 0:
             return {}
         return {feature.name: feature.max_version_level for feature in self.finalized_features}
 
     def write(self, writer: Writer, version: int) -> None:
         """Append the fields of `version`; of version 0 with the error UNSUPPORTED_VERSION."""
+        # KIP-511: a client of any version has to be able to read this response.
         if self.error_code == ErrorCode.UNSUPPORTED_VERSION:
             writer.flexible = False
             version = 0
@@ -166,6 +168,7 @@ class ApiVersionsResponse(Fields):
             api_keys = reader.structs(ApiVersion, 0) if reader.remaining else ()
             return cls(error_code=error_code, api_keys=api_keys)
         api_keys = reader.structs(ApiVersion, version)
+        # Every known field is read, also those of features: `expect_end` below finds malformed ones.
         throttle_time_ms = reader.int32() if version >= 1 else 0
         tags = reader.tagged_fields()
         response = cls(

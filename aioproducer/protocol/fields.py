@@ -60,6 +60,7 @@ class Fields:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
+        # `__slots__` of a dataclass lists its fields in order.
         return self._values() == [getattr(other, name) for name in self.__slots__]
 
     def __hash__(self) -> int:

@@ -23,6 +23,8 @@ from aioproducer.protocol.writer import Writer
 if TYPE_CHECKING:
     from aioproducer.protocol.fields import Chunk
 
+# The size of a frame counts the bytes after it. A request begins with API key, version and
+# correlation id.
 _SIZE = Layout(">i")
 _REQUEST = Layout(">hhi")
 
@@ -160,6 +162,7 @@ class FrameSplitter:
             if not 0 <= size <= self._max_size:
                 raise self._impossible(size, bytes(view[start:body]))
             if body + size > end:
+                # A frame of 1 MB arrives in many chunks: parse again when it is complete.
                 self._needed = _SIZE.size + size
                 break
             frames.append(view[body : body + size])

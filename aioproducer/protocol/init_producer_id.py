@@ -84,6 +84,7 @@ class InitProducerIdRequest(Fields):
         writer.int32(self.transaction_timeout_ms)
         if version >= 3:
             writer.pack(_PRODUCER, self.producer_id, self.producer_epoch)
+        # Versions 0 to 2 lack the fields: the broker would give a new id instead of the next epoch.
         elif self.producer_id != -1:
             raise lacks(self, version, "producer_id")
         elif self.producer_epoch != -1:

@@ -66,7 +66,7 @@ class MetadataResponsePartition(Fields):
     """A partition with the node ids of its leader and replicas."""
 
     error_code: int
-    """LEADER_NOT_AVAILABLE while there is no leader."""
+    """LEADER_NOT_AVAILABLE without a leader."""
     partition_index: int
     leader_id: int
     """-1 for none."""
@@ -149,6 +149,7 @@ class MetadataResponseTopic(Fields):
         """Read the fields of `version`."""
         topic = cls(
             error_code=reader.int16(),
+            # A response to an unknown topic id has only the id.
             name=reader.nullable_string() if version >= 12 else reader.string(),
             topic_id=reader.uuid() if version >= 10 else ZERO_UUID,
             is_internal=reader.boolean() if version >= 1 else False,
@@ -187,6 +188,7 @@ class MetadataResponse(Fields):
 
     def write(self, writer: Writer, version: int) -> None:
         """Append the fields of `version`."""
+        # Version 11 moved the operations of the cluster to DescribeCluster (KIP-700).
         if not 8 <= version <= 10 and self.cluster_authorized_operations != _NO_OPERATIONS:
             raise lacks(self, version, "cluster_authorized_operations")
         if version >= 3:
@@ -274,6 +276,7 @@ class MetadataRequest(Fields):
         """Append the fields of `version`."""
         if version < 1 and self.topics is None:
             raise lacks(self, version, "topics")
+        # An older broker would create the topic: refuse the request instead of sending it.
         if version < 4 and not self.allow_auto_topic_creation:
             raise lacks(self, version, "allow_auto_topic_creation")
         if not 8 <= version <= 10 and self.include_cluster_authorized_operations:
@@ -293,6 +296,8 @@ class MetadataRequest(Fields):
     def read(cls, reader: Reader, version: int) -> Self:
         """Read the fields of `version`."""
         topics = (
+            # Version 0 has only the empty list for all topics; from version 1 on null is all and
+            # empty is none.
             reader.nullable_structs(MetadataRequestTopic, version)
             if version >= 1
             else reader.structs(MetadataRequestTopic, version)

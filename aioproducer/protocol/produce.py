@@ -141,6 +141,7 @@ class PartitionProduceResponse(Fields):
     def read(cls, reader: Reader, version: int) -> Self:
         """Read the fields of `version`."""
         fixed = reader.unpack(_PARTITION_V5 if version >= 5 else _PARTITION_V3)
+        # Nearly every response ends with these bytes: compare them instead of reading three fields.
         if version < 8 or reader.skip_if(_NO_ERROR_V9 if version >= 9 else _NO_ERROR_V8):
             return cls(*fixed)
         index, error_code, base_offset, log_append_time_ms, log_start_offset = fixed
@@ -254,6 +255,8 @@ class ProduceResponse(Fields):
         count = reader.array_size()
         if count == 1 and version >= 9:
             name, topic_id = _read_topic(reader, version)
+            # One partition without an error, the response of a producer with few records: one
+            # `Layout`.
             lone = reader.unpack_if(_LONE_PARTITION_V9, first=2, last=_NO_ERROR_AT_ALL)
             if lone is not None:
                 return cls(
@@ -345,8 +348,11 @@ class ProduceRequest(Fields):
             if len(topic.partition_data) == 1:
                 lone = topic.partition_data[0]
                 topic_id = topic.topic_id.bytes
+                # 0: no transactional id. 2: an array of one, since compact arrays have their length +
+                # 1 (KIP-482).
                 writer.pack(_LONE_BATCH_V13, 0, self.acks, self.timeout_ms, 2, topic_id, 2, lone.index)
                 writer.records(lone.records)
+                # The partition, the topic and the request end here.
                 writer.no_tagged_fields(structs=3)
                 return
         writer.nullable_string(self.transactional_id)

@@ -116,6 +116,7 @@ class Reader:
                 if byte <= VARINT_LAST:
                     break
             else:
+                # Five bytes, and the last of them announces a sixth.
                 value = _UINT32_MAX + 1
         except IndexError:
             raise self._too_short(at + 1 - self._at) from None

@@ -86,6 +86,7 @@ class Writer:
         length = -1 if text is None else len(text)
         if self.flexible:
             self.unsigned_varint(length + 1)
+        # The classic encoding has a signed length of 16 bits.
         elif length > _INT16_MAX:
             message = (
                 f"a string of {length} bytes does not fit Kafka's classic encoding: at most {_INT16_MAX}"
@@ -101,6 +102,7 @@ class Writer:
         self._length(batches)
         if batches:
             fields = self._fields
+            # The batch goes to the socket as it is, between the fields before it and those after it.
             self._chunks.append(fields)
             self._chunks.append(batches)
             self._chunks_size += len(fields) + len(batches)
@@ -132,6 +134,7 @@ class Writer:
             self._fields.append(0)
             return
         self.unsigned_varint(len(fields))
+        # Tags are in ascending order (KIP-482).
         for tag in sorted(fields):
             field = fields[tag]
             self.unsigned_varint(tag)

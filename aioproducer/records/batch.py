@@ -77,13 +77,16 @@ class RecordBatchBuilder:
             body += varint_size(value_size) - 1 + value_size
         body += 1 if headers is None else len(headers)
         size = body + varint_size(body)
+        # The first record always fits, so a batch of one may exceed the limit.
         if index > 0 and self.raw_size + size > self.limit:
             return -1
         put_varint(buffer, body)
+        # The attributes of a record: no bit of them is in use.
         buffer.append(0)
         put_varint(buffer, delta)
         put_varint(buffer, index)
         if key is None:
+            # A null key has the length -1, which is 1 as a zigzag varint.
             buffer.append(1)
         else:
             put_varint(buffer, key_size)
@@ -125,6 +128,7 @@ class RecordBatchBuilder:
         attributes = self.codec
         if transactional:
             attributes |= TRANSACTIONAL
+        # The broker sets the base offset and the leader epoch: 0 and -1 stand for them.
         HEADER.pack_into(
             buffer, 0,
             0, len(buffer) - LENGTH_END, -1, MAGIC, 0, attributes, count - 1,
@@ -138,7 +142,7 @@ class RecordBatchBuilder:
 
 
 def encode_headers(headers: Headers) -> bytearray | None:
-    """Return the headers encoded as in a record; None if there are no headers.
+    """Return the headers encoded as in a record; None without headers.
 
     Raises TypeError unless they are (str, bytes or None) pairs or a mapping.
     """
@@ -156,6 +160,8 @@ def encode_headers(headers: Headers) -> bytearray | None:
         if type(given) is str:
             name = given
         elif isinstance(given, str):
+            # A subclass, such as a member of StrEnum, may have a `__str__` of its own: take the
+            # characters.
             name = str.__str__(given)
         else:
             message = f"a header name must be a str, not {type(given).__name__}"

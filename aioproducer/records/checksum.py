@@ -22,6 +22,7 @@ _EXTENSION = "crc32c._crc32c"
 def _find() -> Crc32c:
     package = find_spec("crc32c")
     places = None if package is None else package.submodule_search_locations
+    # Find the extension in the folder of the package, without running the package's `__init__`.
     spec = None if places is None else PathFinder.find_spec(_EXTENSION, places)
     if spec is not None and spec.loader is not None:
         extension = module_from_spec(spec)

@@ -144,6 +144,7 @@ def _zstd_compressor(level: int) -> Compress:
 
     def compress(data: bytes | bytearray | memoryview) -> bytes:
         try:
+            # Two worker threads may compress at the same time: each takes a compressor of its own.
             context = idle.pop()
         except IndexError:
             context = zstandard.ZstdCompressor(level=level)

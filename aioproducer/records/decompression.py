@@ -57,6 +57,7 @@ def _decompress_lz4(data: bytes | memoryview, max_size: int) -> bytes:
             message = "lz4 data has linked blocks; Kafka does not support them"
             raise ProtocolError(message)
         context = lz4.frame.create_decompression_context()
+        # As in gzip: one byte more than allowed shows that there is too much.
         plain, used, ended = lz4.frame.decompress_chunk(context, data, max_length=max_size + 1)
     except (RuntimeError, ValueError) as error:
         message = f"lz4 data is corrupt: {error}"

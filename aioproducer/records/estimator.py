@@ -24,6 +24,7 @@ class CompressionRatio:
 
     def observe(self, ratio: float) -> None:
         """Update the estimate with the `ratio` of a closed batch."""
+        # From 0.50, a batch with 0.52 gives 0.55, and a batch with 0.30 gives 0.495.
         if ratio > self.estimate:
             self.estimate = max(self.estimate + _WORSE_STEP, ratio)
         else:

@@ -14,7 +14,9 @@ def murmur2(key: bytes) -> int:
     length = len(key)
     mask = 0xFFFFFFFF
     multiplier = 0x5BD1E995
+    # Kafka's seed. The masks keep all numbers in 32 bits, like Java's int.
     hashed = (0x9747B28C ^ length) & mask
+    # A key of 11 bytes: two words of 4 bytes, then 3 single bytes.
     whole = length & ~3
     position = 0
     while position < whole:
@@ -44,4 +46,6 @@ def murmur2(key: bytes) -> int:
 
 def partition_of_key(key: bytes, partitions: int) -> int:
     """Return the partition that the Java client chooses for `key`, out of `partitions`."""
+    # Java clears the sign bit: `foobar` has the hash -790332482, which becomes 1357151166, so it goes
+    # to partition 6 of 10.
     return (murmur2(key) & 0x7FFFFFFF) % partitions

@@ -147,6 +147,7 @@ class RecordBatch:
         Raises ProtocolError, and ConfigurationError if the codec's library is not installed.
         """
         plain = decompress(self.codec, self.payload, max_size)
+        # A batch that claims two billion records in 100 bytes must not make a list of them.
         if self.record_count * _SMALLEST_RECORD > len(plain):
             _refuse(f"the batch claims {plural(self.record_count, 'record')} in {plural(len(plain), 'byte')}")
         cursor = _Cursor(plain)
@@ -161,6 +162,7 @@ class RecordBatch:
         return records
 
     def _record(self, cursor: _Cursor, index: int) -> DecodedRecord:
+        # The length covers all fields after it, so each record can be checked by itself.
         cursor.subject = f"record {index}"
         length = cursor.varint()
         end = cursor.position + length
@@ -250,6 +252,7 @@ class _Cursor:
         if folded >> bits:
             self.refuse(f"has a varint of more than {bits} bits at byte {self.position}")
         self.position = position + 1
+        # Zigzag: 0, 1, 2 and 3 stand for 0, -1, 1 and -2.
         return (folded >> 1) ^ -(folded & 1)
 
     def field(self, name: str) -> bytes | None:

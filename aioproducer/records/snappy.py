@@ -36,6 +36,7 @@ def compressor() -> Callable[[bytes | bytearray | memoryview], bytes]:
         view = memoryview(data)
         for start in range(0, len(view), _BLOCK_SIZE):
             block = compress_block(view[start : start + _BLOCK_SIZE])
+            # Each block of 32 KiB is compressed by itself, with its compressed size before it.
             pieces += (pack_size(len(block)), block)
         return b"".join(pieces)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 def put_varint(buffer: bytearray, value: int) -> None:
     """Append `value`, a signed 64-bit number, to `buffer` as 1 to 10 bytes."""
+    # 300 becomes 600, which is 4 * 128 + 88: the bytes d8 04.
     folded = (value << 1) ^ (value >> 63)
     while folded > 127:  # noqa: PLR2004 - seven bits
         buffer.append((folded & 127) | 128)

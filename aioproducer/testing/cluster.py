@@ -196,6 +196,8 @@ class FakeCluster(Control):
         if node_id in self._servers:
             return
         node = self.topology.nodes[node_id]
+        # Listen before the node gets its partitions: metadata never names a node that does not listen
+        # yet.
         self._servers[node_id] = await self._listen(node, another=at_new_port)
         self.topology.node_started(node_id)
 

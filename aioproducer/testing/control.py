@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """The part of a cluster that needs no sockets."""
+    """The part of a cluster without sockets."""
 
     def __init__(self, topology: Topology, settings: Settings) -> None:
         self.topology = topology
@@ -113,6 +113,7 @@ class Control:
         Its next batch is stored with any sequence; Kafka 2.1 answers UNKNOWN_PRODUCER_ID.
         """
         for each in self._partitions(topic, partition):
+            # The records stay: only the state that recognizes duplicates is lost.
             each.log.forget_producer(producer_id)
 
     def _partitions(self, topic: str | None, partition: int | None) -> Iterator[Partition]:

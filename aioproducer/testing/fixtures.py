@@ -108,6 +108,7 @@ async def running_cluster(
     try:
         yield cluster
     finally:
+        # Look before `heal`, which removes the faults.
         unmatched = cluster.unmatched_faults()
         cluster.heal()
         await cluster.stop()

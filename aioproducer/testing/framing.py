@@ -1,6 +1,6 @@
 """Finds the one batch in the records of a partition, before any other check.
 
-Records are cut into batches by their lengths alone; an incomplete batch is no batch (Kafka's
+Records are cut into batches by their lengths alone; an incomplete batch does not count (Kafka's
 `ProduceRequest.validateRecords`, `ByteBufferLogInputStream`).
 """
 
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 _LOW_ATTRIBUTES_AT = ATTRIBUTES_AT + 1
 """The offset of the attributes' lower byte, which has all known bits."""
 
+# Kafka's bound for every magic: the overhead of a record of magic 0.
 _SMALLEST_LENGTH = 14
 
 
 def one_batch(data: Chunk | None, version: int) -> memoryview:
     """Return the bytes of the one batch in `data`; raises Refused for none or a second one.
 
-    `version` is that of the request. Bytes after the batch that are no batch are dropped, as in Kafka.
+    `version` is that of the request. Other bytes after the batch are dropped, as in Kafka.
     """
     whole = memoryview(data or b"")
     size = _size_of_first(whole)

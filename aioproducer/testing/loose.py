@@ -114,6 +114,7 @@ class _Records:
 
     def _field(self) -> bytes | None:
         length = self._varint()
+        # Java's reader takes every negative length for null, not only -1.
         return None if length < 0 else self._take(length)
 
     def _take(self, size: int) -> bytes:

@@ -83,7 +83,7 @@ class MockProducer(Producer[K, V]):
     With `auto_complete` a record is acknowledged before `send` returns. Without it, `complete_next`,
     `error_next`, `flush` and `stop` complete records, in the order of the sends. No time passes:
     records never linger, expire or are retried. Two things differ from Java's class: a failed record
-    takes no offset, and `clear` fails pending records.
+    does not take an offset, and `clear` fails pending records.
 
     `topics` is `{name: partitions}` or a list of names; other topics have `default_partitions`.
     `start`, `send`, `flush` and `partitions_for` raise `start_exception`, `send_exception`,
@@ -162,6 +162,7 @@ class MockProducer(Producer[K, V]):
                 headers=tuple(pairs),
             )
         )
+        # The record has a batch now, or waits for memory: move batches to the pending queue.
         self._mock.take_what_is_sent()
         if self.auto_complete:
             self._mock.settle_all(None)
@@ -262,13 +263,14 @@ class _MockEngine(Engine):
         accumulator = self.accumulator
         accumulator.serve(len(accumulator.buffer.records))
         node = accumulator.schedule.node(_NODE_ID)
+        # A drain takes one batch of each partition. Repeat it, then restore the order of the sends.
         taken: list[ProducerBatch] = []
         while batches := accumulator.schedule.drain(node, self.clock(), sys.maxsize, _always):
             taken += batches
         self._pending.extend(sorted(taken, key=attrgetter("serial")))
 
     def settle_all(self, error: ProducerError | None) -> None:
-        """Complete or fail all pending records, and those that get their memory."""
+        """Complete or fail all pending records, and the waiting ones that then get memory."""
         while self.settle_next(error):
             pass
 
@@ -299,10 +301,12 @@ class _MockEngine(Engine):
         accumulator.buffer.fail_rejected()
         for name, partitions in change.sizes.items():
             accumulator.set_partitions(name, partitions, None)
+            # Each record is its own batch, so that the test can fail one and complete the next.
             accumulator.topics[name].set_batch_limit(_EVERY_RECORD_ALONE)
         for leader in change.leaders:
             accumulator.set_leader(*leader)
         if topic in accumulator.topics:
+            # Records for partition 5 of 3 still wait after this: reject them, as no time passes here.
             accumulator.admit([topic])
             accumulator.buffer.reject(topic, Rejection(self._no_such_partition))
             accumulator.buffer.fail_rejected()

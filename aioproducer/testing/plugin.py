@@ -110,6 +110,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _of_the_loop_of(request: pytest.FixtureRequest, name: str) -> object:
+    # anyio's plugin adds this fixture to each test that it runs.
     if "anyio_backend" in request.fixturenames:
         backend = request.getfixturevalue("anyio_backend_name")
         if backend != "asyncio":

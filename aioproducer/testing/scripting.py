@@ -59,6 +59,7 @@ class Scripting:
         `log_start_offset` replaces the log's own (-1: unknown). Raises ValueError for an unknown
         code, TypeError for a code of another type.
         """
+        # A copy: the test may change its mapping later.
         errors = dict(record_errors or {})
         error = named(ErrorCode, code, "error code")
         return self._add(AnswerError(error, reason, errors, log_start_offset, after_storing))

@@ -224,6 +224,7 @@ class Topology:
 
     def new_producer_id(self) -> int:
         """Return an unused producer id."""
+        # Producer ids are unique in the cluster: one counter for all nodes.
         self._next_producer_id += 1
         return self._next_producer_id
 

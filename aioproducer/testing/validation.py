@@ -94,6 +94,7 @@ def _check_prefix(whole: memoryview, config: TopicConfig) -> None:
 def _check_header(batch: RecordBatch, *, strict: bool) -> None:
     if batch.is_control:
         raise Refused(ErrorCode.INVALID_RECORD, "clients do not write control batches")
+    # Without idempotence id, epoch and sequence are all -1.
     if batch.producer_id >= 0 and (batch.base_sequence < 0 or (strict and batch.producer_epoch < 0)):
         reason = (
             f"producer id {batch.producer_id} came with epoch {batch.producer_epoch} "
@@ -150,6 +151,7 @@ def _bad_timestamps(
 ) -> dict[int, str | None]:
     if config.has_log_append_time:
         return {}
+    # By default a timestamp may be any time in the past, or up to an hour in the future (KIP-937).
     earliest = now_ms - config.message_timestamp_before_max_ms
     latest = now_ms + config.message_timestamp_after_max_ms
     return {

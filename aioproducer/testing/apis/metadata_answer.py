@@ -170,7 +170,7 @@ def _describe_partition(call: Call, topic: Topic, partition: Partition) -> Metad
     in_sync = call.topology.in_sync(partition)
     code = ErrorCode.NONE if partition.leader != NO_NODE else ErrorCode.LEADER_NOT_AVAILABLE
     if isinstance(scripted, AnswerError):
-        # With an error there is no leader in the response, as in Kafka.
+        # An error response does not name a leader, as in Kafka.
         code = scripted.code
     nodes = call.topology.nodes
     return MetadataResponsePartition(

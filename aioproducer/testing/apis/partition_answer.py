@@ -125,7 +125,7 @@ def _find_topic(call: Call, data: TopicProduceData) -> Topic:
 def _check_request(
     call: Call, topic: Topic, written: PartitionProduceData, seen: set[tuple[str, int]]
 ) -> memoryview:
-    """Check everything that needs no log, and return the batch."""
+    """Check everything except the log, and return the batch."""
     acks = call.request.acks
     name = f"{topic.name}-{written.index}"
     if (topic.name, written.index) in seen:

@@ -46,7 +46,7 @@ def targets(request: ProduceRequest, topology: Topology) -> Iterator[Target]:
 
 
 def answer(call: Call) -> ProduceResponse | None:
-    """Store the valid batches; with acks=0 there is no response, and an error closes the connection."""
+    """Store the valid batches; with acks=0 return None, and close the connection on an error."""
     request: ProduceRequest = call.request
     # Kafka checks this for the whole request: one transactional batch without a transactional id
     # fails all partitions.
