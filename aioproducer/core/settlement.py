@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+from aioproducer.core.batch import NO_SEQUENCE
 from aioproducer.core.failures import Failures, in_doubt, place
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.outcome import IN_DOUBT, Verdict, verdict_of
@@ -178,6 +179,11 @@ class Settlement:
     def is_bound(self) -> bool:
         """Whether a producer id was ever in use, which binds the producer to the cluster that gave it."""
         return self._ordering.is_bound
+
+    @property
+    def has_numbered(self) -> bool:
+        """Whether an incomplete batch has a sequence: an attempt was made, and it may be in the log."""
+        return any(batch.sequence != NO_SEQUENCE for batch in self._accumulator.incomplete)
 
     def logs_replaced(self, topics: frozenset[str] | None = None) -> None:
         """Drop the producer id, and number the batches to these topics, or to all, from 0.

@@ -48,6 +48,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aioproducer.cluster")
 
+EMPTY_PATIENCE = 30.0
+"""Seconds after which a broker without any topics counts as one of another cluster.
+
+More than a failover of the controller takes (`zookeeper.session.timeout.ms` is 18 s by default)."""
+
 TOPICS_TO_VERIFY = 100
 """The maximum number of topics in the verification of a new connection."""
 
@@ -88,6 +93,8 @@ class Cluster:
         self._is_search_failing = False
         self._finders: set[asyncio.Future[None]] = set()
         self._refresh_due = asyncio.Event()
+        # Brokers that know no topics, with the time since when: see `_check_empty`.
+        self._empty_since: dict[str, float] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def find(self, timeout: float) -> None:
@@ -269,12 +276,27 @@ class Cluster:
             message = f"{setup.address} knows no brokers yet"
             raise BrokerConnectionError(message)
         check = self.metadata.verify(response)
-        if check is ClusterCheck.OTHER:
-            self._take(response, asked, reliable_epochs=version >= response.reliable_epochs_from)
-            self.request_update()
-        elif check is ClusterCheck.EMPTY:
+        if check is ClusterCheck.EMPTY:
+            self._check_empty(setup.address)
             logger.warning("%s has none of the topics that were produced to", setup.address)
             self._settlement.logs_replaced(frozenset(asked))
+        elif check is ClusterCheck.OTHER:
+            self._take(response, asked, reliable_epochs=version >= response.reliable_epochs_from)
+            self.request_update()
+        self._empty_since.pop(setup.address, None)
+
+    def _check_empty(self, address: str) -> None:
+        """Refuse a broker that knows no topics, as long as it may have just started.
+
+        A broker that has just started hears of the topics later than of the brokers (ZooKeeper mode:
+        two UpdateMetadata requests of the controller). Batches 5-9 may be in its log; under a new
+        producer id they would be stored twice. Without batches in doubt, nothing is at risk.
+        """
+        now = self._clock()
+        since = self._empty_since.setdefault(address, now)
+        if self._settlement.has_numbered and now - since < EMPTY_PATIENCE:
+            message = f"{address} knows none of the topics that were produced to"
+            raise BrokerConnectionError(message)
 
     async def _fail_rejected(self) -> None:
         # In a task of its own: new records may need the metadata task in the meantime.

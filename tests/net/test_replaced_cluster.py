@@ -250,6 +250,32 @@ async def test_broker_that_knows_no_brokers_is_not_used() -> None:
     assert values(cluster) == [*(b"before %d" % number for number in range(SENT)), b"after 0"]
 
 
+async def test_started_broker_without_topics_yet() -> None:
+    """A broker that has just started lists the brokers before it knows the topics (ZooKeeper mode).
+
+    The response to a stored batch is lost: under a new producer id it would be stored twice.
+    """
+
+    def knows_no_topics(response: MetadataResponse) -> MetadataResponse:
+        topics = [
+            replace(topic, error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, partitions=())
+            for topic in response.topics
+        ]
+        return replace(response, topics=tuple(topics))
+
+    async with FakeCluster(topics={"orders": 1}) as cluster, quick(cluster) as producer:
+        await send_singly(producer, "before")
+        started = cluster.on(ApiKey.METADATA, times=None).rewrite(knows_no_topics)
+        cluster.on(ApiKey.PRODUCE).disconnect(after_storing=True)
+        delivery = producer.send("orders", b"after 0")
+        await until(lambda: started.hits >= 5)
+        assert not delivery.done()
+        cluster.heal()
+        assert await settled([delivery]) == [None]
+
+    assert values(cluster) == [*(b"before %d" % number for number in range(SENT)), b"after 0"]
+
+
 async def test_old_producer_id_is_not_adopted() -> None:
     """The request precedes the replacement of the cluster, the response follows it."""
     async with FakeCluster(topics={"orders": 1}, cluster_id=OLD) as cluster, quick(cluster) as producer:
