@@ -223,16 +223,29 @@ def interrupt_soon():
     asyncio.get_running_loop().call_later(0.1, signal.raise_signal, signal.SIGINT)
 
 def interrupt_anywhere():
-    """Interrupt whatever runs in 0.1 s, but not asyncio's own code.
+    """Interrupt whatever runs in 0.1 s, but not asyncio's own bookkeeping.
 
-    Interrupted between taking a callback and calling it, the loop loses the callback, and with it
-    perhaps a task's next step: then `asyncio.run` waits for that task for ever.
+    Interrupted while it takes or makes a callback, the loop loses the callback, and with it perhaps
+    a task's next step: then `asyncio.run` waits for that task for ever.
     """
     def interrupt(_signal, frame):
-        if "asyncio" in frame.f_code.co_filename:
+        if is_in_asyncio(frame):
             signal.setitimer(signal.ITIMER_REAL, 0.01)
         else:
             raise KeyboardInterrupt
+
+    def is_in_asyncio(frame):
+        if frame.f_code.co_filename.endswith("selectors.py"):
+            return False  # the loop waits
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if "/asyncio/" in name:
+                return True
+            if "aioproducer" in name or name == "<string>" and frame.f_code is not interrupt.__code__:
+                return False
+            frame = frame.f_back
+        return False
+
     signal.signal(signal.SIGALRM, interrupt)
     signal.setitimer(signal.ITIMER_REAL, 0.1)
 

@@ -25,7 +25,13 @@ import anyio
 
 from aioproducer.core.batch import NEVER
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BrokerConnectionError, BrokerError, ProducerError, RequestTimeoutError
+from aioproducer.errors import (
+    BrokerConnectionError,
+    BrokerError,
+    ProducerClosedError,
+    ProducerError,
+    RequestTimeoutError,
+)
 from aioproducer.net.timer import late_timeout
 from aioproducer.protocol.api import Response
 
@@ -176,6 +182,9 @@ class Ask:
         while True:
             try:
                 return await self._attempt(query, to, deadline)
+            except ProducerClosedError:
+                # The producer ends, and its connections with it: no attempt failed.
+                raise
             except ProducerError as error:
                 attempts += 1
                 query.failed(error)

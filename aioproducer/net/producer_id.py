@@ -6,7 +6,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from aioproducer.errors import BrokerConnectionError, ProducerError, UnsupportedVersionError
+from aioproducer.errors import (
+    BrokerConnectionError,
+    ProducerClosedError,
+    ProducerError,
+    UnsupportedVersionError,
+)
 from aioproducer.net.ask import Query, check_code
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 
@@ -68,7 +73,7 @@ class ProducerIdTask:
             try:
                 await self._cluster.ask.request(query)
             except ProducerError as error:
-                if not error.retriable:
+                if not error.retriable and not isinstance(error, ProducerClosedError):
                     self._listener.producer_id_refused(error)
             else:
                 self._outages.producer_id_received()
