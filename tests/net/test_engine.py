@@ -288,9 +288,10 @@ async def test_bug_in_timer_fails_producer(
         def expire(self, now: float) -> bool:  # noqa: ARG002 - the bug comes first
             raise bug
 
-    cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
+    # A record that waits for its topic is ended by nothing but the timer.
+    cluster.on(ApiKey.METADATA, topic="held", times=None).hold()
     async with no_traces():
-        producer = quick(cluster, delivery_timeout_ms=200, request_timeout_ms=200)
+        producer = quick(cluster, max_block_ms=200)
         insides(producer)._settlement.__class__ = Buggy  # noqa: SLF001 - the bug
         await producer.start()
-        await _expect_failure(producer, producer.send("orders", b"1"), bug, caplog)
+        await _expect_failure(producer, producer.send("held", b"1"), bug, caplog)
