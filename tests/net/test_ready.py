@@ -87,7 +87,9 @@ async def test_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
         await cluster.start_node(1)
         await until(lambda: "a bootstrap server answers again" in caplog.messages)
         await producer.stop()
-    assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    # Deliveries of an earlier test may be collected now, and log that they were never looked at.
+    assert [record.levelname for record in warnings if record.name != "aioproducer.delivery"] == ["WARNING"]
     await cluster.stop()
 
 
