@@ -169,6 +169,13 @@ class Dispatch:
         if not self._is_closed:
             self._node.block()
 
+    def rests(self) -> bool:
+        """Return whether no batch is left: the next one wakes the sender."""
+        if self._is_closed or not self._node.is_empty():
+            return False
+        self._node.arm(NEVER)
+        return True
+
     def close(self) -> None:
         """Leave the node to another sender; requests in flight still end here."""
         self._is_closed = True

@@ -206,7 +206,9 @@ class Sender:
         except Exception as crash:  # noqa: BLE001 - the background never dies silently
             self._owner.crash(crash)
             return
-        self.pump()
+        # After a lone batch there is nothing to decide.
+        if not self._dispatch.rests():
+            self.pump()
 
     def _receive(self, call: ProduceCall, pending: PendingRequest, frame: memoryview, now: float) -> None:
         try:
