@@ -62,6 +62,9 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def pytest_configure() -> None:
+    # Without this, the first `asyncio.get_event_loop` outside of a coroutine makes a loop that is
+    # never closed. It warns when a later test's `asyncio.Runner` drops it.
+    asyncio.set_event_loop(None)
     # A shell ignores Ctrl-C in its background jobs, and their child processes inherit that.
     # Restore it: some tests interrupt the programs that they start.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
