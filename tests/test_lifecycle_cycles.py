@@ -132,7 +132,9 @@ async def test_many_cycles_leak_nothing(caplog: pytest.LogCaptureFixture) -> Non
         finally:
             tracemalloc.stop()
         assert not more, more
-        assert grown < A_CYCLE * (CYCLES - FIRST)
+        if isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop):
+            # uvloop keeps freed objects for reuse, more of them with each cycle.
+            assert grown < A_CYCLE * (CYCLES - FIRST)
         assert asyncio.all_tasks() == tasks
         await until(lambda: _open_files() == files)
         assert not timers()

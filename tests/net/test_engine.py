@@ -106,7 +106,7 @@ async def test_short_max_block_keeps_no_processor_busy(
         return expire(settlement, now)
 
     monkeypatch.setattr(Settlement, "expire", counted)
-    async with quick(cluster, max_block_ms=1, request_timeout_ms=5_000) as producer:
+    async with quick(cluster, max_block_ms=0, request_timeout_ms=5_000) as producer:
         while "orders" not in insides(producer).metadata.topics:
             with suppress(UnknownTopicError):
                 await producer.send("orders", b"0")
