@@ -13,6 +13,7 @@ from aioproducer.config import ProducerConfig
 from aioproducer.delivery import Delivery, RecordMetadata
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
+    AuthenticationError,
     AuthorizationError,
     BatchRefusedError,
     BootstrapError,
@@ -47,6 +48,7 @@ __compiled__: bool = not (_delivery.__file__ or "").endswith(".py")
 """Whether the hot modules are compiled, or run as plain Python."""
 
 __all__ = [
+    "AuthenticationError",
     "AuthorizationError",
     "BatchRefusedError",
     "BootstrapError",

@@ -17,6 +17,7 @@
     │   └── BootstrapError (ConnectionError)     no bootstrap address could be used; has the cause of each
     ├── BrokerConnectionError (ConnectionError)  a connection failed or was lost
     │   └── RequestTimeoutError (TimeoutError)   no response within request_timeout_ms
+    ├── AuthenticationError (PermissionError)    a broker and this client did not authenticate each other
     ├── ProtocolError                            received bytes are not a valid Kafka message
     ├── UnsupportedVersionError                  the broker does not support a required version
     ├── ProducerFailedError                      a background task failed; see the cause
@@ -192,6 +193,32 @@ class BrokerConnectionError(ProducerError, ConnectionError):
 
 class RequestTimeoutError(BrokerConnectionError, TimeoutError):
     """The broker did not respond to a request within `request_timeout_ms`."""
+
+
+class AuthenticationError(ProducerError, PermissionError):
+    """A broker refused the credentials, or did not prove that it knows them.
+
+    `mechanism` is the SASL mechanism, `address` the broker, `reason` the broker's own message.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        mechanism: str | None = None,
+        address: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.mechanism = mechanism
+        self.address = address
+        self.reason = reason
+
+    def at(self, address: str) -> Self:
+        """Add the address of the broker, also to the message, and return the error."""
+        self.address = address
+        self.args = (f"{address}: {self}",)
+        return self
 
 
 class ProtocolError(ProducerError):

@@ -11,6 +11,7 @@ import aioproducer
 from aioproducer import errors
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
+    AuthenticationError,
     AuthorizationError,
     BatchRefusedError,
     BootstrapError,
@@ -58,6 +59,7 @@ ERRORS: list[ProducerError] = [
     BootstrapError("words", causes={"localhost:9092": OSError(111, "refused")}),
     BrokerConnectionError("words", may_be_written=True),
     RequestTimeoutError("words"),
+    AuthenticationError("words", mechanism="PLAIN", address="kafka-1:9093", reason="Invalid username"),
     ProtocolError("words"),
     UnsupportedVersionError("words"),
     ProducerFailedError("words", may_be_written=True),
@@ -89,7 +91,7 @@ BASES: dict[type[Exception], set[type[ProducerError]]] = {
         RequestTimeoutError,
     },
     ConnectionError: {BootstrapError, BrokerConnectionError, RequestTimeoutError},
-    PermissionError: {AuthorizationError},
+    PermissionError: {AuthenticationError, AuthorizationError},
 }
 
 # The classes with a fixed flag; for a BrokerError, `retriable` depends on its code.
@@ -199,6 +201,14 @@ def test_errors_carry_attributes() -> None:
         "partition": 9,
         "partitions": 3,
     }
+
+
+def test_authentication_error_names_broker() -> None:
+    error = AuthenticationError("PLAIN failed", mechanism="PLAIN", reason="no")
+
+    assert error.at("kafka-1:9093") is error
+    assert str(error) == "kafka-1:9093: PLAIN failed"
+    assert vars(error) == {"mechanism": "PLAIN", "address": "kafka-1:9093", "reason": "no"}
 
 
 def test_bootstrap_error_copies_causes() -> None:

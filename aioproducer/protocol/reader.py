@@ -135,6 +135,14 @@ class Reader:
         length = self._string_length()
         return None if length is None else self._text(length)
 
+    def strings(self) -> tuple[str, ...]:
+        """Read an array of strings that must not be null."""
+        return tuple([self.string() for _ in range(self.array_size())])
+
+    def bytes_field(self) -> bytes:
+        """Read bytes that must not be null; they are copied."""
+        return bytes(self._take(self._not_null(self._length())))
+
     def records(self) -> memoryview | None:
         """Read record batches without a copy: the view keeps the received bytes alive."""
         length = self._length()

@@ -97,6 +97,17 @@ class Writer:
         if text:
             self._fields += text
 
+    def strings(self, values: Sequence[str]) -> None:
+        """Append an array of strings."""
+        self._length(values)
+        for value in values:
+            self.string(value)
+
+    def bytes_field(self, value: Chunk) -> None:
+        """Append bytes; they are copied."""
+        self._length(value)
+        self._fields += value
+
     def records(self, batches: Chunk | None) -> None:
         """Append record batches as a separate chunk, without a copy, or None."""
         self._length(batches)

@@ -24,6 +24,12 @@ from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitPro
 from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
 from aioproducer.protocol.produce import ProduceRequest, ProduceResponse
 from aioproducer.protocol.reader import Reader
+from aioproducer.protocol.sasl import (
+    SaslAuthenticateRequest,
+    SaslAuthenticateResponse,
+    SaslHandshakeRequest,
+    SaslHandshakeResponse,
+)
 from aioproducer.records.compression import Codec
 from aioproducer.records.decompression import decompress
 from aioproducer.records.layout import CRC, CRC_AT, CRC_END, HEADER_SIZE
@@ -42,12 +48,16 @@ RESPONSES: tuple[type[Response], ...] = (
     MetadataResponse,
     ProduceResponse,
     InitProducerIdResponse,
+    SaslHandshakeResponse,
+    SaslAuthenticateResponse,
 )
 REQUESTS: tuple[type[Message], ...] = (
     ApiVersionsRequest,
     MetadataRequest,
     ProduceRequest,
     InitProducerIdRequest,
+    SaslHandshakeRequest,
+    SaslAuthenticateRequest,
 )
 
 PLAIN_LIMIT = 64 * 1024
@@ -162,7 +172,7 @@ def _read_primitives(data: bytes) -> object:
     reads: tuple[Callable[[], object], ...] = (
         reader.int16, reader.int32, reader.int64, reader.boolean, reader.uuid, reader.unsigned_varint,
         reader.string, reader.nullable_string, reader.records, reader.int32_array, reader.tagged_fields,
-        reader.array_size,
+        reader.array_size, reader.strings, reader.bytes_field,
     )  # fmt: skip
     values = []
     while reader.remaining:

@@ -41,6 +41,12 @@ from aioproducer.protocol.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
+from aioproducer.protocol.sasl import (
+    SaslAuthenticateRequest,
+    SaslAuthenticateResponse,
+    SaslHandshakeRequest,
+    SaslHandshakeResponse,
+)
 from aioproducer.protocol.writer import Writer
 from aioproducer.records.compression import Codec, compressor
 from aioproducer.records.varint import put_varint
@@ -58,7 +64,8 @@ TEXT = b"what is said three times is true; " * 3
 NOW_MS = 1_700_000_000_000
 PRIMITIVES = (
     "00 000001 0100000002 020000000000000003 0301 0505 0600026162 07ffff 080000000179 090000000100000005 0a",
-    "01 06036162 0700 080279 090200000005 0a01050178 0b01",
+    "00 0c00000001000261620d0000000178",
+    "01 06036162 0700 080279 090200000005 0a01050178 0b01 0c02036162 0d0279",
 )
 """Values of each type, each after the number of its type; the first byte is the flexible flag."""
 
@@ -147,6 +154,14 @@ def responses(kind: type[Message], version: int) -> list[Any]:
         return [_metadata(version)]
     if kind is ProduceResponse:
         return [_produced(version, error_code=0), _produced(version, error_code=6)]
+    if kind is SaslHandshakeResponse:
+        mechanisms = ("PLAIN", "SCRAM-SHA-256", "OAUTHBEARER")
+        return [SaslHandshakeResponse(error_code=code, mechanisms=mechanisms) for code in (0, 33)]
+    if kind is SaslAuthenticateResponse:
+        return [
+            SaslAuthenticateResponse(error_code=0, auth_bytes=b"r=abc,s=QSXCR+Q6sek8bf92,i=4096"),
+            SaslAuthenticateResponse(error_code=58, error_message="Authentication failed"),
+        ]
     return [
         InitProducerIdResponse(error_code=0, producer_id=4000, producer_epoch=3),
         InitProducerIdResponse(error_code=14, producer_epoch=-1, throttle_time_ms=5),
@@ -170,6 +185,10 @@ def requests(kind: type[Message], version: int) -> list[Any]:
         ]
     if kind is ProduceRequest:
         return [_produce(version, batch) for batch in batches()]
+    if kind is SaslHandshakeRequest:
+        return [SaslHandshakeRequest(mechanism="SCRAM-SHA-256")]
+    if kind is SaslAuthenticateRequest:
+        return [SaslAuthenticateRequest(auth_bytes=b"n,,n=user,r=abc")]
     known = {"producer_id": 4000, "producer_epoch": 3} if version >= 3 else {}
     return [
         InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=2**31 - 1),
@@ -298,6 +317,9 @@ def dense() -> dict[str, bytes]:
                 topic_data=(TopicProduceData("", ZERO_UUID, batches_for),),
             ),
             3,
+        ),
+        "SaslHandshakeResponse-1": _answer(
+            SaslHandshakeResponse(error_code=0, mechanisms=tuple([f"{n:02x}" for n in range(MANY)])), 1
         ),
         "batch-with-crc": make_batch(*[None] * (MANY // 2), timestamp_ms=NOW_MS),
         "batches": make_batch(None, headers=headers, timestamp_ms=NOW_MS),

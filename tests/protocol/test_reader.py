@@ -25,6 +25,8 @@ READS: list[Callable[[Reader], object]] = [
     Reader.unsigned_varint,
     Reader.string,
     Reader.nullable_string,
+    Reader.strings,
+    Reader.bytes_field,
     Reader.records,
     Reader.array_size,
     Reader.int32_array,
@@ -66,6 +68,8 @@ def test_any_bytes_raise_only_protocol_errors(
     [
         Reader.array_size,
         Reader.int32_array,
+        Reader.strings,
+        Reader.bytes_field,
         Reader.records,
         lambda reader: reader.structs(Pair, 0),
         lambda reader: reader.nullable_structs(Pair, 0),
