@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from aioproducer import ProducerError, cli, testing
 from aioproducer.config import OPTIONS
+from aioproducer.config.options import group_of
 from aioproducer.testing import __main__ as testing_command
 
 if TYPE_CHECKING:
@@ -36,10 +37,15 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def options() -> str:
-    """Return the table of options."""
+    """Return the tables of options, one for each group."""
+    return "\n".join(f"### {group}\n\n{_options_of(group)}" for group in ("General", "TLS", "SASL"))
+
+
+def _options_of(group: str) -> str:
     rows = [
         (f"`{name}`", _default(name), _short(option.kind.expected), option.doc)
         for name, option in OPTIONS.items()
+        if group_of(name) == group
     ]
     return _table(("option", "default", "must be", "meaning"), rows)
 

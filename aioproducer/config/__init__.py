@@ -1,8 +1,9 @@
 """The configuration of a producer, checked before anything is opened.
 
-`options` declares every option once, with its kind from `kinds`; `ProducerConfig` checks them alone
-and, with `rules`, together. `foreign` has the names of Java and librdkafka. To add an option, add a
-field in `options` and a line in `keywords`.
+`general_options` and `security_options` declare every option once, with its kind from `kinds` and
+`security_kinds`; `ProducerConfig` checks them alone and, with `rules` and `security_rules`, together.
+`foreign` and `foreign_security` have the names of other clients, `jaas` reads `sasl.jaas.config`. To add
+an option, add a field to its class and a line in `keywords`.
 """
 
 from aioproducer.config.keywords import AllOptions, ProducerOptions
@@ -10,15 +11,18 @@ from aioproducer.config.kinds import Partitioner, PartitionerName, Serializer
 from aioproducer.config.option import Option
 from aioproducer.config.options import OPTIONS, options_doc
 from aioproducer.config.producer_config import ProducerConfig
+from aioproducer.config.security_kinds import Credential, TokenProvider
 
 __all__ = [
     "OPTIONS",
     "AllOptions",
+    "Credential",
     "Option",
     "Partitioner",
     "PartitionerName",
     "ProducerConfig",
     "ProducerOptions",
     "Serializer",
+    "TokenProvider",
     "options_doc",
 ]

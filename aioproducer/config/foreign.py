@@ -11,27 +11,28 @@ without an option are refused with the reason, never ignored.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from aioproducer.config.alias import Alias
+from aioproducer.config.foreign_security import (
+    ADVICE_SECURITY,
+    AIOKAFKA,
+    HARMLESS_SECURITY,
+    LIBRDKAFKA_SECURITY,
+)
+from aioproducer.config.jaas import PROPERTY as JAAS
+from aioproducer.config.jaas import parse_jaas
 from aioproducer.config.kinds import INT_MAX, whole
+from aioproducer.config.nearest import nearest
 from aioproducer.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
-    from aioproducer.config.kinds import Kind
+    from aioproducer.config.jaas import JaasLogin
     from aioproducer.config.option import Option
 
 logger: Final = logging.getLogger("aioproducer.config")
-
-
-class Alias(NamedTuple):
-    """Another name of an option; if its unit differs, `convert` converts a value of `kind`."""
-
-    option: str
-    kind: Kind | None = None
-    convert: Callable[[Any], object] = int
-    unit: str = ""
 
 
 LIBRDKAFKA = {
@@ -44,12 +45,12 @@ LIBRDKAFKA = {
     "compression_codec": Alias("compression_type"),
     "message_send_max_retries": Alias("retries"),
     "max_in_flight": Alias("max_in_flight_requests_per_connection"),
+    **LIBRDKAFKA_SECURITY,
 }
 
-ALIASES = {"partitioner_class": Alias("partitioner"), **LIBRDKAFKA}
+ALIASES = {"partitioner_class": Alias("partitioner"), **LIBRDKAFKA, **AIOKAFKA}
 
 # Options that are not implemented yet, with their default as text: the default is accepted.
-# Other names that begin with ssl_ or sasl_ are not implemented either.
 _NOT_IMPLEMENTED = {
     "client_rack": "",
     "config_providers": "",
@@ -59,18 +60,6 @@ _NOT_IMPLEMENTED = {
     "metric_reporters": "",
     "partitioner_rack_aware": "false",
     "transaction_two_phase_commit_enable": "false",
-    "ssl_protocol": "TLSv1.3",
-    "ssl_enabled_protocols": "TLSv1.2,TLSv1.3",
-    "ssl_endpoint_identification_algorithm": "https",
-    "ssl_keystore_type": "JKS",
-    "ssl_truststore_type": "JKS",
-    "sasl_mechanism": "GSSAPI",
-    "sasl_login_refresh_window_factor": "0.8",
-    "sasl_login_refresh_window_jitter": "0.05",
-    "sasl_login_refresh_min_period_seconds": "60",
-    "sasl_login_refresh_buffer_seconds": "300",
-    "sasl_login_retry_backoff_ms": "100",
-    "sasl_login_retry_backoff_max_ms": "10000",
 }
 
 _JVM_ONLY = frozenset(
@@ -78,8 +67,6 @@ _JVM_ONLY = frozenset(
         "auto_include_jmx_reporter",
         "buffer_memory_allocation_strategy",
         "sasl_client_callback_handler_class",
-        "sasl_kerberos_kinit_cmd",
-        "sasl_kerberos_min_time_before_relogin",
         "sasl_kerberos_ticket_renew_jitter",
         "sasl_kerberos_ticket_renew_window_factor",
         "sasl_login_callback_handler_class",
@@ -97,7 +84,9 @@ _JVM_ONLY = frozenset(
 
 
 def _is_known_elsewhere(name: str) -> bool:
-    return name in _JVM_ONLY or name in _NOT_IMPLEMENTED or name.startswith(("ssl_", "sasl_"))
+    return (
+        name in _JVM_ONLY or name in _NOT_IMPLEMENTED or name in HARMLESS_SECURITY or name in ADVICE_SECURITY
+    )
 
 
 def refuse_foreign(name: str, value: object, options: Mapping[str, Option]) -> None:
@@ -109,13 +98,20 @@ def refuse_foreign(name: str, value: object, options: Mapping[str, Option]) -> N
     plain = name.replace(".", "_").lower()
     if not _is_known_elsewhere(plain):
         message = f"unknown option {name!r}: {_hint(name, plain, options)}"
-    elif _as_text(value).lower() == _NOT_IMPLEMENTED.get(plain, "").lower():
+    elif _is_harmless(plain, value):
         return
+    elif plain in ADVICE_SECURITY:
+        message = f"{name} is not an option here: {ADVICE_SECURITY[plain]}"
     elif plain in _JVM_ONLY:
         message = f"{name} has no meaning outside the JVM"
     else:
         message = f"{name} is not implemented yet"
     raise ConfigurationError(message, option=name)
+
+
+def _is_harmless(plain: str, value: object) -> bool:
+    text = _as_text(value).lower()
+    return not text or text == _NOT_IMPLEMENTED.get(plain) or text in HARMLESS_SECURITY.get(plain, ())
 
 
 def _hint(name: str, plain: str, options: Mapping[str, Option]) -> str:
@@ -128,13 +124,6 @@ def _hint(name: str, plain: str, options: Mapping[str, Option]) -> str:
     return "the producer has no option with a similar name"
 
 
-def nearest(name: str, names: Iterable[str], *, similarity: float = 0.6) -> str | None:
-    """Return the most similar one of `names`, None if there is none."""
-    import difflib  # noqa: PLC0415 - only for misspelled names
-
-    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=similarity)), None)
-
-
 def _as_text(value: object) -> str:
     match value:
         case None:
@@ -145,22 +134,50 @@ def _as_text(value: object) -> str:
             return str(value).strip()
 
 
-def own_options(properties: Mapping[str, object], options: Mapping[str, Option]) -> dict[str, object]:
-    """Return the `options` in `properties` under their own names; strings are converted."""
+def own_options(
+    properties: Mapping[str, object], options: Mapping[str, Option], overrides: Mapping[str, object] = {}
+) -> dict[str, object]:
+    """Return the `options` in `properties` under their own names; strings are converted.
+
+    `overrides` are further options, under their own names, which take precedence.
+    """
     found: dict[str, object] = {}
     origin: dict[str, str] = {}
+    login: JaasLogin | None = None
+
+    def add(option: str, name: str, value: object) -> None:
+        if option in found:
+            message = f"{option} is given twice, as {origin[option]!r} and as {name!r}"
+            raise ConfigurationError(message, option=option)
+        origin[option], found[option] = name, value
+
     for name, value in properties.items():
         plain = name.replace(".", "_")
         alias = ALIASES.get(plain, Alias(plain))
-        if alias.option not in options:
+        if plain == JAAS and isinstance(value, str):
+            login = parse_jaas(name, value)
+            for option, text in login.options.items():
+                add(option, name, _own_value(name, text, options[option], Alias(option)))
+        elif alias.option not in options:
             refuse_foreign(name, value, options)
-            continue
-        if alias.option in found:
-            message = f"{alias.option} is given twice, as {origin[alias.option]!r} and as {name!r}"
-            raise ConfigurationError(message, option=alias.option)
-        origin[alias.option] = name
-        found[alias.option] = _own_value(name, value, options[alias.option], alias)
+        else:
+            add(alias.option, name, _own_value(name, value, options[alias.option], alias))
+    found |= overrides
+    if login is not None:
+        _check_login(login, found)
     return found
+
+
+def _check_login(login: JaasLogin, found: Mapping[str, object]) -> None:
+    mechanism = str(found.get("sasl_mechanism", "GSSAPI")).upper()
+    if mechanism in login.mechanisms:
+        return
+    default = "" if "sasl_mechanism" in found else ", the default"
+    message = (
+        f"sasl.jaas.config has {login.module}, which is for sasl.mechanism={' or '.join(login.mechanisms)}, "
+        f"but sasl.mechanism is {mechanism}{default}"
+    )
+    raise ConfigurationError(message, option="sasl_mechanism")
 
 
 def _own_value(name: str, value: object, option: Option, alias: Alias) -> object:

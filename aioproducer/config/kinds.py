@@ -16,6 +16,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from aioproducer.record import Buffer
 
+SECURITY_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+
 INT_MAX = 2**31 - 1
 LONG_MAX = 2**63 - 1
 
@@ -28,16 +30,21 @@ Partitioner: TypeAlias = Callable[[str, bytes | None, int], int]
 PartitionerName: TypeAlias = Literal["murmur2", "round_robin", "crc32"]
 
 
+class HoldsSecretError(ValueError):
+    """An invalid value that may hold a secret, although its option is none: the error hides it."""
+
+
 class Kind(NamedTuple):
     """The allowed values of an option.
 
     `take` and `read` raise `ValueError` for an invalid value, with a reason if `expected` does not
-    explain it. `expected` continues a sentence after "must be".
+    explain it. `expected` continues a sentence after "must be". A value that `is_secret` never shows.
     """
 
     expected: str
     take: Callable[[object], object]
     read: Callable[[str], object] = str
+    is_secret: bool = False
 
 
 def whole(low: int = 0, high: int = INT_MAX, *, also: int | None = None) -> Kind:
@@ -165,8 +172,8 @@ def _address(entry: str) -> tuple[str, int]:
     reason = ""
     if not found:
         reason = "is not an address"
-    elif listener.upper() not in ("", "PLAINTEXT"):
-        reason = f"asks for {listener}, which is not implemented yet; only PLAINTEXT is"
+    elif listener and listener.upper() not in SECURITY_PROTOCOLS:
+        reason = f"asks for {listener}; a security protocol is one of {', '.join(SECURITY_PROTOCOLS)}"
     elif not host:
         reason = "has no host, or an IPv6 address without brackets"
     elif not port:

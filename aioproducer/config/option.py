@@ -1,9 +1,11 @@
 """One option: its name, its kind, its default and its documentation."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from aioproducer.config.kinds import Kind
+from aioproducer.config.kinds import HoldsSecretError, Kind
 from aioproducer.errors import ConfigurationError
+
+HIDDEN: Final = "[hidden]"
 
 
 class Option(NamedTuple):
@@ -23,6 +25,8 @@ class Option(NamedTuple):
         """Return `value` in its normal form; raise `ConfigurationError` for an invalid one."""
         try:
             return self.kind.take(value)
+        except HoldsSecretError as reason:
+            raise self._hidden_refusal(str(reason)) from None
         except ValueError as reason:
             raise self._refusal(value, str(reason)) from None
 
@@ -33,8 +37,18 @@ class Option(NamedTuple):
         except ValueError:
             raise self._refusal(text) from None
 
+    def show(self, value: object) -> str:
+        """Return a value as text for reprs and messages: `[hidden]` for a secret."""
+        return HIDDEN if self.kind.is_secret and value is not None else repr(value)
+
     def _refusal(self, value: object, reason: str = "") -> ConfigurationError:
+        if self.kind.is_secret:
+            return self._hidden_refusal(reason)
         message = f"{self.name} must be {self.kind.expected}, not {value!r}"
         return ConfigurationError(
             f"{message}: {reason}" if reason else message, option=self.name, value=value
         )
+
+    def _hidden_refusal(self, reason: str) -> ConfigurationError:
+        message = f"{self.name} must be {self.kind.expected}, not {HIDDEN}"
+        return ConfigurationError(f"{message}: {reason}" if reason else message, option=self.name)

@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self, Unpack
+from typing import Any, Final, Self, SupportsIndex, Unpack
 
 from aioproducer.config.foreign import environment_properties, from_librdkafka, own_options, refuse_foreign
 from aioproducer.config.keywords import AllOptions, ProducerOptions
@@ -20,6 +20,7 @@ from aioproducer.config.kinds import Serializer
 from aioproducer.config.options import OPTIONS, Options
 from aioproducer.config.properties_file import parse_properties
 from aioproducer.config.rules import settle
+from aioproducer.config.security_rules import SecurityRules
 from aioproducer.errors import ConfigurationError
 
 logger: Final = logging.getLogger("aioproducer.config")
@@ -73,7 +74,8 @@ class ProducerConfig(Options):
 
         Names are Java's (`linger.ms`) or librdkafka's (`queue.buffering.max.ms`, in its own
         unit), with `_` or `.`. Strings are converted ("5", "true"), also the class names of
-        Java's `ByteArraySerializer`, `StringSerializer` and `RoundRobinPartitioner`.
+        Java's `ByteArraySerializer`, `StringSerializer` and `RoundRobinPartitioner`. The common
+        login modules of `sasl.jaas.config` are understood.
         `overrides` are keywords of this class and take precedence.
         """
         if not isinstance(source, Mapping):
@@ -96,7 +98,7 @@ class ProducerConfig(Options):
 
     @classmethod
     def _from_foreign(cls, properties: Mapping[str, object], overrides: Mapping[str, Any]) -> Self:
-        options: dict[str, Any] = {**own_options(properties, OPTIONS), **_canonical(overrides)}
+        options: dict[str, Any] = own_options(properties, OPTIONS, _canonical(overrides))
         if "bootstrap_servers" not in options:
             message = f"bootstrap_servers is missing; it must be {OPTIONS['bootstrap_servers'].kind.expected}"
             raise ConfigurationError(message, option="bootstrap_servers")
@@ -117,12 +119,36 @@ class ProducerConfig(Options):
 
     def __repr__(self) -> str:
         values = {name: getattr(self, name) for name in OPTIONS}
-        changed = (f"{name}={value!r}" for name, value in values.items() if value != OPTIONS[name].default)
+        changed = (
+            f"{name}={OPTIONS[name].show(value)}"
+            for name, value in values.items()
+            if value != OPTIONS[name].default
+        )
         return f"{type(self).__name__}({', '.join(changed)})"
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        # A pickle ends in files and queues, so it must not hold a password. A pickle without the password
+        # would only fail later, far from here. A callable is pickled by its name and holds no secret.
+        secrets = [name for name, option in OPTIONS.items() if option.kind.is_secret and self._holds(name)]
+        if secrets:
+            message = (
+                f"a ProducerConfig with {', '.join(secrets)} cannot be pickled, because it holds a secret: "
+                "make the config where it is needed, for example with from_env, or set a callable"
+            )
+            raise TypeError(message)
+        return object.__reduce_ex__(self, protocol)
+
+    def _holds(self, name: str) -> bool:
+        return isinstance(getattr(self, name), str)
 
 
 _NOT_IMPLEMENTED = (
-    "security_protocol",
     "transactional_id",
     "transaction_timeout_ms",
     "metrics_recording_level",
@@ -149,6 +175,8 @@ def _settled(given: Mapping[str, Any]) -> dict[str, Any]:
             refuse_foreign(name, value, OPTIONS)
     # First single values, then the rules between them: a rule may rely on each value's type.
     settle(values, given)
+    defaults = {name: option.default for name, option in OPTIONS.items()}
+    SecurityRules(values, given, defaults).check(given["bootstrap_servers"])
     for name in _NOT_IMPLEMENTED:
         if values[name] != OPTIONS[name].default:
             message = f"{name}={values[name]!r} is not implemented yet; it must be {OPTIONS[name].default!r}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.events import NO_LISTENERS
+from aioproducer.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +40,9 @@ class Client:
         cls, config: ProducerConfig, client_id: str, events: Listener, clock: Callable[[], float]
     ) -> Client:
         """Make the client of a configuration."""
+        if config.security_protocol != "PLAINTEXT":
+            message = f"security_protocol={config.security_protocol!r} is not implemented yet"
+            raise ConfigurationError(message, option="security_protocol", value=config.security_protocol)
         return cls(
             config,
             client_id,

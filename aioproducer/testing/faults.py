@@ -18,7 +18,7 @@ import warnings
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aioproducer.config.foreign import nearest
+from aioproducer.config.nearest import nearest
 from aioproducer.errors import plural
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TypeVar
 
-from aioproducer.config.foreign import nearest
+from aioproducer.config.nearest import nearest
 
 E = TypeVar("E", bound=IntEnum)
 

@@ -188,7 +188,6 @@ def test_unknown_property_has_hint() -> None:
 
 
 NOT_IMPLEMENTED: dict[str, object] = {
-    "security_protocol": "SSL",
     "transactional_id": "orders",
     "transaction_timeout_ms": 5_000,
     "metrics_recording_level": "DEBUG",
@@ -200,12 +199,6 @@ NOT_IMPLEMENTED: dict[str, object] = {
     "config_providers": "file",
     "transaction_two_phase_commit_enable": True,
     "metadata_cluster_check_enable": True,
-    "ssl_context": object(),
-    "ssl_truststore_location": "/ca.pem",
-    "ssl_endpoint_identification_algorithm": "",
-    "sasl_mechanism": "PLAIN",
-    "sasl_jaas_config": "secret",
-    "sasl_username": "me",
 }
 
 
@@ -233,7 +226,9 @@ def test_unimplemented_option_is_refused(name: str, value: object) -> None:
         ("ssl_protocol", "TLSv1.3"),
         ("ssl_enabled_protocols", ["TLSv1.2", "TLSv1.3"]),
         ("ssl_truststore_location", None),
+        ("ssl_truststore_type", "PEM"),
         ("sasl_mechanism", "GSSAPI"),
+        ("sasl_oauthbearer_header_urlencode", "false"),
         ("ssl_provider", ""),
     ],
 )
@@ -302,9 +297,3 @@ def test_near_misses_are_logged(caplog: pytest.LogCaptureFixture) -> None:
         "Ignoring KAFKA_BOOTSTRAP_SERVER: it is not an option; did you mean KAFKA_BOOTSTRAP_SERVERS?",
         "Ignoring KAFKA_LINGER: it is not an option; did you mean KAFKA_LINGER_MS?",
     ]
-
-
-def test_environment_refuses_security_options() -> None:
-    environ = {"KAFKA_BOOTSTRAP_SERVERS": "a:1", "KAFKA_SASL_PASSWORD": "s3cret"}
-    with pytest.raises(ConfigurationError, match="sasl_password is not implemented yet"):
-        ProducerConfig.from_env(environ=environ)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from aioproducer.config import AllOptions, Partitioner, PartitionerName, ProducerOptions
 from aioproducer.config.options import OPTIONS, Options
 
 # The keyword accepts more than the checked option has.
-WIDER: dict[str, Any] = {"acks": int | str, "bootstrap_servers": str | Sequence[str]}
+PATH = str | os.PathLike[str] | None
+WIDER: dict[str, Any] = {
+    "acks": int | str,
+    "bootstrap_servers": str | Sequence[str],
+    "sasl_oauthbearer_extensions": Mapping[str, str] | Sequence[tuple[str, str]] | None,
+    **{name: PATH for name, option in OPTIONS.items() if "path" in option.kind.expected},
+}
 
 # Kafka's name of the option `partitioner`.
 ALIASES: dict[str, Any] = {"partitioner_class": PartitionerName | Partitioner}

@@ -53,6 +53,20 @@ RANGES: dict[str, tuple[int, int]] = {
     "transaction_timeout_ms": (1, INT_MAX),
     "metrics_sample_window_ms": (1, LONG_MAX),
     "metrics_num_samples": (1, INT_MAX),
+    "sasl_oauthbearer_assertion_claim_exp_seconds": (0, 86_400),
+    "sasl_oauthbearer_assertion_claim_nbf_seconds": (0, 3_600),
+    "sasl_login_retry_backoff_ms": (0, LONG_MAX),
+    "sasl_login_retry_backoff_max_ms": (0, LONG_MAX),
+    "sasl_login_refresh_min_period_seconds": (0, 900),
+    "sasl_login_refresh_buffer_seconds": (0, 3_600),
+}
+
+# Tested in test_security_options.py: they accept None, or fractions.
+OTHER_NUMBERS = {
+    "sasl_login_connect_timeout_ms",
+    "sasl_login_read_timeout_ms",
+    "sasl_login_refresh_window_factor",
+    "sasl_login_refresh_window_jitter",
 }
 
 
@@ -69,7 +83,9 @@ def test_number_ranges(name: str, span: tuple[int, int]) -> None:
 
 
 def test_every_number_is_tested() -> None:
-    assert {name for name, option in OPTIONS.items() if "number" in option.kind.expected} == set(RANGES)
+    assert {name for name, option in OPTIONS.items() if "number" in option.kind.expected} == (
+        set(RANGES) | OTHER_NUMBERS
+    )
 
 
 def test_gzip_level_may_be_minus_one() -> None:
@@ -120,6 +136,8 @@ CHOICES: dict[str, list[str]] = {
     "client_dns_lookup": ["use_all_dns_ips", "resolve_canonical_bootstrap_servers_only"],
     "metadata_recovery_strategy": ["none", "rebootstrap"],
     "metrics_recording_level": ["INFO", "DEBUG", "TRACE"],
+    "sasl_mechanism": ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI", "AWS_MSK_IAM"],
+    "sasl_oauthbearer_assertion_algorithm": ["RS256", "ES256"],
 }
 
 
@@ -156,6 +174,7 @@ def test_transactional_id_is_not_empty() -> None:
         (["a:9092", "b:9093"], [("a", 9092), ("b", 9093)]),
         (("a:65535",), [("a", 65535)]),
         ("PLAINTEXT://a:9092,plaintext://b:9092", [("a", 9092), ("b", 9092)]),
+        ("SASL_SSL://a:9092", [("a", 9092)]),
         ("[::1]:9092", [("::1", 9092)]),
         ("PLAINTEXT://[fe80::1%eth0]:9092", [("fe80::1%eth0", 9092)]),
         ("kafka-0.kafka_headless.svc:9092", [("kafka-0.kafka_headless.svc", 9092)]),
@@ -186,8 +205,7 @@ def test_bootstrap_servers_become_unique_pairs(given: object, addresses: list[tu
         ("[::zz]:9092", "::zz"),
         ("[localhost]:9092", "localhost"),
         ("[::1:9092", "'[::1:9092' is not an address"),
-        ("SASL_SSL://a:9092", "asks for SASL_SSL, which is not implemented yet"),
-        ("http://a:9092/path", "asks for http"),
+        ("http://a:9092/path", "asks for http; a security protocol is one of PLAINTEXT"),
         ("a b:9092", "'a b:9092' is not an address"),
     ],
 )

@@ -149,11 +149,6 @@ def test_lone_retry_backoff_keeps_maximum(log: pytest.LogCaptureFixture) -> None
     assert not log.records
 
 
-def test_sasl_is_refused() -> None:
-    assert refusal(security_protocol="SASL_PLAINTEXT").option == "security_protocol"
-    assert "not implemented yet" in str(refusal(security_protocol="SASL_SSL", sasl_mechanism="PLAIN"))
-
-
 def test_serializers_default_to_none() -> None:
     assert config().key_serializer is config().value_serializer is None
 
