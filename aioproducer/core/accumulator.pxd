@@ -6,7 +6,8 @@ from aioproducer.core.queues cimport TopicQueue
 from aioproducer.core.batch cimport ProducerBatch
 from aioproducer.core.queues cimport PartitionQueue
 from aioproducer.core.schedule cimport Schedule
-from aioproducer.delivery cimport BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
+from aioproducer.batch_result cimport BatchResult
+from aioproducer.delivery cimport Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 cimport partition_of_key
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import NEVER, ProducerBatch
 from aioproducer.core.buffer import RecordBuffer
 from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic, too_large
@@ -25,7 +26,7 @@ from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
 from aioproducer.core.queues import NO_LEADER, PartitionQueue, TopicQueue
 from aioproducer.core.schedule import Schedule
 from aioproducer.core.waiting import WaitingRecord
-from aioproducer.delivery import BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
+from aioproducer.delivery import Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.errors import PartitionerError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 import partition_of_key

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aioproducer.batch_result import BatchResult
     from aioproducer.core.queues import PartitionQueue
-    from aioproducer.delivery import BatchResult
     from aioproducer.records.batch import RecordBatchBuilder
 
 NEVER = float("inf")

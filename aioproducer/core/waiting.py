@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import NEVER
-from aioproducer.delivery import BatchResult, move_delivery, result_of
+from aioproducer.delivery import move_delivery, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -44,9 +44,9 @@ from aioproducer.net.upkeep import Upkeep
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aioproducer.batch_result import BatchResult
     from aioproducer.config import ProducerConfig
     from aioproducer.core.queues import NodeQueue
-    from aioproducer.delivery import BatchResult
     from aioproducer.errors import BootstrapError, ProducerError
     from aioproducer.protocol.produce import NodeEndpoint
 

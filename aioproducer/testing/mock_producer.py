@@ -40,12 +40,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from aioproducer.batch_result import BatchResult
     from aioproducer.config import ProducerConfig, ProducerOptions
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.cluster_view import PartitionMetadata
     from aioproducer.core.queues import PartitionQueue
     from aioproducer.core.waiting import WaitingRecord
-    from aioproducer.delivery import BatchResult, Delivery
+    from aioproducer.delivery import Delivery
     from aioproducer.record import Buffer, Header, Headers
 
     K = TypeVar("K", default=Buffer)

@@ -24,9 +24,10 @@ from aioproducer.records.batch import HEADER_SIZE
 from tests.core.harness import AMPLE, MAX_BLOCK, Harness, values_of
 
 if TYPE_CHECKING:
+    from aioproducer.batch_result import BatchResult
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.queues import NodeQueue, PartitionQueue
-    from aioproducer.delivery import BatchResult, Delivery
+    from aioproducer.delivery import Delivery
 
 TOPICS = ["apples", "bananas"]
 NODES = [1, 2]

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import ProducerBatch
 from aioproducer.core.partitioner import STICKY, WEIGHED, KeyPartitioner, Partitioner, StickyPartitioner
 from aioproducer.core.queues import NO_LEADER, NodeQueue, PartitionQueue
-from aioproducer.delivery import BatchResult
 from aioproducer.errors import PartitionerError
 from aioproducer.records.batch import RecordBatchBuilder
 from aioproducer.records.murmur2 import partition_of_key

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import NEVER, NO_SEQUENCE, ProducerBatch
 from aioproducer.core.queues import NO_LEADER, NodeQueue, PartitionQueue
-from aioproducer.delivery import BatchResult
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
 from aioproducer.records.compression import Codec, compressor
 

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import ProducerBatch
 from aioproducer.core.queues import NodeQueue, PartitionQueue
 from aioproducer.core.split import split_batch
-from aioproducer.delivery import BatchResult, Delivery, new_delivery
+from aioproducer.delivery import Delivery, new_delivery
 from aioproducer.records.batch import RecordBatchBuilder, encode_headers
 from aioproducer.records.compression import Codec, compressor
 from tests.core.harness import records_of, values_of

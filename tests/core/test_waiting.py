@@ -7,9 +7,10 @@ from itertools import count
 
 import pytest
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import NEVER
 from aioproducer.core.waiting import Rejection, WaitingRecord, WaitingRecords
-from aioproducer.delivery import BatchResult, index_of, new_delivery, result_of
+from aioproducer.delivery import index_of, new_delivery, result_of
 from aioproducer.errors import UnknownTopicError
 
 ANY = -1
