@@ -37,7 +37,7 @@ from aioproducer.net.lifecycle import ELSEWHERE
 from aioproducer.net.outages import Outages
 from aioproducer.net.parts import make_accumulator, make_metadata, make_settlement
 from aioproducer.net.producer_id import ProducerIdTask
-from aioproducer.net.senders import Senders
+from aioproducer.net.sender_factory import SenderFactory
 from aioproducer.net.tasks import Tasks
 from aioproducer.net.upkeep import Upkeep
 
@@ -86,7 +86,7 @@ class Engine:
         self._upkeep = Upkeep(
             self.accumulator, self._settlement, self, delivery_timeout=config.delivery_timeout
         )
-        self._senders = Senders(
+        self._sender_factory = SenderFactory(
             config,
             accumulator=self.accumulator,
             ordering=ordering,
@@ -112,7 +112,7 @@ class Engine:
             accumulator=self.accumulator,
             settlement=self._settlement,
             tasks=self._tasks,
-            senders=self._senders,
+            sender_factory=self._sender_factory,
             outages=self._outages,
         )
         await self._tasks.start()
@@ -160,7 +160,7 @@ class Engine:
             self._cluster.close(ProducerClosedError("the producer was stopped"))
         if self._tasks is not None:
             await self._tasks.stop()
-        await self._senders.aclose()
+        await self._sender_factory.aclose()
 
     def give_up(self, message: str) -> None:
         """Fail all records that are not done."""
