@@ -22,10 +22,10 @@ from aioproducer.core.checks import as_bytes, checked_partition, checked_timesta
 from aioproducer.core.events import NO_LISTENERS
 from aioproducer.core.failures import unplaceable
 from aioproducer.core.incomplete import IncompleteBatches
-from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
+from aioproducer.core.partitioner import STICKY, RecordPartitioner, StickyPartitioner
 from aioproducer.core.queues import NO_LEADER, PartitionQueue, TopicQueue
 from aioproducer.core.schedule import Schedule
-from aioproducer.core.waiting import WaitingRecord
+from aioproducer.core.waiting_records import WaitingRecord
 from aioproducer.delivery import Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.errors import PartitionerError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
@@ -83,7 +83,7 @@ class Accumulator:
         buffer_memory: int,
         max_block: float,
         max_request_size: int,
-        partitioner: Partitioner,
+        partitioner: RecordPartitioner,
         adaptive: bool = True,
         availability_timeout: float = 0.0,
         delivery_timeout: float = NEVER,

@@ -84,11 +84,6 @@ class ProducerBatch:
         return self.builder.count
 
     @property
-    def size(self) -> int:
-        """How many bytes it takes in a request."""
-        return len(self.builder.buffer)
-
-    @property
     def charged(self) -> int:
         """How many bytes of `buffer_memory` it holds: its uncompressed size, until it is released."""
         return 0 if self.is_released else self.builder.raw_size

@@ -55,7 +55,7 @@ The files:
     exchange        one request whose response a task awaits
     transport       one TCP connection; the choice between the addresses of a host name
     endpoint        the address of a broker, and its state over all connections
-    client          the settings and services that all connections share
+    client_context  the settings and services that all connections share
     producer_id     the task that requests a producer id
     tasks           the task group
     outages         the present causes of an outage, for errors

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from aioproducer.core.queues import NodeQueue
     from aioproducer.core.settlement import Settlement
     from aioproducer.errors import BootstrapError, ProducerError
-    from aioproducer.net.client import Client
+    from aioproducer.net.client_context import ClientContext
     from aioproducer.net.outages import Outages
     from aioproducer.net.sender import Sender
     from aioproducer.net.sender_factory import SenderFactory
@@ -59,7 +59,7 @@ class Cluster:
 
     def __init__(
         self,
-        client: Client,
+        client: ClientContext,
         *,
         metadata: Metadata,
         accumulator: Accumulator,

@@ -1,10 +1,10 @@
 """The check that a new connection leads to the cluster that gave the producer id.
 
-    Setup ──▶ Cluster.verify ──▶ Verification.run ──Metadata request──▶ broker
-                                      │
-              SAME  in service ◀──────┤
-              EMPTY refused for a while: it may have just started
-              OTHER the response goes to the cluster, which starts anew
+Setup ──▶ Cluster.verify ──▶ Verification.run ──Metadata request──▶ broker
+│
+SAME  in service ◀──────┤
+EMPTY refused for a while: it may have just started
+OTHER the response goes to the cluster, which starts anew
 """
 
 from __future__ import annotations

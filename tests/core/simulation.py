@@ -10,7 +10,7 @@ from aioproducer.batch_result import BatchResult
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.batch import NEVER, ProducerBatch
-from aioproducer.core.partitioner import Partitioner
+from aioproducer.core.partitioner import RecordPartitioner
 from aioproducer.core.produce_request import ProduceRequests
 from aioproducer.core.queues import NO_LEADER
 from aioproducer.core.sequences import Ordering, Sequences, Unnumbered
@@ -116,7 +116,7 @@ class Simulation:
             buffer_memory=random.choice((1500, 6000)),
             max_block=2.0,
             max_request_size=2000,
-            partitioner=Partitioner(),
+            partitioner=RecordPartitioner(),
             delivery_timeout=options.delivery_timeout,
         )
         self.buffer = self.accumulator.buffer
