@@ -1,6 +1,6 @@
 cimport cython
 
-from aioproducer.delivery cimport BatchResult
+from aioproducer.batch_result cimport BatchResult
 from aioproducer.records.batch cimport RecordBatchBuilder
 
 @cython.final

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from aioproducer.batch_result import BatchResult
     from aioproducer.core.queues import PartitionQueue
-    from aioproducer.delivery import BatchResult
     from aioproducer.records.batch import RecordBatchBuilder
 
 NEVER = float("inf")
@@ -82,11 +82,6 @@ class ProducerBatch:
     def count(self) -> int:
         """How many records it holds."""
         return self.builder.count
-
-    @property
-    def size(self) -> int:
-        """How many bytes it takes in a request."""
-        return len(self.builder.buffer)
 
     @property
     def charged(self) -> int:

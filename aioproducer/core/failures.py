@@ -1,6 +1,6 @@
 """Errors of records that were not delivered in time: each names the present cause.
 
-A batch keeps the error of its last attempt. In a long outage no attempt is made; then `Outages` knows
+A batch keeps the error of its last attempt. In a long outage no attempt is made; then `OutageSource` knows
 the cause: unreachable brokers, missing metadata or a missing producer id.
 """
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from aioproducer.core.accumulator import Accumulator
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.sequences import Ordering
-    from aioproducer.core.waiting import WaitingRecord
+    from aioproducer.core.waiting_records import WaitingRecord
     from aioproducer.error_code import ErrorCode
 
 
-class Outages(Protocol):
+class OutageSource(Protocol):
     """The present outages, as far as the code around the core knows them: `net/outages.py`."""
 
     def of_node(self, node_id: int) -> ProducerError | None:
@@ -44,7 +44,7 @@ class Failures:
     """Makes the errors; `topic_failed` and `topic_found` tell why topics are unknown."""
 
     def __init__(
-        self, accumulator: Accumulator, ordering: Ordering, outages: Outages, *, delivery_timeout: float
+        self, accumulator: Accumulator, ordering: Ordering, outages: OutageSource, *, delivery_timeout: float
     ) -> None:
         self._accumulator = accumulator
         self._buffer = accumulator.buffer

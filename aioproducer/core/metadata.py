@@ -88,11 +88,6 @@ class Metadata:
         """The cluster's id, None before the first response."""
         return self._cache.cluster_id
 
-    @property
-    def controller_id(self) -> int:
-        """The node id of the controller, -1 if not known."""
-        return self._cache.controller_id
-
     def age(self, now: float) -> float:
         """Return the seconds since all topics were last refreshed, 0.0 if they never were."""
         return self._plan.age(now)

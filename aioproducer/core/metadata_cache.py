@@ -59,11 +59,10 @@ class ClusterCheck(Enum):
 class MetadataCache:
     """The known brokers by id, and topics by name. The attributes are read-only."""
 
-    __slots__ = ("_deleted", "_forgotten", "cluster_id", "controller_id", "leaderless", "nodes", "topics")
+    __slots__ = ("_deleted", "_forgotten", "cluster_id", "leaderless", "nodes", "topics")
 
     def __init__(self) -> None:
         self.cluster_id: str | None = None
-        self.controller_id = -1
         self.nodes: dict[int, Node] = {}
         self.topics: dict[str, TopicMetadata] = {}
         self.leaderless: set[str] = set()
@@ -142,7 +141,6 @@ class MetadataCache:
         self.nodes.clear()
         self.nodes.update(alive)
         self.cluster_id = response.cluster_id or self.cluster_id
-        self.controller_id = response.controller_id
         return found.change(nodes=moved, removed_nodes=removed)
 
     def apply_leader_hint(

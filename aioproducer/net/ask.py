@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from aioproducer.net.broker import Broker
-    from aioproducer.net.client import Client
+    from aioproducer.net.client_context import ClientContext
     from aioproducer.net.outages import Outages
     from aioproducer.protocol.api import Request
 
 logger = logging.getLogger("aioproducer.broker")
 
-HEAD_START = 0.25
+BROKER_HEAD_START = 0.25
 """Seconds after which a second broker is asked."""
 
 ANY = None
@@ -167,7 +167,7 @@ class Query(Generic[R, T]):
 class Ask:
     """Sends requests to the `brokers` of a cluster, by node id."""
 
-    def __init__(self, client: Client, brokers: Mapping[int, Broker], outages: Outages) -> None:
+    def __init__(self, client: ClientContext, brokers: Mapping[int, Broker], outages: Outages) -> None:
         self._client = client
         self._brokers = brokers
         self._outages = outages
@@ -221,7 +221,7 @@ class Ask:
         now = self._client.clock()
         askable = [broker for broker in brokers if broker.is_askable(now)]
         if askable:
-            return min(askable, key=lambda broker: broker.in_flight)
+            return min(askable, key=lambda broker: broker.requests_in_flight)
         # No connection is usable: take the broker whose last attempt is the oldest, as Java does.
         free = [broker for broker in brokers if now >= broker.backing_off_until]
         return min(free, key=lambda broker: broker.last_attempt) if free else None
@@ -260,7 +260,7 @@ class _RequestRace(Race[R]):
     asks_again = True
 
     def __init__(self, ask: Ask, request: Request[R], timeout: float, nodes: Collection[int] | None) -> None:
-        super().__init__(HEAD_START)
+        super().__init__(BROKER_HEAD_START)
         self._ask = ask
         self._request = request
         self._timeout = timeout

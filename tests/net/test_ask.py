@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioproducer import AuthorizationError, BrokerError, ProducerError, RequestTimeoutError
-from aioproducer.net.ask import HEAD_START, Ask, Query, check_code
+from aioproducer.net.ask import BROKER_HEAD_START, Ask, Query, check_code
 from aioproducer.net.outages import Outages
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
@@ -63,7 +63,7 @@ async def test_silent_broker_delays_metadata(monkeypatch: pytest.MonkeyPatch) ->
         await asyncio.wait_for(producer.partitions_for("audit"), PATIENCE)
 
         assert silent.hits == 1
-        assert time.monotonic() - started >= HEAD_START
+        assert time.monotonic() - started >= BROKER_HEAD_START
         assert brokers[3].is_ready, "the connection to the silent broker stays"
 
 
@@ -150,11 +150,11 @@ async def test_late_response_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None
         held = cluster.on(ApiKey.METADATA, node=2).hold()
         await asyncio.wait_for(producer.partitions_for("orders"), PATIENCE)
         broker = cluster_of(producer).brokers[2]
-        assert broker.in_flight
+        assert broker.requests_in_flight
 
         held.release()
 
-        await until(lambda: not broker.in_flight)
+        await until(lambda: not broker.requests_in_flight)
         assert broker.is_ready
         assert (await asyncio.wait_for(producer.send("orders", b"1"), PATIENCE)).offset == 0
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientContext:
     """One client of a cluster: a producer, or a command that needs none.
 
     `clock` gives the seconds of the event loop, `random` floats from 0 up to 1.
@@ -38,11 +38,8 @@ class Client:
     @classmethod
     def of(
         cls, config: ProducerConfig, client_id: str, events: Listener, clock: Callable[[], float]
-    ) -> Client:
-        """Make the client of a configuration."""
-        if config.security_protocol != "PLAINTEXT":
-            message = f"security_protocol={config.security_protocol!r} is not implemented yet"
-            raise ConfigurationError(message, option="security_protocol", value=config.security_protocol)
+    ) -> ClientContext:
+        """Make the client of a configuration; `dataclasses.replace` changes its clock."""
         return cls(
             config,
             client_id,
@@ -55,7 +52,7 @@ class Client:
         )
 
     @classmethod
-    def without_producer(cls, config: ProducerConfig, client_id: str) -> Client:
+    def without_producer(cls, config: ProducerConfig, client_id: str) -> ClientContext:
         """Make a client for the running event loop that has no producer."""
         # A short command makes few requests: the cost of the clock does not matter.
         clock = asyncio.get_running_loop().time

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aioproducer.net.engine import Engine
 
 
-class Senders:
+class SenderFactory:
     """Makes senders; they share the compressor and the log of retries."""
 
     def __init__(
