@@ -1,0 +1,121 @@
+"""SASL on one connection: the handshake, the exchange of a mechanism, and when to do it again.
+
+    Credentials.mechanism ──▶ SaslHandshake ──▶ SaslAuthenticate … ──▶ Session
+
+The same steps authenticate a live connection again before its session ends (KIP-368).
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import anyio.to_thread
+
+from aioproducer.error_code import ErrorCode
+from aioproducer.errors import AuthenticationError, BrokerError, UnsupportedVersionError
+from aioproducer.protocol.api import ApiKey, VersionRange
+from aioproducer.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
+from aioproducer.sasl.mechanism import Attempt, Exchange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aioproducer.net.credentials import Credentials
+    from aioproducer.net.setup import Setup
+    from aioproducer.sasl.mechanism import Mechanism
+
+T = TypeVar("T")
+
+_FRAMED = VersionRange(SaslHandshakeRequest.framed_from, SaslHandshakeRequest.versions.max)
+
+_EARLIEST, _LATEST = 0.85, 0.95
+"""The part of a session after which it is renewed, as in Java: random, so that clients do not do it at once."""
+
+
+class Session(NamedTuple):
+    """How long a connection may be used after an authentication, in seconds of the loop's clock."""
+
+    renew_at: float
+    ends_at: float
+
+
+class Authenticator:
+    """Authenticates connections with the credentials of one client.
+
+    `random` gives floats from 0 up to 1, `clock` the seconds of the event loop.
+    """
+
+    def __init__(
+        self, credentials: Credentials, clock: Callable[[], float], random: Callable[[], float]
+    ) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        self._random = random
+
+    async def mechanism(self) -> Mechanism:
+        """Ask for the credentials of one authentication; raises AuthenticationError."""
+        return await self._credentials.mechanism()
+
+    async def run(self, setup: Setup, mechanism: Mechanism) -> Session | None:
+        """Authenticate a connection; return its session, None if it has no end.
+
+        Raises AuthenticationError, and what the requests of `setup` raise.
+        """
+        try:
+            return await self._run(setup, mechanism)
+        except AuthenticationError as error:
+            raise error if error.address is not None else error.at(setup.address) from None
+
+    async def _run(self, setup: Setup, mechanism: Mechanism) -> Session | None:
+        await self._choose_mechanism(setup, mechanism.name)
+        # `Attempt` needs the real time: AWS signs it.
+        attempt = Attempt(host=setup.host, now=time.time(), nonce=secrets.token_urlsafe(24))
+        exchange = Exchange(mechanism, attempt)
+        version = setup.versions.choose(ApiKey.SASL_AUTHENTICATE, SaslAuthenticateRequest.versions)
+        sent_at = self._clock()
+        lifetime_ms = 0
+        data = await self._compute(exchange, exchange.first)
+        while data is not None:
+            sent_at = self._clock()
+            response = await setup.exchange(SaslAuthenticateRequest(auth_bytes=data), version)
+            if response.error_code:
+                raise exchange.refused(response.error_message)
+            lifetime_ms = response.session_lifetime_ms
+            challenge = response.auth_bytes
+            data = await self._compute(exchange, lambda challenge=challenge: exchange.next(challenge))
+        return self._session(sent_at, lifetime_ms)
+
+    async def _choose_mechanism(self, setup: Setup, name: str) -> None:
+        try:
+            # Of this connection's ApiVersions: another broker of the cluster may be older.
+            version = setup.versions.choose(ApiKey.SASL_HANDSHAKE, _FRAMED)
+        except UnsupportedVersionError:
+            message = "the broker has no SaslHandshake version 1, which needs Kafka 1.0"
+            raise AuthenticationError(message, mechanism=name) from None
+        response = await setup.exchange(SaslHandshakeRequest(mechanism=name), version)
+        code = ErrorCode.of(response.error_code)
+        if code is ErrorCode.UNSUPPORTED_SASL_MECHANISM:
+            offered = ", ".join(response.mechanisms) or "none"
+            message = f"the broker does not have the mechanism {name}; it has {offered} (sasl_mechanism)"
+            raise AuthenticationError(message, mechanism=name)
+        if code is ErrorCode.ILLEGAL_SASL_STATE:
+            message = (
+                "the listener does not use SASL: set security_protocol to PLAINTEXT or SSL, or use the "
+                "port of its SASL listener"
+            )
+            raise AuthenticationError(message, mechanism=name)
+        if code is not ErrorCode.NONE:
+            raise BrokerError.of(code, "SaslHandshake")
+
+    async def _compute(self, exchange: Exchange, step: Callable[[], T]) -> T:
+        # PBKDF2 takes a millisecond and more, Kerberos asks the KDC: not in the event loop.
+        return await anyio.to_thread.run_sync(step, abandon_on_cancel=True) if exchange.blocking else step()
+
+    def _session(self, sent_at: float, lifetime_ms: int) -> Session | None:
+        if lifetime_ms <= 0:
+            return None
+        lifetime = lifetime_ms / 1000
+        part = _EARLIEST + (_LATEST - _EARLIEST) * self._random()
+        return Session(sent_at + part * lifetime, sent_at + lifetime)
