@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_RESPONSE = 100 * 1024 * 1024
 """The largest response accepted, in bytes: Kafka's own limit for a request."""
 
+MAX_EARLY_RESPONSE = 64 * 1024
+"""The largest response accepted before the peer is known to be a broker."""
+
 LAST_CORRELATION_ID = 2**31 - 1
 
 
@@ -60,12 +63,16 @@ class Connection:
 
     def __init__(self, client_id: str) -> None:
         self._client_id = client_id
-        self._splitter = FrameSplitter(MAX_RESPONSE)
+        self._splitter = FrameSplitter(MAX_EARLY_RESPONSE)
         self._next_correlation_id = 0
         self._next_answered = 0
         self.pending: deque[PendingRequest] = deque()
         self.ignored = 0
         """How many responses to requests that expect none have arrived."""
+
+    def accept_large_responses(self) -> None:
+        """Accept responses of up to MAX_RESPONSE bytes from now on."""
+        self._splitter.max_size = MAX_RESPONSE
 
     def send(
         self,

@@ -149,6 +149,17 @@ class Settlement:
         """Reject all waiting records; `fail_rejected` fails them."""
         self._buffer.reject_all(Rejection(lambda _: error_of(False)))  # noqa: FBT003 - never written
 
+    def refuse_waiting(self, error: ProducerError) -> None:
+        """Reject all waiting records: no broker accepts this client's credentials."""
+        self.reject_waiting(lambda _: error)
+
+    def refuse_node(self, node_id: int, error: ProducerError, now: float) -> None:
+        """Fail the batches that wait for one node: it does not accept this client's credentials."""
+        node = self._schedule.node(node_id)
+        for batch in list(self._accumulator.incomplete):
+            if batch.queue.node is node and not batch.in_flight and not batch.result.done:
+                self._give_up(batch, error, now)
+
     def fail_rejected(self) -> bool:
         """Fail rejected records; return whether there are more, which a later turn has to fail."""
         return self._buffer.fail_rejected(FAILURES_A_SLICE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio.to_thread
@@ -31,7 +32,7 @@ T = TypeVar("T")
 _FRAMED = VersionRange(SaslHandshakeRequest.framed_from, SaslHandshakeRequest.versions.max)
 
 _EARLIEST, _LATEST = 0.85, 0.95
-"""The part of a session after which it is renewed, as in Java: random, so that clients do not do it at once."""
+"""The part of a session after which it is renewed, random, so that clients do not all do it at once."""
 
 
 class Session(NamedTuple):
@@ -76,7 +77,7 @@ class Authenticator:
         version = setup.versions.choose(ApiKey.SASL_AUTHENTICATE, SaslAuthenticateRequest.versions)
         sent_at = self._clock()
         lifetime_ms = 0
-        data = await self._compute(exchange, exchange.first)
+        data: bytes | None = await self._compute(exchange, exchange.first)
         while data is not None:
             sent_at = self._clock()
             response = await setup.exchange(SaslAuthenticateRequest(auth_bytes=data), version)
@@ -84,7 +85,7 @@ class Authenticator:
                 raise exchange.refused(response.error_message)
             lifetime_ms = response.session_lifetime_ms
             challenge = response.auth_bytes
-            data = await self._compute(exchange, lambda challenge=challenge: exchange.next(challenge))
+            data = await self._compute(exchange, partial(exchange.next, challenge))
         return self._session(sent_at, lifetime_ms)
 
     async def _choose_mechanism(self, setup: Setup, name: str) -> None:

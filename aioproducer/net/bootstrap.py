@@ -14,8 +14,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 from aioproducer.config.kinds import format_address
-from aioproducer.errors import BootstrapError, BrokerConnectionError, ProducerError
-from aioproducer.net.ask import Race
+from aioproducer.errors import (
+    AuthenticationError,
+    BootstrapError,
+    BrokerConnectionError,
+    ConfigurationError,
+    ProducerError,
+)
+from aioproducer.net.ask import Outcome, Race
 from aioproducer.net.broker import Broker, NoListener
 from aioproducer.net.endpoint import Endpoint
 from aioproducer.net.transport import resolve
@@ -28,6 +34,9 @@ if TYPE_CHECKING:
 
     Found = tuple[MetadataResponse, int]
 
+
+_FINAL = (AuthenticationError, ConfigurationError)
+"""Errors that the other servers would give as well: a missing package, wrong credentials."""
 
 SERVER_HEAD_START = 0.25
 """Seconds after which the next address is asked too."""
@@ -53,7 +62,8 @@ class Bootstrap:
         """Return the first response to the Metadata request, with its version; None if all fail.
 
         `away` maps addresses to leave out, because other connections have just failed there, to
-        their errors. All addresses are asked in the first half of the `within` seconds.
+        their errors. All addresses are asked in the first half of the `within` seconds. Raises
+        AuthenticationError: the other servers would refuse the same credentials.
         """
         servers = await self._servers()
         # Clients with the same list should not all ask its first server.
@@ -66,6 +76,8 @@ class Bootstrap:
         # 8 addresses within 2 s: ask one every 0.125 s, so that the last one has a second to respond.
         head_start = min(SERVER_HEAD_START, within / 2 / max(len(endpoints), 1))
         outcome = await _BootstrapRace(self._client, self._request, endpoints, self.causes, head_start).run()
+        if outcome is not None and isinstance(outcome.error, _FINAL):
+            raise outcome.error
         return None if outcome is None else outcome.response
 
     def summary(self) -> str:
@@ -127,6 +139,9 @@ class _BootstrapRace(Race["Found"]):
         if len(asked) == len(self._endpoints):
             return None
         return Broker(self._endpoints[len(asked)], self._client, NoListener())
+
+    def is_final(self, outcome: Outcome[Found]) -> bool:
+        return outcome.error is None or isinstance(outcome.error, _FINAL)
 
     async def ask(self, broker: Broker) -> Found:
         found: Found | None = None

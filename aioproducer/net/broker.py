@@ -16,16 +16,20 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import anyio
 
-from aioproducer.errors import BrokerConnectionError, ProducerError, RequestTimeoutError
+from aioproducer.errors import AuthenticationError, BrokerConnectionError, ProducerError, RequestTimeoutError
 from aioproducer.net.channel import Channel
+from aioproducer.net.renewal import renew
 from aioproducer.net.setup import Setup, Verifier
 from aioproducer.net.timer import late_timeout
+from aioproducer.net.tls_transport import secure
 from aioproducer.net.transport import connect
 from aioproducer.protocol.api import Response
 
 if TYPE_CHECKING:
     from aioproducer.net.client_context import ClientContext
     from aioproducer.net.endpoint import Endpoint
+    from aioproducer.net.tls_transport import TlsTransport
+    from aioproducer.net.transport import Transport
     from aioproducer.protocol.api import ApiKey, Request, VersionRange
 
 logger = logging.getLogger("aioproducer.broker")
@@ -61,6 +65,9 @@ class BrokerListener(Verifier, Protocol):
     def broker_lost(self, broker: Broker) -> None:
         """Note that the connection failed: other brokers may lead the partitions now."""
 
+    def broker_refused(self, broker: Broker, error: AuthenticationError) -> None:
+        """Note that broker and client do not authenticate each other."""
+
 
 class NoListener:
     """The listener of a broker that nothing depends on."""
@@ -69,6 +76,9 @@ class NoListener:
         """Do nothing."""
 
     def broker_lost(self, broker: Broker) -> None:
+        """Do nothing."""
+
+    def broker_refused(self, broker: Broker, error: AuthenticationError) -> None:
         """Do nothing."""
 
     async def verify(self, setup: Setup) -> None:
@@ -119,7 +129,8 @@ class Broker:
 
         Back-pressure does not count: a Produce request would always be first to fill the buffer.
         """
-        return self.channel is not None and self.channel.throttled_until <= now
+        channel = self.channel
+        return channel is not None and not channel.is_paused and channel.throttled_until <= now
 
     def version(self, api: ApiKey, client: VersionRange) -> int:
         """Return the version that both sides support, as of the last connection.
@@ -133,7 +144,7 @@ class Broker:
         now = self._clock()
         cause: ProducerError | None = None
         if self.channel is not None:
-            if self.is_askable(now):
+            if self.is_askable(now) or self.channel.is_paused:
                 return None
             reason = f"it throttles this client for {self.channel.throttled_until - now:.1f} s more"
         elif self.last_error is not None:
@@ -160,8 +171,8 @@ class Broker:
                 if self.is_closed:
                     return
                 await self._connect()
-                while self.state is BrokerState.READY:
-                    await self._change()
+                while self.channel is not None:
+                    await self._serve(self.channel)
                 await self._back_off()
         finally:
             self.close(BrokerConnectionError(f"the connection to {self.address} is being closed"))
@@ -227,6 +238,8 @@ class Broker:
         logger.info("lost the connection to broker %d at %s: %s", self.node_id, self.address, error)
         # A broker that completes the set-up but never responds after it is as bad as no broker.
         self._failures += is_unproven
+        if is_unproven and self._client.authenticator is None:
+            self.endpoint.suspect()
         self._start_backoff()
         if not is_idle:
             self._listener.broker_lost(self)
@@ -259,12 +272,19 @@ class Broker:
             receive_buffer=config.receive_buffer_bytes,
             addresses=endpoint.addresses,
         )
-        channel = Channel(endpoint, transport, client, self, throttled_until=self._throttled_until)
+        timeout = min(timeout, config.request_timeout)
+        stream: Transport | TlsTransport = transport
+        if client.tls is not None:
+            started = self._clock()
+            stream = await secure(transport, client.tls, endpoint, timeout)
+            # TLS and the steps after it share the limit.
+            timeout = max(0.0, timeout - (self._clock() - started))
+        channel = Channel(endpoint, stream, client, self, throttled_until=self._throttled_until)
         self._new_channel = channel
         try:
             self._check_not_closed()
             channel.open()
-            await Setup(channel, min(timeout, config.request_timeout)).run(endpoint.discovery, self._listener)
+            await Setup(channel, endpoint, timeout).run(self._listener, client.authenticator)
         except ProducerError as error:
             channel.close(error)
             # TCP connects and no broker responds, for example behind a load balancer: try other
@@ -280,6 +300,8 @@ class Broker:
         if self.is_closed:
             return
         self._listener.broker_lost(self)
+        if isinstance(error, AuthenticationError):
+            self._listener.broker_refused(self, error)
         # The search for the cluster reports the bootstrap servers, all in one line.
         level = logging.WARNING if self._failures == 1 and self.node_id >= 0 else logging.INFO
         logger.log(
@@ -296,6 +318,17 @@ class Broker:
         self._enter(BrokerState.BACKING_OFF)
         self._notify()
 
+    async def _serve(self, channel: Channel) -> None:
+        """Wait for a change of the connection; authenticate again before its session ends."""
+        session, authenticator = channel.session, self._client.authenticator
+        if session is None or authenticator is None:
+            await self._change()
+            return
+        with anyio.move_on_after(max(0.0, session.renew_at - self._clock())):
+            await self._change()
+            return
+        await renew(channel, self.endpoint, authenticator, self._client.config.request_timeout)
+
     async def _back_off(self) -> None:
         if self.state is BrokerState.BACKING_OFF:
             await anyio.sleep(max(0.0, self.backing_off_until - self._clock()))
@@ -305,6 +338,9 @@ class Broker:
     async def _askable_channel(self) -> Channel:
         while True:
             channel = await self._connected_channel()
+            if channel.is_paused:
+                await self._change()
+                continue
             silence = channel.throttled_until - self._clock()
             if silence <= 0:
                 return channel

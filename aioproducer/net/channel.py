@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from aioproducer.core.batch import NEVER
 from aioproducer.core.broker_versions import BrokerVersions
 from aioproducer.core.connection import Connection
-from aioproducer.errors import BrokerConnectionError, ProtocolError, RequestTimeoutError
+from aioproducer.errors import BrokerConnectionError, ProducerError, ProtocolError, RequestTimeoutError
 from aioproducer.net.causes import cause_of
 from aioproducer.net.exchange import FrameExchange, ResponseExchange
 from aioproducer.net.timer import LateTimer
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.core.connection import PendingRequest
-    from aioproducer.errors import ProducerError
+    from aioproducer.net.authenticator import Session
     from aioproducer.net.client_context import ClientContext
     from aioproducer.net.endpoint import Endpoint
-    from aioproducer.net.transport import Transport
+    from aioproducer.net.tls_transport import TlsTransport
+    from aioproducer.net.transport import SocketAddress, Transport
     from aioproducer.protocol.api import Request
 
     OnAnswer = Callable[[PendingRequest, memoryview | None, Exception | None], object]
@@ -58,14 +59,14 @@ class ChannelListener(Protocol):
 class Channel:
     """One connection to the broker at `endpoint`.
 
-    `versions` are known when the channel is set up. `error` is what closed the channel, None
-    while it is open.
+    `versions` are known when the channel is set up, and `session` if it ends some time: see
+    `Broker`. `error` is what closed the channel, None while it is open.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
-        transport: Transport,
+        transport: Transport | TlsTransport,
         client: ClientContext,
         listener: ChannelListener,
         *,
@@ -75,6 +76,8 @@ class Channel:
         self.versions = BrokerVersions()
         self.error: ProducerError | None = None
         self.throttled_until = throttled_until
+        self.session: Session | None = None
+        self.is_paused = False
         self.arrivals = 0
         self._arrivals_seen = 0
         self._endpoint = endpoint
@@ -107,6 +110,39 @@ class Channel:
             self._transport.hold_nothing_back(self._request_timeout)
         self._transport.attach(self._on_data, self._on_writable, self._on_lost)
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection uses TLS."""
+        return self._transport.is_encrypted
+
+    @property
+    def peer(self) -> SocketAddress:
+        """The address that the connection leads to."""
+        return self._transport.address
+
+    def authenticated(self, session: Session | None) -> None:
+        """Note when the session of this connection ends, None for never."""
+        self.session = session
+
+    def accept_large_responses(self) -> None:
+        """Accept responses of any size that a broker sends: the peer is known to be one."""
+        self._connection.accept_large_responses()
+
+    def pause(self) -> None:
+        """Send no further requests of the producer: the connection authenticates again."""
+        self.is_paused = True
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self.is_paused = False
+        self._listener.channel_writable()
+
+    async def drained(self) -> None:
+        """Wait until no request is in flight, or the connection is lost."""
+        while self.error is None and self.requests_in_flight:
+            self._changed.clear()
+            await self._changed.wait()
+
     def put_in_service(self, versions: BrokerVersions) -> None:
         """Note that the set-up is complete: the next response shows that the broker works."""
         self.versions = versions
@@ -117,7 +153,7 @@ class Channel:
 
         `now`, the end of a throttle, or NEVER: closed, or not before `channel_writable`.
         """
-        if self.error is not None or not self._transport.can_write:
+        if self.error is not None or self.is_paused or not self._transport.can_write:
             return NEVER
         return max(now, self.throttled_until)
 
@@ -229,12 +265,18 @@ class Channel:
                 node_id, len(frame), self._last_used - pending.sent_at, self._last_used
             )
             pending.on_answer(pending, frame, None)
+        if self.is_paused and not connection.pending:
+            self._changed.set()
 
     def _on_writable(self) -> None:
         self._changed.set()
         self._listener.channel_writable()
 
     def _on_lost(self, cause: Exception | None) -> None:
+        if isinstance(cause, ProducerError):
+            # TLS has explained it: the broker refuses the client's certificate, for example.
+            self.close(cause)
+            return
         reason = "the broker closed it" if cause is None else cause_of(cause)
         error = BrokerConnectionError(f"the connection to {self.address} was lost: {reason}")
         error.__cause__ = cause

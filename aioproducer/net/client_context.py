@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.events import NO_LISTENERS
-from aioproducer.errors import ConfigurationError
+from aioproducer.net.authenticator import Authenticator
+from aioproducer.net.credentials import Credentials
+from aioproducer.net.tls import TlsContexts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,12 +36,23 @@ class ClientContext:
     reconnect_backoff: Backoff
     setup_backoff: Backoff
     """Gives the time limit of an attempt to connect: it grows with each failure (KIP-601)."""
+    tls: TlsContexts | None
+    """Gives the context of each new connection, None without TLS."""
+    authenticator: Authenticator | None
+    """None without SASL."""
 
     @classmethod
     def of(
         cls, config: ProducerConfig, client_id: str, events: Listener, clock: Callable[[], float]
     ) -> ClientContext:
-        """Make the client of a configuration; `dataclasses.replace` changes its clock."""
+        """Make the client of a configuration; `dataclasses.replace` changes its clock.
+
+        Raises ConfigurationError for certificates that cannot be used.
+        """
+        protocol = config.security_protocol
+        authenticator = None
+        if protocol.startswith("SASL_"):
+            authenticator = Authenticator(Credentials(config, random.random), clock, random.random)
         return cls(
             config,
             client_id,
@@ -49,6 +62,8 @@ class ClientContext:
             Backoff(config.retry_backoff, config.retry_backoff_max, random.random),
             Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
             Backoff(config.connection_setup_timeout, config.connection_setup_timeout_max, random.random),
+            TlsContexts(config) if protocol.endswith("SSL") else None,
+            authenticator,
         )
 
     @classmethod

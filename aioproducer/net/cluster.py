@@ -19,7 +19,7 @@ from aioproducer.config.kinds import format_address
 from aioproducer.core.batch import NEVER
 from aioproducer.core.queues import NO_LEADER
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import BrokerConnectionError
+from aioproducer.errors import AuthenticationError, BrokerConnectionError, ConfigurationError
 from aioproducer.net.ask import Ask
 from aioproducer.net.bootstrap import Bootstrap
 from aioproducer.net.broker import Broker
@@ -123,7 +123,7 @@ class Cluster:
 
     async def run(self) -> None:
         """Find the cluster, unless `find` did, and keep the metadata fresh, until cancelled."""
-        while not self.is_found and not await self._ask_bootstrap():
+        while not self.is_found and not await self._ask_bootstrap_again():
             now = self._clock()
             await anyio.sleep(max(0.0, self.metadata.next_refresh(now) - now))
         while True:
@@ -198,6 +198,12 @@ class Cluster:
         """Refresh the metadata: other brokers may lead the partitions now."""
         self.request_update()
 
+    def broker_refused(self, broker: Broker, error: AuthenticationError) -> None:
+        """Fail the batches for a broker that this client cannot authenticate with, as Java does."""
+        sender = self._senders.get(broker.node_id)
+        if sender is not None and sender.broker is broker:
+            self._settlement.refuse_node(broker.node_id, error, self._clock())
+
     def close(self, error: ProducerError) -> None:
         """Close all connections."""
         for sender in self._senders.values():
@@ -237,6 +243,8 @@ class Cluster:
             metadata.failed(self._clock())
             if outcome is not None and outcome.error is not None:
                 self._outages.metadata_failed(outcome.broker.outage() or outcome.error)
+                if isinstance(outcome.error, AuthenticationError):
+                    self._refused(outcome.error)
             # All known brokers back off: the cluster may have moved to other addresses (KIP-899).
             if outcome is None and self._client.config.metadata_recovery_strategy == "rebootstrap":
                 await self._rebootstrap("no known broker can be connected to")
@@ -261,7 +269,15 @@ class Cluster:
     async def _rebootstrap(self, reason: str) -> None:
         logger.info("asking the bootstrap servers again: %s", reason)
         self.metadata.rebootstrapped(self._clock())
-        await self._ask_bootstrap()
+        await self._ask_bootstrap_again()
+
+    async def _ask_bootstrap_again(self) -> bool:
+        try:
+            return await self._ask_bootstrap()
+        except (AuthenticationError, ConfigurationError) as error:
+            self._search_failed(f"{error}")
+            self._refused(error)
+            return False
 
     async def _ask_bootstrap(self, *, within: float = NEVER) -> bool:
         self.metadata.start_refresh(self._clock())
@@ -276,15 +292,7 @@ class Cluster:
             within=within,
         )
         if answer is None:
-            self.metadata.failed(self._clock())
-            # The first failure is logged at WARNING, repetitions at INFO.
-            level = logging.INFO if self._is_search_failing else logging.WARNING
-            self._is_search_failing = True
-            summary = self._bootstrap.summary()
-            self._outages.metadata_failed(
-                BrokerConnectionError(f"no bootstrap server can be used: {summary}")
-            )
-            logger.log(level, "no bootstrap server can be used: %s", summary)
+            self._search_failed(self._bootstrap.summary())
             return False
         if self._is_search_failing:
             self._is_search_failing = False
@@ -294,6 +302,20 @@ class Cluster:
         self.is_found = True
         self._wake_finders()
         return True
+
+    def _search_failed(self, summary: str) -> None:
+        self.metadata.failed(self._clock())
+        # The first failure is logged at WARNING, repetitions at INFO.
+        level = logging.INFO if self._is_search_failing else logging.WARNING
+        self._is_search_failing = True
+        self._outages.metadata_failed(BrokerConnectionError(f"no bootstrap server can be used: {summary}"))
+        logger.log(level, "no bootstrap server can be used: %s", summary)
+
+    def _refused(self, error: ProducerError) -> None:
+        """Fail the waiting records: no metadata comes until the credentials are changed."""
+        self._settlement.refuse_waiting(error)
+        if self._settlement.fail_rejected():
+            self._tasks.spawn("rejection", self._fail_rejected)
 
     def _take(self, response: MetadataResponse, asked: tuple[str, ...], *, reliable_epochs: bool) -> None:
         change = self.metadata.update(response, asked, self._clock(), reliable_epochs=reliable_epochs)

@@ -22,6 +22,16 @@ class Endpoint:
         self.addresses = Addresses()
         self.discovery = VersionDiscovery()
         self._has_ignored = False
+        self._is_suspicious = False
+
+    def suspect(self) -> None:
+        """Note that the broker closed a new connection at the first request after ApiVersions."""
+        self._is_suspicious = True
+
+    def take_suspicion(self) -> bool:
+        """Return True once after `suspect`: the listener may want SASL."""
+        is_suspicious, self._is_suspicious = self._is_suspicious, False
+        return is_suspicious
 
     def is_first_ignored(self) -> bool:
         """Return True once: at the first response to a request that expects none."""

@@ -1,7 +1,7 @@
 """The steps between TCP and a channel in service.
 
-    transport connected ─▶ ApiVersions ─▶ verification of the cluster ─▶ in service
-                           versions,      (the listener's decision)
+    transport connected ─▶ ApiVersions ─▶ SASL ─▶ verification of the cluster ─▶ in service
+    (TLS is done)          versions,              (the listener's decision)
                            features
 
 All steps share one time limit. A step that fails raises; the broker closes the channel then.
@@ -12,12 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from aioproducer.errors import BrokerConnectionError, RequestTimeoutError
+from aioproducer.net.mismatch import check_listener, uses_tls
 from aioproducer.protocol.api import Response
 from aioproducer.protocol.frame import decode_response
 
 if TYPE_CHECKING:
     from aioproducer.core.broker_versions import BrokerVersions, VersionDiscovery
+    from aioproducer.net.authenticator import Authenticator
     from aioproducer.net.channel import Channel
+    from aioproducer.net.endpoint import Endpoint
     from aioproducer.protocol.api import Request
 
 R = TypeVar("R", bound=Response)
@@ -33,17 +36,27 @@ class Verifier(Protocol):
 class Setup:
     """The set-up of one channel, at most `timeout` seconds long."""
 
-    def __init__(self, channel: Channel, timeout: float) -> None:
-        self.address = channel.address
+    def __init__(self, channel: Channel, endpoint: Endpoint, timeout: float) -> None:
+        self.address = endpoint.address
+        self.host = endpoint.host
         self.versions: BrokerVersions = channel.versions
+        self._endpoint = endpoint
         self._channel = channel
         self._deadline = channel.clock() + timeout
 
-    async def run(self, discovery: VersionDiscovery, verifier: Verifier) -> None:
+    async def run(self, verifier: Verifier, authenticator: Authenticator | None) -> None:
         """Take all steps; raises what a step raises."""
-        await self._agree_on_versions(discovery)
+        await self._agree_on_versions(self._endpoint.discovery)
         # This task runs some turns after the response: the connection may be lost since then.
         self._channel.check_open()
+        if authenticator is not None:
+            session = await authenticator.run(self, await authenticator.mechanism())
+            self._channel.check_open()
+            self._channel.authenticated(session)
+        elif self._endpoint.take_suspicion():
+            await check_listener(self)
+            self._channel.check_open()
+        self._channel.accept_large_responses()
         await verifier.verify(self)
         self._channel.check_open()
         self._channel.put_in_service(self.versions)
@@ -64,11 +77,15 @@ class Setup:
                 raise
             except BrokerConnectionError:
                 discovery.connection_closed()
+                if not self._channel.is_encrypted:
+                    await uses_tls(self._endpoint, self._channel.peer, self._remaining())
                 raise
             step = discovery.receive(frame)
         self.versions = discovery.versions
 
     async def _exchange_frame(self, request: Request[Any], version: int) -> memoryview:
+        return await self._channel.exchange_frame(request, version, timeout=self._remaining())
+
+    def _remaining(self) -> float:
         # All steps share the limit: of 10 s, ApiVersions took 4 s, so the verification has 6 s.
-        remaining = max(0.0, self._deadline - self._channel.clock())
-        return await self._channel.exchange_frame(request, version, timeout=remaining)
+        return max(0.0, self._deadline - self._channel.clock())

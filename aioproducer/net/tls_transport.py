@@ -17,6 +17,7 @@ import anyio
 
 from aioproducer.errors import AuthenticationError, BrokerConnectionError, ProducerError
 from aioproducer.net.handshake import explain, fetch_certificate, needs_certificate
+from aioproducer.net.mismatch import uses_plaintext
 from aioproducer.net.tls import server_name
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ READ_SIZE = 64 * 1024
 
 class TlsTransport:
     """An encrypted connection over `transport`; usable after `handshake`."""
+
+    is_encrypted = True
 
     def __init__(
         self,
@@ -77,11 +80,14 @@ class TlsTransport:
                 await self._handshaken
         except (OSError, EOFError) as error:  # ssl's errors and TimeoutError are OSErrors
             self.abort()
+            remaining = max(0.0, deadline - asyncio.get_running_loop().time())
             certificate = None
             if needs_certificate(error):
-                remaining = max(0.0, deadline - asyncio.get_running_loop().time())
                 certificate = await self._fetch_certificate(remaining)
-            raise self._explained(error, certificate) from error
+            fault = self._explained(error, certificate)
+            if not isinstance(fault, AuthenticationError):
+                await uses_plaintext(self._endpoint, self.address, remaining)
+            raise fault from error
         except BaseException:
             self.abort()
             raise

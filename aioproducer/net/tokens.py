@@ -75,7 +75,7 @@ class TokenSource:
                     return self._checked(await call(self._provider))
                 except ConfigurationError:
                     raise
-                except Exception as error:  # noqa: BLE001 -- the user's callable
+                except Exception as error:
                     cause = error
                     # The endpoint refused the request itself: a second one would not differ.
                     if isinstance(error, AuthenticationError) and not error.retriable:

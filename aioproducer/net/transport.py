@@ -51,6 +51,8 @@ class Transport(asyncio.BufferedProtocol):
     last one is called once, and no other after it.
     """
 
+    is_encrypted = False
+
     def __init__(self, address: SocketAddress) -> None:
         self.address = address
         self.can_write = True

@@ -122,10 +122,10 @@ class FrameSplitter:
     chunks are copied, each byte once.
     """
 
-    __slots__ = ("_max_size", "_needed", "_pending")
+    __slots__ = ("_needed", "_pending", "max_size")
 
     def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
+        self.max_size = max_size
         self._pending = bytearray()
         # `_pending` is not parsed until it has this many bytes.
         self._needed = _SIZE.size
@@ -142,7 +142,7 @@ class FrameSplitter:
         """
         if not self._pending:
             size = len(data) - _SIZE.size
-            if size > 0 and _SIZE.unpack_from(data)[0] == size <= self._max_size:
+            if size > 0 and _SIZE.unpack_from(data)[0] == size <= self.max_size:
                 return [memoryview(data)[_SIZE.size :]]  # one whole frame: nearly always
             return self._split(data)
         self._pending += data
@@ -159,7 +159,7 @@ class FrameSplitter:
         while end - start >= _SIZE.size:
             body = start + _SIZE.size
             size: int = _SIZE.unpack_from(view, start)[0]
-            if not 0 <= size <= self._max_size:
+            if not 0 <= size <= self.max_size:
                 raise self._impossible(size, bytes(view[start:body]))
             if body + size > end:
                 # A frame of 1 MB arrives in many chunks: parse again when it is complete.
@@ -172,7 +172,7 @@ class FrameSplitter:
         return frames
 
     def _impossible(self, size: int, prefix: bytes) -> ProtocolError:
-        message = f"a frame cannot have {plural(size, 'byte')} (the limit is {self._max_size})"
+        message = f"a frame cannot have {plural(size, 'byte')} (the limit is {self.max_size})"
         for start, meaning in _OTHER_PROTOCOLS:
             if prefix.startswith(start):
                 message = f"{message}; the bytes {prefix!r} look like {meaning}"
