@@ -85,7 +85,7 @@ class TlsTransport:
             if needs_certificate(error):
                 certificate = await self._fetch_certificate(remaining)
             fault = self._explained(error, certificate)
-            if not isinstance(fault, AuthenticationError):
+            if not isinstance(fault, AuthenticationError) and self._endpoint.takes_probe():
                 await uses_plaintext(self._endpoint, self.address, remaining)
             raise fault from error
         except BaseException:
