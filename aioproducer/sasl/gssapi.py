@@ -17,11 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aioproducer.errors import ConfigurationError
-from aioproducer.sasl.mechanism import failed, quote, refuse_pickle
+from aioproducer.sasl.mechanism import failed, quote
 
 if TYPE_CHECKING:
-    from typing import NoReturn
-
     from aioproducer.sasl.mechanism import Attempt, Steps
 
 # Bits of the first byte of the security layers. Kafka protects by TLS or not at all.
@@ -60,9 +58,6 @@ class Gssapi:
 
     service: str = "kafka"
     """The first part of the broker's principal: `sasl_kerberos_service_name`."""
-
-    def __reduce__(self) -> NoReturn:
-        refuse_pickle(self)
 
     def steps(self, attempt: Attempt) -> Steps:
         """Authenticate both sides, then choose no security layer."""
