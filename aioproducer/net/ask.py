@@ -188,6 +188,8 @@ class Ask:
                 attempts += 1
                 to.failed(error)
                 query.failed(error)
+                # The next attempt would begin after the deadline: fail now, with the cause, instead of
+                # sleeping until then.
                 delay = self._client.retry_backoff.delay(attempts - 1)
                 if not error.retriable or self._client.clock() + delay >= deadline:
                     raise
@@ -220,6 +222,7 @@ class Ask:
         now = self._client.clock()
         askable = [broker for broker in brokers if broker.is_askable(now)]
         if askable:
+            # Fewest requests in flight, as Java counts it: a slow broker has more of them.
             return min(askable, key=lambda broker: broker.requests_in_flight)
         # No connection is usable: take the broker whose last attempt is the oldest, as Java does.
         free = [broker for broker in brokers if now >= broker.backing_off_until]

@@ -69,10 +69,12 @@ class Verification:
         request = MetadataRequest(
             topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=False
         )
+        # On the new connection itself: any other one may lead to another broker.
         response = await setup.exchange(request, version)
         if not response.brokers:
             message = f"{setup.address} knows no brokers yet"
             raise BrokerConnectionError(message)
+        # EMPTY for longer than the patience: the logs are gone, so sequences begin again at 0.
         check = self._metadata.verify(response)
         if check is ClusterCheck.EMPTY:
             self._check_empty(setup.address)
