@@ -254,7 +254,7 @@ async def test_moved_coordinator_is_found_again() -> None:
         assert [str(error) for error in query.errors] == coordinator.errors
 
 
-async def test_coordinator_that_is_not_found_ends_at_deadline() -> None:
+async def test_missing_coordinator_ends_at_deadline() -> None:
     async with FakeCluster(2) as cluster, _ask(cluster) as ask:
         coordinator = _Coordinator(*[None] * 1000)
         with pytest.raises(BrokerError, match="COORDINATOR_NOT_AVAILABLE"):
