@@ -43,6 +43,7 @@ The files:
     upkeep          timers that let records expire; turns that place waiting records
     cluster         nodes, metadata, a broker and a sender for each node
     bootstrap       the search for the cluster by its addresses
+    target          the brokers that can answer a request, chosen for each attempt
     ask             requests outside the produce path; the race between brokers
     verification    the check that a new connection leads to the known cluster
     sender_factory  makes the senders, from the parts that they share
