@@ -56,6 +56,9 @@ class ProduceCall:
         """Find the batch of each partition's response."""
         # Up to version 12 a response names its topics; from version 13 on it has their ids only.
         by_id = version >= ProduceRequest.topic_ids_from
+        pair = self._match_lone(response, by_id=by_id)
+        if pair is not None:
+            return Matches([pair], [], [])
         waiting = {
             data.topic_id if by_id else data.name: dict(self.by_topic[data.name])
             for data in self.request.topic_data
@@ -74,6 +77,23 @@ class ProduceCall:
                     pairs.append((batch, partition))
         missing = [batch for partitions in waiting.values() for batch in partitions.values()]
         return Matches(pairs, missing, unexpected)
+
+    def _match_lone(
+        self, response: ProduceResponse, *, by_id: bool
+    ) -> tuple[ProducerBatch, PartitionProduceResponse] | None:
+        """Match the usual request of a producer that awaits each record: one batch, its response."""
+        data, responses = self.request.topic_data, response.responses
+        if len(data) != 1 or len(responses) != 1:
+            return None
+        asked, answered = data[0], responses[0]
+        if len(asked.partition_data) != 1 or len(answered.partition_responses) != 1:
+            return None
+        # Comparing two UUIDs calls Python code; comparing their numbers does not.
+        is_same = asked.topic_id.int == answered.topic_id.int if by_id else asked.name == answered.name
+        partition = answered.partition_responses[0]
+        if not is_same or asked.partition_data[0].index != partition.index:
+            return None
+        return self.by_topic[asked.name][partition.index], partition
 
 
 class ProduceRequests:
@@ -103,22 +123,30 @@ class ProduceRequests:
             if partitions is None:
                 partitions = by_topic[queue.topic] = {}
             partitions[queue.partition] = batch
-        topics = tuple(
-            TopicProduceData(topic, self._topic_id(topic), self._partition_data(partitions))
-            for topic, partitions in by_topic.items()
-        )
+        topics = []
+        ids = set()
+        at_most = None
+        is_transactional = self._transactional_id is not None
+        for topic, partitions in by_topic.items():
+            topic_id = self._topic_id(topic)
+            # Some services accept version 13 without topic ids in their metadata (Azure Event Hubs).
+            # With one id for two topics, a batch could go to the wrong topic.
+            if topic_id.int == 0 or topic_id.int in ids:
+                at_most = ProduceRequest.topic_ids_from - 1
+            ids.add(topic_id.int)
+            data = []
+            for index, batch in partitions.items():
+                records = batch.builder.stamp(
+                    batch.producer_id, batch.producer_epoch, batch.sequence, transactional=is_transactional
+                )
+                data.append(PartitionProduceData(index, records))
+            topics.append(TopicProduceData(topic, topic_id, tuple(data)))
         request = ProduceRequest(
             transactional_id=self._transactional_id,
             acks=self.acks,
             timeout_ms=self._timeout_ms,
-            topic_data=topics,
+            topic_data=tuple(topics),
         )
-        # Some services accept version 13 without topic ids in their metadata (Azure Event Hubs).
-        # With one id for two topics, a batch could go to the wrong topic.
-        ids = {topic.topic_id for topic in topics}
-        at_most = None
-        if ZERO_UUID in ids or len(ids) < len(topics):
-            at_most = ProduceRequest.topic_ids_from - 1
         return ProduceCall(request, at_most, by_topic)
 
     def check_version(self, version: int, node_id: int) -> None:
@@ -126,17 +154,6 @@ class ProduceRequests:
         if version < ProduceRequest.zstd_from and self._codec is Codec.ZSTD:
             msg = f"broker {node_id} is too old for zstd, which needs Kafka 2.1"
             raise UnsupportedVersionError(msg)
-
-    def _partition_data(self, partitions: dict[int, ProducerBatch]) -> tuple[PartitionProduceData, ...]:
-        return tuple(PartitionProduceData(index, self._stamped(batch)) for index, batch in partitions.items())
-
-    def _stamped(self, batch: ProducerBatch) -> bytearray:
-        return batch.builder.stamp(
-            batch.producer_id,
-            batch.producer_epoch,
-            batch.sequence,
-            transactional=self._transactional_id is not None,
-        )
 
     def _topic_id(self, topic: str) -> UUID:
         topic_queue = self._topics.get(topic)

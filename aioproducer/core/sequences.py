@@ -134,10 +134,6 @@ class PartitionSequences:
         self.has_gap = False
         self.in_flight: list[ProducerBatch] = []
 
-    def holds(self, batch: ProducerBatch) -> bool:
-        """Return whether a batch has a sequence that is valid."""
-        return batch.sequence != NO_SEQUENCE and batch in self.in_flight
-
     def is_under(self, producer_id: ProducerId) -> bool:
         """Return whether the sequences belong to the producer id and epoch in use."""
         if producer_id.value == NO_PRODUCER_ID:
@@ -165,8 +161,12 @@ class PartitionSequences:
 
     def settle(self, batch: ProducerBatch, *, in_log: bool) -> None:
         """Resolve a batch; leave a gap if it was not stored and others follow."""
-        position = self.in_flight.index(batch)
-        del self.in_flight[position]
+        in_flight = self.in_flight
+        # It has no sequence, or its sequence is void.
+        if batch not in in_flight:
+            return
+        position = in_flight.index(batch)
+        del in_flight[position]
         if in_log:
             return
         if batch.maybe_written:
@@ -179,7 +179,7 @@ class PartitionSequences:
             self.next = batch.sequence
         else:
             # Sequences 0-4 were given up and 5-9 are in flight: 5-9 can never be stored.
-            del self.in_flight[position:]
+            del in_flight[position:]
             self.has_gap = True
 
     def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:
@@ -285,12 +285,13 @@ class Sequences:
             # The new leader would refuse a batch that follows one on its way to the old leader.
             return False
         sequences = queue.sequences
-        if sequences.holds(batch):
+        in_flight = sequences.in_flight
+        if batch in in_flight:
             # The batches before it have to be stored first.
-            return sequences.in_flight[0] is batch
+            return in_flight[0] is batch
         if sequences.producer_id == NO_PRODUCER_ID:
             self._recall(queue)
-        is_free = not queue.on_wire and not sequences.in_flight
+        is_free = not queue.on_wire and not in_flight
         # A new epoch begins at sequence 0. After it the broker refuses the earlier epoch
         # (INVALID_PRODUCER_EPOCH), so all batches of that epoch have to be resolved first (KIP-360).
         if sequences.has_gap or not sequences.is_under(self.producer_id):
@@ -310,11 +311,10 @@ class Sequences:
         """
         queue = batch.queue
         sequences = queue.sequences
-        if sequences.holds(batch):
+        in_flight = sequences.in_flight
+        if batch in in_flight:
             return True
-        begins = (
-            not sequences.in_flight and not sequences.has_gap and not sequences.is_under(self.producer_id)
-        )
+        begins = not in_flight and not sequences.has_gap and not sequences.is_under(self.producer_id)
         # `on_wire` counts this batch too: more than 1 means that an earlier batch is on the wire.
         if begins and (self.producer_id.value == NO_PRODUCER_ID or queue.on_wire > 1):
             return False
@@ -335,9 +335,7 @@ class Sequences:
         """Resolve a batch: it is stored (`in_log`), refused or given up."""
         self._unresolved.discard(batch)
         self._in_old_log.discard(batch)
-        sequences = batch.queue.sequences
-        if sequences.holds(batch):
-            sequences.settle(batch, in_log=in_log)
+        batch.queue.sequences.settle(batch, in_log=in_log)
 
     def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:
         """Give the sequences of a refused batch to the pieces that it was split into."""
@@ -346,7 +344,7 @@ class Sequences:
             self._in_old_log.update(pieces)
         self._unresolved.discard(batch)
         sequences = batch.queue.sequences
-        if not sequences.holds(batch):
+        if batch not in sequences.in_flight:
             return
         sequences.replace(batch, pieces)
         if batch.maybe_written:

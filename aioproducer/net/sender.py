@@ -79,7 +79,8 @@ class Sender:
         """Send all batches that are due and may go, and plan the next look."""
         if self._is_closed:
             return
-        self._cancel()
+        if self._handle is not None:
+            self._cancel()
         try:
             self._send()
         except Exception as error:  # noqa: BLE001 - the background never dies silently
@@ -99,6 +100,9 @@ class Sender:
             match decision:
                 case Send():
                     self._compress(decision.batches, now)
+                    # The usual case of a producer that awaits each record: there was one batch.
+                    if self._dispatch.rests():
+                        return
                     # Let other callbacks run after 1 ms of sending.
                     if self._owner.clock() - now > SLICE:
                         self._handle = self._loop.call_soon(self.pump)
@@ -113,7 +117,8 @@ class Sender:
                     assert_never(decision)
 
     def _look_at(self, when: float, now: float) -> None:
-        self._cancel()
+        if self._handle is not None:
+            self._cancel()
         if when <= now:
             self._handle = self._loop.call_soon(self.pump)
         elif when < NEVER:
@@ -218,11 +223,13 @@ class Sender:
             self._lose_request(call, malformed, now)
             self.broker.drop(malformed)
             return
-        self._throttle(response, pending.version, now)
+        if response.throttle_time_ms:
+            self._throttle(response, pending.version, now)
         matches = call.match(response, pending.version)
         for batch, partition in matches.pairs:
             self._settle(batch, partition, now)
-            self._use_hint(batch, partition, response.node_endpoints)
+            if partition.error_code:
+                self._use_hint(batch, partition, response.node_endpoints)
         for partition in matches.unexpected:
             logger.warning("%r answered for a partition it was not asked for: %r", self.broker, partition)
         for batch in matches.missing:
@@ -253,7 +260,7 @@ class Sender:
     ) -> None:
         leader = partition.current_leader
         # Node id -1 means that the partition has no leader at present.
-        if partition.error_code and leader.leader_id >= 0 and leader.leader_epoch >= 0:
+        if leader.leader_id >= 0 and leader.leader_epoch >= 0:
             topic, index = batch.queue.topic, batch.queue.partition
             self._owner.leader_hinted(topic, index, leader.leader_id, leader.leader_epoch, endpoints)
 

@@ -86,8 +86,8 @@ class Transport(asyncio.BufferedProtocol):
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Send chunks in order; never waits. A closing connection drops them."""
-        transport = self._open_transport()
-        if transport.is_closing():
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return
         # While it is paused, `_check` watches the unsent bytes. New bytes are added there too, or
         # they would look like a stalled connection.
