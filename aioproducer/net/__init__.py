@@ -54,6 +54,18 @@ The files:
     setup           the steps between TCP and a connection in service
     channel         one live connection: requests, deadlines, throttle, idle time
     exchange        one request whose response a task awaits
+    authenticator   SASL on one connection, and when to do it again
+    renewal         the authentication on a live connection, before its session ends
+    credentials     the mechanism of each authentication, from the options
+    tokens          the token for OAUTHBEARER, renewed in time
+    oauth           requests to a token endpoint
+    providers       the user's callables that give credentials
+    mismatch        listener and client that disagree on TLS or SASL
+    tls             the context of each new TLS connection, renewed with its files
+    tls_files       certificates and keys out of files and texts
+    tls_transport   TLS over a transport
+    handshake       the reasons of failed TLS handshakes, as sentences
+    certificate     the fields of a certificate that errors name
     transport       one TCP connection; the choice between the addresses of a host name
     endpoint        the address of a broker, and its state over all connections
     client_context  the settings and services that all connections share
