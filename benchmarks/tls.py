@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
-import ssl
 import statistics
 import time
 from contextlib import contextmanager
@@ -28,11 +27,13 @@ from aioproducer.net.transport import connect
 from aioproducer.testing.certificates import Certificates
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
 SIZES: Final = {"1 KiB": 1024, "16 KiB": 16 * 1024, "256 KiB": 256 * 1024}
 ANSWER: Final = bytes(100)
+WARM_UP: Final = 100
 REQUESTS: Final = {"1 KiB": 4000, "16 KiB": 2000, "256 KiB": 300}
 
 
@@ -64,8 +65,8 @@ async def exchanges(write: Callable[[bytes], object], on_data: Callable[[Any], N
     request = bytes(SIZES[name])
     count_of = REQUESTS[name]
     started = 0.0
-    for number in range(count_of + 100):
-        if number == 100:
+    for number in range(count_of + WARM_UP):
+        if number == WARM_UP:
             started = time.process_time()
         waiter = loop.create_future()
         write(request)

@@ -157,7 +157,7 @@ class Settlement:
         """Fail the batches that wait for one node: it does not accept this client's credentials."""
         node = self._schedule.node(node_id)
         for batch in list(self._accumulator.incomplete):
-            if batch.queue.node is node and not batch.in_flight and not batch.result.done:
+            if batch.queue.node is node and not batch.is_in_flight and not batch.result.done:
                 self._give_up(batch, error, now)
 
     def fail_rejected(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
-from aioproducer.config.foreign import nearest
+from aioproducer.config.nearest import nearest
 from aioproducer.testing.authorizer import Authorizer
 from aioproducer.testing.certificates import Certificates
 from aioproducer.testing.credentials import Credentials

@@ -69,7 +69,9 @@ async def server(handle: Handle, context: ssl.SSLContext | None) -> AsyncIterato
         listening.close()
 
 
-async def encrypted(port: int, *, timeout: float = SOON, context: ssl.SSLContext | None = None) -> TlsTransport:
+async def encrypted(
+    port: int, *, timeout: float = SOON, context: ssl.SSLContext | None = None
+) -> TlsTransport:
     plain = await connect("127.0.0.1", port, timeout=SOON, send_buffer=-1, receive_buffer=-1)
     tls = TlsTransport(
         plain,
@@ -124,7 +126,7 @@ async def test_early_bytes_are_kept() -> None:
 
 
 @pytest.mark.parametrize("is_clean", [True, False])
-async def test_close_is_reported_once(is_clean: bool) -> None:
+async def test_close_is_reported_once(*, is_clean: bool) -> None:
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(1)
         if is_clean:
@@ -150,7 +152,8 @@ async def test_abort_reports_nothing() -> None:
         tls.write([b"x"])
         tls.abort()
         await asyncio.sleep(0.05)
-        assert (ends.data, ends.losses) == (b"", [])
+        assert not ends.data
+        assert ends.losses == []
 
 
 async def test_back_pressure_is_the_sockets() -> None:
