@@ -9,8 +9,9 @@ async with Producer("localhost:9092") as producer:
 from __future__ import annotations
 
 from aioproducer import delivery as _delivery
+from aioproducer.batch_result import RecordMetadata
 from aioproducer.config import ProducerConfig
-from aioproducer.delivery import Delivery, RecordMetadata
+from aioproducer.delivery import Delivery
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
     AuthorizationError,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from aioproducer.delivery import RecordMetadata
+    from aioproducer.batch_result import RecordMetadata
 
     object: TypeAlias = Coroutine[Any, Any, RecordMetadata]  # noqa: A001, PYI042 - the compiler's name
 else:

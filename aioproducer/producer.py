@@ -316,7 +316,7 @@ class Producer(Generic[K, V]):
         ProducerNotStartedError, ProducerClosedError, ProducerFailedError and WrongLoopError.
         """
         self._check()
-        await self._engine.settle(self._accumulator.outstanding(), timeout)
+        await self._engine.flush(self._accumulator.outstanding(), timeout)
 
     async def partitions_for(self, topic: str) -> tuple[PartitionMetadata, ...]:
         """Return the partitions of a topic in order, each with `index`, `leader_id` and `leader_epoch`.
@@ -340,12 +340,12 @@ class Producer(Generic[K, V]):
         return metadata.topics[topic].partitions
 
     def metrics(self) -> Snapshot:
-        """Return all metrics, under the names of Java's producer.
+        """Return a snapshot of all metrics: a dict of three dicts, under the names of Java's producer.
 
-        The keys are "producer-metrics" (name: value), "producer-topic-metrics" (topic: name: value)
-        and "producer-node-metrics" ("node-1": name: value). Rates, averages and maxima cover the
-        last `metrics_num_samples` windows of `metrics_sample_window_ms`. Times are in milliseconds,
-        except where the name says `-ns-`, and `metadata-age` in seconds.
+        `"producer-metrics"` maps names to floats; `"producer-topic-metrics"` has such a dict for each
+        topic, `"producer-node-metrics"` for each broker ("node-1"). Rates, averages and maxima cover
+        the last `metrics_num_samples` windows of `metrics_sample_window_ms`. Times are in
+        milliseconds, except where the name says `-ns-`, and `metadata-age` in seconds.
         """
         return self._engine.metrics.snapshot(self._engine.clock(), self._engine.gauges())
 

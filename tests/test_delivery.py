@@ -23,7 +23,8 @@ from aioproducer import (
     RecordMetadata,
     WrongLoopError,
 )
-from aioproducer.delivery import WAITERS_A_SLICE, BatchResult, new_delivery
+from aioproducer.batch_result import WAITERS_A_SLICE, BatchResult
+from aioproducer.delivery import new_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from aioproducer.config.kinds import format_address
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import plural
 from aioproducer.net.bootstrap import Bootstrap
-from aioproducer.net.client import Client
+from aioproducer.net.client_context import ClientContext
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def _ask(config: ProducerConfig, topics: list[str]) -> MetadataResponse:
         topics=tuple([MetadataRequestTopic(name) for name in topics]) or None,
         allow_auto_topic_creation=False,
     )
-    servers = Bootstrap(Client.without_producer(config, CLIENT_ID), request)
+    servers = Bootstrap(ClientContext.without_producer(config, CLIENT_ID), request)
     try:
         # The race asks all addresses in the first half of this time.
         async with asyncio.timeout(EXCHANGE_TIMEOUT):

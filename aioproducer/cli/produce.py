@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Iterator
 
-    from aioproducer.delivery import Delivery, RecordMetadata
+    from aioproducer.batch_result import RecordMetadata
+    from aioproducer.delivery import Delivery
 
 EMBEDDED_PARTITIONS = 3
 

@@ -14,7 +14,7 @@ And back:
                                             └── retry, split: back in the PartitionQueue
 
 Calls. `net` and `producer` call the core. The core calls back only through Protocols, which
-are given at construction: `Shell` (wake-ups, timers, metadata), `Listener` (metrics) and `Outages`
+are given at construction: `Shell` (wake-ups, timers, metadata), `Listener` (metrics) and `OutageSource`
 (present errors). A batch, a partition's queue, the buffer and the sequences change only by their own
 methods. `Schedule` also orders `ready` and `lingering` of a `NodeQueue`.
 
@@ -34,7 +34,7 @@ that the user's partitioner refuses.
 |---|---|
 | `shell.py`, `events.py` | calls from the core to the code around it; events for metrics |
 | `accumulator.py`, `partitioner.py`, `checks.py` | record into batch: arguments, partition, encoding |
-| `buffer.py`, `waiting.py`, `waits.py` | memory in use; records that wait for room or topics; their times |
+| `buffer.py`, `waiting_records.py`, `wait_times.py` | memory in use; waiting records; their times |
 | `batch.py`, `queues.py`, `incomplete.py` | a batch; the queues of partition, node, topic; ages |
 | `schedule.py`, `dispatch.py` | which batch goes when; the send loop as decisions |
 | `produce_request.py` | batches into a request, a response back to its batches |

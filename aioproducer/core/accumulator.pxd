@@ -1,12 +1,13 @@
 cimport cython
 
 from aioproducer.core.buffer cimport RecordBuffer
-from aioproducer.core.partitioner cimport Partitioner, StickyPartitioner
+from aioproducer.core.partitioner cimport RecordPartitioner, StickyPartitioner
 from aioproducer.core.queues cimport TopicQueue
 from aioproducer.core.batch cimport ProducerBatch
 from aioproducer.core.queues cimport PartitionQueue
 from aioproducer.core.schedule cimport Schedule
-from aioproducer.delivery cimport BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
+from aioproducer.batch_result cimport BatchResult
+from aioproducer.delivery cimport Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.records.batch cimport RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 cimport partition_of_key
 
@@ -22,7 +23,7 @@ cdef class Accumulator:
     cdef public Py_ssize_t batch_size
     cdef public Py_ssize_t max_record
     cdef public str limiting_option
-    cdef public Partitioner partitioner
+    cdef public RecordPartitioner partitioner
     cdef public bint by_murmur2
     cdef public object wall_clock_ns
     cdef public tuple sticky_options

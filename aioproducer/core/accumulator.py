@@ -2,8 +2,7 @@
 """The accumulator: puts records into batches.
 
 `append` encodes a record into the open batch of its partition and returns at once. A record without
-room in `buffer_memory`, or without a known topic, waits in the buffer. The schedule says which batch
-goes when.
+room or without a known topic waits in the buffer. The schedule says which batch goes when.
 
     append ─┬─▶ open batch ──▶ schedule
             └─▶ buffer ──room, topic known──▶ open batch
@@ -15,17 +14,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import NEVER, ProducerBatch
 from aioproducer.core.buffer import RecordBuffer
 from aioproducer.core.checks import as_bytes, checked_partition, checked_timestamp, checked_topic, too_large
 from aioproducer.core.events import NO_LISTENERS
 from aioproducer.core.failures import unplaceable
 from aioproducer.core.incomplete import IncompleteBatches
-from aioproducer.core.partitioner import STICKY, Partitioner, StickyPartitioner
+from aioproducer.core.partitioner import STICKY, RecordPartitioner, StickyPartitioner
 from aioproducer.core.queues import NO_LEADER, PartitionQueue, TopicQueue
 from aioproducer.core.schedule import Schedule
-from aioproducer.core.waiting import WaitingRecord
-from aioproducer.delivery import BatchResult, Delivery, index_of, move_delivery, new_delivery, result_of
+from aioproducer.core.waiting_records import WaitingRecord
+from aioproducer.delivery import Delivery, index_of, move_delivery, new_delivery, result_of
 from aioproducer.errors import PartitionerError
 from aioproducer.records.batch import HEADER_SIZE, MAX_RECORD_OVERHEAD, RecordBatchBuilder, encode_headers
 from aioproducer.records.murmur2 import partition_of_key
@@ -82,7 +82,7 @@ class Accumulator:
         buffer_memory: int,
         max_block: float,
         max_request_size: int,
-        partitioner: Partitioner,
+        partitioner: RecordPartitioner,
         adaptive: bool = True,
         availability_timeout: float = 0.0,
         delivery_timeout: float = NEVER,

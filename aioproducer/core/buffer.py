@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from aioproducer.core.waiting import NO_LIMIT, WaitingRecords
-from aioproducer.core.waits import WaitTimes
+from aioproducer.core.wait_times import WaitTimes
+from aioproducer.core.waiting_records import NO_LIMIT, WaitingRecords
 from aioproducer.errors import BufferExhaustedError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from aioproducer.core.events import Listener
     from aioproducer.core.schedule import Schedule
     from aioproducer.core.shell import Shell
-    from aioproducer.core.waiting import Rejection, WaitingRecord
+    from aioproducer.core.waiting_records import Rejection, WaitingRecord
 
 
 class RoomWaiter(Protocol):
@@ -92,7 +92,7 @@ class RecordBuffer:
 
     # Calls of `drain`.
 
-    def wait_for_room(self, waiter: RoomWaiter) -> None:
+    def add_room_waiter(self, waiter: RoomWaiter) -> None:
         """Let a call go on when `has_room` is true."""
         # A lingering batch holds the memory that `drain` waits for: send without linger.
         if not self.room_waiters:
@@ -126,12 +126,12 @@ class RecordBuffer:
 
     def add_for_room(self, record: WaitingRecord) -> None:
         """Let a record wait for room."""
-        self.records.wait_for_room(record)
+        self.records.add_for_room(record)
         self._count(1)
 
     def add_for_topic(self, record: WaitingRecord) -> None:
         """Let a record wait for its topic."""
-        self.records.wait_for_topic(record)
+        self.records.add_for_topic(record)
 
     def pop(self) -> WaitingRecord:
         """Remove the first record that waits for room."""

@@ -2,11 +2,11 @@
 
 The callers:
 
-    core/settlement, core/waits ──────────┐
+    core/settlement, core/wait_times ──────────┐
     net/sender, net/broker, net/channel ──┼──▶ Listener ◀── metrics.ProducerMetrics
     net/engine ───────────────────────────┘
 
-The producer's own metrics are the first listener and usually the only one. `dispatcher` then
+The producer's own metrics are the first listener and usually the only one. `combine_listeners` then
 returns that listener itself, so an event costs one method call.
 """
 
@@ -113,7 +113,7 @@ for _event in vars(Listener):
         setattr(Events, _event, _passed_on(_event))
 
 
-def dispatcher(listeners: Sequence[Listener]) -> Listener:
+def combine_listeners(listeners: Sequence[Listener]) -> Listener:
     """Return a listener that passes events to all of `listeners`.
 
     A single listener is returned as it is, so that an event costs one call.
@@ -121,4 +121,4 @@ def dispatcher(listeners: Sequence[Listener]) -> Listener:
     return listeners[0] if len(listeners) == 1 else cast("Listener", Events(listeners))
 
 
-NO_LISTENERS: Final = dispatcher(())
+NO_LISTENERS: Final = combine_listeners(())

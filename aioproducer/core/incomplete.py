@@ -37,9 +37,6 @@ class IncompleteBatches:
     def __iter__(self) -> Iterator[ProducerBatch]:
         return iter(self._batches)
 
-    def __contains__(self, batch: object) -> bool:
-        return batch in self._batches
-
     def add(self, batch: ProducerBatch) -> None:
         """Add a batch that was just opened."""
         self._batches[batch] = None

@@ -15,8 +15,6 @@ from aioproducer.error_code import ErrorCode, ErrorKind
 class Verdict(Enum):
     """What to do with a batch after its response."""
 
-    IN_LOG = auto()
-    """The broker stored it. `Settlement.settle` does not ask for a verdict then: the code is 0."""
     DUPLICATE = auto()
     """An earlier attempt stored it, at an unknown offset."""
     RETRY = auto()
@@ -54,13 +52,17 @@ _IDEMPOTENT_EXCEPTIONS = {
 
 
 def verdict_of(code: ErrorCode, *, idempotent: bool) -> Verdict:
-    """Return what to do with a batch after an error code in a Produce response."""
+    """Return what to do with a batch after an error code in a Produce response.
+
+    Raises ValueError for NONE: `Settlement.settle` resolves a stored batch without a verdict.
+    """
     exception = (_IDEMPOTENT_EXCEPTIONS if idempotent else _EXCEPTIONS).get(code)
     if exception is not None:
         return exception
     match code.kind:
         case ErrorKind.NONE:
-            return Verdict.IN_LOG
+            message = "NONE is no error: the batch is stored"
+            raise ValueError(message)
         case ErrorKind.RETRIABLE | ErrorKind.STALE_METADATA:
             return Verdict.RETRY
         case ErrorKind.REFUSED:

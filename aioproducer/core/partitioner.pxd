@@ -4,7 +4,7 @@ from aioproducer.core.queues cimport NodeQueue, PartitionQueue
 from aioproducer.records.murmur2 cimport partition_of_key
 
 @cython.final
-cdef class Partitioner:
+cdef class RecordPartitioner:
     cdef public object kind
     cdef public object custom
     cdef public tuple faults

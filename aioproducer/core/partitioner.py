@@ -42,7 +42,7 @@ class KeyPartitioner(Enum):
     ROUND_ROBIN = "round_robin"
 
 
-class Partitioner:
+class RecordPartitioner:
     """Chooses by key, as the producer is configured.
 
     Errors of the types in `faults` that a `custom` partitioner raises fail its record; others

@@ -23,7 +23,7 @@ from aioproducer.core.batch import NO_SEQUENCE
 from aioproducer.core.failures import Failures, in_doubt, place
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.outcome import IN_DOUBT, Verdict, verdict_of
-from aioproducer.core.waiting import Rejection
+from aioproducer.core.waiting_records import Rejection
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BatchRefusedError, BrokerError, RecordTooLargeError, plural
 
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
     from aioproducer.core.backoff import Backoff
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.events import Listener
-    from aioproducer.core.failures import Outages
+    from aioproducer.core.failures import OutageSource
     from aioproducer.core.sequences import Ordering
     from aioproducer.core.shell import Shell
-    from aioproducer.core.waiting import WaitingRecord
+    from aioproducer.core.waiting_records import WaitingRecord
     from aioproducer.errors import ProducerError, UnknownTopicError
     from aioproducer.protocol.produce import PartitionProduceResponse
 
 BATCHES_A_SLICE = 100
 """How many batches expire in one turn of the event loop: each takes about 10 µs."""
 
-RECORDS_A_SLICE = 250
+FAILURES_A_SLICE = 250
 """How many waiting records fail in one turn of the event loop: each takes 1 to 8 µs."""
 
 _LIMITS = {
@@ -64,7 +64,7 @@ class Settlement:
         events: Listener,
         backoff: Backoff,
         shell: Shell,
-        outages: Outages,
+        outages: OutageSource,
         *,
         idempotent: bool,
         retries: int,
@@ -133,7 +133,7 @@ class Settlement:
         # An outage of two minutes may let ten thousand batches expire together: fail 100 in one turn.
         expired = self._accumulator.incomplete.expired(now - self._delivery_timeout, BATCHES_A_SLICE)
         for batch in expired:
-            error = self._failures.delivery_timeout(batch, now, in_flight=batch.in_flight)
+            error = self._failures.delivery_timeout(batch, now, in_flight=batch.is_in_flight)
             self._give_up(batch, error, now)
         return len(expired) == BATCHES_A_SLICE or self._expire_waiting(now)
 
@@ -142,7 +142,7 @@ class Settlement:
         self.reject_waiting(error_of)
         # Each failure removes its batch from `incomplete`.
         for batch in list(self._accumulator.incomplete):
-            self._give_up(batch, error_of(batch.in_flight or batch.maybe_written), now)
+            self._give_up(batch, error_of(batch.is_in_flight or batch.maybe_written), now)
         self._buffer.fail_rejected()
 
     def reject_waiting(self, error_of: Callable[[bool], ProducerError]) -> None:
@@ -151,7 +151,7 @@ class Settlement:
 
     def fail_rejected(self) -> bool:
         """Fail rejected records; return whether there are more, which a later turn has to fail."""
-        return self._buffer.fail_rejected(RECORDS_A_SLICE)
+        return self._buffer.fail_rejected(FAILURES_A_SLICE)
 
     # Changes in the metadata.
 
@@ -206,7 +206,7 @@ class Settlement:
         now: float,
     ) -> None:
         match verdict:
-            case Verdict.IN_LOG | Verdict.DUPLICATE:
+            case Verdict.DUPLICATE:
                 # A duplicate is stored, at an offset that the response does not have.
                 self._stored(batch, -1, -1, now)
             case Verdict.RETRY:
@@ -346,7 +346,7 @@ class Settlement:
             self._schedule.enlist(queue)
 
     def _give_up(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
-        if batch.in_flight:
+        if batch.is_in_flight:
             # Only the deliveries end now. The response settles the batch; its sequence stays taken
             # until then.
             self._accumulator.incomplete.discard(batch)
@@ -358,14 +358,14 @@ class Settlement:
         self._failed(batch, error, now)
 
     def _expire_waiting(self, now: float) -> bool:
-        no_room = self._buffer.expire_for_room(now, RECORDS_A_SLICE)
+        no_room = self._buffer.expire_for_room(now, FAILURES_A_SLICE)
         if no_room:
             self._events.buffer_exhausted(len(no_room), now)
             self._no_room.fail(no_room)
-        unknown = self._buffer.expire_for_topics(now, RECORDS_A_SLICE)
+        unknown = self._buffer.expire_for_topics(now, FAILURES_A_SLICE)
         self._unknown.fail(unknown)
         # A full slice: more records may have expired. The next slice shares the error of this one.
-        if RECORDS_A_SLICE in (len(no_room), len(unknown)):
+        if FAILURES_A_SLICE in (len(no_room), len(unknown)):
             return True
         self._no_room = Rejection(self._failures.no_room)
         self._unknown = Rejection(self._failures.unknown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aioproducer.delivery import BatchResult
+from aioproducer.batch_result import BatchResult
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder, encode_headers
 from aioproducer.records.reader import RecordBatch
 

@@ -35,29 +35,31 @@ requests before a connection is in service.
 
 The files:
 
-    engine        the parts of a producer, put together; the core's shell
-    owner         calls from the parts of `net` to the engine
-    parts         the parts of the core, made from the configuration
-    lifecycle     the start and stop of a producer as states
-    place         the check of each call: the running loop or its thread
-    upkeep        timers that let records expire; turns that place waiting records
-    cluster       nodes, metadata, a broker and a sender for each node
-    bootstrap     the search for the cluster by its addresses
-    ask           requests outside the produce path; the race between brokers
-    senders       makes the senders, from the parts that they share
-    sender        the send loop of one broker
-    compressor    compression, in threads where it takes long
-    retry_log     one line of the log for many retries
-    broker        one broker: the reconnect loop, its states and their transitions
-    setup         the steps between TCP and a connection in service
-    channel       one live connection: requests, deadlines, throttle, idle time
-    exchange      one request whose response a task awaits
-    transport     one TCP connection; the choice between the addresses of a host name
-    endpoint      the address of a broker, and its state over all connections
-    client        the settings and services that all connections share
-    producer_id   the task that requests a producer id
-    tasks         the task group
-    outages       the present causes of an outage, for errors
-    causes        texts for errors of the operating system
-    timer         timeouts that read the sockets before they decide
+    engine          the parts of a producer, put together; the core's shell
+    owner           calls from the parts of `net` to the engine
+    parts           the parts of the core, made from the configuration
+    lifecycle       the start and stop of a producer as states
+    place           the check of each call: the running loop or its thread
+    upkeep          timers that let records expire; turns that place waiting records
+    cluster         nodes, metadata, a broker and a sender for each node
+    bootstrap       the search for the cluster by its addresses
+    target          the brokers that can answer a request, chosen for each attempt
+    ask             requests outside the produce path; the race between brokers
+    verification    the check that a new connection leads to the known cluster
+    sender_factory  makes the senders, from the parts that they share
+    sender          the send loop of one broker
+    compressor      compression, in threads where it takes long
+    retry_log       one line of the log for many retries
+    broker          one broker: the reconnect loop, its states and their transitions
+    setup           the steps between TCP and a connection in service
+    channel         one live connection: requests, deadlines, throttle, idle time
+    exchange        one request whose response a task awaits
+    transport       one TCP connection; the choice between the addresses of a host name
+    endpoint        the address of a broker, and its state over all connections
+    client_context  the settings and services that all connections share
+    producer_id     the task that requests a producer id
+    tasks           the task group
+    outages         the present causes of an outage, for errors
+    causes          texts for errors of the operating system
+    timer           timeouts that read the sockets before they decide
 """

@@ -7,7 +7,6 @@ that responds wins, and the other connections are closed.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import socket
 from typing import TYPE_CHECKING
@@ -24,21 +23,20 @@ from aioproducer.net.transport import resolve
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from aioproducer.net.client import Client
+    from aioproducer.net.client_context import ClientContext
     from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
 
     Found = tuple[MetadataResponse, int]
 
-logger = logging.getLogger("aioproducer.bootstrap")
 
-HEAD_START = 0.25
+SERVER_HEAD_START = 0.25
 """Seconds after which the next address is asked too."""
 
 
 class Bootstrap:
     """The bootstrap servers; `causes` maps each address to the error of its last attempt."""
 
-    def __init__(self, client: Client, request: MetadataRequest) -> None:
+    def __init__(self, client: ClientContext, request: MetadataRequest) -> None:
         self.causes: dict[str, Exception] = {}
         self._client = client
         self._request = request
@@ -66,7 +64,7 @@ class Bootstrap:
         self.causes = {e.address: known[e.address] for e in endpoints if e.address in known}
         endpoints = [endpoint for endpoint in endpoints if endpoint.address not in away]
         # 8 addresses within 2 s: ask one every 0.125 s, so that the last one has a second to respond.
-        head_start = min(HEAD_START, within / 2 / max(len(endpoints), 1))
+        head_start = min(SERVER_HEAD_START, within / 2 / max(len(endpoints), 1))
         outcome = await _BootstrapRace(self._client, self._request, endpoints, self.causes, head_start).run()
         return None if outcome is None else outcome.response
 
@@ -113,7 +111,7 @@ class _BootstrapRace(Race["Found"]):
 
     def __init__(
         self,
-        client: Client,
+        client: ClientContext,
         request: MetadataRequest,
         endpoints: Collection[Endpoint],
         causes: dict[str, Exception],

@@ -24,7 +24,7 @@ from aioproducer.net.transport import connect
 from aioproducer.protocol.api import Response
 
 if TYPE_CHECKING:
-    from aioproducer.net.client import Client
+    from aioproducer.net.client_context import ClientContext
     from aioproducer.net.endpoint import Endpoint
     from aioproducer.protocol.api import ApiKey, Request, VersionRange
 
@@ -81,7 +81,7 @@ class Broker:
     `last_error` is why the last connection failed, None if it works, or was closed because it was idle.
     """
 
-    def __init__(self, endpoint: Endpoint, client: Client, listener: BrokerListener) -> None:
+    def __init__(self, endpoint: Endpoint, client: ClientContext, listener: BrokerListener) -> None:
         self.node_id = endpoint.node_id
         self.address = endpoint.address
         self.endpoint = endpoint
@@ -110,9 +110,9 @@ class Broker:
         return self.state is BrokerState.CLOSED
 
     @property
-    def in_flight(self) -> int:
+    def requests_in_flight(self) -> int:
         """How many requests have no response yet."""
-        return 0 if self.channel is None else self.channel.in_flight
+        return 0 if self.channel is None else self.channel.requests_in_flight
 
     def is_askable(self, now: float) -> bool:
         """Return whether a request outside the produce path can be sent now.
@@ -345,4 +345,6 @@ class Broker:
         self._listener.broker_changed(self)
 
     def __repr__(self) -> str:
-        return f"<Broker {self.node_id} {self.address} {self.state.value} in_flight={self.in_flight}>"
+        return (
+            f"<Broker {self.node_id} {self.address} {self.state.value} in_flight={self.requests_in_flight}>"
+        )

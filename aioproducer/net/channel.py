@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aioproducer.core.connection import PendingRequest
     from aioproducer.errors import ProducerError
-    from aioproducer.net.client import Client
+    from aioproducer.net.client_context import ClientContext
     from aioproducer.net.endpoint import Endpoint
     from aioproducer.net.transport import Transport
     from aioproducer.protocol.api import Request
@@ -66,7 +66,7 @@ class Channel:
         self,
         endpoint: Endpoint,
         transport: Transport,
-        client: Client,
+        client: ClientContext,
         listener: ChannelListener,
         *,
         throttled_until: float,
@@ -96,7 +96,7 @@ class Channel:
         return self._endpoint.address
 
     @property
-    def in_flight(self) -> int:
+    def requests_in_flight(self) -> int:
         """How many requests have no response yet."""
         return len(self._connection.pending)
 
@@ -244,7 +244,7 @@ class Channel:
         idle = self._config.connections_max_idle
         if idle is not None:
             # A connection with a request in flight is not idle.
-            since = self.clock() if self.in_flight else self._last_used
+            since = self.clock() if self.requests_in_flight else self._last_used
             due = min(due, since + idle)
         if self._timer is not None:
             self._timer.cancel()
@@ -276,4 +276,4 @@ class Channel:
 
     def __repr__(self) -> str:
         state = "open" if self.error is None else "closed"
-        return f"<Channel {self.address} {state} in_flight={self.in_flight}>"
+        return f"<Channel {self.address} {state} in_flight={self.requests_in_flight}>"

@@ -17,7 +17,6 @@ from anyio.lowlevel import checkpoint
 
 from aioproducer.config.kinds import format_address
 from aioproducer.core.batch import NEVER
-from aioproducer.core.metadata_cache import ClusterCheck
 from aioproducer.core.queues import NO_LEADER
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import BrokerConnectionError
@@ -26,7 +25,7 @@ from aioproducer.net.bootstrap import Bootstrap
 from aioproducer.net.broker import Broker
 from aioproducer.net.endpoint import Endpoint
 from aioproducer.net.timer import late_timeout
-from aioproducer.protocol.api import ApiKey
+from aioproducer.net.verification import Verification
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 
 if TYPE_CHECKING:
@@ -38,23 +37,15 @@ if TYPE_CHECKING:
     from aioproducer.core.queues import NodeQueue
     from aioproducer.core.settlement import Settlement
     from aioproducer.errors import BootstrapError, ProducerError
-    from aioproducer.net.client import Client
+    from aioproducer.net.client_context import ClientContext
     from aioproducer.net.outages import Outages
     from aioproducer.net.sender import Sender
-    from aioproducer.net.senders import Senders
+    from aioproducer.net.sender_factory import SenderFactory
     from aioproducer.net.setup import Setup
     from aioproducer.net.tasks import Tasks
     from aioproducer.protocol.produce import NodeEndpoint
 
 logger = logging.getLogger("aioproducer.cluster")
-
-EMPTY_PATIENCE = 30.0
-"""Seconds after which a broker without any topics counts as one of another cluster.
-
-More than a failover of the controller takes (`zookeeper.session.timeout.ms` is 18 s by default)."""
-
-TOPICS_TO_VERIFY = 100
-"""The maximum number of topics in the verification of a new connection."""
 
 FIND_NODES = MetadataRequest(topics=(), allow_auto_topic_creation=False)
 """The request to bootstrap servers: all nodes, no topics."""
@@ -63,18 +54,18 @@ FIND_NODES = MetadataRequest(topics=(), allow_auto_topic_creation=False)
 class Cluster:
     """The nodes of the cluster, and the task that keeps the metadata fresh.
 
-    It is the listener of its brokers. `senders` makes the sender of each new node.
+    It is the listener of its brokers. `sender_factory` makes the sender of each new node.
     """
 
     def __init__(
         self,
-        client: Client,
+        client: ClientContext,
         *,
         metadata: Metadata,
         accumulator: Accumulator,
         settlement: Settlement,
         tasks: Tasks,
-        senders: Senders,
+        sender_factory: SenderFactory,
         outages: Outages,
     ) -> None:
         self.metadata = metadata
@@ -87,14 +78,13 @@ class Cluster:
         self._accumulator = accumulator
         self._settlement = settlement
         self._tasks = tasks
-        self._sender_factory = senders
+        self._sender_factory = sender_factory
         self._outages = outages
         self._bootstrap = Bootstrap(client, FIND_NODES)
         self._is_search_failing = False
         self._finders: set[asyncio.Future[None]] = set()
         self._refresh_due = asyncio.Event()
-        # Brokers that know no topics, with the time since when: see `_check_empty`.
-        self._empty_since: dict[str, float] = {}
+        self._verification = Verification(client, metadata, settlement)
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def find(self, timeout: float) -> None:
@@ -257,46 +247,11 @@ class Cluster:
         self._take(response, asked, reliable_epochs=version >= response.reliable_epochs_from)
 
     async def verify(self, setup: Setup) -> None:
-        """Check that a new connection leads to the cluster that gave the producer id.
-
-        Another cluster may listen at the address by now. If one of its own producers has the same
-        producer id, it takes batches for duplicates and drops them. A cluster restored from a
-        backup may have the same cluster id, but other topic ids, or no topics yet.
-        """
-        if not self._settlement.is_bound:
-            return
-        version = setup.versions.choose(ApiKey.METADATA, MetadataRequest.without_topic_creation)
-        # Before Metadata 10 topics have only names: a topic that was created anew looks the same.
-        asked = self.metadata.sample(TOPICS_TO_VERIFY) if version >= MetadataResponse.topic_ids_from else ()
-        request = MetadataRequest(
-            topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=False
-        )
-        response = await setup.exchange(request, version)
-        if not response.brokers:
-            message = f"{setup.address} knows no brokers yet"
-            raise BrokerConnectionError(message)
-        check = self.metadata.verify(response)
-        if check is ClusterCheck.EMPTY:
-            self._check_empty(setup.address)
-            logger.warning("%s has none of the topics that were produced to", setup.address)
-            self._settlement.logs_replaced(frozenset(asked))
-        elif check is ClusterCheck.OTHER:
-            self._take(response, asked, reliable_epochs=version >= response.reliable_epochs_from)
+        """Check that a new connection leads to the cluster that gave the producer id."""
+        other = await self._verification.run(setup)
+        if other is not None:
+            self._take(other.response, other.asked, reliable_epochs=other.has_reliable_epochs)
             self.request_update()
-        self._empty_since.pop(setup.address, None)
-
-    def _check_empty(self, address: str) -> None:
-        """Refuse a broker that knows no topics, as long as it may have just started.
-
-        A broker that has just started hears of the topics later than of the brokers (ZooKeeper mode:
-        two UpdateMetadata requests of the controller). Batches 5-9 may be in its log; under a new
-        producer id they would be stored twice. Without batches in doubt, nothing is at risk.
-        """
-        now = self._clock()
-        since = self._empty_since.setdefault(address, now)
-        if self._settlement.has_numbered and now - since < EMPTY_PATIENCE:
-            message = f"{address} knows none of the topics that were produced to"
-            raise BrokerConnectionError(message)
 
     async def _fail_rejected(self) -> None:
         # In a task of its own: new records may need the metadata task in the meantime.

@@ -11,14 +11,14 @@ import logging
 import random
 import time
 from asyncio import _get_running_loop
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from aioproducer.core.backoff import Backoff
-from aioproducer.core.events import dispatcher
+from aioproducer.core.events import combine_listeners
 from aioproducer.core.failures import in_doubt
 from aioproducer.core.metadata_cache import FINAL_TOPIC_ERRORS
 from aioproducer.core.sequences import Sequences, Unnumbered
@@ -31,22 +31,22 @@ from aioproducer.errors import (
     plural,
 )
 from aioproducer.metrics.producer_metrics import ProducerMetrics
-from aioproducer.net.client import Client
+from aioproducer.net.client_context import ClientContext
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.lifecycle import ELSEWHERE
 from aioproducer.net.outages import Outages
 from aioproducer.net.parts import make_accumulator, make_metadata, make_settlement
 from aioproducer.net.producer_id import ProducerIdTask
-from aioproducer.net.senders import Senders
+from aioproducer.net.sender_factory import SenderFactory
 from aioproducer.net.tasks import Tasks
 from aioproducer.net.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from aioproducer.batch_result import BatchResult
     from aioproducer.config import ProducerConfig
     from aioproducer.core.queues import NodeQueue
-    from aioproducer.delivery import BatchResult
     from aioproducer.errors import BootstrapError, ProducerError
     from aioproducer.protocol.produce import NodeEndpoint
 
@@ -73,25 +73,26 @@ class Engine:
         self.metrics = ProducerMetrics(
             self.clock(), num_samples=config.metrics_num_samples, sample_window=config.metrics_sample_window
         )
-        self._events = dispatcher((self.metrics,))
+        events = combine_listeners((self.metrics,))
+        self._client = ClientContext.of(config, client_id, events, self.clock)
+        backoff = self._client.retry_backoff
         self._outages = Outages()
         self._sequences = Sequences() if config.enable_idempotence else None
         ordering = self._sequences or Unnumbered(config.max_in_flight_requests_per_connection)
-        backoff = Backoff(config.retry_backoff, config.retry_backoff_max, random.random)
-        self.accumulator = make_accumulator(config, self, self._events)
+        self.accumulator = make_accumulator(config, self, events)
         self.metadata = make_metadata(config, backoff)
         self._settlement = make_settlement(
-            config, self.accumulator, ordering, self._events, backoff, self, self._outages
+            config, self.accumulator, ordering, events, backoff, self, self._outages
         )
         self._upkeep = Upkeep(
             self.accumulator, self._settlement, self, delivery_timeout=config.delivery_timeout
         )
-        self._senders = Senders(
+        self._sender_factory = SenderFactory(
             config,
             accumulator=self.accumulator,
             ordering=ordering,
             settlement=self._settlement,
-            events=self._events,
+            events=events,
             engine=self,
         )
         self._tasks: Tasks | None = None
@@ -107,12 +108,12 @@ class Engine:
         self._join_loop()
         self._tasks = Tasks(f"aioproducer-{self.client_id}", self)
         self._cluster = Cluster(
-            Client.of(config, self.client_id, self._events, self.clock),
+            self._client,
             metadata=self.metadata,
             accumulator=self.accumulator,
             settlement=self._settlement,
             tasks=self._tasks,
-            senders=self._senders,
+            sender_factory=self._sender_factory,
             outages=self._outages,
         )
         await self._tasks.start()
@@ -143,11 +144,14 @@ class Engine:
     def _join_loop(self) -> None:
         loop = self.loop = asyncio.get_running_loop()
         self.clock = _clock_of(loop)
+        self._client = replace(self._client, clock=self.clock)
         self.metrics.begin(self.clock())
 
     async def stop(self) -> None:
         """Fail all records that are not done, close all connections and end all tasks."""
         message = "the producer was stopped before the record was acknowledged"
+        # 100,000 waiting records fail in slices of the loop; then the batches fail together. If this
+        # call is cancelled in between, `give_up` fails all that is left at once.
         self._settlement.reject_waiting(partial(self._end_error, message))
         try:
             while self._settlement.fail_rejected():
@@ -160,7 +164,7 @@ class Engine:
             self._cluster.close(ProducerClosedError("the producer was stopped"))
         if self._tasks is not None:
             await self._tasks.stop()
-        await self._senders.aclose()
+        await self._sender_factory.aclose()
 
     def give_up(self, message: str) -> None:
         """Fail all records that are not done."""
@@ -171,16 +175,19 @@ class Engine:
             return self.failed_error(may_be_written=may_be_written)
         return ProducerClosedError(message, may_be_written=may_be_written)
 
-    async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
+    async def flush(self, results: list[BatchResult], timeout: float | None) -> None:
         """Send all batches without linger and wait for `results`; raises CallTimeoutError."""
         schedule = self.accumulator.schedule
         schedule.flush_started()
         started = self.clock()
         try:
             with anyio.fail_after(timeout):
+                # One future after the other: a hundred batches cost a hundred futures at most, and
+                # those that end meanwhile cost none.
                 for result in results:
                     if not result.done:
                         await result.settled()
+                # With acks=0 a batch is done when its bytes are in the transport's buffer.
                 if self.config.acks == 0:
                     await self._written()
         except TimeoutError:
@@ -189,7 +196,7 @@ class Engine:
             raise CallTimeoutError(msg) from None
         finally:
             schedule.flush_ended()
-            self._events.flushed(self.clock() - started)
+            self._client.events.flushed(self.clock() - started)
 
     async def _written(self) -> None:
         cluster = self._cluster
@@ -218,7 +225,7 @@ class Engine:
         """Return when less than half of the buffer is in use, or the producer's state has changed."""
         assert self.loop is not None  # noqa: S101 - there is one while started
         waiter: asyncio.Future[None] = self.loop.create_future()
-        self.accumulator.buffer.wait_for_room(waiter)
+        self.accumulator.buffer.add_room_waiter(waiter)
         await waiter
 
     def gauges(self) -> dict[str, float]:
@@ -226,7 +233,7 @@ class Engine:
         buffer = self.accumulator.buffer
         brokers = list(self._cluster.brokers.values()) if self._cluster is not None else []
         return {
-            "requests-in-flight": float(sum(broker.in_flight for broker in brokers)),
+            "requests-in-flight": float(sum(broker.requests_in_flight for broker in brokers)),
             "connection-count": float(sum(broker.is_ready for broker in brokers)),
             "buffer-total-bytes": float(buffer.memory),
             "buffer-available-bytes": float(max(0, buffer.memory - buffer.used)),
@@ -286,6 +293,7 @@ class Engine:
     def fail(self, error: ProducerError) -> None:
         """Fail all accepted records, and all calls from now on."""
         if self.failure is None:
+            # First the state: callbacks of the failed records that call `send` get this error.
             self.failure = error
             self._on_failure()
             try:
@@ -325,6 +333,7 @@ class Engine:
 
     def crash(self, error: BaseException) -> None:
         """Fail the producer: an error without another handler, or the end of its tasks."""
+        # asyncio.run cancels all tasks that are left when its main coroutine returns.
         if isinstance(error, asyncio.CancelledError):
             cause = "the producer's tasks were cancelled, or its event loop ended, before stop() was called"
             logger.warning(cause)
@@ -349,7 +358,7 @@ class Engine:
         buffer = self.accumulator.buffer
         return (
             f"brokers={len(brokers)} buffered={buffer.used} B waiting={len(buffer.records)} "
-            f"in flight={sum(broker.in_flight for broker in brokers)}"
+            f"in flight={sum(broker.requests_in_flight for broker in brokers)}"
         )
 
 

@@ -152,7 +152,7 @@ class Lifecycle:
                 self._start_scope.cancel()
             elif engine.failure is None:
                 with sending:
-                    await engine.settle(engine.accumulator.outstanding(), None)
+                    await engine.flush(engine.accumulator.outstanding(), None)
         finally:
             with anyio.CancelScope(shield=True):
                 await engine.stop()

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.metadata import Metadata
-from aioproducer.core.partitioner import KeyPartitioner, Partitioner
+from aioproducer.core.partitioner import KeyPartitioner, RecordPartitioner
 from aioproducer.core.settlement import Settlement
 
 if TYPE_CHECKING:
     from aioproducer.config import ProducerConfig
     from aioproducer.core.backoff import Backoff
     from aioproducer.core.events import Listener
-    from aioproducer.core.failures import Outages
+    from aioproducer.core.failures import OutageSource
     from aioproducer.core.sequences import Ordering
     from aioproducer.core.shell import Shell
 
@@ -23,6 +23,7 @@ def make_accumulator(config: ProducerConfig, shell: Shell, events: Listener) -> 
     """Make the accumulator of a producer."""
     return Accumulator(
         shell,
+        # As in Java, 0 means that each record is a batch of its own.
         batch_size=max(config.batch_size, 1),
         linger=config.linger,
         buffer_memory=config.buffer_memory,
@@ -36,17 +37,18 @@ def make_accumulator(config: ProducerConfig, shell: Shell, events: Listener) -> 
     )
 
 
-def _make_partitioner(config: ProducerConfig) -> Partitioner:
+def _make_partitioner(config: ProducerConfig) -> RecordPartitioner:
     choice = config.partitioner
     if callable(choice):
         # A partitioner that raises CancelledError must not cancel the task that calls `send`.
         faults = (Exception, asyncio.CancelledError)
-        return Partitioner(custom=choice, faults=faults, ignore_keys=config.partitioner_ignore_keys)
-    return Partitioner(KeyPartitioner(choice), ignore_keys=config.partitioner_ignore_keys)
+        return RecordPartitioner(custom=choice, faults=faults, ignore_keys=config.partitioner_ignore_keys)
+    return RecordPartitioner(KeyPartitioner(choice), ignore_keys=config.partitioner_ignore_keys)
 
 
 def make_metadata(config: ProducerConfig, backoff: Backoff) -> Metadata:
     """Make the metadata of a producer: no broker is known yet."""
+    # With "none" the client keeps to the known brokers, even if none of them responds (KIP-899).
     rebootstraps = config.metadata_recovery_strategy == "rebootstrap"
     return Metadata(
         max_age=config.metadata_max_age,
@@ -63,7 +65,7 @@ def make_settlement(
     events: Listener,
     backoff: Backoff,
     shell: Shell,
-    outages: Outages,
+    outages: OutageSource,
 ) -> Settlement:
     """Make the settlement of a producer's batches."""
     return Settlement(

@@ -3,7 +3,7 @@
 An asyncio Protocol, not a stream: received bytes are handled in the same turn of the event loop,
 without waking a task.
 
-    connect ──resolve──▶ addresses in order ──▶ one attempt after the other, HEAD_START apart
+    connect ──resolve──▶ addresses in order ──▶ one attempt after the other, ADDRESS_HEAD_START apart
                                                    first to connect ──▶ Transport
 """
 
@@ -35,7 +35,7 @@ LAST_PORT = 2**16 - 1
 RECEIVED_AT_ONCE = 64 * 1024
 """The size in bytes of the buffer that a connection receives into."""
 
-HEAD_START = 0.25
+ADDRESS_HEAD_START = 0.25
 """Seconds after which the next address is tried in parallel (RFC 8305)."""
 
 STALL_CHECKS = 4
@@ -259,7 +259,7 @@ async def connect(
 ) -> Transport:
     """Connect to the first address of `host` that accepts, each tried for `timeout` seconds.
 
-    The attempts run in parallel, each begins HEAD_START after the one before, or as soon as that
+    The attempts run in parallel, each begins ADDRESS_HEAD_START after the one before, or as soon as that
     fails (RFC 8305). `addresses` gives the order. Buffer sizes are in bytes; -1 leaves them to the
     operating system. Raises BrokerConnectionError, which names each address and its cause.
     """
@@ -308,7 +308,7 @@ class _Attempts:
                 self._running += 1
                 self._ended.clear()
                 group.start_soon(self._attempt, info, name=f"connect-{info[4][0]}")
-                with anyio.move_on_after(HEAD_START):
+                with anyio.move_on_after(ADDRESS_HEAD_START):
                     await self._ended.wait()
                 if self._winner is not None:
                     break

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aioproducer.core.settlement import Settlement
     from aioproducer.net.owner import Owner
 
-RECORDS_A_SLICE = 256
+PLACED_A_SLICE = 256
 """How many waiting records are placed in one turn of the event loop."""
 
 SOONEST = 0.005
@@ -84,7 +84,7 @@ class Upkeep:
     def _serve(self) -> None:
         self._is_serving = False
         try:
-            more = self._accumulator.serve(RECORDS_A_SLICE)
+            more = self._accumulator.serve(PLACED_A_SLICE)
         except Exception as error:  # noqa: BLE001 - the background never dies silently
             self._owner.crash(error)
             return

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Generic
 
 from anyio.lowlevel import checkpoint
 
-from aioproducer.core.waiting import Rejection
+from aioproducer.core.waiting_records import Rejection
 from aioproducer.errors import ProducerError, UnknownPartitionError, plural
 from aioproducer.net.engine import Engine
 from aioproducer.net.lifecycle import ProducerState
@@ -40,12 +40,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from aioproducer.batch_result import BatchResult
     from aioproducer.config import ProducerConfig, ProducerOptions
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.cluster_view import PartitionMetadata
     from aioproducer.core.queues import PartitionQueue
-    from aioproducer.core.waiting import WaitingRecord
-    from aioproducer.delivery import BatchResult, Delivery
+    from aioproducer.core.waiting_records import WaitingRecord
+    from aioproducer.delivery import Delivery
     from aioproducer.record import Buffer, Header, Headers
 
     K = TypeVar("K", default=Buffer)
@@ -237,11 +238,11 @@ class _MockEngine(Engine):
         """Whether the cluster was found: always true."""
         return True
 
-    async def settle(self, results: list[BatchResult], timeout: float | None) -> None:
+    async def flush(self, results: list[BatchResult], timeout: float | None) -> None:
         """Complete all pending records, unless the caller is cancelled by a timeout of 0."""
         await checkpoint()
         self.settle_all(None)
-        await super().settle(results, timeout)
+        await super().flush(results, timeout)
 
     def topic_wanted(self, topic: str) -> None:
         """Make the topic known at once, or reject its records."""

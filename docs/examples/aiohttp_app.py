@@ -1,6 +1,6 @@
 """An aiohttp service that produces one record per request.
 
-KAFKA_BOOTSTRAP=localhost:9092 python aiohttp_app.py
+KAFKA_BOOTSTRAP_SERVERS=localhost:9092 python aiohttp_app.py
 """
 
 import os
@@ -15,7 +15,7 @@ PRODUCER = web.AppKey("producer", Producer)
 
 async def run_producer(app: web.Application) -> AsyncIterator[None]:
     """Run one producer for the whole application."""
-    bootstrap = os.environ.get("KAFKA_BOOTSTRAP", "localhost:9092")
+    bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
     async with Producer(
         bootstrap, linger_ms=1, delivery_timeout_ms=15_000, request_timeout_ms=5_000
     ) as producer:

@@ -1,6 +1,6 @@
 """A bulk pipeline: send every line of a file, and report the lines that failed.
 
-    KAFKA_BOOTSTRAP=localhost:9092 python bulk.py orders orders.jsonl
+    KAFKA_BOOTSTRAP_SERVERS=localhost:9092 python bulk.py orders orders.jsonl
 
 Memory is bounded: `drain` waits while the producer's buffer is half full, and at most
 `AHEAD` deliveries are kept.
@@ -49,7 +49,7 @@ class Report:
 async def main(topic: str, path: str) -> int:
     """Send the file, and return the exit code."""
     report = Report()
-    bootstrap = os.environ.get("KAFKA_BOOTSTRAP", "localhost:9092")
+    bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
     async with Producer(bootstrap, linger_ms=20, batch_size=128 * 1024, compression_type="lz4") as producer:
         with open(path, "rb") as file:  # noqa: ASYNC230, PTH123 - a file does not make the loop wait long
             for number, line in enumerate(file, 1):

@@ -1,6 +1,6 @@
 """A FastAPI service that produces one record per request.
 
-KAFKA_BOOTSTRAP=localhost:9092 uvicorn fastapi_app:app
+KAFKA_BOOTSTRAP_SERVERS=localhost:9092 uvicorn fastapi_app:app
 """
 
 import os
@@ -24,7 +24,7 @@ class State(TypedDict):
 async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
     """Run one producer for the whole application."""
     producer = Producer(
-        os.environ.get("KAFKA_BOOTSTRAP", "localhost:9092"),
+        os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092"),
         linger_ms=1,
         # The client gets an answer before a proxy in front of the service gives up (often 30 s).
         max_block_ms=5_000,

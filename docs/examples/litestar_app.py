@@ -1,6 +1,6 @@
 """A Litestar service that produces one record per request.
 
-KAFKA_BOOTSTRAP=localhost:9092 uvicorn litestar_app:app
+KAFKA_BOOTSTRAP_SERVERS=localhost:9092 uvicorn litestar_app:app
 """
 
 import os
@@ -18,7 +18,7 @@ from aioproducer import Producer, ProducerError, RecordTooLargeError
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
     """Run one producer for the whole application."""
-    bootstrap = os.environ.get("KAFKA_BOOTSTRAP", "localhost:9092")
+    bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
     async with Producer(
         bootstrap, linger_ms=1, delivery_timeout_ms=15_000, request_timeout_ms=5_000
     ) as producer:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aioproducer.core.accumulator import OVERHEAD, Accumulator
 from aioproducer.core.backoff import Backoff
-from aioproducer.core.partitioner import Partitioner
+from aioproducer.core.partitioner import RecordPartitioner
 from aioproducer.core.sequences import Ordering, Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
 from aioproducer.error_code import ErrorCode
@@ -72,7 +72,7 @@ class Harness:
         max_block: float = MAX_BLOCK,
         max_request_size: int = 50_000,
         delivery_timeout: float = FOR_EVER,
-        partitioner: Partitioner | None = None,
+        partitioner: RecordPartitioner | None = None,
         seed: int = 7,
     ) -> None:
         self.now = START
@@ -94,7 +94,7 @@ class Harness:
             buffer_memory=buffer_memory,
             max_block=max_block,
             max_request_size=max_request_size,
-            partitioner=partitioner or Partitioner(),
+            partitioner=partitioner or RecordPartitioner(),
             delivery_timeout=delivery_timeout,
             events=self.metrics,
         )

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.accumulator import Accumulator
 from aioproducer.core.backoff import Backoff
 from aioproducer.core.batch import NEVER, ProducerBatch
-from aioproducer.core.partitioner import Partitioner
+from aioproducer.core.partitioner import RecordPartitioner
 from aioproducer.core.produce_request import ProduceRequests
 from aioproducer.core.queues import NO_LEADER
 from aioproducer.core.sequences import Ordering, Sequences, Unnumbered
 from aioproducer.core.settlement import Settlement
-from aioproducer.delivery import BatchResult, index_of, result_of
+from aioproducer.delivery import index_of, result_of
 from aioproducer.errors import BufferExhaustedError, ProducerClosedError
 from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
@@ -25,8 +26,9 @@ from tests.core.model_shell import Dice, ModelSender, Timers
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from aioproducer.batch_result import RecordMetadata
     from aioproducer.core.queues import NodeQueue, PartitionQueue
-    from aioproducer.delivery import Delivery, RecordMetadata
+    from aioproducer.delivery import Delivery
     from aioproducer.errors import ProducerError
     from tests.core.model_shell import Place
 
@@ -114,7 +116,7 @@ class Simulation:
             buffer_memory=random.choice((1500, 6000)),
             max_block=2.0,
             max_request_size=2000,
-            partitioner=Partitioner(),
+            partitioner=RecordPartitioner(),
             delivery_timeout=options.delivery_timeout,
         )
         self.buffer = self.accumulator.buffer

@@ -11,7 +11,7 @@ import pytest
 
 from aioproducer.core.accumulator import OVERHEAD
 from aioproducer.core.checks import MAX_TIMESTAMP
-from aioproducer.core.partitioner import KeyPartitioner, Partitioner
+from aioproducer.core.partitioner import KeyPartitioner, RecordPartitioner
 from aioproducer.core.queues import NO_LEADER
 from aioproducer.delivery import result_of
 from aioproducer.errors import (
@@ -347,15 +347,15 @@ def test_keyed_record_waits_for_leader() -> None:
 @pytest.mark.parametrize(
     ("partitioner", "expected"),
     [
-        (Partitioner(KeyPartitioner.ROUND_ROBIN), [0, 1, 2, 0]),
-        (Partitioner(KeyPartitioner.CRC32), [crc32(b"k") % 3] * 4),
-        (Partitioner(custom=lambda _topic, _key, count: count - 1), [2, 2, 2, 2]),
+        (RecordPartitioner(KeyPartitioner.ROUND_ROBIN), [0, 1, 2, 0]),
+        (RecordPartitioner(KeyPartitioner.CRC32), [crc32(b"k") % 3] * 4),
+        (RecordPartitioner(custom=lambda _topic, _key, count: count - 1), [2, 2, 2, 2]),
     ],
     ids=["round robin", "crc32", "custom"],
 )
 @pytest.mark.parametrize("known", [True, False])
 def test_partitioner_is_used(
-    partitioner: Partitioner,
+    partitioner: RecordPartitioner,
     expected: list[int],
     known: bool,  # noqa: FBT001 - a parameter
 ) -> None:
@@ -376,7 +376,7 @@ def test_partitioner_error_fails_one_record() -> None:
         assert key is not None
         return int(key)
 
-    harness = Harness(partitioner=Partitioner(custom=custom))
+    harness = Harness(partitioner=RecordPartitioner(custom=custom))
     early = [harness.append(key=key) for key in (b"1", b"nonsense", b"0", b"7")]
     harness.introduce(partitions=2)
     harness.accumulator.serve(10)
@@ -490,7 +490,7 @@ def test_interrupted_partitioner_fails_one_record() -> None:
     def custom(_topic: str, _key: bytes | None, _count: int) -> int:
         raise KeyboardInterrupt
 
-    harness = Harness(partitioner=Partitioner(custom=custom))
+    harness = Harness(partitioner=RecordPartitioner(custom=custom))
     first, second = harness.append(b"1"), harness.append(b"2")
     harness.introduce()
 

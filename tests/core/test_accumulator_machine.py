@@ -24,9 +24,10 @@ from aioproducer.records.batch import HEADER_SIZE
 from tests.core.harness import AMPLE, MAX_BLOCK, Harness, values_of
 
 if TYPE_CHECKING:
+    from aioproducer.batch_result import BatchResult
     from aioproducer.core.batch import ProducerBatch
     from aioproducer.core.queues import NodeQueue, PartitionQueue
-    from aioproducer.delivery import BatchResult, Delivery
+    from aioproducer.delivery import Delivery
 
 TOPICS = ["apples", "bananas"]
 NODES = [1, 2]
@@ -173,16 +174,16 @@ class AccumulatorMachine(RuleBasedStateMachine):
         taken = self.accumulator.schedule.drain(node, self.harness.now, limit, may_send)
         node.armed = node.due
 
-        size = sum(batch.size for batch in taken)
+        size = sum(len(batch.builder.buffer) for batch in taken)
         assert is_due or not taken
         assert size <= limit or len(taken) == 1
         for batch in taken:
             assert ready.pop(id(batch.queue)) is batch
-            assert batch.in_flight
+            assert batch.is_in_flight
             assert batch.queue.node is node
         if is_due:
             left = [batch for batch in ready.values() if batch is not None]
-            assert not left or (taken and size + max(batch.size for batch in left) > limit)
+            assert not left or (taken and size + max(len(batch.builder.buffer) for batch in left) > limit)
         self.flying += taken
 
     @precondition(lambda self: self.flying)
@@ -259,7 +260,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.queued())
     @rule()
     def have_the_oldest_batch_expire(self) -> None:
-        batch = next(batch for batch in self.accumulator.incomplete if not batch.in_flight)
+        batch = next(batch for batch in self.accumulator.incomplete if not batch.is_in_flight)
         queue = batch.queue
         batch.queue.withdraw(batch)
         self.give_up(batch)
@@ -281,7 +282,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
                 self.accumulator.incomplete.age(batch)
 
     def queued(self) -> list[ProducerBatch]:
-        return [batch for batch in self.accumulator.incomplete if not batch.in_flight]
+        return [batch for batch in self.accumulator.incomplete if not batch.is_in_flight]
 
     def give_up(self, batch: ProducerBatch) -> None:
         self.accumulator.release(batch)
@@ -370,7 +371,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     def memory_is_what_the_batches_take(self) -> None:
         live = [batch for queue in self.queues() for batch in self.batches_of(queue)]
         assert {id(batch) for batch in live} == {id(batch) for batch in self.accumulator.incomplete}
-        assert all(batch.charged == batch.builder.raw_size == batch.size for batch in live)
+        assert all(batch.charged == batch.builder.raw_size == len(batch.builder.buffer) for batch in live)
         assert self.accumulator.buffer.used == sum(batch.charged for batch in live)
         assert self.accumulator.buffer.used <= BUFFER_MEMORY + self.split_overhead
 

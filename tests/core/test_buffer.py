@@ -10,7 +10,7 @@ import pytest
 
 from aioproducer.core.accumulator import OVERHEAD
 from aioproducer.core.batch import NEVER
-from aioproducer.core.partitioner import Partitioner
+from aioproducer.core.partitioner import RecordPartitioner
 from aioproducer.delivery import result_of
 from aioproducer.errors import (
     BufferExhaustedError,
@@ -51,11 +51,13 @@ def test_batch_is_charged_until_released() -> None:
 
     first, second = harness.drain()
     assert harness.buffer.used == 2 * HEADER_SIZE + 3 * TAKEN
-    assert first.charged == first.size
+    assert first.charged == len(first.builder.buffer)
+    first.queue.land(first)
     harness.accumulator.release(first)
     assert harness.buffer.used == second.charged
     harness.accumulator.release(first)
     assert harness.buffer.used == second.charged
+    second.queue.land(second)
     harness.accumulator.release(second)
     assert harness.buffer.used == 0
 
@@ -243,7 +245,7 @@ def harness_whose_partitioner_sends(inner: bytes) -> Harness:
             sent.append(harness.append(inner, partition=1))
         return 0
 
-    harness = Harness(buffer_memory=1000, batch_size=AMPLE, partitioner=Partitioner(custom=custom))
+    harness = Harness(buffer_memory=1000, batch_size=AMPLE, partitioner=RecordPartitioner(custom=custom))
     harness.introduce(partitions=2)
     return harness
 

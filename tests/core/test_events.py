@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from aioproducer.core.events import Listener, dispatcher
+from aioproducer.core.events import Listener, combine_listeners
 from aioproducer.metrics.producer_metrics import ProducerMetrics
 
 EVENTS = [name for name in vars(Listener) if not name.startswith("_")]
@@ -24,13 +24,13 @@ def recorder(seen: list[tuple[str, tuple[object, ...]]]) -> Listener:
 
 def test_single_listener_is_called_directly() -> None:
     listener = ProducerMetrics(0.0)
-    assert dispatcher((listener,)) is listener
+    assert combine_listeners((listener,)) is listener
 
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_every_listener_gets_every_event(event: str) -> None:
     seen: list[tuple[str, tuple[object, ...]]] = []
-    events = dispatcher((recorder(seen), recorder(seen)))
+    events = combine_listeners((recorder(seen), recorder(seen)))
     arguments = tuple(range(len(inspect.signature(getattr(Listener, event)).parameters) - 1))
 
     getattr(events, event)(*arguments)
@@ -39,4 +39,4 @@ def test_every_listener_gets_every_event(event: str) -> None:
 
 
 def test_events_without_listeners() -> None:
-    dispatcher(()).batch_split(1.0)
+    combine_listeners(()).batch_split(1.0)

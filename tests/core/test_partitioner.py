@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import ProducerBatch
-from aioproducer.core.partitioner import STICKY, WEIGHED, KeyPartitioner, Partitioner, StickyPartitioner
+from aioproducer.core.partitioner import STICKY, WEIGHED, KeyPartitioner, RecordPartitioner, StickyPartitioner
 from aioproducer.core.queues import NO_LEADER, NodeQueue, PartitionQueue
-from aioproducer.delivery import BatchResult
 from aioproducer.errors import PartitionerError
 from aioproducer.records.batch import RecordBatchBuilder
 from aioproducer.records.murmur2 import partition_of_key
@@ -69,21 +69,21 @@ def shares(counts: Counter[int]) -> dict[int, float]:
 @pytest.mark.scenario("key-partitioning")
 @given(st.binary(max_size=20), st.integers(1, 200))
 def test_keys_go_as_in_java(key: bytes, count: int) -> None:
-    assert Partitioner().choose(new_topic(*[0] * count), key) == partition_of_key(key, count)
+    assert RecordPartitioner().choose(new_topic(*[0] * count), key) == partition_of_key(key, count)
 
 
 @pytest.mark.scenario("key-partitioning")
 def test_empty_key_is_a_key() -> None:
     sticky = new_topic(*[0] * 10)
 
-    assert Partitioner().choose(sticky, b"") == 1
-    assert Partitioner().choose(sticky, None) == STICKY
+    assert RecordPartitioner().choose(sticky, b"") == 1
+    assert RecordPartitioner().choose(sticky, None) == STICKY
 
 
 @pytest.mark.scenario("key-partitioning")
 def test_ignored_keys_are_sticky() -> None:
     for kind in (KeyPartitioner.MURMUR2, KeyPartitioner.CRC32):
-        partitioner = Partitioner(kind, ignore_keys=True)
+        partitioner = RecordPartitioner(kind, ignore_keys=True)
         assert partitioner.choose(new_topic(*[0] * 10), b"key") == STICKY
 
 
@@ -91,18 +91,18 @@ def test_ignored_keys_are_sticky() -> None:
 def test_keyed_record_stays_without_leader() -> None:
     sticky = new_topic(*[0] * 10, leaderless=(6,))
 
-    assert Partitioner().choose(sticky, b"foobar") == 6
+    assert RecordPartitioner().choose(sticky, b"foobar") == 6
 
 
 @given(st.binary(min_size=1, max_size=20), st.integers(1, 200))
 def test_crc32_keys_go_as_in_librdkafka(key: bytes, count: int) -> None:
-    partitioner = Partitioner(KeyPartitioner.CRC32)
+    partitioner = RecordPartitioner(KeyPartitioner.CRC32)
 
     assert partitioner.choose(new_topic(*[0] * count), key) == crc32(key) % count
 
 
 def test_crc32_spreads_empty_keys() -> None:
-    partitioner = Partitioner(KeyPartitioner.CRC32)
+    partitioner = RecordPartitioner(KeyPartitioner.CRC32)
     sticky = new_topic(*[0] * 1000)
 
     assert partitioner.choose(sticky, b"123456789") == 0xCBF43926 % 1000
@@ -113,7 +113,7 @@ def test_crc32_spreads_empty_keys() -> None:
 @pytest.mark.scenario("new-partitions")
 def test_new_partitions_move_keys() -> None:
     sticky = new_topic(*[0] * 10)
-    partitioner = Partitioner()
+    partitioner = RecordPartitioner()
     assert partitioner.choose(sticky, b"foobar") == 6
 
     sticky.partitions.extend(PartitionQueue("orders", index, NodeQueue(1)) for index in range(10, 100))
@@ -127,7 +127,7 @@ def test_new_partitions_move_keys() -> None:
 
 def test_round_robin_ignores_keys() -> None:
     sticky = new_topic(0, 0, 0)
-    partitioner = Partitioner(KeyPartitioner.ROUND_ROBIN)
+    partitioner = RecordPartitioner(KeyPartitioner.ROUND_ROBIN)
 
     chosen = [partitioner.choose(sticky, key) for key in [None, b"k", b"k", None, b"k", b"k", None]]
 
@@ -172,7 +172,7 @@ def test_custom_partitioner_gets_its_arguments() -> None:
         asked.append((topic, key, count))
         return count - 1
 
-    partitioner = Partitioner(custom=custom)
+    partitioner = RecordPartitioner(custom=custom)
 
     assert partitioner.choose(new_topic(0, 0, 0), b"key") == 2
     assert partitioner.choose(new_topic(0), None) == 0
@@ -185,7 +185,7 @@ def test_partitioner_error_keeps_cause() -> None:
         return empty["missing"]
 
     with pytest.raises(PartitionerError, match=r"raised KeyError for topic 'orders': 'missing'") as raised:
-        Partitioner(custom=custom).choose(new_topic(0, 0), b"key")
+        RecordPartitioner(custom=custom).choose(new_topic(0, 0), b"key")
 
     assert isinstance(raised.value.__cause__, KeyError)
     assert raised.value.topic == "orders"
@@ -193,7 +193,7 @@ def test_partitioner_error_keeps_cause() -> None:
 
 @pytest.mark.parametrize("answer", [-1, 3, 2**70, 1.0, True, None, "1", b"1"])
 def test_wrong_partition_is_refused(answer: object) -> None:
-    partitioner = Partitioner(custom=lambda *_: answer)  # type: ignore[arg-type] # it is wrong
+    partitioner = RecordPartitioner(custom=lambda *_: answer)  # type: ignore[arg-type] # it is wrong
 
     with pytest.raises(
         PartitionerError, match=r"for topic 'orders'; it has to be an int from 0 to 2"

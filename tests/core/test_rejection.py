@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioproducer.core.accumulator import OVERHEAD
-from aioproducer.core.settlement import RECORDS_A_SLICE
+from aioproducer.core.settlement import FAILURES_A_SLICE
 from aioproducer.error_code import ErrorCode
 from aioproducer.errors import (
     AuthorizationError,
@@ -51,7 +51,7 @@ def test_unusable_topic_fails_its_records(code: ErrorCode, kind: type[ProducerEr
     assert harness.buffer.records.topics() == ["later"]
 
 
-SLICES = (RECORDS_A_SLICE, RECORDS_A_SLICE, 10)
+SLICES = (FAILURES_A_SLICE, FAILURES_A_SLICE, 10)
 
 ROOM_FOR_ALL = 500_000
 
@@ -85,7 +85,7 @@ def test_unusable_topic_fails_in_slices(
     assert _ends(deliveries) == [SLICES[0], SLICES[1], 0]
     assert not harness.settlement.fail_rejected()
     assert _ends(deliveries) == [*SLICES]
-    assert {type(delivery.exception()) for delivery in deliveries[:: RECORDS_A_SLICE // 2]} == {
+    assert {type(delivery.exception()) for delivery in deliveries[:: FAILURES_A_SLICE // 2]} == {
         AuthorizationError
     }
     assert harness.buffer.records.bytes == 0
@@ -129,7 +129,7 @@ def test_unknown_topic_expires_in_slices(
 
 def test_later_records_get_their_own_error() -> None:
     harness = DeliveryHarness(buffer_memory=ROOM_FOR_ALL)
-    for _ in range(RECORDS_A_SLICE):
+    for _ in range(FAILURES_A_SLICE):
         harness.accumulator.append(TOPIC, b"", None, PARTITIONS + 5, None, None)
     harness.wait(60.0)
     harness.expire()

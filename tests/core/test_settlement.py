@@ -286,7 +286,7 @@ def test_split_repeats_until_pieces_fit(batch_size: int, limit: int) -> None:
         for batch in batches:
             if batch.queue.sequences.in_flight and batch.queue.sequences.in_flight[0] is not batch:
                 harness.answer(batch, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER)
-            elif batch.size > limit:
+            elif len(batch.builder.buffer) > limit:
                 harness.answer(batch, ErrorCode.MESSAGE_TOO_LARGE)
             else:
                 offset = len(stored)
@@ -314,7 +314,7 @@ def test_single_too_large_record_fails() -> None:
 
     error = large.exception()
     assert isinstance(error, RecordTooLargeError)
-    assert (error.topic, error.size, error.limit) == (TOPIC, piece.size, None)
+    assert (error.topic, error.size, error.limit) == (TOPIC, len(piece.builder.buffer), None)
     assert isinstance(error.__cause__, BrokerError)
     assert "max.message.bytes" in str(error)
     assert (small.result().offset, later.result().offset) == (0, 1)
@@ -727,7 +727,8 @@ def test_too_large_error_keeps_cause() -> None:
 
     error = delivery.exception()
     assert isinstance(error, RecordTooLargeError)
-    assert f"a record of {batch.size} bytes (with its batch's header) for orders-0" in str(error)
+    size = len(batch.builder.buffer)
+    assert f"a record of {size} bytes (with its batch's header) for orders-0" in str(error)
     assert error.may_be_written
     assert isinstance(error.__cause__, BrokerError)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aioproducer.core.batch import NEVER
-from aioproducer.core.waiting import Rejection
+from aioproducer.core.waiting_records import Rejection
 from aioproducer.delivery import result_of
 from aioproducer.errors import (
     ProducerClosedError,

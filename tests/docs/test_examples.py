@@ -32,7 +32,7 @@ TOO_LARGE = 1_048_570
 @pytest.fixture
 async def cluster(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeCluster]:
     async with FakeCluster(topics={"orders": 3}) as cluster:
-        monkeypatch.setenv("KAFKA_BOOTSTRAP", cluster.bootstrap)
+        monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", cluster.bootstrap)
         yield cluster
 
 

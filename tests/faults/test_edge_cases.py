@@ -17,7 +17,7 @@ from aioproducer import (
     ProducerClosedError,
     ProducerError,
 )
-from aioproducer.core.settlement import RECORDS_A_SLICE
+from aioproducer.core.settlement import FAILURES_A_SLICE
 from aioproducer.delivery import result_of
 from aioproducer.error_code import ErrorCode
 from aioproducer.testing import ApiKey, FakeCluster
@@ -219,7 +219,7 @@ async def _failure_of(delivery: Delivery) -> ProducerError:
 
 async def test_immediate_resend_to_refused_topic() -> None:
     """Callers that resend at once are answered from new metadata, and delay no other record."""
-    many = 3 * RECORDS_A_SLICE
+    many = 3 * FAILURES_A_SLICE
     async with (
         FakeCluster(topics={"orders": 1, "secret": 1}) as cluster,
         quick(cluster, max_block_ms=60_000) as producer,
@@ -252,7 +252,7 @@ async def test_refused_topic_frees_memory() -> None:
         await producer.send("orders", b"first")
         refused = cluster.on(ApiKey.METADATA, topic="secret").hold()
         cluster.on(ApiKey.METADATA, topic="secret").answer(ErrorCode.TOPIC_AUTHORIZATION_FAILED)
-        deliveries = [producer.send("secret", b"") for _ in range(3 * RECORDS_A_SLICE)]
+        deliveries = [producer.send("secret", b"") for _ in range(3 * FAILURES_A_SLICE)]
         room = asyncio.ensure_future(drained(producer))
         await asyncio.wait_for(refused.hit(), SOON)
         assert not room.done()
@@ -266,14 +266,14 @@ async def test_stop_fails_waiting_records_in_slices() -> None:
         producer = quick(cluster, max_block_ms=60_000)
         await producer.start()
         cluster.on(ApiKey.METADATA, times=None).hold()
-        deliveries = [producer.send("unknown", b"") for _ in range(3 * RECORDS_A_SLICE + 1)]
+        deliveries = [producer.send("unknown", b"") for _ in range(3 * FAILURES_A_SLICE + 1)]
         awaited = asyncio.gather(*[delivery.future() for delivery in deliveries], return_exceptions=True)
         stopping = asyncio.create_task(producer.stop(timeout=0))
         told = set()
         while not stopping.done():
             told.add(sum(delivery.done() for delivery in deliveries))
             await asyncio.sleep(0)
-        assert told & {RECORDS_A_SLICE, 2 * RECORDS_A_SLICE}, "the loop had no turn in between"
+        assert told & {FAILURES_A_SLICE, 2 * FAILURES_A_SLICE}, "the loop had no turn in between"
         assert {type(error) for error in await awaited} == {ProducerClosedError}
         assert len(insides(producer).accumulator.buffer.records) == 0
         cluster.heal()

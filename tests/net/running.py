@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from aioproducer.metrics.producer_metrics import ProducerMetrics
 from aioproducer.net.broker import Broker, NoListener
-from aioproducer.net.client import Client
+from aioproducer.net.client_context import ClientContext
 from aioproducer.net.endpoint import Endpoint
 from tests.net.quick import quick_config
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from aioproducer.testing import FakeCluster
 
 
-def client_of(**options: Unpack[AllOptions]) -> Client:
+def client_of(**options: Unpack[AllOptions]) -> ClientContext:
     """Make a client with short times."""
-    return Client.of(
+    return ClientContext.of(
         quick_config("localhost:1", **options), "me", ProducerMetrics(time.monotonic()), time.monotonic
     )
 
@@ -30,7 +30,7 @@ def make_broker(
     *,
     node_id: int = 1,
     listener: BrokerListener | None = None,
-    client: Client | None = None,
+    client: ClientContext | None = None,
     **options: Unpack[AllOptions],
 ) -> Broker:
     """Make the broker at a local port."""

@@ -111,7 +111,7 @@ async def test_request_times_out(cluster: FakeCluster) -> None:
         others: list[object] = []
         waiting = asyncio.create_task(broker.request(ASK, timeout=60))
         waiting.add_done_callback(lambda task: others.append(task.exception()))
-        await until(lambda: broker.in_flight)
+        await until(lambda: broker.requests_in_flight)
         with pytest.raises(RequestTimeoutError, match=r"did not answer MetadataRequest within 100 ms"):
             await broker.request(ASK, timeout=0.1)
         broker.drop(BrokerConnectionError("lost"))

@@ -68,7 +68,7 @@ async def test_closed_channel_is_dead(cluster: FakeCluster, channel: Channel) ->
     """Requests in flight fail with the error that closed the channel, and so do later ones."""
     cluster.on(ApiKey.METADATA).fall_silent()
     asking = asyncio.create_task(channel.exchange(ASK, 9, timeout=SOON))
-    await until(lambda: channel.in_flight)
+    await until(lambda: channel.requests_in_flight)
     error = BrokerConnectionError("closed by the test")
     channel.close(error)
     channel.close(BrokerConnectionError("closed again"))

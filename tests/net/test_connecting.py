@@ -138,7 +138,7 @@ async def _reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try the next address at once when one fails."""
-    monkeypatch.setattr(module, "HEAD_START", FOREVER)
+    monkeypatch.setattr(module, "ADDRESS_HEAD_START", FOREVER)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         _resolves_to(monkeypatch, _refusing(), _refusing(), listener.getsockname())
         transport = await _connect()
@@ -162,7 +162,7 @@ async def _all_dead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave no socket and no task behind, at whichever await the attempts are cancelled."""
-    monkeypatch.setattr(module, "HEAD_START", 0.001)
+    monkeypatch.setattr(module, "ADDRESS_HEAD_START", 0.001)
     # The system accepts connections for the listener: no server task is needed.
     with _silent(1) as dead, socket.create_server(("127.0.0.1", 0), backlog=1_000) as listener:
         _resolves_to(monkeypatch, *dead, _refusing(), listener.getsockname(), listener.getsockname())
@@ -181,7 +181,7 @@ async def _cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def _several_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Close the losing connections."""
-    monkeypatch.setattr(module, "HEAD_START", 0)
+    monkeypatch.setattr(module, "ADDRESS_HEAD_START", 0)
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
         _resolves_to(monkeypatch, first.getsockname(), second.getsockname())
         async with no_traces():

@@ -44,7 +44,7 @@ class _SizeBroker:
             self.compressor.compress([batch])
             self.batches += 1
             batch.builder.stamp(-1, -1, -1, transactional=False)
-            if batch.size > BATCH_SIZE and batch.count > 1:
+            if len(batch.builder.buffer) > BATCH_SIZE and batch.count > 1:
                 self.splits += 1
                 waiting.extendleft(reversed(split_batch(batch, BATCH_SIZE)))
             else:

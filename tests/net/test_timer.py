@@ -65,7 +65,7 @@ def test_blocked_loop_stores_once(
         ) as producer:
             await producer.send("orders", b"first")
             deliveries = [producer.send("orders", b"%d" % number) for number in range(2)]
-            await until(lambda: insides(producer)._cluster.brokers[1].in_flight)  # type: ignore[union-attr] # noqa: SLF001 - started
+            await until(lambda: insides(producer)._cluster.brokers[1].requests_in_flight)  # type: ignore[union-attr] # noqa: SLF001 - started
             loop.call_later(0.01, hold, cluster, 3)
             hold(cluster, 2)
             for delivery in deliveries:
@@ -90,7 +90,7 @@ def test_blocked_loop_fails_no_request(new_loop: Callable[[], asyncio.AbstractEv
             await producer.send("orders", b"first")
             delivery = producer.send("another", b"")
             known = asyncio.create_task(producer.partitions_for("another"))
-            await until(lambda: insides(producer)._cluster.brokers[1].in_flight)  # type: ignore[union-attr] # noqa: SLF001 - started
+            await until(lambda: insides(producer)._cluster.brokers[1].requests_in_flight)  # type: ignore[union-attr] # noqa: SLF001 - started
             hold(cluster, 0)
             assert len(await known) == 1
             assert (await delivery).offset == 0

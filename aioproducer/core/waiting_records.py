@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import NEVER
-from aioproducer.delivery import BatchResult, move_delivery, result_of
+from aioproducer.delivery import move_delivery, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -65,12 +66,12 @@ class WaitingRecords:
     def __len__(self) -> int:
         return sum(map(len, self._queues()))
 
-    def wait_for_room(self, record: WaitingRecord) -> None:
+    def add_for_room(self, record: WaitingRecord) -> None:
         """Add a record that waits for room."""
         self.bytes += record.size
         self._for_room.append(record)
 
-    def wait_for_topic(self, record: WaitingRecord) -> None:
+    def add_for_topic(self, record: WaitingRecord) -> None:
         """Add a record that waits for its topic, in the order of deadlines."""
         self.bytes += record.size
         topic = record.topic

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from aioproducer.core.events import Listener
-    from aioproducer.core.waiting import WaitingRecord
+    from aioproducer.core.waiting_records import WaitingRecord
 
 
 class WaitTimes:

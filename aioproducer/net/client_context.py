@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientContext:
     """One client of a cluster: a producer, or a command that needs none.
 
     `clock` gives the seconds of the event loop, `random` floats from 0 up to 1.
@@ -37,21 +37,22 @@ class Client:
     @classmethod
     def of(
         cls, config: ProducerConfig, client_id: str, events: Listener, clock: Callable[[], float]
-    ) -> Client:
-        """Make the client of a configuration."""
+    ) -> ClientContext:
+        """Make the client of a configuration; `dataclasses.replace` changes its clock."""
         return cls(
             config,
             client_id,
             events,
             clock,
             random.random,
+            # They count nothing themselves, so all brokers and batches share them.
             Backoff(config.retry_backoff, config.retry_backoff_max, random.random),
             Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
             Backoff(config.connection_setup_timeout, config.connection_setup_timeout_max, random.random),
         )
 
     @classmethod
-    def without_producer(cls, config: ProducerConfig, client_id: str) -> Client:
+    def without_producer(cls, config: ProducerConfig, client_id: str) -> ClientContext:
         """Make a client for the running event loop that has no producer."""
         # A short command makes few requests: the cost of the clock does not matter.
         clock = asyncio.get_running_loop().time

@@ -7,9 +7,10 @@ from itertools import count
 
 import pytest
 
+from aioproducer.batch_result import BatchResult
 from aioproducer.core.batch import NEVER
-from aioproducer.core.waiting import Rejection, WaitingRecord, WaitingRecords
-from aioproducer.delivery import BatchResult, index_of, new_delivery, result_of
+from aioproducer.core.waiting_records import Rejection, WaitingRecord, WaitingRecords
+from aioproducer.delivery import index_of, new_delivery, result_of
 from aioproducer.errors import UnknownTopicError
 
 ANY = -1
@@ -50,7 +51,7 @@ def test_records_leave_in_order() -> None:
     waiting = WaitingRecords()
     records = [new_record(topic) for topic in ("a", "b", "a", "c")]
     for record in records:
-        waiting.wait_for_room(record)
+        waiting.add_for_room(record)
 
     assert waiting.first_for_room() is records[0]
     assert all_for_room(waiting) == records
@@ -58,9 +59,9 @@ def test_records_leave_in_order() -> None:
 
 def test_records_and_bytes_are_counted() -> None:
     waiting = WaitingRecords()
-    waiting.wait_for_room(new_record(size=10))
-    waiting.wait_for_topic(new_record("a", size=20))
-    waiting.wait_for_topic(new_record("b", size=30))
+    waiting.add_for_room(new_record(size=10))
+    waiting.add_for_topic(new_record("a", size=20))
+    waiting.add_for_topic(new_record("b", size=30))
     assert (len(waiting), waiting.bytes) == (3, 60)
 
     waiting.pop_for_room()
@@ -77,9 +78,9 @@ def test_records_and_bytes_are_counted() -> None:
 
 def test_topics_wait_separately() -> None:
     waiting = WaitingRecords()
-    waiting.wait_for_topic(new_record("unknown"))
+    waiting.add_for_topic(new_record("unknown"))
     other = new_record("known")
-    waiting.wait_for_room(other)
+    waiting.add_for_room(other)
 
     assert waiting.first_for_room() is other
     assert waiting.topics() == ["unknown"]
@@ -90,9 +91,9 @@ def test_admitted_records_keep_their_place() -> None:
     records = [new_record("late" if number % 3 else "known") for number in range(9)]
     for record in records:
         if record.topic == "late":
-            waiting.wait_for_topic(record)
+            waiting.add_for_topic(record)
         else:
-            waiting.wait_for_room(record)
+            waiting.add_for_room(record)
 
     admitted = waiting.admit({"late": 1})
 
@@ -105,7 +106,7 @@ def test_equal_deadlines_keep_order() -> None:
     waiting = WaitingRecords()
     records = [new_record("late", deadline=100.0) for _ in range(5)]
     for record in records:
-        waiting.wait_for_topic(record)
+        waiting.add_for_topic(record)
 
     waiting.admit({"late": 1})
 
@@ -117,7 +118,7 @@ def test_records_wait_for_partition() -> None:
     waiting = WaitingRecords()
     chosen, third, ninth, second = (new_record("t", partition) for partition in (ANY, 3, 9, 2))
     for record in (chosen, third, ninth, second):
-        waiting.wait_for_topic(record)
+        waiting.add_for_topic(record)
 
     assert waiting.admit({"t": 3}) == 2
     assert waiting.topics() == ["t"]
@@ -136,7 +137,7 @@ def test_expired_topic_is_not_wanted(partition_of_the_early: int) -> None:
     early = new_record("t", partition_of_the_early, deadline=10.0)
     others = [new_record("t", partition, deadline=20.0) for partition in (1, 5)]
     for record in (early, *others):
-        waiting.wait_for_topic(record)
+        waiting.add_for_topic(record)
     assert waiting.expire_for_topics(10.0) == [early]
 
     assert waiting.admit({"t": 1}) == 0
@@ -147,7 +148,7 @@ def test_expired_topic_is_not_wanted(partition_of_the_early: int) -> None:
 
 def test_other_topic_admits_no_records() -> None:
     waiting = WaitingRecords()
-    waiting.wait_for_topic(new_record("a"))
+    waiting.add_for_topic(new_record("a"))
 
     assert waiting.admit({"b": 1}) == 0
     assert waiting.topics() == ["a"]
@@ -164,9 +165,9 @@ def test_admission_keeps_any_order() -> None:
         record = new_record(topic)
         arrived.append(record)
         if topic in known:
-            waiting.wait_for_room(record)
+            waiting.add_for_room(record)
         else:
-            waiting.wait_for_topic(record)
+            waiting.add_for_topic(record)
         if order.random() < 0.05:
             discovered = order.choice("abcdef")
             known.add(discovered)
@@ -189,10 +190,10 @@ def test_admission_keeps_any_order() -> None:
 
 def test_next_deadline_is_the_oldest() -> None:
     waiting = WaitingRecords()
-    waiting.wait_for_room(new_record(deadline=30.0))
+    waiting.add_for_room(new_record(deadline=30.0))
     assert waiting.next_deadline() == 30.0
-    waiting.wait_for_topic(new_record("a", deadline=20.0))
-    waiting.wait_for_topic(new_record("b", deadline=40.0))
+    waiting.add_for_topic(new_record("a", deadline=20.0))
+    waiting.add_for_topic(new_record("b", deadline=40.0))
     assert waiting.next_deadline() == 20.0
     waiting.reject("a", gone())
     assert waiting.next_deadline() == 30.0
@@ -204,8 +205,8 @@ def test_next_deadline_is_the_oldest() -> None:
 def test_expired_records_free_their_bytes() -> None:
     waiting = WaitingRecords()
     early, late = new_record(size=10, deadline=20.0), new_record(size=20, deadline=30.0)
-    waiting.wait_for_room(early)
-    waiting.wait_for_room(late)
+    waiting.add_for_room(early)
+    waiting.add_for_room(late)
 
     assert waiting.expire_for_room(19.9) == []
     assert waiting.expire_for_room(20.0) == [early]
@@ -221,7 +222,7 @@ def test_topic_records_expire() -> None:
     first, second = new_record("a", size=10, deadline=20.0), new_record("b", size=20, deadline=21.0)
     third = new_record("a", size=30, deadline=30.0)
     for record in (first, second, third):
-        waiting.wait_for_topic(record)
+        waiting.add_for_topic(record)
 
     assert waiting.expire_for_topics(21.0) == [first, second]
     assert waiting.topics() == ["a"]
@@ -232,8 +233,8 @@ def test_topic_records_expire() -> None:
 
 def test_room_and_topics_expire_separately() -> None:
     waiting = WaitingRecords()
-    waiting.wait_for_room(new_record(deadline=20.0))
-    waiting.wait_for_topic(new_record("a", deadline=20.0))
+    waiting.add_for_room(new_record(deadline=20.0))
+    waiting.add_for_topic(new_record("a", deadline=20.0))
 
     assert len(waiting.expire_for_room(20.0)) == 1
     assert len(waiting) == 1
@@ -248,11 +249,11 @@ def test_reject_removes_topic_records(topic: str) -> None:
     waiting = WaitingRecords()
     records = [new_record("a", size=10), new_record("a", size=20)]
     for record in records:
-        waiting.wait_for_topic(record)
+        waiting.add_for_topic(record)
 
     waiting.reject(topic, gone())
     later = new_record("a")
-    waiting.wait_for_topic(later)
+    waiting.add_for_topic(later)
     assert not waiting.fail_rejected()
     left = [later] if topic == "a" else [*records, later]
     assert list(waiting.records()) == left
@@ -265,9 +266,9 @@ def test_everybody_leaves_when_the_producer_closes() -> None:
     """Nobody is left behind, and no bytes are."""
     waiting = WaitingRecords()
     room, topic, other = new_record(), new_record("a"), new_record("b")
-    waiting.wait_for_room(room)
-    waiting.wait_for_topic(topic)
-    waiting.wait_for_topic(other)
+    waiting.add_for_room(room)
+    waiting.add_for_topic(topic)
+    waiting.add_for_topic(other)
     assert list(waiting.records()) == [room, topic, other]
 
     assert waiting.reject_all(gone()) == 1
@@ -285,7 +286,7 @@ def test_returning_record_keeps_its_place() -> None:
     waiting = WaitingRecords()
     first, between, last = (new_record("a", deadline=deadline) for deadline in (10.0, 20.0, 30.0))
     for record in (first, last, between):
-        waiting.wait_for_topic(record)
+        waiting.add_for_topic(record)
 
     assert list(waiting.records()) == [first, between, last]
 
