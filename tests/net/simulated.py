@@ -1,4 +1,8 @@
-"""An event loop with simulated time: instead of waiting for a timer it advances its clock."""
+"""An event loop with simulated time: instead of waiting for a timer it advances its clock.
+
+A test marked `simulated` runs on it. Its timeouts pass at once, and a slow machine changes no time
+that it measures. Both ends of each connection must be in this loop, and nothing in a thread.
+"""
 
 from __future__ import annotations
 
