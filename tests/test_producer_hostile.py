@@ -12,7 +12,7 @@ from aioproducer import AuthorizationError, ErrorCode, PartitionerError, Produce
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import quick
 
-SOON = 5
+SOON = 30
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.net.traces import at_each_await, no_traces
 if TYPE_CHECKING:
     from aioproducer.config import AllOptions
 
-SOON = 5
+SOON = 30
 ASK = MetadataRequest(topics=(), allow_auto_topic_creation=False)
 
 
@@ -254,6 +254,7 @@ async def test_outage_tells_duration_of_attempt() -> None:
         port = server.sockets[0].getsockname()[1]
         async with Running(make_broker(port, request_timeout_ms=7_000)) as broker:
             assert broker.outage() is None
+            await asyncio.sleep(5)
             broker.want()
             await until(lambda: broker.state is BrokerState.CONNECTING)
             began = asyncio.get_running_loop().time()

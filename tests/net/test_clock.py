@@ -55,8 +55,6 @@ async def _frozen_after_the_start() -> None:
         await producer.send("orders", b"5")
 
 
-# A socket of an earlier test's event loop is collected while freezegun goes through all modules.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @LOOPS
 @pytest.mark.parametrize("use", [_frozen_all_the_time, _frozen_after_the_start])
 def test_frozen_time_stops_nothing(use: Callable[[], Awaitable[None]], make_loop: MakeLoop) -> None:

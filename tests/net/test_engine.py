@@ -94,6 +94,7 @@ async def test_waiting_call_is_cancelled(cluster: FakeCluster, wait: str) -> Non
     assert len(cluster.records("orders")) == 20 * count
 
 
+@pytest.mark.simulated
 async def test_short_max_block_keeps_no_processor_busy(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ async def test_many_producers_leave_nothing(cluster: FakeCluster) -> None:
     await until(lambda: cluster.connections(1) == 0)
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("stop")
 async def test_stop_timeout_without_cluster(cluster: FakeCluster) -> None:
     async with no_traces():
@@ -146,6 +148,7 @@ async def test_stop_timeout_without_cluster(cluster: FakeCluster) -> None:
         assert not error.may_be_written
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("stop")
 async def test_shortest_stop_timeout_decides(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()

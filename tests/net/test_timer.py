@@ -162,7 +162,7 @@ def test_expiry_has_time_before_reading(new_loop: Callable[[], asyncio.AbstractE
         now = 0.0
         seen: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         timer = LateTimer(0.0, seen.set_result, clock=lambda: now)
-        while timer._turns == READS:  # noqa: SLF001 - the first extra turn is planned
+        while timer._turns == READS:  # noqa: ASYNC110, SLF001 - until the first extra turn is planned
             await asyncio.sleep(0)
         now = 5.0
         assert await seen == 0.0
