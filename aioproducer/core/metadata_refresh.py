@@ -36,6 +36,7 @@ class RefreshPlan:
         "_failures",
         "_fruitless",
         "_is_requested",
+        "_is_stuck",
         "_is_routine",
         "_max_age",
         "_refreshed_at",
@@ -51,6 +52,7 @@ class RefreshPlan:
         self.not_before = -inf
         self._failures = 0
         self._fruitless = 0
+        self._is_stuck = False
         # The refresh in flight: its scope, the number of its topics, and whether age is its only reason.
         self._scope = Scope.ALL
         self._asks_for = 0
@@ -66,7 +68,9 @@ class RefreshPlan:
 
     def next(self, now: float, *, has_new: bool, has_due: bool) -> float:
         """Return when to refresh, `now` if it is time."""
-        if has_new and not self._failures:
+        # A bootstrap server names the same nodes again, which cannot be connected to: to ask for a
+        # new topic at once would lead back to the bootstrap server at once.
+        if has_new and not self._failures and not self._is_stuck:
             return now
         if self._is_requested or has_due:
             return max(now, self.not_before)
@@ -92,6 +96,7 @@ class RefreshPlan:
     def succeeded(self, now: float, *, asked: int, is_news: bool) -> None:
         """Note a response about `asked` topics, and whether it changed anything."""
         self._failures = 0
+        self._is_stuck = asked < self._asks_for and not is_news
         if self._scope is not Scope.NEW:
             self._fruitless = 0 if self._is_routine or is_news else self._fruitless + 1
             self.not_before = now + self._backoff.delay(max(self._fruitless - 1, 0))
