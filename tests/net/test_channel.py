@@ -9,7 +9,7 @@ from aioproducer import BrokerConnectionError, RequestTimeoutError
 from aioproducer.core.batch import NEVER
 from aioproducer.net.channel import Channel
 from aioproducer.net.exchange import ResponseExchange
-from aioproducer.protocol.metadata import MetadataRequest
+from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import until
 from tests.net.running import Running, make_broker, port_of
@@ -112,7 +112,7 @@ async def test_partly_read_response_is_awaited(cluster: FakeCluster, channel: Ch
 
 async def test_exchange_awaits_rest_of_response(cluster: FakeCluster, channel: Channel) -> None:
     cluster.on(ApiKey.METADATA).fall_silent()
-    exchange = ResponseExchange(channel, ASK, 9)
+    exchange = ResponseExchange[MetadataResponse](channel, ASK, 9)
     asking = asyncio.create_task(exchange.run(SOON))
     await until(lambda: channel.in_flight)
     late = channel.clock() + 2 * SOON
@@ -130,7 +130,7 @@ async def test_exchange_awaits_rest_of_response(cluster: FakeCluster, channel: C
 async def test_throttle_extends_exchange(cluster: FakeCluster, channel: Channel) -> None:
     """A throttle does not count as waiting for the response."""
     cluster.on(ApiKey.METADATA).fall_silent()
-    exchange = ResponseExchange(channel, ASK, 9)
+    exchange = ResponseExchange[MetadataResponse](channel, ASK, 9)
     asking = asyncio.create_task(exchange.run(SOON))
     await until(lambda: channel.in_flight)
     now = channel.clock()

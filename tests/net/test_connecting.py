@@ -19,7 +19,7 @@ from tests.net.traces import at_each_await, at_each_turn, no_traces
 uvloop = pytest.importorskip("uvloop")
 
 SOON = 30
-FOREVER = 60
+FOREVER = 600
 
 AddressInfo: TypeAlias = tuple[Any, ...]
 """An item of `socket.getaddrinfo`."""
@@ -105,7 +105,12 @@ async def _dead_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     with _silent(3) as dead:
         async with FakeCluster(topics={"orders": 1}) as cluster, no_traces():
             _resolves_to(monkeypatch, *dead, ("127.0.0.1", cluster.topology.nodes[1].port))
-            options: Any = {"socket_connection_setup_timeout_ms": 60_000, "max_block_ms": 60_000}
+            options: Any = {
+                "socket_connection_setup_timeout_ms": 60_000,
+                "max_block_ms": 60_000,
+                # The request timeout begins after the connection: three head starts take longer.
+                "request_timeout_ms": 500,
+            }
             async with asyncio.timeout(SOON), quick("kafka.test:9092", **options) as producer:
                 await producer.send("orders", b"1")
 

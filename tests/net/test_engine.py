@@ -12,7 +12,7 @@ from aioproducer import Delivery, Producer, ProducerClosedError, ProducerFailedE
 from aioproducer.core.settlement import Settlement
 from aioproducer.net.sender import Sender
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.net.quick import drained, insides, outcome, quick, turns, until
+from tests.net.quick import PATIENCE, drained, insides, outcome, quick, turns, until
 from tests.net.traces import at_each_await, no_traces
 
 
@@ -141,7 +141,7 @@ async def test_stop_timeout_without_cluster(cluster: FakeCluster) -> None:
         await cluster.stop()
         await until(lambda: not producer.metrics()["producer-metrics"]["connection-count"])
         delivery = producer.send("orders", b"2")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await producer.stop(0.1)
         error = delivery.exception()
         assert isinstance(error, ProducerClosedError)
@@ -155,7 +155,7 @@ async def test_shortest_stop_timeout_decides(cluster: FakeCluster) -> None:
     producer = quick(cluster, request_timeout_ms=5_000)
     await producer.start()
     delivery = producer.send("orders", b"1")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(producer.stop(), producer.stop(4), producer.stop(0.1))
     assert isinstance(delivery.exception(), ProducerClosedError)
 
@@ -168,7 +168,7 @@ def bug() -> ValueError:
 async def _expect_failure(
     producer: Producer[Any, Any], delivery: Delivery, cause: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         for call in (delivery, producer.flush(), drained(producer), producer.partitions_for("orders")):
             with pytest.raises(ProducerFailedError) as failed:
                 await call
@@ -232,7 +232,7 @@ async def test_bug_in_task_fails_producer(
             raise bug
 
         insides(producer)._tasks.spawn("bug", raises)  # type: ignore[union-attr] # noqa: SLF001 - a failing task
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             errors = await waiting
         assert errors[0] is None
         assert [type(error) for error in errors[1:]] == [ProducerFailedError] * 2
