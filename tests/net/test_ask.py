@@ -222,6 +222,7 @@ async def test_request_to_unknown_node() -> None:
             await ask.request(_ProducerId(), to=3, deadline=asyncio.get_running_loop().time() + 0.1)
 
 
+@pytest.mark.simulated
 async def test_retriable_code_is_retried() -> None:
     async with FakeCluster(2) as cluster, _ask(cluster) as ask:
         cluster.on(ApiKey.INIT_PRODUCER_ID, times=2).answer(ErrorCode.NOT_COORDINATOR)

@@ -162,7 +162,8 @@ async def test_unknown_names_end_start(monkeypatch: pytest.MonkeyPatch) -> None:
         await quick(servers, max_block_ms=60_000, bootstrap_resolve_timeout_ms=200).start()
     # uvloop's clock has milliseconds.
     assert 0.197 <= loop.time() - started < SOON
-    assert tries > 4
+    # Both names were looked up at least once more; how often depends on the machine.
+    assert tries >= 4
 
 
 async def test_canonical_names(
