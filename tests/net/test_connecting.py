@@ -137,7 +137,7 @@ async def _reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
                 await producer.send("orders", b"1")
                 assert tried[:3] == [*dead, alive]
                 # A stall of the loop must not start an attempt at the next address.
-                monkeypatch.setattr(module, "HEAD_START", FOREVER)
+                monkeypatch.setattr(module, "ADDRESS_HEAD_START", FOREVER)
                 (broker,) = insides(producer)._cluster.brokers.values()  # type: ignore[union-attr] # noqa: SLF001
                 for _ in range(3):
                     tried.clear()
