@@ -7,7 +7,8 @@ so for all its tests with ``pytestmark``. `tests/SCENARIOS.md` is generated from
 
 `tests/test_scenarios.py` fails if a scenario has no test or the file is out of date.
 
-``--loop uvloop`` runs coroutine tests on uvloop instead of asyncio's own event loop.
+``--loop uvloop`` runs coroutine tests on uvloop instead of asyncio's own event loop. A test marked
+``simulated`` runs on a loop with simulated time instead, and so do its fixtures.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from tests.net.simulated import SimulatedLoop
 from tests.scenarios import table_of
 
 
@@ -39,8 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_asyncio_loop_factories(
-    config: pytest.Config,
+    config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    if item.get_closest_marker("simulated") is not None:
+        return {"simulated": SimulatedLoop}
     if config.getoption("--loop") == "uvloop":
         return {"uvloop": _uvloop()}
     return {"asyncio": asyncio.new_event_loop}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from aioproducer.delivery import Delivery
 
 NOW = 1_700_000_000_000
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 def new_result(partition: int = 3) -> BatchResult:

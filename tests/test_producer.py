@@ -32,7 +32,7 @@ from tests.net.quick import quick, turns, until
 if TYPE_CHECKING:
     from aioproducer.config import AllOptions
 
-SOON = 5
+SOON = 30
 PATIENCE = 60
 ROOT = Path(__file__).parent.parent
 
@@ -163,6 +163,7 @@ async def test_send_in_a_callback(producer: Producer[Any, Any]) -> None:
     assert more[0].result().topic == "orders"
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("callbacks")
 async def test_send_again_in_a_callback(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE).fall_silent()
@@ -462,6 +463,7 @@ async def test_sends_share_a_batch_without_linger(cluster: FakeCluster) -> None:
     assert figures["records-per-request-avg"] == 101 / 2
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("lone-record-lingers")
 async def test_record_is_sent_after_linger(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
@@ -506,6 +508,7 @@ async def test_flush_ignores_later_records(cluster: FakeCluster) -> None:
         second.release()
 
 
+@pytest.mark.simulated
 async def test_flush_timeout_loses_nothing(cluster: FakeCluster) -> None:
     held = cluster.on(ApiKey.PRODUCE).hold()
     async with quick(cluster, request_timeout_ms=5_000) as producer:

@@ -12,7 +12,7 @@ from aioproducer import AuthorizationError, ErrorCode, PartitionerError, Produce
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import quick
 
-SOON = 5
+SOON = 30
 
 
 @pytest.fixture
@@ -92,9 +92,10 @@ async def test_failed_waiting_records_are_logged_once(
         with pytest.raises(ProducerClosedError):
             await waiting
     del first, _
-    logged = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert len(logged) == 1
-    assert "9999 of 10000 records for unknown-?" in logged[0].getMessage()
+    # Deliveries of an earlier test may be collected now, and log the same of other topics.
+    logged = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    (message,) = [message for message in logged if "unknown" in message]
+    assert "9999 of 10000 records for unknown-?" in message
 
 
 async def test_unauthorized_topic_fails_waiting_records(cluster: FakeCluster) -> None:

@@ -112,6 +112,7 @@ async def test_failures_are_counted_by_record(cluster: FakeCluster) -> None:
         assert producer.metrics()["producer-topic-metrics"]["orders"]["record-error-total"] == 4
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("metrics")
 async def test_buffer_gauges(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=2_000) as producer:
@@ -155,6 +156,7 @@ class _Wait:
         return least * records <= nanoseconds / 1e9 + 1e-6 <= most * records + 2e-6
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("metrics")
 async def test_waits_for_topic_are_counted(cluster: FakeCluster) -> None:
     async with quick(cluster) as producer:
@@ -174,6 +176,7 @@ async def test_waits_for_topic_are_counted(cluster: FakeCluster) -> None:
         assert wait.contains(after - before, records=2)
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("metrics")
 async def test_waits_for_room_are_counted(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000) as producer:
@@ -195,6 +198,7 @@ async def test_waits_for_room_are_counted(cluster: FakeCluster) -> None:
         assert figures[METADATA] == before[METADATA]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("metrics")
 @pytest.mark.parametrize(
     ("topic", "name"),

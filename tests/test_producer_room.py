@@ -11,7 +11,7 @@ from aioproducer import BufferExhaustedError, Delivery, Producer
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import drained, quick, turns, until
 
-SOON = 5
+SOON = 30
 
 
 @pytest.fixture
@@ -69,6 +69,7 @@ async def test_other_topics_wait_their_turn(cluster: FakeCluster) -> None:
         await until(lambda: len(finished) == 2)
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("buffer-full")
 async def test_wait_for_room_expires(cluster: FakeCluster) -> None:
     async with quick(cluster, buffer_memory=1_000, max_block_ms=50) as producer:

@@ -23,7 +23,7 @@ from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import insides, quick, until
 from tests.net.traces import no_traces
 
-SOON = 10
+SOON = 30
 SLOW = 0.2
 
 ERRORS = [ZeroDivisionError, asyncio.CancelledError, asyncio.InvalidStateError, StopIteration, RecursionError]

@@ -1,6 +1,7 @@
 cimport cython
 
 from aioproducer.core.buffer cimport RecordBuffer
+from aioproducer.core.incomplete cimport IncompleteBatches
 from aioproducer.core.partitioner cimport RecordPartitioner, StickyPartitioner
 from aioproducer.core.queues cimport TopicQueue
 from aioproducer.core.batch cimport ProducerBatch
@@ -28,7 +29,7 @@ cdef class Accumulator:
     cdef public object wall_clock_ns
     cdef public tuple sticky_options
     cdef public dict topics
-    cdef public object incomplete
+    cdef public IncompleteBatches incomplete
     cdef public long long serial
     cdef public bint has_deadline
 

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from aioproducer.core.shell import Shell
 
 
-@dataclass(frozen=True, slots=True)
+# Decisions of each request are not frozen: frozen ones take twice as long to make.
+
+
+@dataclass(slots=True)
 class Send:
     """Send these batches in one request."""
 
@@ -36,7 +39,7 @@ class Connect:
     """Open the connection: batches wait for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Wait:
     """Ask again at a time; after the next event if it is NEVER."""
 

@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """Incomplete batches: batches that are not resolved, by the age that the delivery timeout counts.
 
 Most batches expire in the order in which they were opened. A record that waited before is older than

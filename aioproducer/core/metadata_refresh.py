@@ -37,6 +37,7 @@ class RefreshPlan:
         "_fruitless",
         "_is_requested",
         "_is_routine",
+        "_is_stuck",
         "_max_age",
         "_refreshed_at",
         "_scope",
@@ -51,6 +52,7 @@ class RefreshPlan:
         self.not_before = -inf
         self._failures = 0
         self._fruitless = 0
+        self._is_stuck = False
         # The refresh in flight: its scope, the number of its topics, and whether age is its only reason.
         self._scope = Scope.ALL
         self._asks_for = 0
@@ -67,7 +69,9 @@ class RefreshPlan:
     def next(self, now: float, *, has_new: bool, has_due: bool) -> float:
         """Return when to refresh, `now` if it is time."""
         # A record waits for a new topic: ask at once. After a failure all brokers may be away: back off.
-        if has_new and not self._failures:
+        # A bootstrap server that names the same nodes again, which cannot be connected to, would lead
+        # back to itself at once.
+        if has_new and not self._failures and not self._is_stuck:
             return now
         if self._is_requested or has_due:
             return max(now, self.not_before)
@@ -93,6 +97,7 @@ class RefreshPlan:
     def succeeded(self, now: float, *, asked: int, is_news: bool) -> None:
         """Note a response about `asked` topics, and whether it changed anything."""
         self._failures = 0
+        self._is_stuck = asked < self._asks_for and not is_news
         if self._scope is not Scope.NEW:
             # An election takes a while: the first fruitless response is followed by the first backoff,
             # the second by twice that, and so on. A routine refresh is expected to change nothing.

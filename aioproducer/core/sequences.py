@@ -294,7 +294,10 @@ class Sequences:
         is_free = not queue.on_wire and not in_flight
         # A new epoch begins at sequence 0. After it the broker refuses the earlier epoch
         # (INVALID_PRODUCER_EPOCH), so all batches of that epoch have to be resolved first (KIP-360).
-        if sequences.has_gap or not sequences.is_under(self.producer_id):
+        # As `is_under`, without a call for each batch.
+        current = self.producer_id
+        is_current = sequences.epoch == current.epoch and sequences.producer_id == current.value
+        if sequences.has_gap or not is_current or current.value == NO_PRODUCER_ID:
             if not is_free:
                 return False
             if sequences.has_gap:
@@ -333,8 +336,10 @@ class Sequences:
 
     def settle(self, batch: ProducerBatch, *, in_log: bool) -> None:
         """Resolve a batch: it is stored (`in_log`), refused or given up."""
-        self._unresolved.discard(batch)
-        self._in_old_log.discard(batch)
+        # Both sets are nearly always empty.
+        if self._unresolved or self._in_old_log:
+            self._unresolved.discard(batch)
+            self._in_old_log.discard(batch)
         batch.queue.sequences.settle(batch, in_log=in_log)
 
     def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:

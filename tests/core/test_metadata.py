@@ -445,6 +445,22 @@ def test_response_delays_rebootstrap() -> None:
 
 
 @pytest.mark.scenario("brokers-replaced")
+def test_same_bootstrap_answer_is_not_sought_at_once() -> None:
+    """The only node cannot be connected to: a wanted topic leads to the bootstrap server each time."""
+    metadata = new_metadata()
+    metadata.want("orders", START)
+    now = START
+    for pause in (0, 0.1, 0.2, 0.4):
+        metadata.start_refresh(now)
+        metadata.failed(now)
+        metadata.rebootstrapped(now)
+        metadata.start_refresh(now)
+        metadata.update(answer(nodes=brokers(1)), (), now)
+        # The first answer is news: the node can be asked for the topic at once.
+        assert wait(metadata, now) == pytest.approx(pause)
+        now = metadata.next_refresh(now)
+
+
 def test_broker_may_request_rebootstrap() -> None:
     metadata = knowing("orders")
     metadata.request_update(START)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SOON = 20.0
+SOON = 30.0
 """Seconds that every wait of a test may take, on a slow machine too."""
 
 

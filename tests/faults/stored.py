@@ -28,7 +28,9 @@ AMPLE = 20_000
 
 def patient(cluster: FakeCluster) -> Producer[Any, Any]:
     """Return a producer with one record per batch and long timeouts, which expires records often."""
-    return quick(cluster, batch_size=1, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE, max_block_ms=200)
+    return quick(
+        cluster, batch_size=1, request_timeout_ms=AMPLE, delivery_timeout_ms=AMPLE, max_block_ms=1_000
+    )
 
 
 def send(producer: Producer[Any, Any], count: int, first: int = 0) -> list[Delivery]:

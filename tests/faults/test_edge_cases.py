@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aioproducer.protocol.init_producer_id import InitProducerIdResponse
     from aioproducer.protocol.metadata import MetadataResponse
 
-SOON = 10
+SOON = 30
 
 
 @pytest.fixture
@@ -173,6 +173,7 @@ async def test_failed_encoding_frees_memory() -> None:
         assert {type(error).__name__ for error in errors} == {"UnsupportedVersionError"}
 
 
+@pytest.mark.simulated
 async def test_long_throttle_frees_memory() -> None:
     """A throttle of weeks does not keep the memory of expired batches."""
     async with (
@@ -190,6 +191,7 @@ async def test_long_throttle_frees_memory() -> None:
         await asyncio.wait_for(drained(producer), SOON)
 
 
+@pytest.mark.simulated
 async def test_early_disconnects_grow_backoff() -> None:
     """A broker that accepts connections and then closes them is retried with a growing backoff."""
     async with (
@@ -199,6 +201,7 @@ async def test_early_disconnects_grow_backoff() -> None:
             reconnect_backoff_ms=10,
             reconnect_backoff_max_ms=10_000,
             retry_backoff_ms=1,
+            request_timeout_ms=1_000,
             delivery_timeout_ms=2_000,
         ) as producer,
     ):

@@ -66,6 +66,7 @@ async def test_expired_batch_keeps_its_memory() -> None:
     assert values(cluster, "audit") == [b"first", *sent]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("expired-unsent")
 @pytest.mark.parametrize(
     ("leaderless", "why"), [(False, "no attempt was made: broker 2"), (True, "the partition has no leader")]
@@ -102,6 +103,7 @@ async def test_unsent_batches_expire_without_leader(*, leaderless: bool, why: st
     assert values(cluster, partition=1) == values(cluster, partition=3) == [b"again"]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("expired-in-flight")
 async def test_batch_expires_in_flight() -> None:
     """The batch expires before its request times out: a retry after one second leaves it less time."""
@@ -182,6 +184,7 @@ async def test_late_response_changes_nothing(code: ErrorCode) -> None:
     assert values(cluster) == ([b"first", b"next"] if code else [b"first", b"a", b"b", b"next"])
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("delivery-timeout")
 async def test_retry_and_split_keep_deadline() -> None:
     """A retried and split record expires before a younger record without retries."""
@@ -218,10 +221,11 @@ async def test_retry_and_split_keep_deadline() -> None:
     assert ended == ["a", "b", "young"]
 
 
+@pytest.mark.simulated
 async def test_delivery_timeout_ends_waiting_for_topic() -> None:
     async with (
         FakeCluster(auto_create_topics=False) as cluster,
-        quick(cluster, delivery_timeout_ms=400, max_block_ms=60_000) as producer,
+        quick(cluster, request_timeout_ms=300, delivery_timeout_ms=400, max_block_ms=60_000) as producer,
     ):
         error = await failure(producer.send("nowhere", b"1"))
 
@@ -229,6 +233,7 @@ async def test_delivery_timeout_ends_waiting_for_topic() -> None:
     assert "within delivery_timeout_ms (400)" in str(error)
 
 
+@pytest.mark.simulated
 async def test_topic_wait_counts_for_delivery_timeout() -> None:
     async with (
         FakeCluster(auto_create_topics=False) as cluster,

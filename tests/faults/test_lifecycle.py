@@ -52,6 +52,7 @@ async def test_stop_waits_for_accepted_records(cluster: FakeCluster) -> None:
         await until(lambda: not cluster.connections(1))
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("stop")
 async def test_stop_timeout_fails_the_rest(
     cluster: FakeCluster,

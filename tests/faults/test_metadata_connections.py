@@ -143,6 +143,7 @@ async def test_every_address_is_tried(cluster: FakeCluster, monkeypatch: pytest.
         assert await offsets_of(send(producer, 1)) == [1]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("connection-setup")
 async def test_reconnect_backoff_grows(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The attempts to reach a stopped broker get rarer, and it is used when it is back."""
@@ -175,6 +176,7 @@ async def test_reconnect_backoff_grows(cluster: FakeCluster, monkeypatch: pytest
         assert await offsets_of([delivery]) == [1]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("silent-broker")
 @pytest.mark.parametrize("after_storing", [False, True])
 async def test_silent_broker_times_out(*, after_storing: bool) -> None:
@@ -199,6 +201,7 @@ async def test_silent_broker_times_out(*, after_storing: bool) -> None:
         assert cluster.leader_of("orders", 0) == 2
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("throttling")
 async def test_throttled_broker_gets_no_requests(
     cluster: FakeCluster,
@@ -229,6 +232,7 @@ async def test_throttled_broker_gets_no_requests(
         assert relay.connections == 2
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("throttling")
 async def test_long_throttle_keeps_connection(cluster: FakeCluster) -> None:
     """The broker reads nothing for several times request_timeout_ms, with requests in flight."""
@@ -251,6 +255,7 @@ async def test_long_throttle_keeps_connection(cluster: FakeCluster) -> None:
         assert relay.connections == connections
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("throttling")
 async def test_throttle_does_not_extend_delivery_timeout(cluster: FakeCluster) -> None:
     async with quick(

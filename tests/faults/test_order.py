@@ -38,7 +38,7 @@ def without_idempotence(cluster: FakeCluster, *, metadata_max_age_ms: int = AMPL
         metadata_max_age_ms=metadata_max_age_ms,
         request_timeout_ms=AMPLE,
         delivery_timeout_ms=AMPLE,
-        max_block_ms=200,
+        max_block_ms=1_000,
     )
 
 

@@ -150,6 +150,7 @@ async def test_records_wait_for_replicas() -> None:
     assert values(cluster) == [b"%d" % number for number in range(6)]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("topic-deleted")
 async def test_deleted_topic_fails_in_time() -> None:
     async with (
@@ -190,6 +191,7 @@ async def test_recreated_topic_gets_the_records() -> None:
     assert values(cluster) == [b"%d" % number for number in range(20)]
 
 
+@pytest.mark.simulated
 async def test_expiry_error_names_the_cause() -> None:
     """A batch expires behind a retried batch: its error does not blame the connection."""
     async with (

@@ -100,6 +100,7 @@ async def test_freed_memory_goes_in_order() -> None:
     assert finished == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("buffer-full")
 async def test_waiting_record_expires() -> None:
     """A record waits for memory up to max_block_ms, then fails and delays no later record."""

@@ -26,8 +26,8 @@ NODES = 2
 PARTITIONS = 3
 RECORDS = 90
 SEEDS = range(8)
-SOON = 1.0
-"""Seconds by which a limit may be exceeded."""
+SOON = 10.0
+"""Seconds by which a limit may be exceeded on a busy machine."""
 
 OPTIONS: "AllOptions" = {
     "batch_size": 200,

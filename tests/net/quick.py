@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from aioproducer.config import AllOptions
     from aioproducer.net.engine import Engine
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Seconds after which a test gives up waiting."""
 
 QUICK: AllOptions = {
     "linger_ms": 0,
-    "request_timeout_ms": 300,
-    "delivery_timeout_ms": 8_000,
-    "max_block_ms": 5_000,
+    "request_timeout_ms": 3_000,
+    "delivery_timeout_ms": 30_000,
+    "max_block_ms": 20_000,
     "retry_backoff_ms": 10,
     "retry_backoff_max_ms": 50,
     "reconnect_backoff_ms": 10,

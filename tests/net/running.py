@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 def client_of(**options: Unpack[AllOptions]) -> ClientContext:
     """Make a client with short times."""
-    return ClientContext.of(
-        quick_config("localhost:1", **options), "me", ProducerMetrics(time.monotonic()), time.monotonic
-    )
+    try:
+        clock = asyncio.get_running_loop().time
+    except RuntimeError:  # a test without a loop
+        clock = time.monotonic
+    return ClientContext.of(quick_config("localhost:1", **options), "me", ProducerMetrics(clock()), clock)
 
 
 def make_broker(

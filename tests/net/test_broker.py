@@ -1,7 +1,6 @@
 """The connection to one broker: made when wanted, closed in time, made again after a backoff."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
@@ -24,7 +23,7 @@ from tests.net.traces import at_each_await, no_traces
 if TYPE_CHECKING:
     from aioproducer.config import AllOptions
 
-SOON = 5
+SOON = 30
 ASK = MetadataRequest(topics=(), allow_auto_topic_creation=False)
 
 
@@ -32,6 +31,12 @@ ASK = MetadataRequest(topics=(), allow_auto_topic_creation=False)
 async def cluster() -> AsyncIterator[FakeCluster]:
     async with FakeCluster(topics={"orders": 1}) as cluster:
         yield cluster
+
+
+async def _ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read all requests of a connection and respond to none."""
+    await reader.read()
+    writer.close()
 
 
 async def test_connects_when_wanted(cluster: FakeCluster) -> None:
@@ -67,6 +72,7 @@ def test_unlisted_transition_raises() -> None:
         make_broker(1)._enter(BrokerState.READY)  # noqa: SLF001 - a bug would do this
 
 
+@pytest.mark.simulated
 async def test_steps_of_setup_share_limit(cluster: FakeCluster) -> None:
     class Listener(NoListener):
         async def verify(self, setup: Setup) -> None:
@@ -104,6 +110,7 @@ async def test_requests_share_the_connection(cluster: FakeCluster) -> None:
         assert relay.connections == 1
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("silent-broker")
 async def test_request_times_out(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.METADATA).fall_silent()
@@ -160,6 +167,7 @@ async def test_closes_at_any_time(cluster: FakeCluster) -> None:
             assert "closed" in repr(broker)
 
 
+@pytest.mark.simulated
 async def test_idle_connection_is_replaced(cluster: FakeCluster) -> None:
     async with quick(cluster, connections_max_idle_ms=60) as producer:
         await producer.send("orders", b"1")
@@ -169,6 +177,7 @@ async def test_idle_connection_is_replaced(cluster: FakeCluster) -> None:
         assert (await asyncio.wait_for(producer.send("orders", b"2"), SOON)).offset == 1
 
 
+@pytest.mark.simulated
 async def test_waiting_connection_is_not_idle(cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = 0
     look = Channel._on_timer  # noqa: SLF001 - how often it looks is what matters here
@@ -186,13 +195,15 @@ async def test_waiting_connection_is_not_idle(cluster: FakeCluster, monkeypatch:
         assert producer.metrics()["producer-metrics"]["record-retry-total"] == 0
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("connection-setup")
 @pytest.mark.parametrize("greeting", [None, b""])
 async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
+    loop = asyncio.get_running_loop()
     attempts: list[float] = []
 
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        attempts.append(time.monotonic())
+        attempts.append(loop.time())
         if greeting is not None:
             await _reader.read(1)
         writer.close()
@@ -202,8 +213,8 @@ async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
         async with Running(
             make_broker(port, reconnect_backoff_ms=40, reconnect_backoff_max_ms=160)
         ) as broker:
-            ends = time.monotonic() + 1
-            while time.monotonic() < ends:
+            ends = loop.time() + 1
+            while loop.time() < ends:
                 broker.want()
                 await asyncio.sleep(0.002)
     # 40, 80, 160, 160, ... ms, each give or take a fifth.
@@ -213,28 +224,47 @@ async def test_reconnecting_is_bounded(greeting: bytes | None) -> None:
     assert min(pauses[3:]) >= 0.125
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("connection-setup")
 async def test_setup_time_limit_grows() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(silent, "127.0.0.1") as server:
+    """The limit is 2 s, then 4 s, then at most 5 s, each give or take a fifth."""
+    loop = asyncio.get_running_loop()
+    async with await asyncio.start_server(_ignore, "127.0.0.1") as server:
         port = server.sockets[0].getsockname()[1]
         options: AllOptions = {
-            "socket_connection_setup_timeout_ms": 50,
-            "socket_connection_setup_timeout_max_ms": 100,
-            "request_timeout_ms": 5_000,
+            "socket_connection_setup_timeout_ms": 2_000,
+            "socket_connection_setup_timeout_max_ms": 5_000,
+            "request_timeout_ms": 30_000,
+            "delivery_timeout_ms": 60_000,
         }
         async with no_traces(), Running(make_broker(port, **options)) as broker:
-            started = time.monotonic()
-            with pytest.raises(RequestTimeoutError, match="did not answer ApiVersionsRequest"):
-                await broker.request(ASK, timeout=SOON)
-            assert 0.03 < time.monotonic() - started < 1
-            started = time.monotonic()
+            for shortest, longest in ((1.6, 2.4), (3.2, 4.8), (4, 6)):
+                # The broker connects in a later turn than the call begins.
+                await until(lambda: broker.state is BrokerState.IDLE)
+                started = loop.time()
+                with pytest.raises(RequestTimeoutError, match="did not answer ApiVersionsRequest"):
+                    await broker.request(ASK, timeout=SOON)
+                assert shortest <= loop.time() - started <= longest + 0.01
+
+
+@pytest.mark.simulated
+async def test_outage_tells_duration_of_attempt() -> None:
+    """An attempt to connect that takes long is the present cause of an outage."""
+    async with await asyncio.start_server(_ignore, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Running(make_broker(port, request_timeout_ms=7_000)) as broker:
+            assert broker.outage() is None
+            await asyncio.sleep(5)
+            broker.want()
+            await until(lambda: broker.state is BrokerState.CONNECTING)
+            began = asyncio.get_running_loop().time()
+            await asyncio.sleep(3)
+            outage = broker.outage()
+            assert str(outage) == f"broker 1 at 127.0.0.1:{port}: no connection for 3.0 s"
             with pytest.raises(RequestTimeoutError):
                 await broker.request(ASK, timeout=SOON)
-            assert time.monotonic() - started > 0.075
+            assert 6.9 < asyncio.get_running_loop().time() - began < 7.1
+            assert "did not answer ApiVersionsRequest" in str(broker.outage())
 
 
 async def test_refused_connection_names_address() -> None:
@@ -260,6 +290,7 @@ async def test_returning_broker_is_used_again(cluster: FakeCluster) -> None:
     assert [record.value for record in cluster.records("orders")] == [b"0", b"1", b"2", b"3"]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("throttling")
 async def test_throttle_delays_request(cluster: FakeCluster) -> None:
     async with (

@@ -17,7 +17,7 @@ from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import drained, outcome, quick
 from tests.net.traces import at_each_await, at_each_turn, no_traces
 
-SOON = 5
+SOON = 30
 PARTITIONS = 2
 
 numbers = itertools.count()
@@ -210,13 +210,17 @@ async def test_leaving_body_is_cancelled(cluster: FakeCluster) -> None:
     ledger.check()
 
 
+@pytest.mark.simulated
 async def test_timeout_around_producer(cluster: FakeCluster) -> None:
     """Leaving the body sends the accepted records first, for `delivery_timeout_ms` at most."""
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     deliveries: list[Delivery] = []
 
     async def produce() -> None:
-        async with asyncio.timeout(0.1), quick(cluster, delivery_timeout_ms=600) as producer:
+        async with (
+            asyncio.timeout(0.1),
+            quick(cluster, request_timeout_ms=300, delivery_timeout_ms=600) as producer,
+        ):
             deliveries.append(producer.send("orders", b""))
             await deliveries[0]
 

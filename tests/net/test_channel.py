@@ -5,16 +5,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from aioproducer import BrokerConnectionError
+from aioproducer import BrokerConnectionError, RequestTimeoutError
 from aioproducer.core.batch import NEVER
 from aioproducer.net.channel import Channel
+from aioproducer.net.exchange import ResponseExchange
 from aioproducer.net.transport import Transport
-from aioproducer.protocol.metadata import MetadataRequest
+from aioproducer.protocol.metadata import MetadataRequest, MetadataResponse
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import until
 from tests.net.running import Running, make_broker, port_of
 
-SOON = 5
+SOON = 30
 ASK = MetadataRequest(topics=(), allow_auto_topic_creation=False)
 
 
@@ -98,3 +99,71 @@ async def test_throttle_outlives_connection(cluster: FakeCluster) -> None:
         await until(lambda: broker.channel)
         now = broker.channel.clock()
         assert broker.channel.sendable_at(now) > now + 50
+
+
+async def test_partly_read_response_is_awaited(cluster: FakeCluster, channel: Channel) -> None:
+    """The timer fires when a part of the response has been read: the rest may be in the socket."""
+    cluster.on(ApiKey.METADATA).fall_silent()
+    errors: list[Exception | None] = []
+    channel.send(ASK, 9, lambda _pending, _frame, error: errors.append(error), timeout=SOON)
+    late = channel.clock() + 2 * SOON
+    for part in (b"\x00\x00", b"\x00\x10"):
+        channel._on_data(part)  # noqa: SLF001 - as the transport does
+        channel._on_timer(late)  # noqa: SLF001 - as the timer does
+        assert channel.error is None
+        assert not errors
+    channel._on_timer(late)  # noqa: SLF001 - nothing has arrived since the last time
+    assert isinstance(channel.error, RequestTimeoutError)
+    assert errors == [channel.error]
+
+
+async def test_exchange_awaits_rest_of_response(cluster: FakeCluster, channel: Channel) -> None:
+    cluster.on(ApiKey.METADATA).fall_silent()
+    exchange = ResponseExchange[MetadataResponse](channel, ASK, 9)
+    asking = asyncio.create_task(exchange.run(SOON))
+    await until(lambda: channel.requests_in_flight)
+    late = channel.clock() + 2 * SOON
+    for part in (b"\x00\x00", b"\x00\x10"):
+        channel._on_data(part)  # noqa: SLF001 - as the transport does
+        exchange._expire(late)  # noqa: SLF001 - as the timer does
+        assert not exchange._response.done()  # noqa: SLF001 - the result
+        # `_expire` looks again in a later turn: that is not to come before the next part.
+        exchange._timer.cancel()  # noqa: SLF001
+    exchange._expire(late)  # noqa: SLF001 - nothing has arrived since the last time
+    with pytest.raises(RequestTimeoutError, match="did not answer MetadataRequest within 30000 ms"):
+        await asking
+
+
+async def test_throttle_extends_exchange(cluster: FakeCluster, channel: Channel) -> None:
+    """A throttle does not count as waiting for the response."""
+    cluster.on(ApiKey.METADATA).fall_silent()
+    exchange = ResponseExchange[MetadataResponse](channel, ASK, 9)
+    asking = asyncio.create_task(exchange.run(SOON))
+    await until(lambda: channel.requests_in_flight)
+    now = channel.clock()
+    channel.throttle(4)
+    exchange._expire(now + SOON + 1)  # noqa: SLF001 - as the timer does, after the first deadline
+    assert not exchange._response.done()  # noqa: SLF001 - the result
+    exchange._expire(now + SOON + 6)  # noqa: SLF001 - after the extended deadline
+    with pytest.raises(RequestTimeoutError):
+        await asking
+
+
+async def test_overlapping_throttles_count_once(cluster: FakeCluster, channel: Channel) -> None:
+    """At 10 a throttle of 2 s, at 11 one of 3 s: it ends at 14, and a deadline moves by 4 s."""
+    cluster.on(ApiKey.METADATA).fall_silent()
+    pending = channel.send(ASK, 9, lambda *_: None)
+    now = channel.clock()
+    deadline = pending.deadline
+    channel.clock = lambda: now
+    channel.throttle(2)
+    channel.clock = lambda: now + 1
+    channel.throttle(3)
+    channel.throttle(1)
+    assert channel.throttled_until == pytest.approx(now + 4)
+    assert pending.deadline - deadline == pytest.approx(4)
+    # After a pause, a throttle counts in full.
+    channel.clock = lambda: now + 6
+    channel.throttle(0.5)
+    assert channel.throttled_until == pytest.approx(now + 6.5)
+    assert pending.deadline - deadline == pytest.approx(4.5)

@@ -13,7 +13,7 @@ from tests.net.quick import quick
 if TYPE_CHECKING:
     from aioproducer.config import AllOptions
 
-SOON = 10
+SOON = 30
 NODES = (1, 2, 3)
 PARTITIONS = 4
 RECORDS = 300
@@ -109,6 +109,7 @@ async def test_all_records_are_stored_once(seed: int) -> None:
                 assert delivery.result().offset in {record.offset, -1}
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("seed", range(3))
 async def test_failed_records_tell_truth(seed: int) -> None:
     """With little time some records fail; their errors tell whether they may be in the log."""

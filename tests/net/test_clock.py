@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,10 @@ uvloop = pytest.importorskip("uvloop")
 PATIENCE = 60.0
 LOOPS = pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
 MakeLoop = Callable[[], asyncio.AbstractEventLoop]
+
+# freezegun compares the values of all loaded modules. One of testcontainers' asks Docker for its
+# address then, and leaves a socket open where Docker does not run.
+_frozen = partial(freeze_time, real_asyncio=True, ignore=["testcontainers"])
 
 
 async def _use(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
@@ -40,7 +45,7 @@ def _with_short_timeouts(cluster: FakeCluster) -> Producer[Any, Any]:
 
 
 async def _frozen_all_the_time() -> None:
-    with freeze_time(datetime.now(UTC), real_asyncio=True):
+    with _frozen(datetime.now(UTC)):
         async with FakeCluster(topics={"orders": 1}) as cluster, _with_short_timeouts(cluster) as producer:
             await _use(cluster, producer)
 
@@ -49,14 +54,12 @@ async def _frozen_after_the_start() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, _with_short_timeouts(cluster) as producer:
         await producer.send("orders", b"0")
         await producer.drain()
-        with freeze_time(datetime.now(UTC), real_asyncio=True):
+        with _frozen(datetime.now(UTC)):
             await _use(cluster, producer)
         await producer.drain()
         await producer.send("orders", b"5")
 
 
-# A socket of an earlier test's event loop is collected while freezegun goes through all modules.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @LOOPS
 @pytest.mark.parametrize("use", [_frozen_all_the_time, _frozen_after_the_start])
 def test_frozen_time_stops_nothing(use: Callable[[], Awaitable[None]], make_loop: MakeLoop) -> None:
@@ -72,7 +75,7 @@ def test_mock_producer_needs_no_time(make_loop: MakeLoop) -> None:
             await producer.drain()
             await producer.flush()
 
-    with asyncio.Runner(loop_factory=make_loop) as runner, freeze_time(real_asyncio=True):
+    with asyncio.Runner(loop_factory=make_loop) as runner, _frozen():
         runner.run(use())
 
 

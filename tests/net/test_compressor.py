@@ -16,7 +16,7 @@ from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import insides, quick, turns, until
 from tests.net.traces import no_traces
 
-SOON = 5
+SOON = 30
 CODECS = ["gzip", "snappy", "lz4", "zstd"]
 LARGE: AllOptions = {"compression_type": "gzip", "batch_size": 400_000, "linger_ms": 5}
 WORDS = [b"%d-" % number + os.urandom(500) * 40 for number in range(20)]
@@ -75,9 +75,9 @@ async def test_thread_keeps_batch_order(cluster: FakeCluster, watched: _Watched)
 
 
 async def _held_up(
-    cluster: FakeCluster, watched: _Watched, *, delivery_timeout_ms: int = 8_000
+    cluster: FakeCluster, watched: _Watched, *, timeout_ms: int = 30_000
 ) -> tuple[Producer[Any, Any], list[Delivery]]:
-    options: AllOptions = {**LARGE, "delivery_timeout_ms": delivery_timeout_ms}
+    options: AllOptions = {**LARGE, "request_timeout_ms": timeout_ms - 10, "delivery_timeout_ms": timeout_ms}
     producer = quick(cluster, **options)
     await producer.start()
     await producer.send("orders", b"first")
@@ -113,7 +113,7 @@ async def test_connection_lost_during_compression(cluster: FakeCluster, watched:
 
 
 async def test_records_expire_during_compression(cluster: FakeCluster, watched: _Watched) -> None:
-    producer, deliveries = await _held_up(cluster, watched, delivery_timeout_ms=400)
+    producer, deliveries = await _held_up(cluster, watched, timeout_ms=2_000)
     await until(lambda: all(delivery.done() for delivery in deliveries))
     watched.go_on.set()
     for delivery in deliveries:

@@ -12,7 +12,7 @@ from aioproducer import Delivery, Producer, ProducerClosedError, ProducerFailedE
 from aioproducer.core.settlement import Settlement
 from aioproducer.net.sender import Sender
 from aioproducer.testing import ApiKey, FakeCluster
-from tests.net.quick import drained, insides, outcome, quick, turns, until
+from tests.net.quick import PATIENCE, drained, insides, outcome, quick, turns, until
 from tests.net.traces import at_each_await, no_traces
 
 
@@ -94,6 +94,7 @@ async def test_waiting_call_is_cancelled(cluster: FakeCluster, wait: str) -> Non
     assert len(cluster.records("orders")) == 20 * count
 
 
+@pytest.mark.simulated
 async def test_short_max_block_keeps_no_processor_busy(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +131,7 @@ async def test_many_producers_leave_nothing(cluster: FakeCluster) -> None:
     await until(lambda: cluster.connections(1) == 0)
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("stop")
 async def test_stop_timeout_without_cluster(cluster: FakeCluster) -> None:
     async with no_traces():
@@ -139,20 +141,21 @@ async def test_stop_timeout_without_cluster(cluster: FakeCluster) -> None:
         await cluster.stop()
         await until(lambda: not producer.metrics()["producer-metrics"]["connection-count"])
         delivery = producer.send("orders", b"2")
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await producer.stop(0.1)
         error = delivery.exception()
         assert isinstance(error, ProducerClosedError)
         assert not error.may_be_written
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("stop")
 async def test_shortest_stop_timeout_decides(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     producer = quick(cluster, request_timeout_ms=5_000)
     await producer.start()
     delivery = producer.send("orders", b"1")
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(producer.stop(), producer.stop(4), producer.stop(0.1))
     assert isinstance(delivery.exception(), ProducerClosedError)
 
@@ -165,7 +168,7 @@ def bug() -> ValueError:
 async def _expect_failure(
     producer: Producer[Any, Any], delivery: Delivery, cause: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         for call in (delivery, producer.flush(), drained(producer), producer.partitions_for("orders")):
             with pytest.raises(ProducerFailedError) as failed:
                 await call
@@ -229,7 +232,7 @@ async def test_bug_in_task_fails_producer(
             raise bug
 
         insides(producer)._tasks.spawn("bug", raises)  # type: ignore[union-attr] # noqa: SLF001 - a failing task
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             errors = await waiting
         assert errors[0] is None
         assert [type(error) for error in errors[1:]] == [ProducerFailedError] * 2

@@ -13,7 +13,7 @@ from tests.net.traces import at_each_await, no_traces
 
 uvloop = pytest.importorskip("uvloop")
 
-SOON = 5
+SOON = 30
 
 
 async def _round_trip() -> None:
@@ -30,7 +30,7 @@ async def _round_trip() -> None:
 
 async def _trouble() -> None:
     async with FakeCluster(3, {"orders": 3}) as cluster, no_traces():
-        async with quick(cluster, batch_size=100) as producer:
+        async with quick(cluster, batch_size=100, request_timeout_ms=500) as producer:
             await producer.send("orders", b"0")
             cluster.on(ApiKey.PRODUCE, skip=2).disconnect(after_storing=True)
             cluster.on(ApiKey.PRODUCE, skip=4).fall_silent()

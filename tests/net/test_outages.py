@@ -71,6 +71,7 @@ async def test_each_cause_is_logged_once(cluster: FakeCluster, caplog: pytest.Lo
         assert len(told(caplog, logging.INFO, "stored again")) == 2
 
 
+@pytest.mark.simulated
 async def test_record_that_expires_is_no_retry(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,6 +107,7 @@ async def test_normal_work_logs_no_retry(cluster: FakeCluster, caplog: pytest.Lo
     assert not told(caplog, logging.INFO, "again")
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("code", [ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, None])
 async def test_missing_producer_id_warns_once(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture, code: ErrorCode | None
@@ -164,6 +166,7 @@ async def test_cluster_outage_warns_once(cluster: FakeCluster, caplog: pytest.Lo
 # Errors.
 
 
+@pytest.mark.simulated
 async def test_error_names_present_cause(cluster: FakeCluster) -> None:
     """The first attempt loses its connection; after it the broker refuses connections."""
     async with quick(cluster, request_timeout_ms=1_000, delivery_timeout_ms=1_500) as producer:
@@ -180,6 +183,7 @@ async def test_error_names_present_cause(cluster: FakeCluster) -> None:
             assert isinstance(raised.value.__cause__, BrokerConnectionError)
 
 
+@pytest.mark.simulated
 async def test_error_names_unreachable_address(cluster: FakeCluster) -> None:
     """The bootstrap server responds, but advertises an address that refuses connections."""
     cluster.on(ApiKey.METADATA, times=None).rewrite(lambda answer: advertise_dead_port(answer, (1,)))
@@ -193,6 +197,7 @@ async def test_error_names_unreachable_address(cluster: FakeCluster) -> None:
             await asyncio.wait_for(producer.partitions_for("orders"), PATIENCE)
 
 
+@pytest.mark.simulated
 async def test_error_names_unreachable_leader() -> None:
     """Metadata comes from another broker; the leader refuses connections."""
     async with FakeCluster(2, {"orders": 2}, replication_factor=1) as cluster:
@@ -205,8 +210,9 @@ async def test_error_names_unreachable_leader() -> None:
                 await asyncio.wait_for(delivery, PATIENCE)
 
 
+@pytest.mark.simulated
 async def test_an_error_names_a_throttle(cluster: FakeCluster) -> None:
-    async with quick(cluster, delivery_timeout_ms=500) as producer:
+    async with quick(cluster, request_timeout_ms=300, delivery_timeout_ms=500) as producer:
         cluster.on(ApiKey.PRODUCE).throttle(5_000)
         await asyncio.wait_for(producer.send("orders", b"1", partition=0), PATIENCE)
         words = r"broker 1 at \S+: it throttles this client for 4\.\d s"
@@ -243,6 +249,7 @@ def test_outage_of_the_cluster_names_brokers(ready: list[bool], expected: str) -
     assert str(outages.of_cluster()) == expected
 
 
+@pytest.mark.simulated
 async def test_error_names_missing_producer_id(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.INIT_PRODUCER_ID, times=None).answer(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS)
     async with quick(cluster, request_timeout_ms=600, delivery_timeout_ms=600) as producer:

@@ -12,7 +12,7 @@ from aioproducer.core.producer_id import MAX_EPOCH
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import insides, quick, turns
 
-SOON = 5
+SOON = 30
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ async def test_retriable_error_is_retried(cluster: FakeCluster, code: ErrorCode)
     assert fault.hits == 3
 
 
+@pytest.mark.simulated
 async def test_useless_responses_are_retried(cluster: FakeCluster) -> None:
     """Lost, missing, malformed, and with a negative id."""
     cluster.on(ApiKey.INIT_PRODUCER_ID).disconnect()
@@ -60,6 +61,7 @@ async def test_useless_responses_are_retried(cluster: FakeCluster) -> None:
         assert (await asyncio.wait_for(producer.send("orders", b"1"), SOON)).offset == 0
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("producer-id-denied")
 async def test_refused_producer_id_fails_records(cluster: FakeCluster) -> None:
     """Each later record costs at most one request."""
@@ -87,6 +89,7 @@ async def test_old_cluster_error_names_option() -> None:
             assert (await producer.send("orders", b"1")).offset == 0
 
 
+@pytest.mark.simulated
 async def test_records_expire_without_producer_id(
     cluster: FakeCluster, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -21,7 +21,7 @@ from tests.net.quick import insides, quick, turns, until
 from tests.net.simulated import SimulatedLoop
 from tests.net.traces import at_each_turn, no_traces
 
-SOON = 10
+SOON = 30
 
 
 async def _down() -> FakeCluster:
@@ -57,6 +57,7 @@ async def test_records_wait_for_the_cluster(*, enable_idempotence: bool) -> None
         await cluster.stop()
 
 
+@pytest.mark.simulated
 async def test_max_block_bounds_the_wait() -> None:
     cluster = await _down()
     producer = quick(cluster, max_block_ms=100)

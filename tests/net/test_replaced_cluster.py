@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aioproducer.testing.versions import BrokerVersion
 
 OLD, NEW = "old", "new"
-SOON = 10
+SOON = 30
 SENT = 5
 """A broker recognizes duplicates of the last batches of a producer, so many."""
 

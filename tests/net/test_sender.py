@@ -19,7 +19,7 @@ from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import quick, turns, until
 from tests.net.relay import Asked, Relay
 
-SOON = 6
+SOON = 30
 RECORDS = 30
 
 
@@ -46,6 +46,7 @@ async def _produce_all(cluster: FakeCluster, request_timeout_ms: int = 300) -> N
         assert values == [b"%04d" % number * 10 for number in range(partition, RECORDS, 2)]
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("silent-broker")
 @pytest.mark.parametrize("after_storing", [False, True])
 @pytest.mark.parametrize("skip", [0, 1, 4])
@@ -69,6 +70,7 @@ async def test_truncated_response_is_lost(cluster: FakeCluster, size: int) -> No
     await _produce_all(cluster)
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize(
     "garbage",
     [
@@ -90,6 +92,7 @@ async def test_garbage_closes_connection(cluster: FakeCluster, garbage: bytes) -
     assert fault.hits == 2
 
 
+@pytest.mark.simulated
 @pytest.mark.parametrize("version", [3, 7, 8, 9, 12, 13])
 async def test_response_body_is_corrupt(version: int) -> None:
     async with (
@@ -232,6 +235,7 @@ async def test_response_before_garbage_counts(cluster: FakeCluster) -> None:
         assert spoilt == 3
 
 
+@pytest.mark.simulated
 async def test_silent_broker_costs_delivery_timeout(cluster: FakeCluster) -> None:
     cluster.on(ApiKey.PRODUCE, times=None).fall_silent()
     async with quick(cluster, request_timeout_ms=100, delivery_timeout_ms=400) as producer:
@@ -245,6 +249,7 @@ async def test_silent_broker_costs_delivery_timeout(cluster: FakeCluster) -> Non
         assert producer.metrics()["producer-metrics"]["record-error-total"] == 2
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("sequence-gap", "first-batch-expires")
 async def test_partition_continues_after_expiry(cluster: FakeCluster) -> None:
     """It is unknown whether the expired batch is in the log."""
@@ -294,6 +299,7 @@ async def test_five_requests_are_in_flight(cluster: FakeCluster) -> None:
         assert [(await delivery).offset for delivery in deliveries] == list(range(1, 21))
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("throttling")
 async def test_throttle_is_observed(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()
@@ -312,6 +318,7 @@ async def test_throttle_is_observed(cluster: FakeCluster) -> None:
         assert producer.metrics()["producer-metrics"]["produce-throttle-time-max"] == 400
 
 
+@pytest.mark.simulated
 @pytest.mark.scenario("throttling")
 async def test_metadata_throttle_is_observed(cluster: FakeCluster) -> None:
     loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import quick
 from tests.net.relay import Asked, Relay
 
-SOON = 5
+SOON = 30
 
 
 def _versions_asked(relay: Relay, connection: int) -> list[int]:

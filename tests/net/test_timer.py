@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from aioproducer import BrokerConnectionError
-from aioproducer.net.timer import LateTimer, late_timeout
+from aioproducer.net.timer import READS, LateTimer, late_timeout
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.faults.stored import figure
 from tests.net.elsewhere import elsewhere
@@ -150,6 +150,22 @@ def test_sockets_are_read_before_expiry(new_loop: Callable[[], asyncio.AbstractE
             loop.remove_reader(here)
             timer.cancel()
         assert happened == ["held", "read", "expired"]
+
+    run(new_loop, main())
+
+
+@loops
+def test_expiry_has_time_before_reading(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """A deadline that passes in the extra turns is not past: its data may be unread."""
+
+    async def main() -> None:
+        now = 0.0
+        seen: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        timer = LateTimer(0.0, seen.set_result, clock=lambda: now)
+        while timer._turns == READS:  # noqa: ASYNC110, SLF001 - until the first extra turn is planned
+            await asyncio.sleep(0)
+        now = 5.0
+        assert await seen == 0.0
 
     run(new_loop, main())
 

@@ -15,7 +15,7 @@ from aioproducer.net.transport import STALL_CHECKS, Transport, connect, resolve
 from tests.net.quick import until
 from tests.net.traces import at_each_await, no_traces
 
-SOON = 5
+SOON = 30
 
 Server: TypeAlias = tuple[int, list[asyncio.StreamWriter], list[asyncio.StreamReader]]
 

@@ -19,7 +19,7 @@ from tests.net.traces import no_traces
 
 uvloop = pytest.importorskip("uvloop")
 
-SOON = 5
+SOON = 30
 MEGABYTE = bytes(1_000_000)
 FIRE_AND_FORGET: Any = {
     "acks": 0,

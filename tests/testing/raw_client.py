@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Response)
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 
 
 class RawClient:

@@ -181,6 +181,7 @@ async def test_hold_after_storing() -> None:
         await client.receive(ProduceResponse, 9)
 
 
+@pytest.mark.simulated
 async def test_delay_holds_the_response() -> None:
     async with FakeCluster() as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.METADATA).delay(0.05)

@@ -112,7 +112,7 @@ async def test_versions_option_plays_other_brokers(release: str, highest: int) -
 
 async def test_no_auto_create_option() -> None:
     with stand_alone("--no-auto-create", "--topic", "orders") as broker:
-        async with Producer(broker.bootstrap, max_block_ms=300) as producer:
+        async with Producer(broker.bootstrap, max_block_ms=3_000) as producer:
             await producer.send("orders", b"tea")
             with pytest.raises(UnknownTopicError):
                 await producer.send("audit", b"tea")

@@ -76,6 +76,7 @@ async def test_topic_match_skips_empty_requests() -> None:
         assert fault.hits == 1
 
 
+@pytest.mark.simulated
 async def test_throttle_can_mute_the_connection() -> None:
     async with FakeCluster(topics={"orders": 1}) as cluster, await RawClient.connect(cluster) as client:
         cluster.on(ApiKey.METADATA).throttle(100, mutes=True)
