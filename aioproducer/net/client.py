@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from aioproducer.core.events import Listener
 
 
+def refuse_security(config: ProducerConfig) -> None:
+    """Raise ConfigurationError for TLS and SASL: connections are in plain text only yet."""
+    if config.security_protocol != "PLAINTEXT":
+        message = f"security_protocol={config.security_protocol!r} is not implemented yet"
+        raise ConfigurationError(message, option="security_protocol", value=config.security_protocol)
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """One client of a cluster: a producer, or a command that needs none.
@@ -40,9 +47,7 @@ class Client:
         cls, config: ProducerConfig, client_id: str, events: Listener, clock: Callable[[], float]
     ) -> Client:
         """Make the client of a configuration."""
-        if config.security_protocol != "PLAINTEXT":
-            message = f"security_protocol={config.security_protocol!r} is not implemented yet"
-            raise ConfigurationError(message, option="security_protocol", value=config.security_protocol)
+        refuse_security(config)
         return cls(
             config,
             client_id,

@@ -31,7 +31,7 @@ from aioproducer.errors import (
     plural,
 )
 from aioproducer.metrics.producer_metrics import ProducerMetrics
-from aioproducer.net.client import Client
+from aioproducer.net.client import Client, refuse_security
 from aioproducer.net.cluster import Cluster
 from aioproducer.net.lifecycle import ELSEWHERE
 from aioproducer.net.outages import Outages
@@ -63,6 +63,7 @@ class Engine:
     """
 
     def __init__(self, config: ProducerConfig, client_id: str, on_failure: Callable[[], object]) -> None:
+        refuse_security(config)
         self._on_failure = on_failure
         self.config = config
         self.client_id = client_id

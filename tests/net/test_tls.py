@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
+from aioproducer import Producer
 from aioproducer.config import ProducerConfig
 from aioproducer.errors import ConfigurationError
 from aioproducer.net import tls_files
@@ -71,6 +72,16 @@ def at(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     return {
         name: str(folder / value) if name.endswith("_location") else value for name, value in options.items()
     }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"security_protocol": "SSL"}, {"security_protocol": "SASL_SSL", "sasl_kerberos_service_name": "kafka"}],
+)
+def test_producer_refuses_security_yet(options: dict[str, Any]) -> None:
+    """Without TLS in the transport the records would be sent in plain text."""
+    with pytest.raises(ConfigurationError, match="security_protocol=.* is not implemented yet"):
+        Producer("localhost:9093", **options)
 
 
 def test_defaults_are_strict() -> None:
