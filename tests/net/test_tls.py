@@ -80,7 +80,7 @@ def at(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
 )
 def test_producer_refuses_security_yet(options: dict[str, Any]) -> None:
     """Without TLS in the transport the records would be sent in plain text."""
-    with pytest.raises(ConfigurationError, match="security_protocol=.* is not implemented yet"):
+    with pytest.raises(ConfigurationError, match=r"security_protocol=.* is not implemented yet"):
         Producer("localhost:9093", **options)
 
 
