@@ -157,7 +157,7 @@ def own_options(
         if plain == JAAS and isinstance(value, str):
             login = parse_jaas(name, value)
             for option, text in login.options.items():
-                add(option, name, _own_value(name, text, options[option], Alias(option)))
+                add(option, name, _login_value(text, options[option]))
         elif alias.option not in options:
             refuse_foreign(name, value, options)
         else:
@@ -166,6 +166,11 @@ def own_options(
     if login is not None:
         _check_login(login, found)
     return found
+
+
+def _login_value(value: object, option: Option) -> object:
+    # Spaces inside the quotes belong to a password.
+    return option.read(value) if isinstance(value, str) and option.kind.read is not str else value
 
 
 def _check_login(login: JaasLogin, found: Mapping[str, object]) -> None:

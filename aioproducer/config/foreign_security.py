@@ -60,6 +60,12 @@ HARMLESS_SECURITY: Final = {
     "sasl_oauthbearer_sub_claim_name": ("sub",),
     "sasl_oauthbearer_clock_skew_seconds": ("30",),
     "enable_sasl_oauthbearer_unsecure_jwt": ("false",),
+    # Java needs these classes for what is built in here: AWS_MSK_IAM, and tokens from an endpoint.
+    "sasl_client_callback_handler_class": ("software.amazon.msk.auth.iam.iamclientcallbackhandler",),
+    "sasl_login_callback_handler_class": (
+        "org.apache.kafka.common.security.oauthbearer.oauthbearerlogincallbackhandler",
+        "org.apache.kafka.common.security.oauthbearer.secured.oauthbearerlogincallbackhandler",
+    ),
 }
 
 # Foreign options without a counterpart, and what to do instead.
@@ -80,6 +86,7 @@ ADVICE_SECURITY: Final = {
     "sasl_kerberos_kinit_cmd": "run kinit beside the producer, or set sasl_kerberos_keytab",
     "sasl_kerberos_min_time_before_relogin": "credentials are read at each authentication",
     "sasl_kerberos_domain_name": "the host name of the broker is used",
+    "sasl_login_callback_handler_class": "pass a sasl_token_provider that returns tokens",
     "sasl_oauthbearer_config": "pass a sasl_token_provider that returns unsecured tokens",
     "sasl_oauthbearer_method": "it is 'oidc' with sasl_oauthbearer_token_endpoint_url",
     "sasl_oauthbearer_grant_type": "the options that are set choose the grant",

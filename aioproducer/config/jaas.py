@@ -98,7 +98,7 @@ _EXTENSION = "extension_"
 
 
 class JaasLogin(NamedTuple):
-    """What a `sasl.jaas.config` says: the mechanisms of its module, and options under our names."""
+    """A parsed `sasl.jaas.config`: the mechanisms of its module, and options under our names."""
 
     module: str
     mechanisms: tuple[str, ...]

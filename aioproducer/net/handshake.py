@@ -117,11 +117,13 @@ async def fetch_certificate(address: str, port: int, name: str, timeout: float) 
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
+        # Not every text can be sent as a name. asyncio would find out with the socket open, and leak it.
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
         async with asyncio.timeout(timeout):
             transport, _ = await asyncio.get_running_loop().create_connection(
                 asyncio.Protocol, address, port, ssl=context, server_hostname=name
             )
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, ValueError):
         return None
     try:
         der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)

@@ -183,8 +183,8 @@ def _warn_of_checks(config: ProducerConfig) -> None:
         return
     if not config.enable_ssl_certificate_verification:
         logger.warning(
-            "Certificates of brokers are not verified (enable_ssl_certificate_verification=False): anyone "
-            "between can read and change what is sent"
+            "Certificates of brokers are not verified (enable_ssl_certificate_verification=False): any host "
+            "can pose as a broker and read the records"
         )
     elif config.ssl_endpoint_identification_algorithm == "":
         logger.warning(

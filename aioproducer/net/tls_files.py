@@ -33,7 +33,7 @@ _KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?-----END \1-----", r
 _JAVA_STORES: Final = (b"\xfe\xed\xfe\xed", b"\xce\xce\xce\xce")
 _DER = b"\x30"
 
-# A file of this size is no keystore; without a limit a wrong path (/dev/zero) would fill the memory.
+# Keystores are smaller. Without a limit a wrong path (/dev/zero) would fill the memory.
 _MOST_BYTES = 16 * 1024 * 1024
 
 

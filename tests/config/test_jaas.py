@@ -72,6 +72,16 @@ def test_plain_becomes_config() -> None:
     assert (config.sasl_username, config.sasl_password) == ("key", SECRET)
 
 
+def test_spaces_of_a_password_stay() -> None:
+    config = from_properties("PLAIN", f'{PLAIN} required username=me password=" p w ";')
+    assert config.sasl_password == " p w "  # noqa: S105 - of this test
+
+
+def test_invalid_flag_names_option() -> None:
+    with pytest.raises(ConfigurationError, match="sasl_scram_tokenauth must be True or False"):
+        from_properties("SCRAM-SHA-256", f"{SCRAM} required username=me password=pw tokenauth=perhaps;")
+
+
 def test_scram_with_token() -> None:
     config = from_properties(
         "SCRAM-SHA-512", f'{SCRAM} required username="id" password="hmac" tokenauth="true";'

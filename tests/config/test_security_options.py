@@ -337,3 +337,24 @@ def test_environment_becomes_security() -> None:
     )
     assert (config.sasl_mechanism, config.sasl_password) == ("SCRAM-SHA-512", SECRET)
     assert config.ssl_truststore_location == "/ca.pem"
+
+
+def test_properties_of_msk() -> None:
+    """The properties that Amazon's page gives for Java."""
+    config = ProducerConfig.from_properties(
+        {
+            "bootstrap.servers": "b-1.example.kafka.us-east-1.amazonaws.com:9098",
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "AWS_MSK_IAM",
+            "sasl.jaas.config": "software.amazon.msk.auth.iam.IAMLoginModule required;",
+            "sasl.client.callback.handler.class": "software.amazon.msk.auth.iam.IAMClientCallbackHandler",
+        }
+    )
+    assert config.sasl_mechanism == "AWS_MSK_IAM"
+
+
+def test_foreign_token_handler_has_advice() -> None:
+    with pytest.raises(ConfigurationError, match="pass a sasl_token_provider"):
+        ProducerConfig.from_properties(
+            {"bootstrap.servers": "a:1", "sasl.login.callback.handler.class": "com.example.Handler"}
+        )

@@ -293,8 +293,6 @@ async def test_other_loop_is_refused(broker: Kafka, topic_name: str) -> None:
     "options",
     [
         {"transactional_id": "id"},
-        {"security_protocol": "SSL"},
-        {"security_protocol": "SASL_PLAINTEXT", "sasl_kerberos_service_name": "kafka"},
     ],
 )
 def test_unsupported_options_are_refused(options: dict[str, str]) -> None:

@@ -251,6 +251,7 @@ async def test_silent_server_is_left_in_time() -> None:
 
     async with listener(None, wait) as port:
         assert await fetch_certificate("127.0.0.1", port, HOST, 0.1) is None
+        assert await fetch_certificate("127.0.0.1", port, ".bad", LIMIT) is None
     assert "did not end in time" in explain(TimeoutError(), HOST).sentence
 
 

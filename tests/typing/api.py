@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, assert_type
 
 from aioproducer import (
@@ -83,6 +85,20 @@ async def serializers_say_what_is_sent() -> None:
     Producer("localhost:9092", value_serializer=len)  # type: ignore[arg-type]
     anything = Producer[bytes, object]("localhost:9092", value_serializer=lambda value: repr(value).encode())
     anything.send("anything", {1, 2, 3})
+
+
+async def password_from_vault() -> str:
+    return "secret"
+
+
+def security_options() -> None:
+    Producer("localhost:9093", security_protocol="SSL", ssl_context=ssl.create_default_context())
+    Producer("localhost:9093", security_protocol="SSL", ssl_truststore_location=Path("ca.pem"))
+    Producer("localhost:9095", sasl_username="alice", sasl_password=password_from_vault)
+    Producer("localhost:9095", sasl_username=lambda: "alice", sasl_password=str)
+    Producer("localhost:9095", sasl_token_provider=password_from_vault)
+    Producer("localhost:9095", sasl_oauthbearer_extensions={"logicalCluster": "lkc-1"})
+    Producer("localhost:9095", sasl_password=b"secret")  # type: ignore[call-overload]
 
 
 async def a_lambda_takes_anything() -> None:
