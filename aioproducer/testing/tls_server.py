@@ -34,17 +34,19 @@ class TlsServer:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._has_begun = False
         self._is_ready = False
         self.principal: str | None = None
         """The subject of the client's certificate, once the handshake is done: `CN=client`."""
 
     def decrypt(self, data: bytes) -> bytes:
         """Return the plain bytes that `data` completes; raises ssl.SSLError, after the alert is sent."""
-        if not self._is_ready and not self._incoming.pending and data[:1] != _HANDSHAKE_RECORD:
+        if not self._has_begun and data[:1] != _HANDSHAKE_RECORD:
             # OpenSSL would send an alert here, and a client without TLS could not read it: Kafka
             # closes without an answer.
             message = "the client does not speak TLS"
-            raise ssl.SSLError(message)
+            raise ssl.SSLError(0, message)
+        self._has_begun = True
         self._incoming.write(data)
         plain = bytearray()
         try:
