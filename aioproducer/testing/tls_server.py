@@ -36,6 +36,8 @@ class TlsServer:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._has_begun = False
         self._is_ready = False
+        self.has_ended = False
+        """Whether the client has said goodbye: it waits until the broker closes the connection."""
         self.principal: str | None = None
         """The subject of the client's certificate, once the handshake is done: `CN=client`."""
 
@@ -56,11 +58,11 @@ class TlsServer:
                 self.principal = _subject(self._tls.getpeercert())
             while chunk := self._tls.read(_READ_SIZE):
                 plain += chunk
+            self.has_ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            # The client has closed its direction: `connection_lost` follows.
-            pass
+            self.has_ended = True
         finally:
             # An error has put an alert there, which tells the client the reason.
             self._flush()

@@ -135,9 +135,9 @@ async def test_large_frames_need_authentication() -> None:
             assert await client.closed() == b""
         async with await RawClient.connect(cluster) as client:
             await log_in(client)
-            topics = tuple([MetadataRequestTopic(f"topic-{number}") for number in range(100_000)])
+            topics = tuple([MetadataRequestTopic(f"{number:0249}") for number in range(3000)])
             request = MetadataRequest(topics=topics, allow_auto_topic_creation=False)
-            assert len((await client.ask(request, 9)).topics) == 100_000
+            assert len((await client.ask(request, 9)).topics) == 3000
 
 
 async def test_kafka_2_1_has_no_session_lifetime() -> None:
