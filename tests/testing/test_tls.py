@@ -54,9 +54,7 @@ async def test_bad_certificate_is_refused_by_client(certificates: Certificates, 
 
 async def test_other_ca_is_refused_by_client() -> None:
     async with FakeCluster(security="SSL") as cluster:
-        with pytest.raises(
-            ssl.SSLCertVerificationError, match="self-signed certificate"
-        ):
+        with pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate"):
             await connect_with_tls(cluster, Certificates.make().client_context())
 
 
