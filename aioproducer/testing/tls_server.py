@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import asyncio
 
 _READ_SIZE = 64 * 1024
+NOT_TLS_ALERT = bytes.fromhex("15 0303 0002 02 50")
+"""Java's answer to a client without TLS: a fatal alert, internal_error."""
+
 _HANDSHAKE_RECORD = b"\x16"
 _ATTRIBUTES = {
     "commonName": "CN",
@@ -44,8 +47,9 @@ class TlsServer:
     def decrypt(self, data: bytes) -> bytes:
         """Return the plain bytes that `data` completes; raises ssl.SSLError, after the alert is sent."""
         if not self._has_begun and data[:1] != _HANDSHAKE_RECORD:
-            # OpenSSL would send an alert here, and a client without TLS could not read it: Kafka
-            # closes without an answer.
+            # OpenSSL has other alerts here. Kafka's is what a plaintext client reads as the size of a
+            # frame: 0x15030300, 352 MB.
+            self._transport.write(NOT_TLS_ALERT)
             message = "the client does not speak TLS"
             raise ssl.SSLError(0, message)
         self._has_begun = True

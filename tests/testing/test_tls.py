@@ -11,6 +11,7 @@ from aioproducer.error_code import ErrorCode
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest
 from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.testing import Certificates, FakeCluster
+from aioproducer.testing.tls_server import NOT_TLS_ALERT
 from tests.net.quick import PATIENCE, until
 from tests.testing.batches import make_batch
 from tests.testing.raw_client import RawClient
@@ -58,11 +59,11 @@ async def test_other_ca_is_refused_by_client() -> None:
             await connect_with_tls(cluster, Certificates.make().client_context())
 
 
-async def test_plaintext_client_is_closed_without_answer() -> None:
-    """As by Kafka: an alert would look like a frame to the client."""
+async def test_plaintext_client_gets_alert() -> None:
+    """As from Kafka: the client reads it as the size of a frame."""
     async with FakeCluster(security="SSL") as cluster, await RawClient.connect(cluster) as client:
         client.send(METADATA, 9)
-        assert await client.closed() == b""
+        assert await client.closed() == NOT_TLS_ALERT
 
 
 async def test_tls_client_is_closed_by_plaintext_broker() -> None:
