@@ -11,7 +11,7 @@ from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
 from aioproducer.testing import KAFKA_2_1, KAFKA_2_8, KAFKA_4, BrokerVersion, FakeCluster, Operation
 from aioproducer.testing.authorizer import Authorizer, ResourceType, Rule
 from tests.testing.batches import make_batch
-from tests.testing.raw_client import RawClient
+from tests.testing.raw_client import RawClient, only_answer, produce_request
 from tests.testing.secured import USERS, log_in
 
 VALID = make_batch(b"a")
@@ -157,3 +157,14 @@ def test_impossible_rules_are_refused() -> None:
         cluster.deny("WRIT", topic="orders")
     with pytest.raises(ValueError, match="an ACL is for a topic or for a transactional id, not for both"):
         cluster.allow("WRITE", topic="orders", transactional_id="payments")
+
+
+async def test_transactional_batch_is_denied() -> None:
+    batch = make_batch(b"a", producer=(1, 0, 0), transactional=True)
+    request = produce_request("orders", {0: batch}, transactional_id="payments")
+    async with FakeCluster(topics=["orders"]) as cluster, await RawClient.connect(cluster) as client:
+        allowed = only_answer(await client.ask(request, 9))
+        cluster.deny("WRITE", transactional_id="pay*")
+        denied = only_answer(await client.ask(request, 9))
+    assert allowed.error_code != denied.error_code
+    assert denied.error_code == ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED

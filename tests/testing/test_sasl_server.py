@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import time
 
 import pytest
@@ -91,3 +94,42 @@ def test_token_is_read_back() -> None:
     assert read_unsecured(token, 99.0) is None
     assert read_unsecured(token, 200.0) is None
     assert read_unsecured(token + "signature", 150.0) is None
+
+
+def log_in(credentials: Credentials, password: str) -> None:
+    broker = server_for("SCRAM-SHA-256", credentials, time.time)
+    client = Scram(ScramHash.SHA_256, USER, password)
+    exchange = Exchange(client, Attempt(host="localhost", now=time.time(), nonce="abcdef"))
+    sent: bytes | None = exchange.first()
+    while sent is not None:
+        sent = exchange.next(broker.step(sent))
+
+
+def test_changed_password_counts_for_scram() -> None:
+    """The keys of the old password are not used again."""
+    credentials = Credentials({USER: "old"}, None, 4096)
+    log_in(credentials, "old")
+
+    credentials.set_password(USER, "new")
+
+    log_in(credentials, "new")
+    with pytest.raises(InvalidCredentials):
+        log_in(credentials, "old")
+
+
+def test_proof_for_another_nonce_is_refused() -> None:
+    """The proof itself is right: a recorded exchange cannot be repeated."""
+    broker = server("SCRAM-SHA-256")
+    bare = "n=a=3Db=2C\xf6,r=abcdef"
+    challenge = broker.step(f"n,,{bare}".encode()).decode()
+    _, salt, iterations = [part[2:] for part in challenge.split(",")]
+    salted = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), base64.b64decode(salt), int(iterations))
+    client_key = hmac.digest(salted, b"Client Key", "sha256")
+    final = "c=biws,r=abcdefother"
+    signature = hmac.digest(
+        hashlib.sha256(client_key).digest(), f"{bare},{challenge},{final}".encode(), "sha256"
+    )
+    proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
+
+    with pytest.raises(InvalidCredentials):
+        broker.step(f"{final},p={base64.b64encode(proof).decode()}".encode())
