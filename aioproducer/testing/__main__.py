@@ -7,20 +7,25 @@ that Kafka overlooks.
     $ python -m aioproducer.testing --port 9092 --topic orders:6
     127.0.0.1:9092
     ^Corders: 300 records
+
+    $ KAFKA_USERS=alice:secret python -m aioproducer.testing --security SASL_SSL --ca-file ca.pem
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aioproducer.errors import plural
 from aioproducer.testing.cluster import FakeCluster
 from aioproducer.testing.refusal import Refused
+from aioproducer.testing.security import MECHANISMS, SecurityProtocol
 from aioproducer.testing.versions import KAFKA_2_1, KAFKA_2_8, KAFKA_3_6, KAFKA_4, REDPANDA
 
 if TYPE_CHECKING:
@@ -41,6 +46,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _EVERY_ADDRESS = {"0.0.0.0", "::"}  # noqa: S104 - only compared
 _MAX_PORT = 65535
 _MAX_PARTITIONS = 100_000
+_MAX_LIFETIME_MS = 2**31 - 1
+_USERS_VARIABLE = "KAFKA_USERS"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (Refused, ValueError) as error:
         parser.error(str(error))
     try:
+        if arguments.ca_file is not None:
+            Path(arguments.ca_file).write_text(cluster.ca_certificate, encoding="ascii")
         asyncio.run(_serve(cluster, arguments.advertised_host))
     except OSError as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
@@ -104,12 +113,37 @@ def _cluster(arguments: argparse.Namespace) -> FakeCluster:
         default_partitions=arguments.partitions,
         versions=_VERSIONS[arguments.versions],
         strict=arguments.strict,
+        security=arguments.security,
+        users=_users(arguments.security, arguments.mechanisms),
+        sasl_mechanisms=arguments.mechanisms,
+        session_lifetime_ms=arguments.session_lifetime_ms,
     )
+    if arguments.ca_file is not None and not arguments.security.endswith("SSL"):
+        message = f"--ca-file needs --security SSL or SASL_SSL, not {arguments.security}"
+        raise ValueError(message)
     for name, partitions in arguments.topics:
         cluster.create_topic(name, arguments.partitions if partitions is None else partitions)
     for index, node in enumerate(cluster.topology.nodes.values()):
         node.move_to(arguments.host, arguments.port + index if arguments.port else 0)
     return cluster
+
+
+def _users(security: str, mechanisms: list[str] | None) -> dict[str, str] | None:
+    """Return the users in the environment: passwords do not belong on a command line."""
+    if not security.startswith("SASL"):
+        return None
+    users = {}
+    for entry in filter(None, os.environ.get(_USERS_VARIABLE, "").split(",")):
+        name, colon, password = entry.partition(":")
+        if not name or not colon or not password:
+            # The entry may be a password: do not show it.
+            message = f"{_USERS_VARIABLE} holds users as name:password, separated by commas"
+            raise ValueError(message)
+        users[name] = password
+    if not users and mechanisms != ["OAUTHBEARER"]:
+        message = f"--security {security} needs users in the environment: {_USERS_VARIABLE}=alice:secret"
+        raise ValueError(message)
+    return users
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -164,7 +198,35 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also refuse the faults that Kafka overlooks, and give reasons: for authors of clients",
     )
+    _add_security(parser)
     return parser
+
+
+def _add_security(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("security")
+    group.add_argument(
+        "--security",
+        choices=[protocol.value for protocol in SecurityProtocol],
+        default=SecurityProtocol.PLAINTEXT.value,
+        metavar="PROTOCOL",
+        help="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL (default: PLAINTEXT); the users are in the "
+        f"environment: {_USERS_VARIABLE}=alice:secret,bob:other",
+    )
+    group.add_argument(
+        "--mechanism",
+        dest="mechanisms",
+        choices=MECHANISMS,
+        action="append",
+        metavar="NAME",
+        help=f"enable a SASL mechanism; may be repeated (default: {', '.join(MECHANISMS)})",
+    )
+    group.add_argument(
+        "--session-lifetime-ms",
+        type=_whole(1, _MAX_LIFETIME_MS),
+        metavar="N",
+        help="clients must authenticate again after this time (default: no limit)",
+    )
+    group.add_argument("--ca-file", metavar="PATH", help="write the CA's certificate here, for clients")
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

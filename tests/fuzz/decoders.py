@@ -36,12 +36,14 @@ from aioproducer.records.layout import CRC, CRC_AT, CRC_END, HEADER_SIZE
 from aioproducer.records.reader import RecordBatch, _Cursor, read_batches
 from aioproducer.testing.cluster import FakeCluster
 from aioproducer.testing.refusal import ConnectionDropped
+from aioproducer.testing.security import MECHANISMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.protocol.api import Message, Response
     from aioproducer.testing.fake_broker import FakeBroker
+    from aioproducer.testing.session import Session
 
 RESPONSES: tuple[type[Response], ...] = (
     ApiVersionsResponse,
@@ -185,7 +187,23 @@ def _serve(data: bytes) -> object:
     """Send the bytes as a request to a broker of the fake cluster."""
     cluster = FakeCluster(topics={"orders": 2})
     broker: FakeBroker = cluster._brokers[1]  # noqa: SLF001 - without a socket
-    call = broker.receive(data, broker.open_session())
+    return _answer(broker, data, broker.open_session())
+
+
+def _serve_in_exchange(data: bytes) -> object:
+    """Send the bytes to a broker that is in the middle of each mechanism's exchange."""
+    cluster = FakeCluster(security="SASL_PLAINTEXT", users={"alice": "secret"})
+    broker: FakeBroker = cluster._brokers[1]  # noqa: SLF001 - without a socket
+    answers = []
+    for mechanism in MECHANISMS:
+        session = broker.open_session()
+        session.handshake(SaslHandshakeRequest(mechanism=mechanism), 1)
+        answers.append(_answer(broker, data, session))
+    return answers
+
+
+def _answer(broker: FakeBroker, data: bytes, session: Session) -> object:
+    call = broker.receive(data, session)
     response = broker.answer(call)
     return None if response is None else broker.encode(call, response)
 
@@ -225,6 +243,7 @@ DECODERS: tuple[Decoder, ...] = (
     Decoder("varints", "varints", _read_varints),
     Decoder("primitives", "primitives", _read_primitives),
     Decoder("embedded broker", "embedded-broker", _serve, (ConnectionDropped,), plain_limit=PLAIN_LIMIT),
+    Decoder("embedded broker", "secured-broker", _serve_in_exchange, (ConnectionDropped,)),
 )
 
 FAMILIES: dict[str, list[Decoder]] = {}

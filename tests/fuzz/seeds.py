@@ -110,6 +110,11 @@ def _made() -> dict[str, list[bytes]]:
             ]
     every_request = [seed for kind in REQUESTS for seed in made[f"{kind.__name__}-{kind.versions.max}"]]
     made["request"] = made["embedded-broker"] = every_request
+    made["secured-broker"] = [
+        seed
+        for kind in (SaslAuthenticateRequest, SaslHandshakeRequest, MetadataRequest, ApiVersionsRequest)
+        for seed in made[f"{kind.__name__}-{kind.versions.max}"]
+    ]
     made["connection"] = [_frames(0), _frames(0, 1, 2)]
     made["handshake"] = made["ApiVersionsResponse-4"]
     made["metadata-cache"] = made[f"MetadataResponse-{MERGED_VERSION}"]

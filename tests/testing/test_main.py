@@ -23,6 +23,8 @@ from tests.testing.raw_client import RawClient
 from tests.testing.stand_alone import PATIENCE, stand_alone
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from confluent_kafka import Message
 
 RECORDS = 300
@@ -206,6 +208,10 @@ def test_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
         (["--topic", "orders", "--topic", "orders:3"], "'orders' exists already"),
         (["orders"], "unrecognized arguments"),
         (["--versions", "kafka-1"], "choose from"),
+        (["--security", "TLS"], "choose from"),
+        (["--security", "SASL_SSL"], "SASL_SSL needs users in the environment: KAFKA_USERS=alice:secret"),
+        (["--mechanism", "PLAIN"], "sasl_mechanisms has no effect with security='PLAINTEXT'"),
+        (["--ca-file", "ca.pem"], "--ca-file needs --security SSL or SASL_SSL, not PLAINTEXT"),
     ],
 )
 def test_bad_arguments_are_reported(
@@ -214,6 +220,33 @@ def test_bad_arguments_are_reported(
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_malformed_users_do_not_show(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KAFKA_USERS", "alice:secret,hunter2")
+    with pytest.raises(SystemExit, match="2"):
+        main(["--security", "SASL_PLAINTEXT"])
+    error = capsys.readouterr().err
+    assert "KAFKA_USERS holds users as name:password, separated by commas" in error
+    assert "hunter2" not in error
+
+
+def test_librdkafka_authenticates_with_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KAFKA_USERS", "alice:secret,bob:other")
+    ca = tmp_path / "ca.pem"
+    options = ["--security", "SASL_SSL", "--mechanism", "SCRAM-SHA-512", "--ca-file", str(ca)]
+    with stand_alone("--topic", "orders:6", *options) as broker:
+        config = {
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": str(ca),
+            "sasl.mechanisms": "SCRAM-SHA-512",
+            "sasl.username": "bob",
+            "sasl.password": "other",
+        }
+        check(with_librdkafka(broker.bootstrap, **config))
+        assert broker.end() == [f"orders: {RECORDS} records"]
 
 
 def test_help_names_the_signals(capsys: pytest.CaptureFixture[str]) -> None:
