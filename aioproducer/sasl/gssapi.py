@@ -11,6 +11,7 @@ The first step may ask a KDC for the ticket, which is I/O inside of the library.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,18 +33,19 @@ _CHOICE = bytes([_NO_LAYER, 0, 0, 0])
 # Kerberos needs two; the limit ends a context that never completes.
 _MAX_TOKENS = 4
 
+# Patterns in the libraries' messages, and what to do. The order matters: a KDC that cannot be
+# reached and a ticket that has expired are reported as missing credentials too.
 _CAUSES = (
-    ("no kerberos credentials", "there is no ticket: run kinit, or set KRB5_CLIENT_KTNAME to a keytab"),
-    ("no credentials", "there is no ticket: run kinit, or set KRB5_CLIENT_KTNAME to a keytab"),
-    ("credentials cache", "there is no ticket: run kinit, or set KRB5_CLIENT_KTNAME to a keytab"),
-    ("expired", "the ticket has expired: run kinit again, or set KRB5_CLIENT_KTNAME to a keytab"),
-    (
-        "server not found",
-        "the KDC does not know {service}/{host}: check sasl_kerberos_service_name and the broker's host name",
-    ),
-    ("skew", "the clocks of this machine, the KDC and the broker must agree"),
     ("cannot contact any kdc", "the KDC cannot be reached: check KRB5_CONFIG and the network"),
     ("cannot find kdc", "the realm has no KDC in the configuration: check KRB5_CONFIG"),
+    ("skew", "the clocks of this machine, the KDC and the broker must agree"),
+    ("expired", "the ticket has expired: run kinit again, or set KRB5_CLIENT_KTNAME to a keytab"),
+    (
+        "server .*not found in kerberos database",
+        "the KDC does not know {service}/{host}: check sasl_kerberos_service_name and the broker's host name",
+    ),
+    ("client .*not found in kerberos database", "the KDC does not know the user: check the keytab"),
+    ("no (kerberos )?credentials", "there is no ticket: run kinit, or set KRB5_CLIENT_KTNAME to a keytab"),
 )
 
 
@@ -112,8 +114,8 @@ class Gssapi:
         )
 
     def _explain(self, message: str, attempt: Attempt) -> str:
-        for part, cause in _CAUSES:
-            if part in message.lower():
+        for pattern, cause in _CAUSES:
+            if re.search(pattern, message, re.IGNORECASE):
                 return f"{quote(message)}; {cause.format(service=self.service, host=attempt.host)}"
         return f"{quote(message)}; {self.likely_cause(attempt)}"
 

@@ -150,7 +150,7 @@ def test_credentials_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_aws_environment")
 def test_msk_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("aws_msk_iam_sasl_signer", reason="the extra aws-msk-iam is not installed")
-    with pytest.raises(AuthenticationError, match="OAUTHBEARER .* there are no AWS credentials"):
+    with pytest.raises(AuthenticationError, match=r"OAUTHBEARER .* there are no AWS credentials"):
         MskIamTokens("eu-west-1")()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
