@@ -54,6 +54,13 @@ The files:
     channel         one live connection: requests, deadlines, throttle, idle time
     exchange        one request whose response a task awaits
     transport       one TCP connection; the choice between the addresses of a host name
+    tls             the contexts of connections with TLS; new ones when certificates are renewed on disk
+    tls_files       keys and certificates from PEM and PKCS#12
+    certificate     the fields of a certificate that errors name
+    handshake       the reasons of failed handshakes as sentences
+    credentials     the mechanism of each authentication, from the options
+    providers       calls of the callables that give credentials
+    tokens          the token of OAUTHBEARER: one request for all connections, renewals
     endpoint        the address of a broker, and its state over all connections
     client_context  the settings and services that all connections share
     producer_id     the task that requests a producer id

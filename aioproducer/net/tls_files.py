@@ -85,6 +85,9 @@ class Identity:
                 context.load_cert_chain(path, password=self._give_password)
         except ssl.SSLError as error:
             self.key_source.fail(self._reason(error))
+        except ConfigurationError:
+            # It is a ValueError too.
+            raise
         except ValueError:
             # OpenSSL takes at most 1023 bytes.
             self.key_source.fail("the password is too long (ssl_key_password)")
