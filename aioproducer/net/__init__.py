@@ -61,6 +61,8 @@ The files:
     credentials     the mechanism of each authentication, from the options
     providers       calls of the callables that give credentials
     tokens          the token of OAUTHBEARER: one request for all connections, renewals
+    oauth           one request to a token endpoint
+    assertion       the signed assertions of the JWT bearer grant
     endpoint        the address of a broker, and its state over all connections
     client_context  the settings and services that all connections share
     producer_id     the task that requests a producer id
