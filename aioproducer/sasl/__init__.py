@@ -1,9 +1,9 @@
 """SASL: how a connection authenticates, as bytes in and bytes out.
 
-    Mechanism ──begin(Attempt)──▶ Exchange          one exchange for each authentication
-                                    first() ──────▶ bytes of the first SaslAuthenticateRequest
-    bytes of the response ────────▶ next(bytes) ──▶ bytes of the next request, or None: done
-    error code of the response ───▶ refused(reason) ──▶ AuthenticationError with the likely cause
+    Exchange(mechanism, attempt)                        one exchange for each authentication
+                              first() ────────────────▶ bytes of the first SaslAuthenticateRequest
+    bytes of the response ──▶ next(bytes) ────────────▶ bytes of the next request, or None: done
+    an error code ──────────▶ refused(error_message) ─▶ AuthenticationError with the likely cause
 
 A mechanism is a value: the credentials of one authentication, which its repr hides and which
 cannot be pickled. The caller asks for fresh credentials before each authentication, supplies the

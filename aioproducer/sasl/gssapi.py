@@ -17,11 +17,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aioproducer.errors import ConfigurationError
-from aioproducer.sasl.mechanism import failed, quote, refuse_pickle
+from aioproducer.sasl.mechanism import failed, quote
 
 if TYPE_CHECKING:
-    from typing import NoReturn
-
     from aioproducer.sasl.mechanism import Attempt, Steps
 
 # Bits of the first byte of the security layers. Kafka protects by TLS or not at all.
@@ -64,9 +62,6 @@ class Gssapi:
     """The client's own principal; None for the default of the credentials."""
     keytab: str | None = None
     """The file with the client's key; None for the ticket of the process."""
-
-    def __reduce__(self) -> NoReturn:
-        refuse_pickle(self)
 
     def steps(self, attempt: Attempt) -> Steps:
         """Authenticate both sides, then choose no security layer."""

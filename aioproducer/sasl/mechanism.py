@@ -11,7 +11,7 @@ of its steps is therefore fixed by its text, and no broker can make an exchange 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -20,6 +20,9 @@ from aioproducer.errors import AuthenticationError, plural
 
 if TYPE_CHECKING:
     from typing import NoReturn
+
+NAMES = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", "GSSAPI", "AWS_MSK_IAM")
+"""The mechanisms that this package has, as `sasl_mechanism` names them."""
 
 MAX_CHALLENGE = 64 * 1024
 """The largest answer of a broker that an exchange reads, in bytes; Kerberos needs the most, some KiB."""
@@ -172,13 +175,20 @@ class Exchange:
 
     def _resume(self, challenge: bytes | None) -> bytes | None:
         try:
+            step: bytes | Abort | AuthenticationError
             step = next(self._steps) if challenge is None else self._steps.send(challenge)
         except StopIteration:
             self._state = _State.DONE
             return None
+        except AuthenticationError as error:
+            # The frames of a mechanism have credentials in local variables, and tools that report
+            # errors show those of every frame.
+            step = error.with_traceback(None)
         except BaseException:
             self._state = _State.FAILED
             raise
+        if isinstance(step, AuthenticationError):
+            raise self._failed(step)
         if isinstance(step, Abort):
             self._abort_reason = step.reason
             self._steps.close()
@@ -197,6 +207,14 @@ def failed(mechanism: str, message: str, *, reason: str | None = None) -> Authen
     """Return the error of a mechanism; `reason` is the broker's own message."""
     return AuthenticationError(
         f"{mechanism} authentication failed: {message}", mechanism=mechanism, reason=reason
+    )
+
+
+def not_enabled(mechanism: str, enabled: Sequence[str]) -> AuthenticationError:
+    """Return the error for a broker without the mechanism; `enabled` is the list of its handshake."""
+    quoted = quote(", ".join(enabled)) if enabled else "none"
+    return failed(
+        mechanism, f"the broker does not have it enabled, but {quoted}: check sasl_mechanism", reason=quoted
     )
 
 

@@ -105,8 +105,8 @@ class OAuthBearer:
         subject = f"the token of {self.token.principal!r}" if self.token.principal else "the token"
         expires_at = self.token.expires_at
         if expires_at is not None and expires_at <= attempt.now:
-            ago = round(attempt.now - expires_at)
-            return f"{subject} expired {ago} s ago by the clock of this machine"
+            ago = attempt.now - expires_at
+            return f"{subject} expired {ago:.0f} s ago by the clock of this machine"
         return (
             f"check that the audience, issuer and scope of {subject} are those of the broker, "
             "and that the clocks of both agree"

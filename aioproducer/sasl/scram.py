@@ -54,6 +54,11 @@ class ScramHash(Enum):
     SHA_256 = "sha256"
     SHA_512 = "sha512"
 
+    @property
+    def mechanism(self) -> str:
+        """The name of the mechanism: `SCRAM-SHA-256` or `SCRAM-SHA-512`."""
+        return f"SCRAM-{self.name.replace('_', '-')}"
+
 
 @dataclass(frozen=True, slots=True)
 class Scram:
@@ -75,8 +80,8 @@ class Scram:
 
     @property
     def name(self) -> str:
-        """`SCRAM-SHA-256` or `SCRAM-SHA-512`."""
-        return f"SCRAM-{self.hash.name.replace('_', '-')}"
+        """The name of the mechanism with this hash."""
+        return self.hash.mechanism
 
     @property
     def secrets(self) -> tuple[str, ...]:

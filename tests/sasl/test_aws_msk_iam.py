@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import sys
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -158,6 +159,21 @@ def test_msk_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert token.expires_at is not None
     assert token.expires_at > NOW
     assert SECRET not in repr(token)
+
+
+def test_tokens_of_profile_and_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    signer = SimpleNamespace(
+        generate_auth_token_from_profile=lambda *given: (" ".join(given), 5000),
+        generate_auth_token_from_role_arn=lambda *given: (" ".join(given), 6000),
+    )
+    session = SimpleNamespace(get_credentials=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "aws_msk_iam_sasl_signer", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "aws_msk_iam_sasl_signer.MSKAuthTokenProvider", signer)
+    monkeypatch.setitem(sys.modules, "botocore.session", SimpleNamespace(Session=lambda **_: session))
+    of_profile = MskIamTokens("eu-west-1", profile="dev")()
+    assert (of_profile.value, of_profile.expires_at) == ("eu-west-1 dev", 5.0)
+    of_role = MskIamTokens("eu-west-1", role_arn="arn:aws:iam::1:role/kafka")()
+    assert (of_role.value, of_role.expires_at) == ("eu-west-1 arn:aws:iam::1:role/kafka", 6.0)
 
 
 def _now(*_: object) -> Any:  # noqa: ANN401 -- a datetime, as botocore's

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pytest
 from aioproducer.errors import AuthenticationError, ConfigurationError
 from aioproducer.sasl.gssapi import Gssapi, require_gssapi
 from aioproducer.sasl.mechanism import Exchange
+from tests.fuzz.mutations import mutate
 from tests.sasl.exchanges import attempt, refusal, talk
 from tests.sasl.kdc import PROGRAMS, REALM, Kdc, find
 
@@ -246,6 +249,19 @@ def test_forged_proofs_are_refused(kdc: Kdc) -> None:
         error = refusal(Gssapi(), answer)
         assert "GSSAPI authentication failed" in str(error)
         assert error.__context__ is None
+
+
+@pytest.mark.usefixtures("alice")
+def test_changed_proofs_end_or_fail(kdc: Kdc) -> None:
+    """Nothing but AuthenticationError comes out of the library."""
+    random = Random(9)  # noqa: S311 -- reproducible
+    for _ in range(40):
+        exchange = Exchange(Gssapi(), attempt())
+        proof = Acceptor(kdc).accept(exchange.first())
+        with contextlib.suppress(AuthenticationError):
+            exchange.next(mutate(proof, random, [proof]))
+            exchange.next(mutate(proof, random, [proof]))
+        assert not exchange.done
 
 
 @pytest.mark.usefixtures("alice")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from aioproducer.errors import AuthenticationError
 from aioproducer.sasl.aws_msk_iam import AwsCredentials, AwsMskIam
 from aioproducer.sasl.gssapi import Gssapi
-from aioproducer.sasl.mechanism import MAX_CHALLENGE, Abort, Exchange, quote
+from aioproducer.sasl.mechanism import MAX_CHALLENGE, NAMES, Abort, Exchange, not_enabled, quote
 from aioproducer.sasl.oauthbearer import OAuthBearer, Token
 from aioproducer.sasl.plain import Plain
 from aioproducer.sasl.scram import Scram, ScramHash
@@ -108,6 +108,33 @@ def test_secrets_never_show(mechanism: Mechanism) -> None:
     assert error.reason == '"the password [hidden] is wrong"'
 
 
+@pytest.mark.parametrize(
+    ("mechanism", "answers"),
+    [
+        (Plain("alice", f"{PASSWORD}\0"), []),
+        (Plain("alice", f"{PASSWORD}\udc80"), []),
+        (Scram(ScramHash.SHA_256, "alice", f"{PASSWORD}\udc80"), []),
+        (Scram(ScramHash.SHA_256, "alice", f"{PASSWORD}\a", prepare_password=True), []),
+        (Scram(ScramHash.SHA_256, "alice", PASSWORD), [b"nonsense"]),
+        (
+            Scram(ScramHash.SHA_256, "alice", PASSWORD),
+            [b"r=fyko+d2lbbFgONRv9qkxdawLx,s=YQ==,i=4096", b"v=YQ=="],
+        ),
+        (OAuthBearer(Token(f"{PASSWORD} ")), []),
+        (OAuthBearer(Token(PASSWORD)), [b"no", b""]),
+        (AwsMskIam(CREDENTIALS, region="eu-west-1"), [b"no"]),
+        (AwsMskIam(CREDENTIALS), []),
+    ],
+)
+def test_local_variables_show_no_secret(mechanism: Mechanism, answers: list[bytes]) -> None:
+    """Tools that report errors show the local variables of each frame."""
+    error = refusal(mechanism, *answers)
+    report = traceback.TracebackException.from_exception(error, capture_locals=True)
+    shown = "".join(report.format())
+    assert "self = Exchange(" in shown
+    assert PASSWORD not in shown
+
+
 @each_mechanism
 def test_pickles_and_copies_are_refused(mechanism: Mechanism) -> None:
     exchange = Exchange(mechanism, attempt())
@@ -164,6 +191,33 @@ def test_refusal_without_reason() -> None:
     error = exchange.refused(None)
     assert str(error) == "LOOPING authentication failed: the broker refused it without a reason; check it"
     assert error.reason is None
+
+
+def test_mechanism_without_first_bytes_is_a_mistake() -> None:
+    class Silent(Looping):
+        def steps(self, attempt: Attempt) -> Steps:  # noqa: ARG002
+            return
+            yield b""
+
+    with pytest.raises(TypeError, match="the mechanism LOOPING ends before its first bytes"):
+        Exchange(Silent(), attempt()).first()
+
+
+def test_handshake_lists_mechanisms_of_broker() -> None:
+    error = not_enabled("PLAIN", ["SCRAM-SHA-256", "GSSAPI"])
+    assert str(error) == (
+        "PLAIN authentication failed: the broker does not have it enabled, "
+        'but "SCRAM-SHA-256, GSSAPI": check sasl_mechanism'
+    )
+    assert (error.mechanism, error.reason) == ("PLAIN", '"SCRAM-SHA-256, GSSAPI"')
+    assert "but none" in str(not_enabled("PLAIN", []))
+    assert len(str(not_enabled("PLAIN", ["X" * 100] * 1000))) < 500
+
+
+def test_names_are_those_of_the_mechanisms() -> None:
+    kinds = [kind.mechanism for kind in ScramHash]
+    others = [Plain.name, *kinds, OAuthBearer.name, Gssapi.name, AwsMskIam.name]
+    assert tuple(others) == NAMES
 
 
 @pytest.mark.parametrize(

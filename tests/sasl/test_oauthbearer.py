@@ -75,6 +75,11 @@ def test_expired_token_is_named() -> None:
     assert "the token of 'alice' expired 30 s ago by the clock of this machine" in str(error)
 
 
+def test_infinite_age_is_no_crash() -> None:
+    mechanism = OAuthBearer(Token(VALUE, expires_at=float("-inf")))
+    assert "expired inf s ago" in mechanism.likely_cause(attempt())
+
+
 def test_valid_token_names_other_causes() -> None:
     exchange = Exchange(OAuthBearer(Token(VALUE, expires_at=NOW + 30)), attempt())
     exchange.first()
