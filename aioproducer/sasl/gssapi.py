@@ -125,7 +125,12 @@ class Gssapi:
                 # Tickets of the keytab are kept in memory: the user's own cache may be of another principal.
                 "ccache": f"MEMORY:aioproducer-{self.principal}-{self.keytab}",
             }
-        return gssapi.Credentials(**options)
+        try:
+            return gssapi.Credentials(**options)
+        except NotImplementedError as error:
+            # Heimdal, as on macOS.
+            message = f"sasl_kerberos_keytab needs MIT Kerberos; set KRB5_CLIENT_KTNAME instead ({error})"
+            raise ConfigurationError(message, option="sasl_kerberos_keytab") from error
 
     def _explain(self, message: str, attempt: Attempt) -> str:
         for pattern, cause in _CAUSES:

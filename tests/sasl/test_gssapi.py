@@ -171,6 +171,17 @@ def test_errors_name_causes(
     assert cause in text
 
 
+@pytest.mark.usefixtures("context")
+def test_kerberos_without_keytabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        message = "no credentials store"
+        raise NotImplementedError(message)
+
+    monkeypatch.setattr(sys.modules["gssapi"], "Credentials", refuse, raising=False)
+    with pytest.raises(ConfigurationError, match="sasl_kerberos_keytab needs MIT Kerberos; set KRB5_CLIENT"):
+        Exchange(Gssapi(keytab="/alice.keytab"), attempt()).first()
+
+
 def test_missing_package_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gssapi", None)
     for use in (require_gssapi, Exchange(Gssapi(), attempt()).first):
