@@ -78,11 +78,10 @@ def _template(path: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         message = f"{_TEMPLATE} {path!r} is not JSON: {error}"
         raise ConfigurationError(message, option=_TEMPLATE, value=path) from error
-    match template:
-        case {"header": dict(), "payload": dict()} | {"header": dict()} | {"payload": dict()}:
-            header, payload = template.get("header", {}), template.get("payload", {})
-            if isinstance(header, dict) and isinstance(payload, dict):
-                return header, payload
+    if isinstance(template, dict) and template and template.keys() <= {"header", "payload"}:
+        header, payload = template.get("header", {}), template.get("payload", {})
+        if isinstance(header, dict) and isinstance(payload, dict):
+            return header, payload
     message = f'{_TEMPLATE} {path!r} must be a JSON object with the objects "header" and "payload"'
     raise ConfigurationError(message, option=_TEMPLATE, value=path)
 

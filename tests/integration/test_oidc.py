@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SECRET = "s3cret+/=hunter2 %"  # noqa: S105 -- for tests
 
-KEYS = {
+KEYS: dict[str, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey] = {
     "RS256": rsa.generate_private_key(65537, 2048),
     "ES256": ec.generate_private_key(ec.SECP256R1()),
 }

@@ -79,7 +79,7 @@ def test_es256(tmp_path: Path) -> None:
 
 
 def test_claims_of_options(tmp_path: Path) -> None:
-    options = {
+    options: dict[str, Any] = {
         "claim_aud": "kafka",
         "claim_iss": "issuer",
         "claim_sub": "alice",
@@ -125,6 +125,7 @@ def test_template(tmp_path: Path) -> None:
         ("[" * 100_000, "is not JSON"),
         ("[]", "must be a JSON object with the objects"),
         ("{}", "must be a JSON object with the objects"),
+        ('{"payload": {}, "claims": {}}', "must be a JSON object with the objects"),
         ('{"header": {}, "payload": 5}', "must be a JSON object with the objects"),
     ],
 )

@@ -179,8 +179,8 @@ async def test_aws_region_of_other_host_names(aws: pytest.MonkeyPatch, variable:
     assert b"/eu-west-1/kafka-cluster/" in first_bytes(given, "b-1.x.y.c2.kafka.eu-west-1.amazonaws.com")
 
 
-async def test_aws_region_is_required(aws: pytest.MonkeyPatch) -> None:
-    assert aws
+@pytest.mark.usefixtures("aws")
+async def test_aws_region_is_required() -> None:
     given = await mechanism_of("AWS_MSK_IAM", request_timeout_ms=20_000, delivery_timeout_ms=30_000)
     with pytest.raises(AuthenticationError, match=r"'kafka\.example\.com' has no AWS region: set AWS_REGION"):
         first_bytes(given, "kafka.example.com")

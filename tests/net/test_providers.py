@@ -96,7 +96,8 @@ async def test_cancellation_of_caller_is_passed_on() -> None:
 
 async def test_hanging_threads_are_bounded() -> None:
     """A provider that hangs keeps its thread; its calls wait for one another then."""
-    providers, release, started = Providers(), threading.Event(), []
+    providers, release = Providers(), threading.Event()
+    started: list[None] = []
 
     def provider() -> None:
         started.append(None)

@@ -19,7 +19,7 @@ from aioproducer.sasl.oauthbearer import Token
 from tests.net.token_server import TokenServer, jwt, oauth_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from aioproducer.config import ProducerConfig
 
@@ -214,8 +214,10 @@ async def test_token_that_expires_during_the_wait(clock: Clock, monkeypatch: pyt
     assert (await asyncio.wait_for(waiting, 20)).value == "token2"
 
 
-async def test_errors_are_retried(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    outcomes = iter([OSError(SECRET), ValueError(SECRET), KeyError(SECRET), "opaque"])
+async def test_errors_are_retried(caplog: pytest.LogCaptureFixture) -> None:
+    outcomes: Iterator[str | Exception] = iter(
+        [OSError(SECRET), ValueError(SECRET), KeyError(SECRET), "opaque"]
+    )
 
     def provider() -> str:
         outcome = next(outcomes)
@@ -232,7 +234,6 @@ async def test_errors_are_retried(clock: Clock, caplog: pytest.LogCaptureFixture
         ("INFO", "no token from the token provider (attempt 2): ValueError"),
         ("INFO", "no token from the token provider (attempt 3): KeyError"),
     ]
-    assert clock
 
 
 async def test_errors_without_end_are_bounded() -> None:
@@ -337,12 +338,11 @@ async def test_jwt_and_opaque_strings(clock: Clock) -> None:
 
 async def test_extensions_are_merged() -> None:
     """Those of the token come before those of the option."""
-    options = {"sasl_oauthbearer_extensions": {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"}}
-    assert (await source_of(lambda: "t", **options).token()).extensions == dict(
-        options["sasl_oauthbearer_extensions"]
-    )
+    extensions = {"logicalCluster": "lkc-1", "identityPoolId": "pool-1"}
+    token = await source_of(lambda: "t", sasl_oauthbearer_extensions=extensions).token()
+    assert token.extensions == extensions
     given = Token("t", extensions={"logicalCluster": "lkc-2", "other": "x"})
-    token = await source_of(lambda: given, **options).token()
+    token = await source_of(lambda: given, sasl_oauthbearer_extensions=extensions).token()
     assert token.extensions == {"logicalCluster": "lkc-2", "identityPoolId": "pool-1", "other": "x"}
 
 

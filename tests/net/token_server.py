@@ -120,8 +120,8 @@ class TokenServer:
         if authorization != "Basic " + b64encode(f"{CLIENT}:{SECRET}".encode()).decode():
             shown = "" if authorization is None else b64decode(authorization.split()[1]).decode()
             # Some servers repeat the credentials.
-            body = {"error": "invalid_client", "error_description": f"{authorization} is wrong: {shown}"}
-            return web.json_response(body, status=401)
+            fields = {"error": "invalid_client", "error_description": f"{authorization} is wrong: {shown}"}
+            return web.json_response(fields, status=401)
         return self._grant(CLIENT)
 
     def _grant(self, subject: object) -> web.Response:
