@@ -172,6 +172,18 @@ async def test_failure_keeps_valid_token(
     assert SECRET not in caplog.text
 
 
+async def test_backoff_ends_with_old_token(clock: Clock) -> None:
+    provider = Provider(clock)
+    source = source_of(provider, sasl_login_retry_backoff_ms=9000, sasl_login_retry_backoff_max_ms=9000)
+    await value_of(source)
+    provider.error = failed("OAUTHBEARER", "no")
+    clock.now += 55
+    assert await value_of(source) == "token1"
+    provider.error = None
+    clock.now += 6
+    assert await value_of(source) == "token3"
+
+
 async def test_failure_keeps_token_without_expiry(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing says that it has expired, so the broker decides."""
     provider = Provider(clock, lifetime=None)
@@ -182,10 +194,13 @@ async def test_failure_keeps_token_without_expiry(clock: Clock, caplog: pytest.L
     assert "using the old token, as its expiry is unknown: no" in caplog.text
 
 
-async def test_slow_renewal_does_not_delay(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("lifetime", [60, None])
+async def test_slow_renewal_does_not_delay(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, lifetime: float | None
+) -> None:
     """The old token is used, and the request goes on for later authentications."""
     monkeypatch.setattr(tokens, "_PATIENCE", 0.01)
-    provider = Provider(clock)
+    provider = Provider(clock, lifetime)
     source = source_of(provider, request_timeout_ms=20_000, delivery_timeout_ms=30_000)
     await value_of(source)
     provider.gate.clear()
@@ -194,8 +209,7 @@ async def test_slow_renewal_does_not_delay(clock: Clock, monkeypatch: pytest.Mon
     assert provider.calls == 2
     provider.gate.set()
     await asyncio.wait({running_request()}, timeout=20)
-    assert await value_of(source) == "token2"
-    assert provider.calls == 2
+    assert await value_of(source) == f"token{2 if lifetime else 3}"
 
 
 async def test_token_that_expires_during_the_wait(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,11 +414,13 @@ async def test_request_ends_with_last_authentication(clock: Clock) -> None:
     request = running_request()
     for task in waiting:
         task.cancel()
-    await asyncio.wait([*waiting, request], timeout=20)
-    assert request.cancelled()
-    # The next one makes a request of its own.
+    # One that comes before the request has ended makes a request of its own.
+    while not request.cancelling():  # noqa: ASYNC110 -- a state of asyncio
+        await asyncio.sleep(0)
     provider.gate.set()
+    assert not request.done()
     assert await value_of(source) == "token2"
+    assert request.cancelled()
 
 
 # With a token endpoint.
