@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 WINDOW_SECONDS = 5.0
 MAX_SAMPLES = 500_000
@@ -46,15 +45,14 @@ class _Window:
 
 
 class Latencies:
-    """The latencies of `expected` records, from `send` to the acknowledgement."""
+    """The latencies of `expected` records, from `send` to the acknowledgement; the run `began` then."""
 
-    def __init__(self, expected: int, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
+    def __init__(self, expected: int, began: float) -> None:
         self._step = max(1, -(-expected // MAX_SAMPLES))
         self._samples = array("d")
         self._skip = 0
-        self._total = _Window(clock())
-        self._window = _Window(clock())
+        self._total = _Window(began)
+        self._window = _Window(began)
 
     def add(self, starts: Sequence[float], size: int, now: float) -> str | None:
         """Count records acknowledged `now`; return the report of a finished window.
@@ -79,12 +77,12 @@ class Latencies:
         self._window = _Window(now)
         return report
 
-    def closing_line(self) -> str:
-        """Return the last line of kafka-producer-perf-test."""
+    def closing_line(self, now: float) -> str:
+        """Return the last line of kafka-producer-perf-test, for a run that ends `now`."""
         samples = sorted(self._samples) or [0.0]
         at = [round(1000 * samples[int(share * len(samples))]) for share in _PERCENTILES]
         return (
-            f"{self._total.rates(self._clock())}, {self._total.average_ms:.2f} ms avg latency, "
+            f"{self._total.rates(now)}, {self._total.average_ms:.2f} ms avg latency, "
             f"{1000 * self._total.longest:.2f} ms max latency, "
             f"{at[0]} ms 50th, {at[1]} ms 95th, {at[2]} ms 99th, {at[3]} ms 99.9th."
         )

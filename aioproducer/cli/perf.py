@@ -99,7 +99,7 @@ async def run(arguments: argparse.Namespace) -> int:
             await producer.partitions_for(arguments.topic)
             load = _Load(producer, arguments)
             await load.send_all(payloads)
-            print(load.latencies.closing_line(), flush=True)
+            print(load.latencies.closing_line(time.perf_counter()), flush=True)
             if arguments.print_metrics:
                 _print_metrics(producer.metrics())
     for line in load.failures.summary(arguments.num_records):
@@ -151,7 +151,7 @@ class _Load:
         # One context for all callbacks, instead of a copy for each.
         self._context = copy_context()
         self.failures = Failures()
-        self.latencies = Latencies(arguments.num_records)
+        self.latencies = Latencies(arguments.num_records, time.perf_counter())
 
     async def send_all(self, payloads: Iterator[bytes]) -> None:
         """Send all records at the allowed rate and wait until the last is counted."""

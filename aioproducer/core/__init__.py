@@ -34,7 +34,7 @@ that the user's partitioner refuses.
 |---|---|
 | `shell.py`, `events.py` | calls from the core to the code around it; events for metrics |
 | `accumulator.py`, `partitioner.py`, `checks.py` | record into batch: arguments, partition, encoding |
-| `buffer.py`, `waiting_records.py`, `wait_times.py` | memory in use; records that wait; how long they waited |
+| `buffer.py`, `waiting_records.py`, `wait_times.py` | memory in use; waiting records; their times |
 | `batch.py`, `queues.py`, `incomplete.py` | a batch; the queues of partition, node, topic; ages |
 | `schedule.py`, `dispatch.py` | which batch goes when; the send loop as decisions |
 | `produce_request.py` | batches into a request, a response back to its batches |

@@ -2,8 +2,7 @@
 """The accumulator: puts records into batches.
 
 `append` encodes a record into the open batch of its partition and returns at once. A record without
-room in `buffer_memory`, or without a known topic, waits in the buffer. The schedule says which batch
-goes when.
+room or without a known topic waits in the buffer. The schedule says which batch goes when.
 
     append ─┬─▶ open batch ──▶ schedule
             └─▶ buffer ──room, topic known──▶ open batch

@@ -1,15 +1,16 @@
 # cython: annotation_typing=False
 """A batch: records of one partition, from the first record to the acknowledgement.
 
-    open ──full, linger over──▶ closed ──taken──▶ in flight ──response──▶ resolved, released
-                                   ▲                  │
-                                   └── retry, split ──┘
+    OPEN ──full, split, linger over──▶ CLOSED ──take──▶ IN_FLIGHT ──land──▶ CLOSED ──release──▶ RELEASED
+                                          ▲                                    │
+                                          └─────────── retry ◀─────────────────┘
 
 `core/queues.py` has the queues that hold batches. Every change of a batch's state is a method here.
 """
 
 from __future__ import annotations
 
+from enum import IntFlag, auto
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,24 +25,47 @@ NO_SEQUENCE = -1
 """The sequence of a batch that was not sent yet."""
 
 
+class BatchState(IntFlag):
+    """The states of a batch. Whether its deliveries have ended is a matter of its result alone."""
+
+    OPEN = auto()
+    """It takes records."""
+    CLOSED = auto()
+    """It takes no more records: it is in its queue, or its request has just ended."""
+    IN_FLIGHT = auto()
+    """It was taken for a request: in compression, or on the wire."""
+    RELEASED = auto()
+    """It is resolved, or was split, and holds no memory any more."""
+
+
+# The states as C integers, and for each state those that lead to it.
+_OPEN = int(BatchState.OPEN)
+_CLOSED = int(BatchState.CLOSED)
+_IN_FLIGHT = int(BatchState.IN_FLIGHT)
+_RELEASED = int(BatchState.RELEASED)
+_TO_CLOSED = int(BatchState.OPEN | BatchState.IN_FLIGHT)
+# The last batch of a queue is taken while it is open, when its linger is over.
+_TO_IN_FLIGHT = int(BatchState.OPEN | BatchState.CLOSED)
+# Not from IN_FLIGHT: of a batch that expires there only the deliveries fail. Its memory and its
+# sequence are in use until its request ends.
+_TO_RELEASED = int(BatchState.OPEN | BatchState.CLOSED)
+
+
 class ProducerBatch:
     """A batch and the state of its delivery.
 
     `created` is when the batch was opened; linger counts from it. `oldest_send` is the time of the
     earliest `send` of its records; the delivery timeout counts from it, over all retries and splits.
     It is before `created` if a record waited for its topic or for memory. `serial` gives the order in
-    which batches were opened. `in_flight` lasts from `take` to `land`: in compression or in a request.
-    `sequence` is assigned when the batch is first written. `maybe_written` tells that an earlier attempt
-    may have written the batch. `split_of` is the uncompressed size of the batch that this one was split
-    from, 0 if there is none.
+    which batches were opened. `state` is a number of `BatchState`. `sequence` is assigned when the batch
+    is first written. `maybe_written` tells that an earlier attempt may have written the batch.
+    `split_of` is the uncompressed size of the batch that this one was split from, 0 if there is none.
     """
 
     __slots__ = (
         "attempts",
         "builder",
         "created",
-        "in_flight",
-        "is_released",
         "last_error",
         "maybe_written",
         "oldest_send",
@@ -52,6 +76,7 @@ class ProducerBatch:
         "sequence",
         "serial",
         "split_of",
+        "state",
     )
 
     def __init__(
@@ -68,9 +93,8 @@ class ProducerBatch:
         self.created = created
         self.oldest_send = created
         self.serial = serial
-        self.is_released = False
+        self.state: int = _OPEN
         self.attempts = 0
-        self.in_flight = False
         self.maybe_written = False
         self.producer_id = -1
         self.producer_epoch = -1
@@ -86,7 +110,12 @@ class ProducerBatch:
     @property
     def charged(self) -> int:
         """How many bytes of `buffer_memory` it holds: its uncompressed size, until it is released."""
-        return 0 if self.is_released else self.builder.raw_size
+        return 0 if self.state == _RELEASED else self.builder.raw_size
+
+    @property
+    def is_in_flight(self) -> bool:
+        """Whether it was taken for a request that has not ended: it may be on the wire."""
+        return self.state == _IN_FLIGHT
 
     def piece(self, builder: RecordBatchBuilder, result: BatchResult, index: int) -> ProducerBatch:
         """Return a new batch for a part of this one that begins with record `index`, with the same age."""
@@ -101,12 +130,18 @@ class ProducerBatch:
         # If an attempt of the whole batch may be in the log, so may each piece.
         self.maybe_written = whole.maybe_written
         self.split_of = whole.builder.raw_size
+        self.close()
 
     def release(self) -> int:
         """Give its memory back; return how many bytes it held, 0 at the second call."""
-        held = self.charged
-        self.is_released = True
-        return held
+        if self.state == _RELEASED:
+            return 0
+        self._enter(_RELEASED, _TO_RELEASED)
+        return self.builder.raw_size
+
+    def close(self) -> None:
+        """Take no more records."""
+        self._enter(_CLOSED, _TO_CLOSED)
 
     def age(self, sent_at: float) -> bool:
         """Take in the time of a record's `send`; return whether the batch is older by that."""
@@ -117,13 +152,14 @@ class ProducerBatch:
 
     def take(self) -> None:
         """Take it out of its queue, for a request."""
-        self.in_flight = True
+        self._enter(_IN_FLIGHT, _TO_IN_FLIGHT)
 
     def land(self) -> bool:
         """Note that its request is over; return whether there was one."""
-        was_in_flight = self.in_flight
-        self.in_flight = False
-        return was_in_flight
+        if self.state != _IN_FLIGHT:
+            return False
+        self._enter(_CLOSED, _TO_CLOSED)
+        return True
 
     def retry(self, error: Exception) -> None:
         """Count an attempt that failed."""
@@ -148,8 +184,14 @@ class ProducerBatch:
         """Forget the sequence: the log that it belongs to was replaced."""
         self.sequence = NO_SEQUENCE
 
+    def _enter(self, state: int, sources: int) -> None:
+        if not self.state & sources:
+            message = f"{self!r} cannot go from {BatchState(self.state).name} to {BatchState(state).name}"
+            raise RuntimeError(message)
+        self.state = state
+
     def __repr__(self) -> str:
-        state = "done" if self.result.done else "in flight" if self.in_flight else "queued"
+        state = "done" if self.result.done else "in flight" if self.state == _IN_FLIGHT else "queued"
         queue = self.queue
         return (
             f"<ProducerBatch {queue.topic}-{queue.partition} records={self.builder.count} "

@@ -52,6 +52,7 @@ class BrokerVersions:
     @classmethod
     def of(cls, response: ApiVersionsResponse) -> BrokerVersions:
         """Take the versions and features from a response."""
+        # A later version of Kafka may list APIs that this client does not know: keep them by number.
         apis = {api.api_key: VersionRange(api.min_version, api.max_version) for api in response.api_keys}
         return cls(apis, response.feature_levels)
 

@@ -35,11 +35,13 @@ def checked_topic(topic: object) -> str:
     if size > MAX_TOPIC:
         msg = f"a topic's name of {size} bytes is longer than Kafka's protocol can say ({MAX_TOPIC})"
         raise ValueError(msg)
+    # A subclass of str may compare or hash in its own way: topics are keys of dictionaries.
     return str.__str__(topic)
 
 
 def checked_timestamp(timestamp_ms: object) -> int:
     """Return a timestamp in milliseconds; raises TypeError and ValueError."""
+    # `True` is an int, and 1 ms after the epoch is hardly meant.
     if not isinstance(timestamp_ms, int) or isinstance(timestamp_ms, bool):
         msg = f"timestamp_ms must be an int (milliseconds since the epoch), not {timestamp_ms!r}"
         raise TypeError(msg)

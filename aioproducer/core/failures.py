@@ -116,6 +116,7 @@ class Failures:
     def unknown_topic(self, topic: str, within: str = "") -> UnknownTopicError:
         """Make the error of a topic that did not become known."""
         within = within or f"within max_block_ms ({self._buffer.max_block * 1000:.0f})"
+        # An outage is the better cause: the code may be from a response of an hour ago.
         outage = self._outages.of_cluster()
         code = self._topics.get(topic)
         cause = "no broker could be asked" if code is None else f"the brokers answer {code.name}"
@@ -126,6 +127,8 @@ class Failures:
         return error
 
     def _why_unsent(self, batch: ProducerBatch) -> str:
+        # The first cause that applies hides the others: without a leader no broker can be named, and
+        # while its broker is away the partition needs no producer id.
         queue = batch.queue
         node_id = queue.node.node_id
         if node_id < 0:
@@ -164,6 +167,7 @@ def unplaceable(record: WaitingRecord, error: Exception) -> ProducerError:
 
 def in_doubt(error: ProducerError) -> ProducerError:
     """Return a copy of an error with `may_be_written`; other batches may have the original."""
+    # `copy` keeps code and topic, but not the cause.
     twin = copy(error)
     twin.__cause__ = error.__cause__
     twin.may_be_written = True

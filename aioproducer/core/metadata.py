@@ -98,6 +98,7 @@ class Metadata:
         self._used[topic] = now
         if topic in self.topics:
             return
+        # A topic that is due waits for the backoff, one that was never answered does not.
         self._due.add(topic)
         if is_first:
             self._never_answered.add(topic)
@@ -135,6 +136,7 @@ class Metadata:
         Topics that become due after this belong to the next refresh. Call `update` with the response,
         or `failed`.
         """
+        # The topic "new" is wanted while an election lets "orders" back off: ask for "new" alone.
         scope = self._plan.start(now, has_new=bool(self._never_answered), has_due=bool(self._due))
         self._need(now)
         if scope is Scope.ALL:
@@ -160,6 +162,7 @@ class Metadata:
         """
         change = self._cache.merge(response, asked=asked, wanted=self._used, reliable_epochs=reliable_epochs)
         if change.error:
+            # KIP-1102: the broker tells the client to begin again with the bootstrap servers.
             self._must_rebootstrap = change.error is ErrorCode.REBOOTSTRAP_REQUIRED
             self.failed(now)
             return change
@@ -214,6 +217,7 @@ class Metadata:
     def rebootstrapped(self, now: float) -> None:
         """Note that the next response comes from the bootstrap servers; keep the cache until then."""
         self._must_rebootstrap = False
+        # Count `rebootstrap_trigger` anew, or each failure would start another rebootstrap at once.
         self._needed_since = now
         self._plan.request()
 
@@ -223,9 +227,11 @@ class Metadata:
         self.errors.update(errors)
         self._never_answered.difference_update(asked)
         self._due.difference_update(asked)
+        # Asking again does not mend an illegal name; a missing topic may exist in the next second.
         self._due.update(topic for topic, code in errors.items() if code not in FINAL_TOPIC_ERRORS)
         self._due |= self._cache.leaderless
 
     def _need(self, now: float) -> None:
+        # The first of several needs counts: a new request must not put the rebootstrap off.
         if self._needed_since is None:
             self._needed_since = now

@@ -81,6 +81,8 @@ class MetadataCache:
         if self._is_other_cluster(response):
             return ClusterCheck.OTHER
         outcomes = {self._verify_topic(answer) for answer in response.topics}
+        # One other id is proof of another cluster; one equal id is proof of the same. A topic that is
+        # missing proves nothing as long as another one is there.
         for outcome in (ClusterCheck.OTHER, ClusterCheck.SAME, ClusterCheck.EMPTY):
             if outcome in outcomes:
                 return outcome
@@ -124,9 +126,11 @@ class MetadataCache:
             if name is not None and name in wanted and name not in answered:
                 answered.add(name)
                 self._merge_topic(name, answer, found)
+            # Nothing is sent to a forgotten topic, but its sequences are kept: they belong to the old log.
             elif name in self._forgotten and self._verify_topic(answer) is ClusterCheck.OTHER:
                 self._forgotten[name] = answer.topic_id
                 found.recreated.add(name)
+        # A topic that the response leaves out counts as unknown, so that it is asked for again.
         for topic in asked:
             if topic not in answered and topic in wanted:
                 found.errors[topic] = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
@@ -140,6 +144,7 @@ class MetadataCache:
         # Change it in place: other objects hold this dictionary.
         self.nodes.clear()
         self.nodes.update(alive)
+        # Brokers before 0.10.1 give no cluster id: keep the one of a newer broker.
         self.cluster_id = response.cluster_id or self.cluster_id
         return found.change(nodes=moved, removed_nodes=removed)
 
@@ -159,6 +164,7 @@ class MetadataCache:
         known = self.topics.get(topic)
         if known is None or not 0 <= partition < len(known.partitions):
             return None
+        # The response may be older than a Metadata response that was merged in between.
         if leader_epoch <= known.partitions[partition].leader_epoch:
             return None
         node = sound_nodes(endpoints).get(leader_id) or self.nodes.get(leader_id)
@@ -189,6 +195,8 @@ class MetadataCache:
             error = _MALFORMED
         if error:
             found.errors[name] = error
+            # Keep its partitions: batches for it go on waiting. If it comes back without an id (before
+            # Metadata 10), `_deleted` tells that it is another one.
             if known is not None and error is ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
                 self._deleted.add(name)
             return
@@ -208,6 +216,7 @@ class MetadataCache:
             partitions += before[len(partitions) :]
         if known is None or known.topic_id != topic_id or len(partitions) != len(known.partitions):
             found.sizes[name] = len(partitions)
+        # Forgotten when idle, deleted, and created anew: the kept id is the only sign of it.
         id_before = self._forgotten.pop(name, ZERO_UUID) if known is None else known.topic_id
         if ZERO_UUID not in {id_before, topic_id} and id_before != topic_id:
             found.recreated.add(name)

@@ -74,6 +74,7 @@ class Findings:
         """Return whether the response changes nothing about the topic, as most responses do."""
         if known.topic_id != answer.topic_id or len(known.partitions) != len(ordered):
             return False
+        # Epochs below version 9 may be out of date (KAFKA-9212): they do not tell a change.
         any_epoch = not self.reliable_epochs
         return all(
             partition.leader_id == given.leader_id
@@ -101,9 +102,11 @@ class Findings:
 
     def _newer(self, given: MetadataResponsePartition, known: PartitionMetadata | None) -> PartitionMetadata:
         epoch = given.leader_epoch if self.reliable_epochs else -1
+        # Known: broker 2 leads since epoch 7. A broker that lags behind says broker 1, epoch 6: keep 2.
         if known is not None and 0 <= epoch < known.leader_epoch:
             return known
         leader_id = given.leader_id
+        # A leader that is not among the brokers of the same response cannot be connected to.
         if given.error_code not in _LEADER_IS_SOUND or leader_id not in self.alive:
             leader_id = NO_LEADER
         return PartitionMetadata(given.partition_index, leader_id, max(epoch, -1))
@@ -113,6 +116,7 @@ def sound_nodes(brokers: Iterable[MetadataResponseBroker | NodeEndpoint]) -> dic
     """Return the nodes with a valid id, host and port; of two with one id the first."""
     nodes: dict[int, Node] = {}
     for broker in brokers:
+        # A host with a line break or spaces around it would break log lines and name lookups.
         is_host = broker.host.isprintable() and broker.host.strip() == broker.host != ""
         if broker.node_id >= 0 and is_host and 0 < broker.port <= _MAX_PORT:
             nodes.setdefault(broker.node_id, Node(broker.node_id, broker.host, broker.port, broker.rack))

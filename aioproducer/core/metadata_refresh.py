@@ -66,6 +66,7 @@ class RefreshPlan:
 
     def next(self, now: float, *, has_new: bool, has_due: bool) -> float:
         """Return when to refresh, `now` if it is time."""
+        # A record waits for a new topic: ask at once. After a failure all brokers may be away: back off.
         if has_new and not self._failures:
             return now
         if self._is_requested or has_due:
@@ -93,6 +94,8 @@ class RefreshPlan:
         """Note a response about `asked` topics, and whether it changed anything."""
         self._failures = 0
         if self._scope is not Scope.NEW:
+            # An election takes a while: the first fruitless response is followed by the first backoff,
+            # the second by twice that, and so on. A routine refresh is expected to change nothing.
             self._fruitless = 0 if self._is_routine or is_news else self._fruitless + 1
             self.not_before = now + self._backoff.delay(max(self._fruitless - 1, 0))
         if self._scope is Scope.ALL:
@@ -106,6 +109,7 @@ class RefreshPlan:
         """Note that the refresh failed, and lengthen the backoff."""
         self.not_before = now + max(self._backoff.delay(self._failures), LEAST_BACKOFF)
         self._failures += 1
+        # `start` took the request back: what it was for is not done yet.
         self._is_requested |= self._scope is Scope.ALL
 
     def end_backoff_growth(self) -> None:

@@ -48,6 +48,7 @@ class ProducerId:
 
     def bump(self) -> None:
         """Begin the next epoch; after the last one a new id is needed."""
+        # The epoch is an int16 in the batch header: after 32767 comes a new id with epoch 0.
         if self.epoch < MAX_EPOCH:
             self.epoch += 1
         else:
@@ -56,6 +57,7 @@ class ProducerId:
 
     def drop(self) -> None:
         """Forget the id: the cluster that gave it, or a log, was replaced."""
+        # A response that is on its way belongs to the old generation: `adopt` refuses it.
         self.generation += 1
         self.value = NO_PRODUCER_ID
         self.epoch = -1

@@ -151,6 +151,7 @@ class PartitionQueue:
         batch = self.open
         assert batch is not None  # noqa: S101 - callers have looked
         self.open = None
+        batch.close()
         self.closed.append(batch)
 
     def take(self) -> ProducerBatch:

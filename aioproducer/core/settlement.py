@@ -133,7 +133,7 @@ class Settlement:
         # An outage of two minutes may let ten thousand batches expire together: fail 100 in one turn.
         expired = self._accumulator.incomplete.expired(now - self._delivery_timeout, BATCHES_A_SLICE)
         for batch in expired:
-            error = self._failures.delivery_timeout(batch, now, in_flight=batch.in_flight)
+            error = self._failures.delivery_timeout(batch, now, in_flight=batch.is_in_flight)
             self._give_up(batch, error, now)
         return len(expired) == BATCHES_A_SLICE or self._expire_waiting(now)
 
@@ -142,7 +142,7 @@ class Settlement:
         self.reject_waiting(error_of)
         # Each failure removes its batch from `incomplete`.
         for batch in list(self._accumulator.incomplete):
-            self._give_up(batch, error_of(batch.in_flight or batch.maybe_written), now)
+            self._give_up(batch, error_of(batch.is_in_flight or batch.maybe_written), now)
         self._buffer.fail_rejected()
 
     def reject_waiting(self, error_of: Callable[[bool], ProducerError]) -> None:
@@ -157,7 +157,7 @@ class Settlement:
         """Fail the batches that wait for one node: it does not accept this client's credentials."""
         node = self._schedule.node(node_id)
         for batch in list(self._accumulator.incomplete):
-            if batch.queue.node is node and not batch.in_flight and not batch.result.done:
+            if batch.queue.node is node and not batch.is_in_flight and not batch.result.done:
                 self._give_up(batch, error, now)
 
     def fail_rejected(self) -> bool:
@@ -357,7 +357,7 @@ class Settlement:
             self._schedule.enlist(queue)
 
     def _give_up(self, batch: ProducerBatch, error: ProducerError, now: float) -> None:
-        if batch.in_flight:
+        if batch.is_in_flight:
             # Only the deliveries end now. The response settles the batch; its sequence stays taken
             # until then.
             self._accumulator.incomplete.discard(batch)

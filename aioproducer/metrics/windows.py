@@ -22,10 +22,7 @@ The caller counts, for speed:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import ClassVar, Generic, Self, TypeVar
 
 
 class Tally:
@@ -89,7 +86,7 @@ class Windows(Generic[TallyT]):
 
     __slots__ = ("_closed", "_index", "_kind", "_period", "_total", "current", "ends")
 
-    def __init__(self, kind: Callable[[], TallyT], period: Period, now: float) -> None:
+    def __init__(self, kind: type[TallyT], period: Period, now: float) -> None:
         self._kind = kind
         self._period = period
         self._index = period.index(now)

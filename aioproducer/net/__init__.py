@@ -43,6 +43,7 @@ The files:
     upkeep          timers that let records expire; turns that place waiting records
     cluster         nodes, metadata, a broker and a sender for each node
     bootstrap       the search for the cluster by its addresses
+    target          the brokers that can answer a request, chosen for each attempt
     ask             requests outside the produce path; the race between brokers
     verification    the check that a new connection leads to the known cluster
     sender_factory  makes the senders, from the parts that they share
@@ -53,6 +54,18 @@ The files:
     setup           the steps between TCP and a connection in service
     channel         one live connection: requests, deadlines, throttle, idle time
     exchange        one request whose response a task awaits
+    authenticator   SASL on one connection, and when to do it again
+    renewal         the authentication on a live connection, before its session ends
+    credentials     the mechanism of each authentication, from the options
+    tokens          the token for OAUTHBEARER, renewed in time
+    oauth           requests to a token endpoint
+    providers       the user's callables that give credentials
+    mismatch        listener and client that disagree on TLS or SASL
+    tls             the context of each new TLS connection, renewed with its files
+    tls_files       certificates and keys out of files and texts
+    tls_transport   TLS over a transport
+    handshake       the reasons of failed TLS handshakes, as sentences
+    certificate     the fields of a certificate that errors name
     transport       one TCP connection; the choice between the addresses of a host name
     tls             the contexts of connections with TLS; new ones when certificates are renewed on disk
     tls_files       keys and certificates from PEM and PKCS#12

@@ -1,8 +1,8 @@
 """Requests outside the produce path: choose a broker, wait for it, send, classify, retry.
 
-    Ask.request ──▶ attempt ──▶ choose broker ──▶ Broker.request ──▶ Query.result
-                      ▲                                                   │
-                      └──────────── backoff ◀── retriable error ──────────┘
+    Ask.request ──▶ Target.nodes ──▶ choose broker ──▶ Broker.request ──▶ Query.result
+                      ▲                                                        │
+                      └─────────────── backoff ◀── retriable error ────────────┘
 
 A request that any broker can answer goes to the least loaded one first. The others are asked
 after a head start: a silent broker delays the request by the head start, not by a timeout.
@@ -32,6 +32,7 @@ from aioproducer.errors import (
     ProducerError,
     RequestTimeoutError,
 )
+from aioproducer.net.target import ANY
 from aioproducer.net.timer import late_timeout
 from aioproducer.protocol.api import Response
 
@@ -41,15 +42,13 @@ if TYPE_CHECKING:
     from aioproducer.net.broker import Broker
     from aioproducer.net.client_context import ClientContext
     from aioproducer.net.outages import Outages
+    from aioproducer.net.target import Target
     from aioproducer.protocol.api import Request
 
 logger = logging.getLogger("aioproducer.broker")
 
 BROKER_HEAD_START = 0.25
 """Seconds after which a second broker is asked."""
-
-ANY = None
-"""Ask any broker, the least loaded one first."""
 
 R = TypeVar("R", bound=Response)
 T = TypeVar("T")
@@ -172,8 +171,8 @@ class Ask:
         self._brokers = brokers
         self._outages = outages
 
-    async def request(self, query: Query[R, T], *, to: int | None = ANY, deadline: float = NEVER) -> T:
-        """Attempt a query until it succeeds and return its result.
+    async def request(self, query: Query[R, T], *, to: Target = ANY, deadline: float = NEVER) -> T:
+        """Attempt a query until it succeeds and return its result; `to` chooses the nodes each time.
 
         Raises the last error: when it is not retriable, when the query is not wanted any more, or
         when the next attempt would begin after the `deadline`.
@@ -187,7 +186,10 @@ class Ask:
                 raise
             except ProducerError as error:
                 attempts += 1
+                to.failed(error)
                 query.failed(error)
+                # The next attempt would begin after the deadline: fail now, with the cause, instead of
+                # sleeping until then.
                 delay = self._client.retry_backoff.delay(attempts - 1)
                 if not error.retriable or self._client.clock() + delay >= deadline:
                     raise
@@ -195,11 +197,10 @@ class Ask:
                 if not query.is_wanted():
                     raise
 
-    async def attempt(self, request: Request[R], *, to: int | None = ANY) -> Outcome[R] | None:
+    async def attempt(self, request: Request[R], *, to: Target = ANY) -> Outcome[R] | None:
         """Send a request once; None without a broker to ask."""
         timeout = self._client.config.request_timeout
-        candidates = None if to is ANY else [to]
-        return await _RequestRace(self, request, timeout, candidates).run()
+        return await _RequestRace(self, request, timeout, await to.nodes()).run()
 
     def least_loaded(
         self, besides: Collection[Broker] = (), nodes: Collection[int] | None = None
@@ -221,12 +222,13 @@ class Ask:
         now = self._client.clock()
         askable = [broker for broker in brokers if broker.is_askable(now)]
         if askable:
+            # Fewest requests in flight, as Java counts it: a slow broker has more of them.
             return min(askable, key=lambda broker: broker.requests_in_flight)
         # No connection is usable: take the broker whose last attempt is the oldest, as Java does.
         free = [broker for broker in brokers if now >= broker.backing_off_until]
         return min(free, key=lambda broker: broker.last_attempt) if free else None
 
-    async def _attempt(self, query: Query[R, T], to: int | None, deadline: float) -> T:
+    async def _attempt(self, query: Query[R, T], to: Target, deadline: float) -> T:
         if deadline == NEVER:
             return await self._attempt_once(query, to)
         limit = deadline - self._client.clock()
@@ -241,7 +243,7 @@ class Ask:
             message = f"no broker has answered within {limit * 1000:.0f} ms"
             raise RequestTimeoutError(message) from None
 
-    async def _attempt_once(self, query: Query[R, T], to: int | None) -> T:
+    async def _attempt_once(self, query: Query[R, T], to: Target) -> T:
         outcome = await self.attempt(query.request(), to=to)
         if outcome is None:
             raise self._outages.of_cluster() or BrokerConnectionError("no broker can be connected to")

@@ -292,6 +292,7 @@ class Broker:
             endpoint.addresses.failed(transport.address)
             raise
         endpoint.addresses.worked(transport.address)
+        endpoint.connected()
         return channel
 
     def _attempt_failed(self, error: ProducerError) -> None:

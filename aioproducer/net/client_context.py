@@ -59,6 +59,7 @@ class ClientContext:
             events,
             clock,
             random.random,
+            # They count nothing themselves, so all brokers and batches share them.
             Backoff(config.retry_backoff, config.retry_backoff_max, random.random),
             Backoff(config.reconnect_backoff, config.reconnect_backoff_max, random.random),
             Backoff(config.connection_setup_timeout, config.connection_setup_timeout_max, random.random),

@@ -84,7 +84,7 @@ class Cluster:
         self._is_search_failing = False
         self._finders: set[asyncio.Future[None]] = set()
         self._refresh_due = asyncio.Event()
-        self._verification = Verification(metadata, settlement, client.clock)
+        self._verification = Verification(client, metadata, settlement)
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
 
     async def find(self, timeout: float) -> None:

@@ -23,6 +23,19 @@ class Endpoint:
         self.discovery = VersionDiscovery()
         self._has_ignored = False
         self._is_suspicious = False
+        self._is_probed = False
+
+    def connected(self) -> None:
+        """Note that the set-up of a connection is complete: the options fit the listener."""
+        self._is_probed = True
+
+    def takes_probe(self) -> bool:
+        """Return True once for a bootstrap server, unless a connection to it was complete before.
+
+        A probe costs a connection. Brokers advertise the listener that the bootstrap server has.
+        """
+        is_first, self._is_probed = not self._is_probed, True
+        return is_first and self.node_id < 0
 
     def suspect(self) -> None:
         """Note that the broker closed a new connection at the first request after ApiVersions."""

@@ -150,6 +150,8 @@ class Engine:
     async def stop(self) -> None:
         """Fail all records that are not done, close all connections and end all tasks."""
         message = "the producer was stopped before the record was acknowledged"
+        # 100,000 waiting records fail in slices of the loop; then the batches fail together. If this
+        # call is cancelled in between, `give_up` fails all that is left at once.
         self._settlement.reject_waiting(partial(self._end_error, message))
         try:
             while self._settlement.fail_rejected():
@@ -180,9 +182,12 @@ class Engine:
         started = self.clock()
         try:
             with anyio.fail_after(timeout):
+                # One future after the other: a hundred batches cost a hundred futures at most, and
+                # those that end meanwhile cost none.
                 for result in results:
                     if not result.done:
                         await result.settled()
+                # With acks=0 a batch is done when its bytes are in the transport's buffer.
                 if self.config.acks == 0:
                     await self._written()
         except TimeoutError:
@@ -288,6 +293,7 @@ class Engine:
     def fail(self, error: ProducerError) -> None:
         """Fail all accepted records, and all calls from now on."""
         if self.failure is None:
+            # First the state: callbacks of the failed records that call `send` get this error.
             self.failure = error
             self._on_failure()
             try:
@@ -327,6 +333,7 @@ class Engine:
 
     def crash(self, error: BaseException) -> None:
         """Fail the producer: an error without another handler, or the end of its tasks."""
+        # asyncio.run cancels all tasks that are left when its main coroutine returns.
         if isinstance(error, asyncio.CancelledError):
             cause = "the producer's tasks were cancelled, or its event loop ended, before stop() was called"
             logger.warning(cause)

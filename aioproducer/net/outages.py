@@ -59,6 +59,7 @@ class Outages:
     def of_cluster(self) -> ProducerError | None:
         """Return why no broker can be reached, None if one can or no cause is known."""
         brokers = list(self._brokers.values())
+        # An error names three brokers, not a hundred: the others are only asked whether one is ready.
         outages = [broker.outage() for broker in islice(brokers, MOST_NAMED)]
         named = [outage for outage in outages if outage is not None]
         # One of these brokers works, so the brokers are not the cause.
@@ -70,6 +71,7 @@ class Outages:
         if len(brokers) > MOST_NAMED:
             words = f"{words}; and {len(brokers) - MOST_NAMED} more"
         error = BrokerConnectionError(words)
+        # One cause is enough for a traceback; the message has all of them.
         error.__cause__ = named[0].__cause__
         return error
 

@@ -23,6 +23,7 @@ def make_accumulator(config: ProducerConfig, shell: Shell, events: Listener) -> 
     """Make the accumulator of a producer."""
     return Accumulator(
         shell,
+        # As in Java, 0 means that each record is a batch of its own.
         batch_size=max(config.batch_size, 1),
         linger=config.linger,
         buffer_memory=config.buffer_memory,
@@ -47,6 +48,7 @@ def _make_partitioner(config: ProducerConfig) -> RecordPartitioner:
 
 def make_metadata(config: ProducerConfig, backoff: Backoff) -> Metadata:
     """Make the metadata of a producer: no broker is known yet."""
+    # With "none" the client keeps to the known brokers, even if none of them responds (KIP-899).
     rebootstraps = config.metadata_recovery_strategy == "rebootstrap"
     return Metadata(
         max_age=config.metadata_max_age,

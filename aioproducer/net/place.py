@@ -57,6 +57,7 @@ def _end_of_run(loop: object, ended: Forget) -> weakref.ref[Any] | None:
 
 
 def _after_fork() -> None:
+    # Iterate over a copy: a producer that is freed meanwhile discards its entry.
     for method in list(_taken):
         forget = method()
         if forget is not None:

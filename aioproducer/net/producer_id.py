@@ -68,6 +68,7 @@ class ProducerIdTask:
         while True:
             await self._needed.wait()
             self._needed.clear()
+            # Several batches may have asked for one; the first request answered them all.
             if not self._producer_id.is_needed:
                 continue
             try:
@@ -102,6 +103,7 @@ class _InitProducerId(Query[InitProducerIdResponse, None]):
             response.error_code, f"{broker.address} gives no producer id, which enable_idempotence needs"
         )
         producer_id, epoch = response.producer_id, response.producer_epoch
+        # -1 in a batch means "no idempotence": the broker would store duplicates.
         if producer_id < 0 or epoch < 0:
             message = f"{broker.address} gave the producer id {producer_id}, epoch {epoch}"
             raise BrokerConnectionError(message)
@@ -133,6 +135,8 @@ class _InitProducerId(Query[InitProducerIdResponse, None]):
         logger.log(level, "no producer id (attempt %d): %s", self._attempts, error)
 
     def is_wanted(self) -> bool:
+        # A service that seldom sends should not ask a cluster without idempotence all day: stop after
+        # a few attempts, until a record needs an id.
         if not self._producer_id.is_needed:
             return False
         return self._attempts < IDLE_ATTEMPTS or not self._cluster.is_idle()

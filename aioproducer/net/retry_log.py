@@ -62,6 +62,7 @@ class RetryLog:
     def stored(self, queue: PartitionQueue) -> None:
         """Note that a batch of a partition was stored."""
         place = queue.topic, queue.partition
+        # Each stored batch comes here; only those after a retry are news.
         trouble = self.troubled.pop(place, None)
         if trouble is not None:
             self._stored[place] = trouble
@@ -81,6 +82,7 @@ class RetryLog:
                 )  # fmt: skip
         if self._stored:
             stored, self._stored = self._stored, {}
+            # One line for 500 partitions of a broker that was away: the longest trouble stands for all.
             longest = self._shell.clock() - min(trouble.since for trouble in stored.values())
             retries = sum(trouble.retries for trouble in stored.values())
             logger.info(

@@ -41,6 +41,7 @@ class SenderFactory:
         self._events = events
         self._engine = engine
         codec = Codec.of_name(config.compression_type)
+        # One compressor for all brokers: it learns how well each topic compresses.
         self._compressor = Compressor(codec, config.compression_level, accumulator)
         self._requests = ProduceRequests(
             accumulator.topics, acks=config.acks, timeout_ms=config.request_timeout_ms, codec=codec
@@ -50,6 +51,7 @@ class SenderFactory:
     def make(self, broker: Broker) -> Sender:
         """Make the sender of a broker."""
         config = self._config
+        # A node that comes back at another address gets its old queue, with the batches in it.
         dispatch = Dispatch(
             self._accumulator.schedule.node(broker.node_id),
             self._accumulator.schedule,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from aioproducer.errors import BrokerConnectionError, RequestTimeoutError
+from aioproducer.errors import BrokerConnectionError, ProtocolError, RequestTimeoutError
 from aioproducer.net.mismatch import check_listener, uses_tls
 from aioproducer.protocol.api import Response
 from aioproducer.protocol.frame import decode_response
@@ -77,11 +77,18 @@ class Setup:
                 raise
             except BrokerConnectionError:
                 discovery.connection_closed()
-                if not self._channel.is_encrypted:
-                    await uses_tls(self._endpoint, self._channel.peer, self._remaining())
+                await self._probe()
+                raise
+            except ProtocolError:
+                # Some listeners with TLS answer plain text with an alert.
+                await self._probe()
                 raise
             step = discovery.receive(frame)
         self.versions = discovery.versions
+
+    async def _probe(self) -> None:
+        if not self._channel.is_encrypted and self._endpoint.takes_probe():
+            await uses_tls(self._endpoint, self._channel.peer, self._remaining())
 
     async def _exchange_frame(self, request: Request[Any], version: int) -> memoryview:
         return await self._channel.exchange_frame(request, version, timeout=self._remaining())

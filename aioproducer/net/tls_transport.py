@@ -57,9 +57,12 @@ class TlsTransport:
         )
         self._handshaken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_over = False
+        # Bytes before `attach` stay encrypted in the BIO; a loss before it is kept.
+        self._is_attached = False
+        self._loss: list[Exception | None] = []
         self._on_data: Callable[[bytes], object] = _ignore
         self._on_writable: Callable[[], object] = _ignore
-        self._on_lost: Callable[[Exception | None], object] = _ignore
+        self._on_lost: Callable[[Exception | None], object] = self._loss.append
 
     @property
     def can_write(self) -> bool:
@@ -85,7 +88,7 @@ class TlsTransport:
             if needs_certificate(error):
                 certificate = await self._fetch_certificate(remaining)
             fault = self._explained(error, certificate)
-            if not isinstance(fault, AuthenticationError):
+            if not isinstance(fault, AuthenticationError) and self._endpoint.takes_probe():
                 await uses_plaintext(self._endpoint, self.address, remaining)
             raise fault from error
         except BaseException:
@@ -100,8 +103,11 @@ class TlsTransport:
     ) -> None:
         """Set the callbacks, and call them for the events so far."""
         self._on_data, self._on_writable, self._on_lost = on_data, on_writable, on_lost
+        self._is_attached = True
         # TLS 1.3: a broker that refuses the client's certificate says so right after the handshake.
         self._read()
+        for cause in self._loss:
+            self._on_lost(cause)
 
     def write(self, chunks: Sequence[Chunk]) -> None:
         """Encrypt and send chunks in order; never waits. A closing connection drops them."""
@@ -129,10 +135,10 @@ class TlsTransport:
 
     def _received(self, data: bytes) -> None:
         self._incoming.write(data)
-        if self._handshaken.done():
-            self._read()
-        else:
+        if not self._handshaken.done():
             self._shake_hands()
+        elif self._is_attached:
+            self._read()
 
     def _shake_hands(self) -> None:
         try:
@@ -158,33 +164,36 @@ class TlsTransport:
 
     def _read(self) -> None:
         parts = []
+        is_closed = False
         try:
             # OpenSSL takes the bytes of an unfinished record out of the BIO: nothing is pending then.
-            while not self._is_over and (self._incoming.pending or self._tls.pending()):
+            while self._incoming.pending or self._tls.pending():
                 part = self._tls.read(READ_SIZE)
                 if not part:
+                    is_closed = True  # the peer's close_notify
                     break
                 parts.append(part)
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            self._deliver(parts)
-            self._lost(None)
-            return
+            is_closed = True
         except ssl.SSLError as error:
             self._deliver(parts)
             self._fail(error)
             return
         self._deliver(parts)
-        # Answers of TLS itself, such as a new key.
-        self._flush()
+        if is_closed:
+            self._lost(None)
+        else:
+            # Answers of TLS itself, such as a new key.
+            self._flush()
 
     def _deliver(self, parts: list[bytes]) -> None:
         if parts:
             self._on_data(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def _flush(self) -> None:
-        if self._outgoing.pending and not self._is_over:
+        if self._outgoing.pending:
             self._transport.write((self._outgoing.read(),))
 
     def _writable(self) -> None:

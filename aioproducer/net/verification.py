@@ -18,10 +18,9 @@ from aioproducer.protocol.api import ApiKey
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from aioproducer.core.metadata import Metadata
     from aioproducer.core.settlement import Settlement
+    from aioproducer.net.client_context import ClientContext
     from aioproducer.net.setup import Setup
 
 logger = logging.getLogger("aioproducer.cluster")
@@ -46,10 +45,10 @@ class OtherCluster(NamedTuple):
 class Verification:
     """Verifies new connections, all through the life of a producer."""
 
-    def __init__(self, metadata: Metadata, settlement: Settlement, clock: Callable[[], float]) -> None:
+    def __init__(self, client: ClientContext, metadata: Metadata, settlement: Settlement) -> None:
+        self._client = client
         self._metadata = metadata
         self._settlement = settlement
-        self._clock = clock
         # Brokers that know no topics, with the time since when: see `_check_empty`.
         self._empty_since: dict[str, float] = {}
 
@@ -70,10 +69,12 @@ class Verification:
         request = MetadataRequest(
             topics=tuple(MetadataRequestTopic(name=topic) for topic in asked), allow_auto_topic_creation=False
         )
+        # On the new connection itself: any other one may lead to another broker.
         response = await setup.exchange(request, version)
         if not response.brokers:
             message = f"{setup.address} knows no brokers yet"
             raise BrokerConnectionError(message)
+        # EMPTY for longer than the patience: the logs are gone, so sequences begin again at 0.
         check = self._metadata.verify(response)
         if check is ClusterCheck.EMPTY:
             self._check_empty(setup.address)
@@ -91,7 +92,7 @@ class Verification:
         two UpdateMetadata requests of the controller). Batches 5-9 may be in its log; under a new
         producer id they would be stored twice. Without batches in doubt, nothing is at risk.
         """
-        now = self._clock()
+        now = self._client.clock()
         since = self._empty_since.setdefault(address, now)
         if self._settlement.has_numbered and now - since < EMPTY_PATIENCE:
             message = f"{address} knows none of the topics that were produced to"

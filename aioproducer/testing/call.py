@@ -9,7 +9,10 @@ from aioproducer.testing.faults import AnswerError, LeaveOut
 
 if TYPE_CHECKING:
     from aioproducer.protocol.api import ApiKey
+    from aioproducer.testing.authorizer import Operation, ResourceType
     from aioproducer.testing.faults import Fault
+    from aioproducer.testing.security import Security
+    from aioproducer.testing.session import Session
     from aioproducer.testing.topology import TopicConfig, Topology
     from aioproducer.testing.versions import BrokerVersion
 
@@ -25,6 +28,7 @@ class Settings:
     leader_hints: bool
     check_records: bool
     strict: bool
+    security: Security
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +43,13 @@ class Call:
     broker: BrokerVersion
     topology: Topology
     settings: Settings
+    session: Session
     now_ms: int
     faults: tuple[Fault, ...] = ()
+
+    def allows(self, operation: Operation, resource: ResourceType, name: str) -> bool:
+        """Return whether the client may do this."""
+        return self.settings.security.authorizer.allows(self.session.principal, operation, resource, name)
 
     def scripted(
         self, topic: str | None = None, partition: int | None = None

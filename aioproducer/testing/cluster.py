@@ -24,6 +24,7 @@ from aioproducer.testing.faults import Match, Script, warn_about
 from aioproducer.testing.named import named
 from aioproducer.testing.refusal import Refused
 from aioproducer.testing.scripting import Scripting
+from aioproducer.testing.security import Security
 from aioproducer.testing.topology import Topology, check_name, partition_counts
 from aioproducer.testing.versions import KAFKA_4, BrokerVersion
 
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
+    from aioproducer.testing.certificates import Certificates
     from aioproducer.testing.faults import Fault
+    from aioproducer.testing.oauth_token import AcceptedToken
     from aioproducer.testing.topology import Node, TopicConfig
 
 MaxVersions: TypeAlias = "Mapping[ApiKey, int | None] | Mapping[str, int | None] | Mapping[int, int | None]"
@@ -55,8 +58,23 @@ class FakeCluster(Control):
       gaps in offset deltas, unknown attributes, a repeated partition in a request), and gives
       reasons only where Kafka does.
 
-    Raises ValueError for an unknown API, version or node in `versions` and `max_versions`,
-    TypeError for `topics` of another type, and `Refused` for an illegal topic.
+    - `security`: "PLAINTEXT", "SSL", "SASL_PLAINTEXT" or "SASL_SSL". With TLS the cluster makes a CA
+      and certificates for itself and a client, which needs the package `cryptography` (the extra
+      `testing-tls`); `ssl_context` and `ca_certificate` are for clients, and `client_options` has
+      all options of a producer.
+    - `users`: passwords by name, for PLAIN and SCRAM.
+    - `tokens`: `{token: principal}`, or `AcceptedToken`s as values, for OAUTHBEARER; by default every
+      unsecured token is accepted, see `unsecured_token`.
+    - `sasl_mechanisms`: by default PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER.
+    - `session_lifetime_ms`: after it a client must authenticate again (KIP-368), and at most once a
+      second; otherwise its connection is closed at the next request.
+    - `scram_iterations`: of SCRAM's PBKDF2.
+    - `client_auth`: whether clients must show a certificate: "none", "requested" or "required".
+    - `certificates`: others than the cluster's own, such as expired ones.
+
+    Raises ValueError for an unknown API, version or node in `versions` and `max_versions`, and for
+    security options that do not fit together, TypeError for `topics` of another type, and `Refused`
+    for an illegal topic.
     """
 
     def __init__(
@@ -74,6 +92,14 @@ class FakeCluster(Control):
         check_records: bool = True,
         strict: bool = True,
         cluster_id: str = "aioproducer-fake-cluster",
+        security: str = "PLAINTEXT",
+        users: Mapping[str, str] | None = None,
+        tokens: Mapping[str, str | AcceptedToken] | None = None,
+        sasl_mechanisms: Iterable[str] | None = None,
+        session_lifetime_ms: int | None = None,
+        scram_iterations: int = 4096,
+        client_auth: str = "none",
+        certificates: Certificates | None = None,
     ) -> None:
         topology = Topology(brokers, cluster_id)
         caps = {named(ApiKey, api, "API"): highest for api, highest in (max_versions or {}).items()}
@@ -86,6 +112,16 @@ class FakeCluster(Control):
             leader_hints=leader_hints,
             check_records=check_records,
             strict=strict,
+            security=Security(
+                security,
+                users=users,
+                tokens=tokens,
+                sasl_mechanisms=sasl_mechanisms,
+                session_lifetime_ms=session_lifetime_ms,
+                scram_iterations=scram_iterations,
+                client_auth=client_auth,
+                certificates=certificates,
+            ),
         )
         super().__init__(topology, settings)
         self._script = Script()
@@ -272,7 +308,10 @@ class FakeCluster(Control):
         loop = asyncio.get_running_loop()
         broker, connections = self._brokers[node.node_id], self._connections[node.node_id]
         port = 0 if another else node.port
-        server = await loop.create_server(lambda: FakeConnection(broker, connections), node.host, port)
+        context = self._settings.security.server_context
+        server = await loop.create_server(
+            lambda: FakeConnection(broker, connections, context), node.host, port
+        )
         listens_at = server.sockets[0].getsockname()[1]
         if another and listens_at == node.port:
             # The system assigned the old port again: keep it in use until another one is assigned.

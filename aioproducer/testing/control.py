@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aioproducer.testing.security_control import SecurityControl
 from aioproducer.testing.stored_record import read_log
 
 if TYPE_CHECKING:
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from aioproducer.testing.topology import Partition, TopicConfig, Topology
 
 
-class Control:
+class Control(SecurityControl):
     """The part of a cluster without sockets."""
 
     def __init__(self, topology: Topology, settings: Settings) -> None:
+        super().__init__(settings.security)
         self.topology = topology
         self._settings = settings
 

@@ -21,11 +21,15 @@ from aioproducer.testing.apis import (
     api_versions_answer,
     init_producer_id_answer,
     metadata_answer,
+    out_of_place_answer,
     produce_answer,
+    sasl_authenticate_answer,
+    sasl_handshake_answer,
 )
 from aioproducer.testing.call import Call
 from aioproducer.testing.faults import AddUnasked, Rewrite, Throttle
 from aioproducer.testing.refusal import ConnectionDropped
+from aioproducer.testing.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,8 +92,12 @@ APIS: dict[ApiKey, Api] = {
     ),
     ApiKey.API_VERSIONS: Api(api_versions_answer.REQUEST, api_versions_answer.answer),
     ApiKey.INIT_PRODUCER_ID: Api(init_producer_id_answer.REQUEST, init_producer_id_answer.answer),
+    ApiKey.SASL_HANDSHAKE: Api(sasl_handshake_answer.REQUEST, sasl_handshake_answer.answer),
+    ApiKey.SASL_AUTHENTICATE: Api(sasl_authenticate_answer.REQUEST, sasl_authenticate_answer.answer),
 }
 
+WITHOUT_THROTTLE = frozenset({ApiKey.SASL_HANDSHAKE, ApiKey.SASL_AUTHENTICATE})
+"""The APIs whose responses have no throttle time."""
 
 # Kafka's names of other APIs that clients may request.
 _OTHER_APIS = {
@@ -148,7 +156,13 @@ class FakeBroker:
         """Play another release from now on."""
         self.version = version
 
-    def receive(self, frame: Chunk) -> Call:
+    def open_session(self) -> Session:
+        """Return the session of a new connection."""
+        return Session(
+            self._settings.security, self.node_id, token_ends_session=self.version.token_ends_session
+        )
+
+    def receive(self, frame: Chunk, session: Session) -> Call:
         """Decode a request and find its faults; ConnectionDropped if Kafka would close the connection."""
         try:
             header, reader = decode_request_header(
@@ -158,6 +172,7 @@ class FakeBroker:
             message = f"this is no valid request header: {error}"
             raise ConnectionDropped(message) from None
         key = _implemented(header.api_key)
+        session.admit(key)
         try:
             request = self._decode(key, reader, header.version)
         except (ProtocolError, UnsupportedVersionError) as error:
@@ -176,6 +191,7 @@ class FakeBroker:
             broker=self.version,
             topology=self._topology,
             settings=self._settings,
+            session=session,
             now_ms=time.time_ns() // 1_000_000,
             faults=faults,
         )
@@ -221,13 +237,14 @@ class FakeBroker:
         if call.request is None:
             return api_versions_answer.unsupported(call.broker)
         api = APIS[call.api]
-        response: Any = api.answer(call)
+        is_out_of_place = call.session.is_out_of_place(call.api)
+        response: Any = out_of_place_answer.answer(call) if is_out_of_place else api.answer(call)
         # Several faults may change one response, in the order of their creation.
         for fault in call.faults if response is not None else ():
             match fault.action:
                 case Rewrite(function):
                     response = function(response)
-                case Throttle(milliseconds):
+                case Throttle(milliseconds) if call.api not in WITHOUT_THROTTLE:
                     response = replace(response, throttle_time_ms=milliseconds)
                 case AddUnasked() as unasked:
                     response = api.add_unasked(call, response, unasked)

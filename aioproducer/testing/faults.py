@@ -103,6 +103,17 @@ class SendBytes:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerAuthBytes:
+    """Answer SaslAuthenticate with these bytes, or with `data(bytes of the client)`."""
+
+    data: bytes | Callable[[bytes], bytes]
+
+    def answer_to(self, request: bytes) -> bytes:
+        """Return the bytes for a request."""
+        return self.data if isinstance(self.data, bytes) else self.data(request)
+
+
+@dataclass(frozen=True, slots=True)
 class Cut:
     """Close the connection after the first `size` bytes of the response."""
 
@@ -127,6 +138,7 @@ Action: TypeAlias = (
     | Disconnect
     | FallSilent
     | SendBytes
+    | AnswerAuthBytes
     | Cut
     | Run
 )

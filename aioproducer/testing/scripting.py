@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.testing.fake_broker import APIS
+from aioproducer.protocol.api import ApiKey
+from aioproducer.testing.fake_broker import APIS, WITHOUT_THROTTLE
 from aioproducer.testing.faults import (
     AddUnasked,
+    AnswerAuthBytes,
     AnswerError,
     Cut,
     Disconnect,
@@ -76,6 +78,9 @@ class Scripting:
 
     def throttle(self, milliseconds: int, *, mutes: bool = False) -> Fault:
         """Answer with a throttle time; `mutes` also stops reading from that client for that time."""
+        if self._match.api in WITHOUT_THROTTLE:
+            message = f"a response of {self._match.api.name} has no throttle time"
+            raise ValueError(message)
         return self._add(Throttle(milliseconds, mutes))
 
     def rewrite(self, function: Callable[[Any], Any]) -> Fault:
@@ -101,6 +106,16 @@ class Scripting:
     def answer_bytes(self, data: bytes) -> Fault:
         """Send these bytes instead of the response's frame."""
         return self._add(SendBytes(data))
+
+    def answer_auth_bytes(self, data: bytes | Callable[[bytes], bytes]) -> Fault:
+        """Answer SaslAuthenticate with these bytes and no error; the mechanism sees nothing of it.
+
+        `data` may be a function of the client's bytes. With `times=None` the exchange never ends.
+        """
+        if self._match.api is not ApiKey.SASL_AUTHENTICATE:
+            message = "answer_auth_bytes is for on(ApiKey.SASL_AUTHENTICATE) alone"
+            raise ValueError(message)
+        return self._add(AnswerAuthBytes(data))
 
     def cut(self, size: int) -> Fault:
         """Send the first `size` bytes of the response's frame, then close the connection."""

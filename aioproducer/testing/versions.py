@@ -57,6 +57,9 @@ class BrokerVersion:
     - `takes_log_append_flag`: whether a batch may have the timestamp type LogAppendTime in a topic
       with CreateTime; a strict cluster always refuses that.
     - `limits_min_insync_replicas`: whether min.insync.replicas is limited to the number of replicas.
+    - `token_ends_session`: whether a session of OAUTHBEARER ends with its token even if the cluster
+      has no limit for sessions.
+    - `takes_topic_writers`: whether a client that may write to any topic may be idempotent (KIP-679).
     - `topic_config`: the default for new topics.
     """
 
@@ -69,6 +72,8 @@ class BrokerVersion:
     takes_unknown_producers: bool = True
     takes_log_append_flag: bool = True
     limits_min_insync_replicas: bool = True
+    token_ends_session: bool = True
+    takes_topic_writers: bool = True
     topic_config: TopicConfig = field(default_factory=TopicConfig)
 
     def capped(self, max_versions: Mapping[ApiKey, int | None]) -> BrokerVersion:
@@ -91,13 +96,15 @@ class BrokerVersion:
 
 
 def _apis(
-    *, produce: int, metadata: int, api_versions: int, init_producer_id: int
+    *, produce: int, metadata: int, api_versions: int, init_producer_id: int, sasl_authenticate: int = 2
 ) -> dict[ApiKey, VersionRange]:
     return {
         ApiKey.PRODUCE: VersionRange(0, produce),
         ApiKey.METADATA: VersionRange(0, metadata),
         ApiKey.API_VERSIONS: VersionRange(0, api_versions),
         ApiKey.INIT_PRODUCER_ID: VersionRange(0, init_producer_id),
+        ApiKey.SASL_HANDSHAKE: VersionRange(0, 1),
+        ApiKey.SASL_AUTHENTICATE: VersionRange(0, sasl_authenticate),
     }
 
 
@@ -126,6 +133,7 @@ KAFKA_2_8 = BrokerVersion(
     find_coordinator=VersionRange(0, 3),
     while_creating=ErrorCode.LEADER_NOT_AVAILABLE,
     takes_log_append_flag=False,
+    token_ends_session=False,
     limits_min_insync_replicas=False,
     topic_config=TopicConfig(message_timestamp_after_max_ms=_ALWAYS),
 )
@@ -133,12 +141,14 @@ KAFKA_2_8 = BrokerVersion(
 
 KAFKA_2_1 = BrokerVersion(
     name="Kafka 2.1",
-    apis=_apis(produce=7, metadata=7, api_versions=2, init_producer_id=1),
+    apis=_apis(produce=7, metadata=7, api_versions=2, init_producer_id=1, sasl_authenticate=0),
     fetch=VersionRange(0, 10),
     find_coordinator=VersionRange(0, 2),
     unknown_version=UnknownVersion.LIST_NONE,
     while_creating=ErrorCode.LEADER_NOT_AVAILABLE,
     takes_unknown_producers=False,
+    token_ends_session=False,
+    takes_topic_writers=False,
     takes_log_append_flag=False,
     limits_min_insync_replicas=False,
     topic_config=TopicConfig(message_timestamp_after_max_ms=_ALWAYS),

@@ -179,7 +179,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
         assert size <= limit or len(taken) == 1
         for batch in taken:
             assert ready.pop(id(batch.queue)) is batch
-            assert batch.in_flight
+            assert batch.is_in_flight
             assert batch.queue.node is node
         if is_due:
             left = [batch for batch in ready.values() if batch is not None]
@@ -260,7 +260,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.queued())
     @rule()
     def have_the_oldest_batch_expire(self) -> None:
-        batch = next(batch for batch in self.accumulator.incomplete if not batch.in_flight)
+        batch = next(batch for batch in self.accumulator.incomplete if not batch.is_in_flight)
         queue = batch.queue
         batch.queue.withdraw(batch)
         self.give_up(batch)
@@ -282,7 +282,7 @@ class AccumulatorMachine(RuleBasedStateMachine):
                 self.accumulator.incomplete.age(batch)
 
     def queued(self) -> list[ProducerBatch]:
-        return [batch for batch in self.accumulator.incomplete if not batch.in_flight]
+        return [batch for batch in self.accumulator.incomplete if not batch.is_in_flight]
 
     def give_up(self, batch: ProducerBatch) -> None:
         self.accumulator.release(batch)

@@ -52,10 +52,12 @@ def test_batch_is_charged_until_released() -> None:
     first, second = harness.drain()
     assert harness.buffer.used == 2 * HEADER_SIZE + 3 * TAKEN
     assert first.charged == len(first.builder.buffer)
+    first.queue.land(first)
     harness.accumulator.release(first)
     assert harness.buffer.used == second.charged
     harness.accumulator.release(first)
     assert harness.buffer.used == second.charged
+    second.queue.land(second)
     harness.accumulator.release(second)
     assert harness.buffer.used == 0
 

@@ -137,4 +137,4 @@ def test_done_batch_is_not_assigned() -> None:
     first.result.fail(1, ProducerError("expired"))
 
     assert dispatch.assign(decision.batches, harness.now) == [second]
-    assert not first.in_flight
+    assert not first.is_in_flight

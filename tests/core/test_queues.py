@@ -7,7 +7,7 @@ import random
 import pytest
 
 from aioproducer.batch_result import BatchResult
-from aioproducer.core.batch import NEVER, NO_SEQUENCE, ProducerBatch
+from aioproducer.core.batch import NEVER, NO_SEQUENCE, BatchState, ProducerBatch
 from aioproducer.core.queues import NO_LEADER, NodeQueue, PartitionQueue
 from aioproducer.records.batch import HEADER_SIZE, RecordBatchBuilder
 from aioproducer.records.compression import Codec, compressor
@@ -34,7 +34,7 @@ def test_new_batch_has_no_sequence() -> None:
 
     assert batch.charged == HEADER_SIZE
     assert (batch.sequence, batch.producer_id, batch.producer_epoch) == (NO_SEQUENCE, -1, -1)
-    assert (batch.attempts, batch.split_of, batch.in_flight, batch.maybe_written) == (0, 0, False, False)
+    assert (batch.attempts, batch.split_of, batch.is_in_flight, batch.maybe_written) == (0, 0, False, False)
     assert batch.last_error is None
 
 
@@ -52,13 +52,57 @@ def test_batch_repr_shows_state() -> None:
     batch = new_batch(new_queue(), records=2)
     assert repr(batch) == "<ProducerBatch orders-3 records=2 sequence=-1 attempts=0 queued>"
 
-    batch.in_flight = True
+    batch.take()
     batch.sequence = 7
     batch.attempts = 1
     assert repr(batch) == "<ProducerBatch orders-3 records=2 sequence=7 attempts=1 in flight>"
 
     batch.result.resolve(2, 0, -1)
     assert repr(batch).endswith(" done>")
+
+
+def test_batch_goes_through_states() -> None:
+    batch = new_batch(new_queue(), records=1)
+    assert batch.state == BatchState.OPEN
+
+    batch.close()
+    assert (batch.state, batch.is_in_flight) == (BatchState.CLOSED, False)
+    batch.take()
+    assert (batch.state, batch.is_in_flight) == (BatchState.IN_FLIGHT, True)
+    assert (batch.land(), batch.state) == (True, BatchState.CLOSED)
+    assert (batch.land(), batch.state) == (False, BatchState.CLOSED)
+
+    held = batch.charged
+    assert held > 0
+    assert (batch.release(), batch.state) == (held, BatchState.RELEASED)
+    assert (batch.release(), batch.charged) == (0, 0)
+
+
+def test_batch_in_flight_is_not_released() -> None:
+    """Its request may still write it: the memory is in use until `land`."""
+    batch = new_batch(new_queue(), records=1)
+    batch.take()
+
+    with pytest.raises(RuntimeError, match="cannot go from IN_FLIGHT to RELEASED"):
+        batch.release()
+    assert batch.charged == batch.builder.raw_size
+
+
+def test_released_batch_is_not_taken() -> None:
+    batch = new_batch(new_queue(), records=1)
+    batch.release()
+
+    with pytest.raises(RuntimeError, match="cannot go from RELEASED to IN_FLIGHT"):
+        batch.take()
+
+
+def test_piece_is_closed() -> None:
+    queue = new_queue()
+    batch = new_batch(queue, records=2)
+
+    piece = batch.piece(RecordBatchBuilder(1 << 20, 0), BatchResult("orders", 3, None), 1)
+
+    assert piece.state == BatchState.CLOSED
 
 
 def test_empty_queue_is_never_due() -> None:

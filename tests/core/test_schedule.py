@@ -289,7 +289,7 @@ def test_drain_counts_batches_on_wire() -> None:
     queue = harness.queue()
 
     (first,), (second,) = harness.drain(), harness.drain()
-    assert (first.in_flight, queue.on_wire, queue.wire_node) == (
+    assert (first.is_in_flight, queue.on_wire, queue.wire_node) == (
         True,
         2,
         harness.schedule.node(LEADER),
@@ -297,13 +297,13 @@ def test_drain_counts_batches_on_wire() -> None:
 
     first.queue.land(first)
     first.queue.land(first)
-    assert (first.in_flight, queue.on_wire, queue.wire_node) == (
+    assert (first.is_in_flight, queue.on_wire, queue.wire_node) == (
         False,
         1,
         harness.schedule.node(LEADER),
     )
     second.queue.land(second)
-    assert (second.in_flight, queue.on_wire, queue.wire_node) == (False, 0, None)
+    assert (second.is_in_flight, queue.on_wire, queue.wire_node) == (False, 0, None)
 
 
 def test_sending_something_ends_starvation() -> None:

@@ -185,7 +185,7 @@ def _serve(data: bytes) -> object:
     """Send the bytes as a request to a broker of the fake cluster."""
     cluster = FakeCluster(topics={"orders": 2})
     broker: FakeBroker = cluster._brokers[1]  # noqa: SLF001 - without a socket
-    call = broker.receive(data)
+    call = broker.receive(data, broker.open_session())
     response = broker.answer(call)
     return None if response is None else broker.encode(call, response)
 

@@ -12,6 +12,7 @@ import pytest
 from aioproducer import AuthorizationError, BrokerError, ProducerError, RequestTimeoutError
 from aioproducer.net.ask import BROKER_HEAD_START, Ask, Query, check_code
 from aioproducer.net.outages import Outages
+from aioproducer.net.target import OneNode
 from aioproducer.protocol.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from aioproducer.testing import ApiKey, ErrorCode, FakeCluster
 from tests.net.quick import PATIENCE, insides, quick, until
@@ -210,14 +211,55 @@ async def _ask(cluster: FakeCluster) -> AsyncIterator[Ask]:
 async def test_request_to_node(node: int) -> None:
     async with FakeCluster(2) as cluster, _ask(cluster) as ask:
         asked = [cluster.on(ApiKey.INIT_PRODUCER_ID, node=each, optional=True).throttle(0) for each in (1, 2)]
-        assert await ask.request(_ProducerId(), to=node) >= 0
+        assert await ask.request(_ProducerId(), to=OneNode(node)) >= 0
         assert [fault.hits for fault in asked] == [node == 1, node == 2]
 
 
 async def test_request_to_unknown_node() -> None:
     async with FakeCluster(2) as cluster, _ask(cluster) as ask:
         with pytest.raises(ProducerError, match="no broker can be connected to"):
-            await ask.request(_ProducerId(), to=3, deadline=time.monotonic() + 0.1)
+            await ask.request(_ProducerId(), to=OneNode(3), deadline=time.monotonic() + 0.1)
+
+
+class _Coordinator:
+    """A coordinator that moves from node to node; its first lookup finds none."""
+
+    def __init__(self, *nodes: int | None) -> None:
+        self._nodes = list(nodes)
+        self.errors: list[str] = []
+
+    async def nodes(self) -> list[int]:
+        node = self._nodes[0]
+        if node is None:
+            raise BrokerError.of(ErrorCode.COORDINATOR_NOT_AVAILABLE, "lookup")
+        return [node]
+
+    def failed(self, error: ProducerError) -> None:
+        self.errors.append(str(error))
+        del self._nodes[0]
+
+
+async def test_moved_coordinator_is_found_again() -> None:
+    """Each attempt goes to the node of the moment; a failed lookup is a failed attempt."""
+    async with FakeCluster(2) as cluster, _ask(cluster) as ask:
+        moved = cluster.on(ApiKey.INIT_PRODUCER_ID, node=1).answer(ErrorCode.NOT_COORDINATOR)
+        asked = cluster.on(ApiKey.INIT_PRODUCER_ID, node=2, times=None).throttle(0)
+        coordinator = _Coordinator(None, 1, 2)
+        query = _ProducerId()
+
+        assert await ask.request(query, to=coordinator, deadline=time.monotonic() + PATIENCE) >= 0
+
+        assert (moved.hits, asked.hits) == (1, 1)
+        assert [error.split()[0] for error in coordinator.errors] == ["lookup:", "broker"]
+        assert [str(error) for error in query.errors] == coordinator.errors
+
+
+async def test_missing_coordinator_ends_at_deadline() -> None:
+    async with FakeCluster(2) as cluster, _ask(cluster) as ask:
+        coordinator = _Coordinator(*[None] * 1000)
+        with pytest.raises(BrokerError, match="COORDINATOR_NOT_AVAILABLE"):
+            await ask.request(_ProducerId(), to=coordinator, deadline=time.monotonic() + 0.3)
+        assert len(coordinator.errors) > 1
 
 
 async def test_retriable_code_is_retried() -> None:

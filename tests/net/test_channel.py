@@ -8,6 +8,7 @@ import pytest
 from aioproducer import BrokerConnectionError
 from aioproducer.core.batch import NEVER
 from aioproducer.net.channel import Channel
+from aioproducer.net.transport import Transport
 from aioproducer.protocol.metadata import MetadataRequest
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import until
@@ -37,6 +38,12 @@ def test_is_sendable_at_once(channel: Channel) -> None:
     assert channel.sendable_at(now) == now
 
 
+def _socket(channel: Channel) -> Transport:
+    transport = channel._transport  # noqa: SLF001 - to call it as asyncio does
+    assert isinstance(transport, Transport)
+    return transport
+
+
 def test_is_sendable_after_throttle(channel: Channel) -> None:
     channel.throttle(60)
     now = channel.clock()
@@ -48,15 +55,15 @@ def test_is_sendable_after_throttle(channel: Channel) -> None:
 
 
 def test_back_pressure_stops_sending(channel: Channel) -> None:
-    channel._transport.pause_writing()  # noqa: SLF001 - as asyncio does
+    _socket(channel).pause_writing()
     assert channel.sendable_at(channel.clock()) == NEVER
-    channel._transport.resume_writing()  # noqa: SLF001 - as asyncio does
+    _socket(channel).resume_writing()
     assert channel.sendable_at(channel.clock()) < NEVER
 
 
 async def test_written_waits_for_back_pressure(channel: Channel) -> None:
     await channel.written()
-    channel._transport.pause_writing()  # noqa: SLF001 - as asyncio does
+    _socket(channel).pause_writing()
     waiting = asyncio.create_task(channel.written())
     await asyncio.sleep(0)
     assert not waiting.done()

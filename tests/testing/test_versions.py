@@ -97,7 +97,7 @@ async def test_unlisted_versions_close_connection(version: BrokerVersion) -> Non
     [
         (KAFKA_4, {18}),
         (KAFKA_2_1, set()),
-        (REDPANDA, {0, 1, 3, 10, 18, 22}),
+        (REDPANDA, {0, 1, 3, 10, 17, 18, 22, 36}),
     ],
     ids=lambda value: getattr(value, "name", None),
 )

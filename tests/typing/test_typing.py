@@ -19,7 +19,16 @@ import aioproducer
 API = Path(__file__).parent / "api.py"
 ROOT = API.parent.parent.parent
 
-PUBLIC_MODULES = {"config", "delivery", "error_code", "errors", "options", "producer", "record"}
+PUBLIC_MODULES = {
+    "batch_result",
+    "config",
+    "delivery",
+    "error_code",
+    "errors",
+    "options",
+    "producer",
+    "record",
+}
 """The modules with public names. Other modules are checked by mypy only, which infers more types."""
 
 

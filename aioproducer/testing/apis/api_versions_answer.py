@@ -32,6 +32,7 @@ def answer(call: Call) -> ApiVersionsResponse:
         return ApiVersionsResponse(error_code=scripted.code, api_keys=())
     if call.version >= request.software_from and not request.has_valid_software:
         return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST, api_keys=())
+    call.session.versions_sent()
     return ApiVersionsResponse(error_code=ErrorCode.NONE, api_keys=_all(call.broker))
 
 

@@ -16,6 +16,7 @@ from aioproducer.protocol.metadata import (
     MetadataResponsePartition,
     MetadataResponseTopic,
 )
+from aioproducer.testing.authorizer import CLUSTER_NAME, Operation, ResourceType
 from aioproducer.testing.faults import AnswerError, LeaveOut
 from aioproducer.testing.refusal import Refused
 from aioproducer.testing.topology import INTERNAL_TOPICS, NO_NODE, check_name
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 REQUEST = MetadataRequest
 
-# All operations on a topic or a cluster, as bits (AclOperation): nothing is forbidden here.
-_EVERYTHING_WITH_A_TOPIC = 0b1101_1111_1000
-_EVERYTHING_WITH_THE_CLUSTER = 0b1_1111_1010_0000
+# The operations that exist on a topic and on a cluster, as bits (AclOperation).
+_TOPIC_OPERATIONS = 0b1101_1111_1000
+_CLUSTER_OPERATIONS = 0b1_1111_1010_0000
 _NOT_ASKED_FOR = -(2**31)
 
 
@@ -53,7 +54,8 @@ def answer(call: Call) -> MetadataResponse:
     # All topics: a null list, or an empty one in version 0, which has no null. From version 1 on
     # an empty list requests no topics.
     if request.topics is None or (call.version == 0 and not request.topics):
-        asked = [MetadataRequestTopic(name) for name in topology.topics]
+        # Unlike requested topics, these leave out the ones that the client may not see.
+        asked = [MetadataRequestTopic(name) for name in topology.topics if _is_visible(call, name)]
     else:
         asked = list(dict.fromkeys(request.topics))
     if (code := _illegal(asked, call.version)) is not ErrorCode.NONE:
@@ -66,7 +68,11 @@ def answer(call: Call) -> MetadataResponse:
         cluster_id=topology.cluster_id,
         controller_id=topology.controller(),
         topics=tuple([topic for topic in topics if topic is not None]),
-        cluster_authorized_operations=_EVERYTHING_WITH_THE_CLUSTER if wants_operations else _NOT_ASKED_FOR,
+        cluster_authorized_operations=(
+            _allowed(call, _CLUSTER_OPERATIONS, ResourceType.CLUSTER, CLUSTER_NAME)
+            if wants_operations
+            else _NOT_ASKED_FOR
+        ),
     )
 
 
@@ -100,19 +106,30 @@ def _illegal(asked: list[MetadataRequestTopic], version: int) -> ErrorCode:
 def _answer_topic(call: Call, asked: MetadataRequestTopic) -> MetadataResponseTopic | None:
     topology = call.topology
     if asked.topic_id == ZERO_UUID and asked.name is not None:
+        if not _is_visible(call, asked.name):
+            return _scripted(call, MetadataResponseTopic(ErrorCode.TOPIC_AUTHORIZATION_FAILED, asked.name))
         try:
             return _scripted(call, _describe_topic(call, topology.topic(asked.name)))
         except Refused:
             return _scripted(
                 call,
                 MetadataResponseTopic(
-                    _missing(call, asked.name), asked.name, topic_authorized_operations=_operations(call)
+                    _missing(call, asked.name),
+                    asked.name,
+                    topic_authorized_operations=_operations(call, asked.name),
                 ),
             )
     try:
-        return _scripted(call, _describe_topic(call, topology.topic_by_id(asked.topic_id)))
+        topic = topology.topic_by_id(asked.topic_id)
     except Refused as refused:
         return MetadataResponseTopic(refused.code, None, asked.topic_id)
+    if not _is_visible(call, topic.name):
+        return MetadataResponseTopic(ErrorCode.TOPIC_AUTHORIZATION_FAILED, None, asked.topic_id)
+    return _scripted(call, _describe_topic(call, topic))
+
+
+def _is_visible(call: Call, name: str) -> bool:
+    return call.allows(Operation.DESCRIBE, ResourceType.TOPIC, name)
 
 
 def _missing(call: Call, name: str) -> ErrorCode:
@@ -122,6 +139,11 @@ def _missing(call: Call, name: str) -> ErrorCode:
     except Refused as refused:
         return refused.code
     if call.request.allow_auto_topic_creation and call.settings.auto_create_topics:
+        if not (
+            call.allows(Operation.CREATE, ResourceType.CLUSTER, CLUSTER_NAME)
+            or call.allows(Operation.CREATE, ResourceType.TOPIC, name)
+        ):
+            return ErrorCode.TOPIC_AUTHORIZATION_FAILED
         return _create(call, name)
     return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
 
@@ -154,13 +176,21 @@ def _describe_topic(call: Call, topic: Topic) -> MetadataResponseTopic:
         topic.topic_id,
         is_internal=topic.name in INTERNAL_TOPICS,
         partitions=tuple([partition for partition in partitions if partition is not None]),
-        topic_authorized_operations=_operations(call),
+        topic_authorized_operations=_operations(call, topic.name),
     )
 
 
-def _operations(call: Call) -> int:
-    is_asked = call.request.include_topic_authorized_operations
-    return _EVERYTHING_WITH_A_TOPIC if is_asked else _NOT_ASKED_FOR
+def _operations(call: Call, name: str) -> int:
+    if not call.request.include_topic_authorized_operations:
+        return _NOT_ASKED_FOR
+    return _allowed(call, _TOPIC_OPERATIONS, ResourceType.TOPIC, name)
+
+
+def _allowed(call: Call, operations: int, resource: ResourceType, name: str) -> int:
+    """Return those of the `operations` that the client may do, as bits."""
+    # Bit 3 is READ, whose number is 3.
+    possible = [each for each in Operation if operations & 1 << each]
+    return sum(1 << each for each in possible if call.allows(each, resource, name))
 
 
 def _describe_partition(call: Call, topic: Topic, partition: Partition) -> MetadataResponsePartition | None:

@@ -17,6 +17,7 @@ from aioproducer.protocol.produce import (
     PartitionProduceResponse,
     ProduceResponse,
 )
+from aioproducer.testing.authorizer import Operation, ResourceType
 from aioproducer.testing.faults import AnswerError, LeaveOut
 from aioproducer.testing.framing import one_batch
 from aioproducer.testing.refusal import Refused
@@ -117,9 +118,13 @@ def _refuse_if(
 
 
 def _find_topic(call: Call, data: TopicProduceData) -> Topic:
-    if call.version >= call.request.topic_ids_from:
-        return call.topology.topic_by_id(data.topic_id)
-    return call.topology.topic(data.name)
+    """Return the topic; a client that may not write to it does not learn whether it exists."""
+    by_id = call.version >= call.request.topic_ids_from
+    name = call.topology.topic_by_id(data.topic_id).name if by_id else data.name
+    if not call.allows(Operation.WRITE, ResourceType.TOPIC, name):
+        reason = f"{call.session.principal} may not write to {name}"
+        raise Refused(ErrorCode.TOPIC_AUTHORIZATION_FAILED, reason)
+    return call.topology.topic(name)
 
 
 def _check_request(

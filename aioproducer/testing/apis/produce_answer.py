@@ -20,6 +20,7 @@ from aioproducer.protocol.produce import (
     TopicProduceResponse,
 )
 from aioproducer.testing.apis.partition_answer import ACKS_ALL, answer_partition, check_isr
+from aioproducer.testing.authorizer import Operation, ResourceType
 from aioproducer.testing.framing import is_transactional
 from aioproducer.testing.refusal import ConnectionDropped, Refused
 
@@ -50,7 +51,7 @@ def answer(call: Call) -> ProduceResponse | None:
     request: ProduceRequest = call.request
     # Kafka checks this for the whole request: one transactional batch without a transactional id
     # fails all partitions.
-    is_foreign = request.transactional_id is None and any(
+    is_foreign = not _may_be_transactional(call) and any(
         is_transactional(partition.records)
         for data in request.topic_data
         for partition in data.partition_data
@@ -73,6 +74,13 @@ def answer(call: Call) -> ProduceResponse | None:
         _close_on_errors(responses)
         return None
     return ProduceResponse(responses=tuple(responses), node_endpoints=tuple(leaders.values()))
+
+
+def _may_be_transactional(call: Call) -> bool:
+    transactional_id = call.request.transactional_id
+    return transactional_id is not None and call.allows(
+        Operation.WRITE, ResourceType.TRANSACTIONAL_ID, transactional_id
+    )
 
 
 def acknowledge(call: Call, response: ProduceResponse) -> ProduceResponse:
