@@ -57,8 +57,9 @@ The files:
     authenticator   SASL on one connection, and when to do it again
     renewal         the authentication on a live connection, before its session ends
     credentials     the mechanism of each authentication, from the options
-    tokens          the token for OAUTHBEARER, renewed in time
-    oauth           requests to a token endpoint
+    tokens          the token for OAUTHBEARER, one request for all connections, renewed in time
+    oauth           one request to a token endpoint
+    assertion       the signed assertions of the JWT bearer grant
     providers       the user's callables that give credentials
     mismatch        listener and client that disagree on TLS or SASL
     tls             the context of each new TLS connection, renewed with its files
@@ -67,15 +68,6 @@ The files:
     handshake       the reasons of failed TLS handshakes, as sentences
     certificate     the fields of a certificate that errors name
     transport       one TCP connection; the choice between the addresses of a host name
-    tls             the contexts of connections with TLS; new ones when certificates are renewed on disk
-    tls_files       keys and certificates from PEM and PKCS#12
-    certificate     the fields of a certificate that errors name
-    handshake       the reasons of failed handshakes as sentences
-    credentials     the mechanism of each authentication, from the options
-    providers       calls of the callables that give credentials
-    tokens          the token of OAUTHBEARER: one request for all connections, renewals
-    oauth           one request to a token endpoint
-    assertion       the signed assertions of the JWT bearer grant
     endpoint        the address of a broker, and its state over all connections
     client_context  the settings and services that all connections share
     producer_id     the task that requests a producer id
