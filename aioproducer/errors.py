@@ -198,7 +198,8 @@ class RequestTimeoutError(BrokerConnectionError, TimeoutError):
 class AuthenticationError(ProducerError, PermissionError):
     """A broker refused the credentials, or did not prove that it knows them.
 
-    `mechanism` is the SASL mechanism, `address` the broker, `reason` the broker's own message.
+    `mechanism` is the SASL mechanism, `address` the broker, `reason` the broker's own message. It is
+    `retriable` only if no credentials were refused: a token endpoint does not respond.
     """
 
     def __init__(
@@ -208,8 +209,11 @@ class AuthenticationError(ProducerError, PermissionError):
         mechanism: str | None = None,
         address: str | None = None,
         reason: str | None = None,
+        retriable: bool = False,
     ) -> None:
         super().__init__(message)
+        if retriable:
+            self.retriable = True
         self.mechanism = mechanism
         self.address = address
         self.reason = reason

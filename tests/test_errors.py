@@ -203,6 +203,13 @@ def test_errors_carry_attributes() -> None:
     }
 
 
+def test_authentication_is_retriable_on_request() -> None:
+    assert not AuthenticationError("refused").retriable
+    error = AuthenticationError("no response", retriable=True)
+    assert error.retriable
+    assert pickle.loads(pickle.dumps(error)).retriable  # noqa: S301 - own bytes
+
+
 def test_authentication_error_names_broker() -> None:
     error = AuthenticationError("PLAIN failed", mechanism="PLAIN", reason="no")
 

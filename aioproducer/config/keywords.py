@@ -83,6 +83,7 @@ class ProducerOptions(TypedDict, total=False):
     sasl_oauthbearer_token_endpoint_url: str | None
     sasl_oauthbearer_client_credentials_client_id: str | None
     sasl_oauthbearer_client_credentials_client_secret: str | None
+    sasl_oauthbearer_header_urlencode: bool
     sasl_oauthbearer_scope: str | None
     sasl_oauthbearer_extensions: Mapping[str, str] | Sequence[tuple[str, str]] | None
     sasl_oauthbearer_assertion_algorithm: str
@@ -96,6 +97,7 @@ class ProducerOptions(TypedDict, total=False):
     sasl_oauthbearer_assertion_private_key_file: str | os.PathLike[str] | None
     sasl_oauthbearer_assertion_private_key_passphrase: str | None
     sasl_oauthbearer_assertion_template_file: str | os.PathLike[str] | None
+    https_ca_location: str | os.PathLike[str] | None
     sasl_login_connect_timeout_ms: int | None
     sasl_login_read_timeout_ms: int | None
     sasl_login_retry_backoff_ms: int

@@ -36,7 +36,8 @@ def group_of(name: str) -> str:
     """Return the group of an option in the documentation."""
     if name.startswith(("ssl_", "enable_ssl_")):
         return "TLS"
-    return "SASL" if name.startswith("sasl_") else "General"
+    # `https_ca_location` is of the token endpoint.
+    return "SASL" if name.startswith(("sasl_", "https_")) else "General"
 
 
 def options_doc() -> str:

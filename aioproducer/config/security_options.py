@@ -1,9 +1,9 @@
 """The options of TLS and SASL, each declared once, as in `general_options`.
 
 Names and defaults are Java's where Java has the option. `ssl_certificate_location`, `ssl_key_location`,
-`enable_ssl_certificate_verification`, `sasl_username`, `sasl_password`, `sasl_kerberos_principal` and
-`sasl_kerberos_keytab` are librdkafka's; `ssl_context`, `sasl_token_provider` and `sasl_scram_tokenauth`
-exist only here.
+`enable_ssl_certificate_verification`, `https_ca_location`, `sasl_username`, `sasl_password`,
+`sasl_kerberos_principal` and `sasl_kerberos_keytab` are librdkafka's; `ssl_context`,
+`sasl_token_provider` and `sasl_scram_tokenauth` exist only here.
 """
 
 import ssl
@@ -93,6 +93,9 @@ class SecurityOptions(GeneralOptions):
     sasl_oauthbearer_client_credentials_client_secret: Annotated[
         str | None, SECRET, "Client secret of the client credentials grant."
     ] = None
+    sasl_oauthbearer_header_urlencode: Annotated[
+        bool, FLAG, "Whether to URL-encode client id and secret, as RFC 6749 says."
+    ] = False
     sasl_oauthbearer_scope: Annotated[str | None, TEXT, "Scope of the requested tokens."] = None
     sasl_oauthbearer_extensions: Annotated[
         tuple[tuple[str, str], ...] | None, EXTENSIONS, "SASL extensions, such as logicalCluster."
@@ -123,6 +126,9 @@ class SecurityOptions(GeneralOptions):
     ] = None
     sasl_oauthbearer_assertion_template_file: Annotated[
         str | None, PATH, "JSON file with further headers and claims of assertions."
+    ] = None
+    https_ca_location: Annotated[
+        str | None, PATH, "CA certificates of the token endpoint, as a PEM file; None: the system's."
     ] = None
     sasl_login_connect_timeout_ms: Annotated[
         int | None, LIMIT, "Time to connect to the token endpoint; None: that of brokers."

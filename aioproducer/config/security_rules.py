@@ -27,6 +27,16 @@ _ENDPOINT = "sasl_oauthbearer_token_endpoint_url"
 _ASSERTION = "sasl_oauthbearer_assertion_"
 _ASSERTION_FILE = f"{_ASSERTION}file"
 _ASSERTION_KEY = f"{_ASSERTION}private_key_file"
+_HTTPS_CA = "https_ca_location"
+
+# The beginnings of the names of the options that only the token endpoint uses.
+_OF_ENDPOINT = (
+    _ASSERTION,
+    "sasl_oauthbearer_client_",
+    "sasl_oauthbearer_header_",
+    "sasl_oauthbearer_scope",
+    _HTTPS_CA,
+)
 
 
 def _prefixes_of(mechanism: str) -> tuple[str, ...]:
@@ -37,7 +47,7 @@ def _prefixes_of(mechanism: str) -> tuple[str, ...]:
         case "SCRAM-SHA-256" | "SCRAM-SHA-512":
             return tuple(_SCRAM)
         case "OAUTHBEARER":
-            return "sasl_token_provider", "sasl_oauthbearer_", "sasl_login_"
+            return "sasl_token_provider", "sasl_oauthbearer_", "sasl_login_", _HTTPS_CA
         case "GSSAPI":
             return ("sasl_kerberos_",)
         case _:
@@ -65,7 +75,7 @@ class SecurityRules:
         if self._protocol in _SASL:
             self._check_mechanism()
         else:
-            self._refuse_idle(("sasl_",), _SASL, "SASL")
+            self._refuse_idle(("sasl_", _HTTPS_CA), _SASL, "SASL")
 
     def _has(self, name: str) -> bool:
         return self._values[name] is not None
@@ -134,9 +144,9 @@ class SecurityRules:
 
     def _check_mechanism(self) -> None:
         mechanism = self._values["sasl_mechanism"]
-        own = _prefixes_of(mechanism)
+        own = ("sasl_mechanism", *_prefixes_of(mechanism))
         for name in self._changed:
-            if name.startswith("sasl_") and name != "sasl_mechanism" and not name.startswith(own or "-"):
+            if name.startswith(("sasl_", _HTTPS_CA)) and not name.startswith(own):
                 if self._mechanism_is_default:
                     raise self._refusal(
                         name, "needs sasl_mechanism, which is missing (GSSAPI is the default, as in Java)"
@@ -162,7 +172,7 @@ class SecurityRules:
         self._refuse_both("sasl_token_provider", _ENDPOINT)
         if self._has("sasl_token_provider"):
             for name in self._changed:
-                if name.startswith((_ASSERTION, "sasl_oauthbearer_client_", "sasl_oauthbearer_scope")):
+                if name.startswith(_OF_ENDPOINT):
                     raise self._refusal(name, "has no effect with sasl_token_provider: leave one out")
             return
         self._require(
@@ -177,6 +187,7 @@ class SecurityRules:
     def _check_grant(self) -> None:
         self._needs(_CLIENT_SECRET, _CLIENT_ID)
         self._needs(_CLIENT_ID, _CLIENT_SECRET)
+        self._needs("sasl_oauthbearer_header_urlencode", _CLIENT_ID)
         self._refuse_both(_ASSERTION_FILE, _ASSERTION_KEY)
         self._needs(f"{_ASSERTION}private_key_passphrase", _ASSERTION_KEY)
         signs = [name for name in self._changed if name.startswith(_ASSERTION) and name != _ASSERTION_FILE]

@@ -57,8 +57,9 @@ The files:
     authenticator   SASL on one connection, and when to do it again
     renewal         the authentication on a live connection, before its session ends
     credentials     the mechanism of each authentication, from the options
-    tokens          the token for OAUTHBEARER, renewed in time
-    oauth           requests to a token endpoint
+    tokens          the token for OAUTHBEARER, one request for all connections, renewed in time
+    oauth           one request to a token endpoint
+    assertion       the signed assertions of the JWT bearer grant
     providers       the user's callables that give credentials
     mismatch        listener and client that disagree on TLS or SASL
     tls             the context of each new TLS connection, renewed with its files

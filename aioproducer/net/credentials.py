@@ -8,16 +8,18 @@ async, and it gets `request_timeout_ms`.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from aioproducer.errors import AuthenticationError, ProducerError
+from aioproducer.errors import ProducerError
 from aioproducer.net.oauth import token_provider
-from aioproducer.net.providers import call
+from aioproducer.net.providers import Providers
 from aioproducer.net.tokens import TokenSource
 from aioproducer.sasl.aws_msk_iam import AwsCredentials, AwsMskIam
 from aioproducer.sasl.gssapi import Gssapi
+from aioproducer.sasl.mechanism import failed
 from aioproducer.sasl.oauthbearer import OAuthBearer
 from aioproducer.sasl.plain import Plain
 from aioproducer.sasl.scram import Scram, ScramHash
@@ -36,6 +38,7 @@ class Credentials:
 
     def __init__(self, config: ProducerConfig, random: Callable[[], float]) -> None:
         self._config = config
+        self._providers = Providers()
         self._tokens: TokenSource | None = None
         if config.sasl_mechanism == OAuthBearer.name:
             self._tokens = TokenSource(token_provider(config), config, random)
@@ -46,10 +49,16 @@ class Credentials:
         if self._tokens is not None:
             return OAuthBearer(await self._tokens.token())
         if name == Gssapi.name:
-            return Gssapi(config.sasl_kerberos_service_name or "kafka")
+            return Gssapi(
+                config.sasl_kerberos_service_name or "kafka",
+                principal=config.sasl_kerberos_principal,
+                keytab=config.sasl_kerberos_keytab,
+            )
         if name == AwsMskIam.name:
             credentials: AwsCredentials = await self._bounded(AwsCredentials.load, "the credentials of AWS")
-            return AwsMskIam(credentials)
+            # For host names without a region, such as those of a private DNS zone.
+            region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+            return AwsMskIam(credentials, default_region=region)
         username = await self._text("sasl_username", config.sasl_username)
         password = await self._text("sasl_password", config.sasl_password)
         if name == Plain.name:
@@ -61,21 +70,21 @@ class Credentials:
             value = await self._bounded(value, option)
         if not isinstance(value, str) or not value:
             # Not the value: it may be a secret of the wrong type.
-            message = f"{option} must give a non-empty string, it gave {type(value).__name__}"
-            raise AuthenticationError(message, mechanism=self._config.sasl_mechanism)
+            given = "an empty one" if value == "" else type(value).__name__
+            message = f"{option} must give a non-empty string, it gave {given}"
+            raise failed(self._config.sasl_mechanism, message)
         return value
 
     async def _bounded(self, provider: Callable[[], Any], what: str) -> Any:  # noqa: ANN401 -- the user's callable
-        try:
-            with anyio.fail_after(self._config.request_timeout):
-                return await call(provider)
-        except ProducerError:
-            raise
-        except TimeoutError as error:
-            limit = self._config.request_timeout
-            message = f"{what} took more than {limit:.1f} s (request_timeout_ms)"
-            raise AuthenticationError(message, mechanism=self._config.sasl_mechanism) from error
-        except Exception as error:
-            # Not the text of the error: it may contain the secret.
-            message = f"{what} raised {type(error).__name__}"
-            raise AuthenticationError(message, mechanism=self._config.sasl_mechanism) from error
+        limit = self._config.request_timeout
+        with anyio.move_on_after(limit):
+            try:
+                return await self._providers.call(provider)
+            except ProducerError:
+                raise
+            except Exception as error:
+                # Not the text of the error: it may contain the secret.
+                message = f"{what} raised {type(error).__name__}"
+                raise failed(self._config.sasl_mechanism, message) from error
+        message = f"{what} took more than {limit:.1f} s (request_timeout_ms)"
+        raise failed(self._config.sasl_mechanism, message)

@@ -15,6 +15,7 @@ is `blocking` in a worker thread.
 | `plain.py` | PLAIN | user name, password |
 | `scram.py`, `saslprep.py` | SCRAM-SHA-256, SCRAM-SHA-512 | user name, password |
 | `oauthbearer.py` | OAUTHBEARER | `Token` |
+| `google.py` | | tokens of Google for OAUTHBEARER |
 | `gssapi.py` | GSSAPI (Kerberos) | a ticket or a keytab of the system |
 | `aws_msk_iam.py` | AWS_MSK_IAM | `AwsCredentials`; also tokens for OAUTHBEARER |
 

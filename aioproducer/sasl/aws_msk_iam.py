@@ -63,13 +63,17 @@ class AwsCredentials:
 
 @dataclass(frozen=True, slots=True)
 class AwsMskIam:
-    """AWS_MSK_IAM with credentials; `region` is None to take it from the broker's host name."""
+    """AWS_MSK_IAM with credentials.
+
+    The region is `region`, else that of the broker's host name, else `default_region`.
+    """
 
     name: ClassVar[str] = "AWS_MSK_IAM"
     blocking: ClassVar[bool] = False
 
     credentials: AwsCredentials
     region: str | None = None
+    default_region: str | None = None
     user_agent: str = f"aioproducer/{__version__}"
 
     def __reduce__(self) -> NoReturn:
@@ -83,9 +87,9 @@ class AwsMskIam:
 
     def steps(self, attempt: Attempt) -> Steps:
         """Send the signed request; the broker confirms its version."""
-        region = self.region or region_of(attempt.host)
+        region = self._region(attempt.host)
         if region is None:
-            raise failed(self.name, f"the host name {attempt.host!r} has no AWS region: set the region")
+            raise failed(self.name, f"the host name {attempt.host!r} has no AWS region: set AWS_REGION")
         if not self.credentials.access_key_id or not self.credentials.secret_access_key:
             raise failed(self.name, "the access key id or the secret access key is empty")
         payload = self._payload(attempt, region)
@@ -97,12 +101,15 @@ class AwsMskIam:
 
     def likely_cause(self, attempt: Attempt) -> str:
         """Return what to check if the broker refuses the signature."""
-        region = self.region or region_of(attempt.host)
+        region = self._region(attempt.host)
         return (
             f"check that the IAM policy of {self.credentials.access_key_id!r} allows {_ACTION} on the "
             f"cluster, that the region is {region!r}, that temporary credentials have not expired, "
             "and the clock"
         )
+
+    def _region(self, host: str) -> str | None:
+        return self.region or region_of(host) or self.default_region
 
     def _payload(self, attempt: Attempt, region: str) -> dict[str, str]:
         timestamp = datetime.fromtimestamp(attempt.now, UTC).strftime("%Y%m%dT%H%M%SZ")

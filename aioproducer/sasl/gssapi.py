@@ -37,19 +37,19 @@ _CAUSES = (
     ("cannot contact any kdc", "the KDC cannot be reached: check KRB5_CONFIG and the network"),
     ("cannot find kdc", "the realm has no KDC in the configuration: check KRB5_CONFIG"),
     ("skew", "the clocks of this machine, the KDC and the broker must agree"),
-    ("expired", "the ticket has expired: run kinit again, or set KRB5_CLIENT_KTNAME to a keytab"),
+    ("expired", "the ticket has expired: {ticket}"),
     (
         "server .*not found in kerberos database",
         "the KDC does not know {service}/{host}: check sasl_kerberos_service_name and the broker's host name",
     ),
     ("client .*not found in kerberos database", "the KDC does not know the user: check the keytab"),
-    ("no (kerberos )?credentials", "there is no ticket: run kinit, or set KRB5_CLIENT_KTNAME to a keytab"),
+    ("no (kerberos )?credentials", "there is no ticket: {ticket}"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Gssapi:
-    """GSSAPI with the ticket of the process: from the credentials cache, or a client keytab."""
+    """GSSAPI with a ticket: of the process (from kinit, or KRB5_CLIENT_KTNAME), or of a keytab."""
 
     name: ClassVar[str] = "GSSAPI"
     # The library reads files and asks the KDC.
@@ -58,6 +58,10 @@ class Gssapi:
 
     service: str = "kafka"
     """The first part of the broker's principal: `sasl_kerberos_service_name`."""
+    principal: str | None = None
+    """The client's own principal; None for the default of the credentials."""
+    keytab: str | None = None
+    """The file with the client's key; None for the ticket of the process."""
 
     def steps(self, attempt: Attempt) -> Steps:
         """Authenticate both sides, then choose no security layer."""
@@ -97,6 +101,7 @@ class Gssapi:
         )
 
     def _context(self, gssapi: Any, host: str) -> Any:  # noqa: ANN401 -- the package is optional
+        own = {} if self.principal is None and self.keytab is None else {"creds": self._credentials(gssapi)}
         return gssapi.SecurityContext(
             name=gssapi.Name(f"{self.service}@{host}", gssapi.NameType.hostbased_service),
             mech=gssapi.MechType.kerberos,
@@ -106,13 +111,41 @@ class Gssapi:
                 gssapi.RequirementFlag.out_of_sequence_detection,
             ],
             usage="initiate",
+            **own,
         )
+
+    def _credentials(self, gssapi: Any) -> Any:  # noqa: ANN401 -- the package is optional
+        name = None
+        if self.principal is not None:
+            name = gssapi.Name(self.principal, gssapi.NameType.kerberos_principal)
+        options: dict[str, Any] = {"name": name, "usage": "initiate", "mechs": [gssapi.MechType.kerberos]}
+        if self.keytab is not None:
+            options["store"] = {
+                "client_keytab": f"FILE:{self.keytab}",
+                # Tickets of the keytab are kept in memory: the user's own cache may be of another principal.
+                "ccache": f"MEMORY:aioproducer-{self.principal}-{self.keytab}",
+            }
+        try:
+            return gssapi.Credentials(**options)
+        except NotImplementedError as error:
+            # Heimdal, as on macOS.
+            message = f"sasl_kerberos_keytab needs MIT Kerberos; set KRB5_CLIENT_KTNAME instead ({error})"
+            raise ConfigurationError(message, option="sasl_kerberos_keytab") from error
 
     def _explain(self, message: str, attempt: Attempt) -> str:
         for pattern, cause in _CAUSES:
             if re.search(pattern, message, re.IGNORECASE):
-                return f"{quote(message)}; {cause.format(service=self.service, host=attempt.host)}"
+                shown = cause.format(service=self.service, host=attempt.host, ticket=self._ticket_advice())
+                return f"{quote(message)}; {shown}"
         return f"{quote(message)}; {self.likely_cause(attempt)}"
+
+    def _ticket_advice(self) -> str:
+        if self.keytab is not None:
+            # The library says only that it has no credentials, also for a file that does not exist.
+            key = "the client's key" if self.principal is None else f"a key of {self.principal!r}"
+            return f"check that sasl_kerberos_keytab {self.keytab!r} can be read and has {key}"
+        user = "" if self.principal is None else f" for {self.principal!r}"
+        return f"run kinit{user}, or set sasl_kerberos_keytab"
 
 
 def require_gssapi() -> Any:  # noqa: ANN401 -- the package is optional

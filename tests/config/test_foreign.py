@@ -228,7 +228,7 @@ def test_unimplemented_option_is_refused(name: str, value: object) -> None:
         ("ssl_truststore_location", None),
         ("ssl_truststore_type", "PEM"),
         ("sasl_mechanism", "GSSAPI"),
-        ("sasl_oauthbearer_header_urlencode", "false"),
+        ("sasl_oauthbearer_scope_claim_name", "scope"),
         ("ssl_provider", ""),
     ],
 )

@@ -181,6 +181,19 @@ def test_conflicts_of_tls(options: dict[str, Any], culprit: str, advice: str) ->
             "sasl_oauthbearer_scope",
             "no effect with sasl_token_provider",
         ),
+        (
+            "OAUTHBEARER",
+            {"sasl_token_provider": token, "https_ca_location": "/ca.pem"},
+            "https_ca_location",
+            "no effect with sasl_token_provider",
+        ),
+        (
+            "OAUTHBEARER",
+            {**OIDC, "sasl_oauthbearer_assertion_file": "/jwt", "sasl_oauthbearer_header_urlencode": True},
+            "sasl_oauthbearer_header_urlencode",
+            "needs sasl_oauthbearer_client_credentials_client_id",
+        ),
+        ("PLAIN", {"https_ca_location": "/ca.pem"}, "https_ca_location", "no effect with sasl_mechanism"),
         ("OAUTHBEARER", OIDC, "sasl_oauthbearer_token_endpoint_url", "needs credentials"),
         (
             "OAUTHBEARER",

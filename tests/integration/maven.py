@@ -106,8 +106,8 @@ class Libraries:
         if java is None:
             message = "no java on the path to run Apache Kafka"
             raise KafkaMissingError(message)
-        folder = _cache() / version
-        with _locked(folder.with_name(f"{version}.lock")):
+        folder = cache_folder() / version
+        with locked(folder.with_name(f"{version}.lock")):
             if not folder.is_dir():
                 _fetch_into(folder, version)
         return cls(version, folder, Path(java))
@@ -141,7 +141,8 @@ def parse_version(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in version.split("."))
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return the folder for fetched programs."""
     chosen = os.environ.get("AIOPRODUCER_KAFKA_CACHE")
     cache = Path(chosen) if chosen else Path.home() / ".cache" / "aioproducer-kafka"
     cache.mkdir(parents=True, exist_ok=True)
@@ -149,7 +150,8 @@ def _cache() -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock between test runs."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

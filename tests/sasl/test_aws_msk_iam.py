@@ -90,7 +90,7 @@ def test_region_of_host(host: str, region: str | None) -> None:
 def test_region_is_needed() -> None:
     mechanism = AwsMskIam(AwsCredentials("AKIDEXAMPLE", SECRET))
     error = refusal(mechanism, at=attempt(host="kafka.example.com"))
-    assert "the host name 'kafka.example.com' has no AWS region: set the region" in str(error)
+    assert "the host name 'kafka.example.com' has no AWS region: set AWS_REGION" in str(error)
     given = payload(AwsCredentials("AKIDEXAMPLE", SECRET), "eu-west-3", "kafka.example.com")
     assert "/eu-west-3/" in given["x-amz-credential"]
 

@@ -145,8 +145,11 @@ def test_mutual_authentication_is_required(
 @pytest.mark.parametrize(
     ("message", "cause"),
     [
-        ("Minor: No Kerberos credentials available", "run kinit, or set KRB5_CLIENT_KTNAME to a keytab"),
-        ("Minor: Ticket expired", "run kinit again"),
+        (
+            "Minor: No Kerberos credentials available",
+            "there is no ticket: run kinit, or set sasl_kerberos_keytab",
+        ),
+        ("Minor: Ticket expired", "the ticket has expired: run kinit"),
         ("Server kafka/x@X not found in Kerberos database", "the KDC does not know kafka/localhost: check"),
         ("Client 'bob@X' not found in Kerberos database", "the KDC does not know the user"),
         ("No credentials were supplied, Minor: Cannot contact any KDC", "the KDC cannot be reached"),
@@ -166,6 +169,17 @@ def test_errors_name_causes(
     text = str(refusal(Gssapi()))
     assert message in text
     assert cause in text
+
+
+@pytest.mark.usefixtures("context")
+def test_kerberos_without_keytabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        message = "no credentials store"
+        raise NotImplementedError(message)
+
+    monkeypatch.setattr(sys.modules["gssapi"], "Credentials", refuse, raising=False)
+    with pytest.raises(ConfigurationError, match="sasl_kerberos_keytab needs MIT Kerberos; set KRB5_CLIENT"):
+        Exchange(Gssapi(keytab="/alice.keytab"), attempt()).first()
 
 
 def test_missing_package_names_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,6 +299,40 @@ def test_refusal_names_keytab() -> None:
 def test_unknown_service() -> None:
     text = str(refusal(Gssapi("other"), at=attempt(host="localhost")))
     assert "the KDC does not know other/localhost" in text
+
+
+@pytest.mark.parametrize("principal", [None, "alice", f"alice@{REALM}"])
+def test_keytab_of_option(kdc: Kdc, principal: str | None) -> None:
+    """The process has no ticket, and gets no cache either: another program may use it."""
+    for _ in range(2):
+        acceptor = Acceptor(kdc)
+        acceptor.accept(
+            Exchange(Gssapi(principal=principal, keytab=str(kdc.keytab("alice"))), attempt()).first()
+        )
+        assert str(acceptor.context.initiator_name) == f"alice@{REALM}"
+    assert not (kdc.folder / "no-cache").exists()
+
+
+def test_keytab_without_principal_of_option(kdc: Kdc) -> None:
+    keytab = str(kdc.keytab("alice"))
+    text = str(refusal(Gssapi(principal="bob", keytab=keytab)))
+    assert f"check that sasl_kerberos_keytab {keytab!r} can be read and has a key of 'bob'" in text
+
+
+@pytest.mark.usefixtures("kdc")
+def test_unreadable_keytab(tmp_path: Any) -> None:  # noqa: ANN401
+    missing = str(tmp_path / "missing")
+    text = str(refusal(Gssapi(keytab=missing)))
+    assert f"check that sasl_kerberos_keytab {missing!r} can be read and has the client's key" in text
+
+
+def test_principal_without_keytab(kdc: Kdc, alice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    acceptor = Acceptor(kdc)
+    acceptor.accept(Exchange(Gssapi(principal="alice"), attempt()).first())
+    assert str(acceptor.context.initiator_name) == alice
+    monkeypatch.delenv("KRB5_CLIENT_KTNAME")
+    text = str(refusal(Gssapi(principal="bob")))
+    assert "run kinit for 'bob', or set sasl_kerberos_keytab" in text
 
 
 @pytest.mark.usefixtures("kdc")

@@ -148,7 +148,7 @@ def test_pickles_and_copies_are_refused(mechanism: Mechanism) -> None:
 
 def test_kerberos_mechanism_has_no_secret() -> None:
     assert Gssapi().secrets == ()
-    assert repr(Gssapi()) == "Gssapi(service='kafka')"
+    assert repr(Gssapi()) == "Gssapi(service='kafka', principal=None, keytab=None)"
 
 
 def test_exchange_lives_once() -> None:
