@@ -6,7 +6,8 @@
         kafka.create_topic("orders")                  # the admin's door stays the plaintext listener
 
 The users of `USERS` exist for PLAIN and both SCRAMs. OAUTHBEARER takes unsecured tokens
-(`aioproducer.testing.unsecured_token`). Every user may do everything, except what `deny` denies.
+(`aioproducer.testing.unsecured_token`), and GSSAPI the tickets of a `Kdc`, if one is given. Every user may
+do everything, except what `deny` denies.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ from tests.integration.layout import free_ports
 from tests.integration.maven import parse_version
 from tests.integration.topics import AdminError
 from tests.integration.wire import Address, ask
+from tests.sasl.kdc import REALM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.integration.maven import Libraries
     from tests.integration.properties import Properties
+    from tests.sasl.kdc import Kdc
 
 
 class Listener(enum.Enum):
@@ -71,6 +74,7 @@ class Listener(enum.Enum):
 
 USERS = {"alice": "alice-secret", "bob": "bob-secret"}
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+GSSAPI = "GSSAPI"
 SHORT_SESSION_MS = 2000
 _ITERATIONS = 4096
 
@@ -82,9 +86,13 @@ OPERATIONS = {"all": i8(2), "write": i8(4), "create": i8(5), "describe": i8(8), 
 _DENY, _ALLOW = i8(2), i8(3)
 _LITERAL = i8(3)
 
+# A client asks the KDC for the service at the address that it connects to.
+_SERVICE = "kafka/127.0.0.1"
+
 # Kafka 2.7 and 2.8 read PEM files only with an encrypted key.
 _PLAIN_PEM = (3, 0)
 _STANDARD_AUTHORIZER = (3, 3)
+_ACL_AUTHORIZER = (2, 4)
 _STORE_PASSWORD = "store-secret"  # noqa: S105 - of files that the tests delete
 
 _MODULES = "org.apache.kafka.common.security"
@@ -97,7 +105,8 @@ class SecuredKafka(KafkaCluster):
     """Brokers with all listeners of `Listener` beside the plaintext one; since Kafka 2.7.
 
     `config` is added to every broker's server.properties; names of listeners are in lower case
-    there: `listener.name.sasl_ssl.plain.connections.max.reauth.ms`.
+    there: `listener.name.sasl_ssl.plain.connections.max.reauth.ms`. `more_listeners` are further TLS
+    listeners with their settings, which begin as those of `Listener.SSL`.
     """
 
     def __init__(
@@ -107,12 +116,20 @@ class SecuredKafka(KafkaCluster):
         *,
         config: Properties | None = None,
         certificates: Certificates | None = None,
+        kdc: Kdc | None = None,
+        more_listeners: Mapping[str, Properties] | None = None,
         jvm_options: Sequence[str] = jvm.QUICK_START,
     ) -> None:
+        if kdc is not None:
+            jvm_options = [*jvm_options, f"-Djava.security.krb5.conf={kdc.folder / 'krb5.conf'}"]
         super().__init__(version, brokers, config=config, jvm_options=jvm_options)
         self.certificates = certificates or Certificates.make()
-        ports = iter(free_ports(brokers * len(Listener)))
-        self._ports = {node: {listener: next(ports) for listener in Listener} for node in self.node_ids}
+        self.mechanisms = MECHANISMS if kdc is None else (*MECHANISMS, GSSAPI)
+        self._kdc = kdc
+        self._more_listeners = dict(more_listeners or {})
+        names = [*(listener.name for listener in Listener), *self._more_listeners]
+        ports = iter(free_ports(brokers * len(names)))
+        self._ports = {node: {name: next(ports) for name in names} for node in self.node_ids}
         self._stores = tempfile.TemporaryDirectory(prefix="kafka-stores-")
 
     def start(self) -> None:
@@ -124,13 +141,14 @@ class SecuredKafka(KafkaCluster):
         super().stop()
         self._stores.cleanup()
 
-    def bootstrap_of(self, listener: Listener) -> str:
+    def bootstrap_of(self, listener: Listener | str) -> str:
         """Return the addresses of all brokers at a listener."""
         return ",".join(str(self.address_of(listener, node)) for node in self.node_ids)
 
-    def address_of(self, listener: Listener, node: int = 1) -> Address:
-        """Return one broker's address at a listener."""
-        return Address("127.0.0.1", self._ports[node][listener])
+    def address_of(self, listener: Listener | str, node: int = 1) -> Address:
+        """Return one broker's address at a listener, or at one of `more_listeners`."""
+        name = listener.name if isinstance(listener, Listener) else listener
+        return Address("127.0.0.1", self._ports[node][name])
 
     def set_scram_user(self, user: str, password: str) -> None:
         """Let a user authenticate with SCRAM, or change the password."""
@@ -149,8 +167,12 @@ class SecuredKafka(KafkaCluster):
 
     def deny(self, resource: str, name: str, operation: str, user: str) -> None:
         """Deny a user one operation on a resource; all others stay allowed to this user."""
-        self._create_acl(resource, name, OPERATIONS["all"], user, _ALLOW)
+        self.allow(resource, name, "all", user)
         self._create_acl(resource, name, OPERATIONS[operation], user, _DENY)
+
+    def allow(self, resource: str, name: str, operation: str, user: str) -> None:
+        """Allow a user one operation on a resource; users without an ACL of this resource lose it."""
+        self._create_acl(resource, name, OPERATIONS[operation], user, _ALLOW)
 
     def _create_acl(self, resource: str, name: str, operation: i8, user: str, permission: i8) -> None:
         creation = AclCreation(
@@ -192,8 +214,13 @@ class SecuredKafka(KafkaCluster):
         }
 
     def _with_listeners(self, node: int, properties: Properties) -> Properties:
-        added = ",".join(f"{each.name}://{self.address_of(each, node)}" for each in Listener)
-        protocols = ",".join(f"{each.name}:{each.protocol}" for each in Listener)
+        added = ",".join(f"{name}://{self.address_of(name, node)}" for name in self._ports[node])
+        protocols = ",".join(
+            [
+                *(f"{each.name}:{each.protocol}" for each in Listener),
+                *(f"{name}:SSL" for name in self._more_listeners),
+            ]
+        )
         secured: dict[str, str | float] = {
             **properties,
             "listeners": f"{properties['listeners']},{added}",
@@ -204,22 +231,30 @@ class SecuredKafka(KafkaCluster):
             "super.users": "User:ANONYMOUS;User:admin",
             "allow.everyone.if.no.acl.found": True,
         }
-        for listener in Listener:
-            prefix = f"listener.name.{listener.name.lower()}."
-            for settings in (
-                self._tls_settings(listener) if listener.has_tls else {},
-                _sasl_settings() if listener.has_sasl else {},
-            ):
-                secured.update({f"{prefix}{name}": value for name, value in settings.items()})
-        for mechanism in MECHANISMS:
+        settings = {
+            listener.name: {
+                **(self._tls_settings(listener) if listener.has_tls else {}),
+                **(self._sasl_settings() if listener.has_sasl else {}),
+            }
+            for listener in Listener
+        }
+        for listener_name, more in self._more_listeners.items():
+            settings[listener_name] = {**self._tls_settings(Listener.SSL), **more}
+        for listener_name, own in settings.items():
+            prefix = f"listener.name.{listener_name.lower()}."
+            secured.update({f"{prefix}{name}": value for name, value in own.items()})
+        for mechanism in self.mechanisms:
             name = f"listener.name.sasl_short.{mechanism.lower()}.connections.max.reauth.ms"
             secured[name] = SHORT_SESSION_MS
         return secured
 
     def _authorizer(self) -> str:
-        if parse_version(self.version) >= _STANDARD_AUTHORIZER:
+        version = parse_version(self.version)
+        if version >= _STANDARD_AUTHORIZER:
             return "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-        return "kafka.security.authorizer.AclAuthorizer"
+        if version >= _ACL_AUTHORIZER:
+            return "kafka.security.authorizer.AclAuthorizer"
+        return "kafka.security.auth.SimpleAclAuthorizer"
 
     def _tls_settings(self, listener: Listener) -> Properties:
         stores = Path(self._stores.name)
@@ -245,18 +280,23 @@ class SecuredKafka(KafkaCluster):
             "ssl.truststore.location": str(truststore),
         }
 
-
-def _sasl_settings() -> Properties:
-    plain = " ".join(f'user_{user}="{password}"' for user, password in USERS.items())
-    settings = {
-        "sasl.enabled.mechanisms": ",".join(MECHANISMS),
-        "plain.sasl.jaas.config": f"{_MODULES}.plain.PlainLoginModule required {plain};",
-        "oauthbearer.sasl.jaas.config": _OAUTHBEARER,
-    }
-    for mechanism in _SCRAM:
-        name = f"{mechanism.lower()}.sasl.jaas.config"
-        settings[name] = f"{_MODULES}.scram.ScramLoginModule required;"
-    return settings
+    def _sasl_settings(self) -> Properties:
+        plain = " ".join(f'user_{user}="{password}"' for user, password in USERS.items())
+        settings = {
+            "sasl.enabled.mechanisms": ",".join(self.mechanisms),
+            "plain.sasl.jaas.config": f"{_MODULES}.plain.PlainLoginModule required {plain};",
+            "oauthbearer.sasl.jaas.config": _OAUTHBEARER,
+        }
+        for mechanism in _SCRAM:
+            name = f"{mechanism.lower()}.sasl.jaas.config"
+            settings[name] = f"{_MODULES}.scram.ScramLoginModule required;"
+        if self._kdc is not None:
+            settings["sasl.kerberos.service.name"] = "kafka"
+            settings["gssapi.sasl.jaas.config"] = (
+                "com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true "
+                f'keyTab="{self._kdc.keytab(_SERVICE)}" principal="{_SERVICE}@{REALM}";'
+            )
+        return settings
 
 
 def _write_pkcs12(certificates: Certificates, keystore: Path, truststore: Path) -> None:
