@@ -11,6 +11,7 @@ from tests.integration.conftest import OLDER, OLDEST
 from tests.integration.kafka import NEWEST
 from tests.integration.maven import parse_version
 from tests.integration.secured import SecuredKafka
+from tests.integration.security.odd_listeners import odd_listeners
 from tests.integration.security.very_old import VeryOldKafka
 from tests.sasl.kdc import PROGRAMS, Kdc, find
 
@@ -48,15 +49,23 @@ def ticket(realm: Kdc | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 @pytest.fixture(scope="session")
-def secured_of(realm: Kdc | None, clusters: list[KafkaCluster]) -> Iterator[Callable[[str], SecuredKafka]]:
-    """Start a version of Kafka on its first use; it runs until the end of the tests."""
+def secured_of(
+    realm: Kdc | None, clusters: list[KafkaCluster], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], SecuredKafka]]:
+    """Start a version of Kafka on its first use; it runs until the end of the tests.
+
+    The newest one has the odd listeners too.
+    """
     started: dict[str, SecuredKafka] = {}
+    odd = odd_listeners(tmp_path_factory.mktemp("odd"))
     with ExitStack() as stack:
 
         def secured(version: str) -> SecuredKafka:
             if version not in started:
                 kind = VeryOldKafka if parse_version(version) < _OWN_REQUESTS else SecuredKafka
-                started[version] = stack.enter_context(kind(version, kdc=realm))
+                started[version] = stack.enter_context(
+                    kind(version, kdc=realm, more_listeners=odd if version == NEWEST else None)
+                )
                 clusters.append(started[version])
             return started[version]
 
