@@ -11,6 +11,7 @@ from tests.integration.conftest import OLDER, OLDEST
 from tests.integration.kafka import NEWEST
 from tests.integration.maven import parse_version
 from tests.integration.secured import SecuredKafka
+from tests.integration.security.matrix import VERY_OLD
 from tests.integration.security.odd_listeners import odd_listeners
 from tests.integration.security.very_old import VeryOldKafka
 from tests.sasl.kdc import PROGRAMS, Kdc, find
@@ -90,3 +91,9 @@ def secured_361(secured_of: Callable[[str], SecuredKafka]) -> SecuredKafka:
 def secured_282(secured_of: Callable[[str], SecuredKafka]) -> SecuredKafka:
     """One broker of Kafka 2.8.2, with ZooKeeper."""
     return secured_of(OLDEST)
+
+
+@pytest.fixture
+def secured_211(secured_of: Callable[[str], SecuredKafka]) -> SecuredKafka:
+    """One broker of Kafka 2.1.1, with ZooKeeper."""
+    return secured_of(VERY_OLD)

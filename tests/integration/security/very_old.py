@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from tests.integration.polling import until
 from tests.integration.secured import SecuredKafka
@@ -40,6 +48,21 @@ class VeryOldKafka(SecuredKafka):
         zookeeper = ["--zookeeper", str(self._zookeeper_address())]
         entity = ["--entity-type", "users", "--entity-name", user]
         self._run_tool("kafka.admin.ConfigCommand", [*zookeeper, "--alter", *entity, "--add-config", configs])
+
+    def allow(self, resource: str, name: str, operation: str, user: str) -> None:
+        """Allow a user one operation on a resource; users without an ACL of this resource lose it."""
+        binding = AclBinding(
+            # librdkafka calls the cluster a broker.
+            ResourceType[{"cluster": "broker"}.get(resource, resource).upper()],
+            name,
+            ResourcePatternType.LITERAL,
+            f"User:{user}",
+            "*",
+            AclOperation[operation.upper()],
+            AclPermissionType.ALLOW,
+        )
+        admin = self._admin()
+        admin.create_acls([binding])[binding].result(_SOON)
 
     def _is_in_sync(self) -> bool:
         for node in self._nodes.values():
