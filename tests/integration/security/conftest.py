@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from aioproducer.testing.certificates import LOCAL_NAMES, Certificates, Issuer
 from tests.integration.conftest import OLDER, OLDEST
 from tests.integration.kafka import NEWEST
 from tests.integration.maven import parse_version
@@ -50,14 +51,25 @@ def ticket(realm: Kdc | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 @pytest.fixture(scope="session")
+def issuer() -> Issuer:
+    """Make the CA of all brokers and clients."""
+    return Issuer.make()
+
+
+@pytest.fixture(scope="session")
 def secured_of(
-    realm: Kdc | None, clusters: list[KafkaCluster], tmp_path_factory: pytest.TempPathFactory
+    realm: Kdc | None, issuer: Issuer, clusters: list[KafkaCluster], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], SecuredKafka]]:
     """Start a version of Kafka on its first use; it runs until the end of the tests.
 
     The newest one has the odd listeners too.
     """
     started: dict[str, SecuredKafka] = {}
+    certificates = Certificates(
+        ca=issuer.own,
+        server=issuer.issue("localhost", names=LOCAL_NAMES),
+        client=issuer.issue("client"),
+    )
     odd = odd_listeners(tmp_path_factory.mktemp("odd"))
     with ExitStack() as stack:
 
@@ -65,7 +77,12 @@ def secured_of(
             if version not in started:
                 kind = VeryOldKafka if parse_version(version) < _OWN_REQUESTS else SecuredKafka
                 started[version] = stack.enter_context(
-                    kind(version, kdc=realm, more_listeners=odd if version == NEWEST else None)
+                    kind(
+                        version,
+                        certificates=certificates,
+                        kdc=realm,
+                        more_listeners=odd if version == NEWEST else None,
+                    )
                 )
                 clusters.append(started[version])
             return started[version]

@@ -82,7 +82,7 @@ async def test_idle_connection(
         await producer.send(topic, b"first")
         connections = producer.metrics()["producer-metrics"]["connection-creation-total"]
         async with asyncio.timeout(30):
-            while renewals_in(caplog) < 2:
+            while renewals_in(caplog) < 2:  # noqa: ASYNC110 - the log has no events
                 await asyncio.sleep(0.1)
         assert (await producer.send(topic, b"second")).offset == 1
         assert producer.metrics()["producer-metrics"]["connection-creation-total"] == connections
