@@ -56,12 +56,12 @@ async def test_nothing_in_flight_while_authenticating(mechanism: str) -> None:
         security="SASL_PLAINTEXT",
         users=USERS,
         sasl_mechanisms=[mechanism],
-        session_lifetime_ms=1_000,
+        session_lifetime_ms=2_000,
     )
     async with cluster, Relay(cluster) as relay:
         events: list[tuple[int, str, ApiKey]] = []
         # Requests are in flight all the time.
-        cluster.on(ApiKey.PRODUCE, times=None).delay(0.02)
+        cluster.on(ApiKey.PRODUCE, times=None).delay(0.005)
 
         def asked(request: Asked) -> bool:
             events.append((request.connection, "request", request.api))
@@ -75,15 +75,13 @@ async def test_nothing_in_flight_while_authenticating(mechanism: str) -> None:
         async with quick_for(cluster, linger_ms=0, max_in_flight_requests_per_connection=5) as producer:
             deliveries = []
             async with asyncio.timeout(SOON):
-                while sum(each.is_repeated for each in cluster.authentications) < 3:
+                while not repeated(cluster):
                     deliveries += [producer.send("orders", b"x") for _ in range(20)]
                     await asyncio.sleep(0.002)
                 await producer.flush()
             for delivery in deliveries:
                 delivery.result()
-            metrics = producer.metrics()["producer-metrics"]
 
-        assert metrics["record-retry-total"] == 0
         assert len(cluster.records("orders")) == len(deliveries)
         begun = assert_alone_in_flight(events)
         assert begun >= 3

@@ -1,4 +1,7 @@
-"""Options that do not fit the listener: `start` raises at once, with the broker and the cause."""
+"""Options that do not fit the listener: `start` raises at once, with the broker and the cause.
+
+Other clients report this after `max_block_ms`, or never (librdkafka#1392, librdkafka#2545).
+"""
 
 from __future__ import annotations
 
