@@ -83,7 +83,7 @@ async def test_iteration_count(iterations: int) -> None:
         cluster.on(ApiKey.SASL_AUTHENTICATE, times=None).answer_auth_bytes(first)
         producer = hasty(cluster)
         started = time.process_time()
-        with pytest.raises(AuthenticationError, match="(?i)iterations"):
+        with pytest.raises(AuthenticationError, match=r"(?i)iterations"):
             await producer.start()
         # A count of 2**31 would take a quarter of an hour.
         assert time.process_time() - started < SOON / 2

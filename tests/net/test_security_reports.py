@@ -18,7 +18,7 @@ from aioproducer import AuthenticationError, ConfigurationError, Producer
 from aioproducer.protocol.api import ApiKey
 from aioproducer.sasl.oauthbearer import Token
 from aioproducer.testing import FakeCluster
-from tests.net.quick import quick, until
+from tests.net.quick import insides, quick, until
 from tests.net.relay import Asked, Relay
 
 if TYPE_CHECKING:
@@ -130,7 +130,6 @@ async def test_failed_refresh_keeps_good_token(caplog: pytest.LogCaptureFixture)
         if calls > 1:
             message = "the identity provider is down"
             raise OSError(message)
-        # Renewed after half a second, valid for a minute.
         return Token("good", expires_at=time.time() + 60)
 
     cluster = FakeCluster(
@@ -147,8 +146,12 @@ async def test_failed_refresh_keeps_good_token(caplog: pytest.LogCaptureFixture)
         "request_timeout_ms": 300,
     }
     async with cluster, asyncio.timeout(SOON), quick_for(cluster, **changes) as producer:
-        source = producer._engine._client.authenticator._credentials._tokens  # noqa: SLF001 - the time is over
+        authenticator = insides(producer)._client.authenticator  # noqa: SLF001
+        assert authenticator is not None
+        source = authenticator._credentials._tokens  # noqa: SLF001
+        assert source is not None
         await producer.send("orders", b"1")
+        # Half of the token's minute is over.
         source._renew_at = 0.0  # noqa: SLF001
         with caplog.at_level(logging.WARNING, "aioproducer.sasl"):
             await until(lambda: repeated(cluster), SOON)

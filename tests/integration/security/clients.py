@@ -17,7 +17,7 @@ USER, PASSWORD = next(iter(USERS.items()))
 
 
 def options(
-    kafka: SecuredKafka, listener: Listener | None, mechanism: str | None = None, **changes: object
+    kafka: SecuredKafka, listener: Listener | None, mechanism: str | None = None, /, **changes: object
 ) -> dict[str, Any]:
     """Return the options for a listener, None for the plaintext one; `changes` replace some of them.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # it has no __all__
     AclBinding,
     AclOperation,
     AclPermissionType,
@@ -16,6 +16,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.integration.polling import until
+from tests.integration.properties import text
 from tests.integration.secured import SecuredKafka
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ class VeryOldKafka(SecuredKafka):
         config: Properties | None = None,
     ) -> str:
         """Create a topic, and return its name when it has its partitions."""
-        new = NewTopic(name, partitions, replication or 1, config=dict(config or {}))
+        new = NewTopic(
+            name,
+            partitions,
+            replication or 1,
+            config={option: text(value) for option, value in (config or {}).items()},
+        )
         # The client must outlive its request.
         admin = self._admin()
         admin.create_topics([new])[name].result(_SOON)
