@@ -48,6 +48,7 @@ def test_sasl_options_are_not_ignored(protocol: str) -> None:
         )
 
 
+@pytest.mark.scenario("reauthentication")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
 async def test_nothing_in_flight_while_authenticating(mechanism: str) -> None:
     """Requests in flight at the re-authentication broke the connection (librdkafka PR 4301)."""

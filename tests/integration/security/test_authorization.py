@@ -14,6 +14,8 @@ from tests.integration.security.clients import USER, options
 if TYPE_CHECKING:
     from aioproducer import RecordMetadata
 
+pytestmark = pytest.mark.scenario("authorization")
+
 SOON = 30.0
 OTHER_USER = "bob"
 

@@ -141,6 +141,7 @@ FAILURES: dict[str, tuple[Options, str]] = {
 }
 
 
+@pytest.mark.scenario("sasl", "tls")
 @pytest.mark.parametrize("failure", FAILURES)
 async def test_start_names_cause(
     secured: SecuredKafka, failure: str, monkeypatch: pytest.MonkeyPatch

@@ -30,6 +30,7 @@ def results(request: pytest.FixtureRequest) -> Iterator[dict[tuple[Row, str], st
         path.write_text(table_of(results))
 
 
+@pytest.mark.scenario("sasl", "tls")
 @pytest.mark.parametrize(("row", "version"), CELLS, ids=[f"{row}-{version}" for row, version in CELLS])
 async def test_records_arrive(
     request: pytest.FixtureRequest,

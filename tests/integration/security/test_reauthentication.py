@@ -16,6 +16,8 @@ from tests.integration.stream import Stream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.scenario("reauthentication")
+
 PARTITIONS = 6
 RENEWED = "authenticated again"
 

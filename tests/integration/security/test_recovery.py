@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from aioproducer import ProducerError
 
+pytestmark = pytest.mark.scenario("sasl")
+
 SOON = 30.0
 REFUSED = "SCRAM-SHA-256 authentication failed"
 PASSWORD = "carol-secret"  # noqa: S105 - of a test

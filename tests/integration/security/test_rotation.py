@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from aioproducer.testing.certificates import Certificate, Issuer
 
+pytestmark = pytest.mark.scenario("tls")
+
 SOON = 30.0
 RENEWED = "renewed"
 

@@ -17,6 +17,8 @@ from tests.support.certificates import Authority
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.scenario("tls")
+
 UNVERIFIED = {"enable_ssl_certificate_verification": False, "ssl_truststore_certificates": None}
 
 
