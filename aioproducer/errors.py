@@ -274,6 +274,8 @@ class BrokerError(ProducerError):
         message = f"{subject}: {code.name} ({int(code)})"
         if reason:
             message = f"{message}: {reason}"
+        if code in _MISSING:
+            message = f"{message}; the principal needs {_MISSING[code]}"
         # TOPIC_AUTHORIZATION_FAILED gives an AuthorizationError, which is a PermissionError too.
         kind = _BY_CODE.get(code, BrokerError)
         return kind(message, code=code, reason=reason, may_be_written=may_be_written)
@@ -312,6 +314,17 @@ class InvalidRecordError(BrokerError, ValueError):
 class BatchRefusedError(BrokerError):
     """The broker refused another record of the batch: this record is valid and can be sent again."""
 
+
+_MISSING = {
+    ErrorCode.TOPIC_AUTHORIZATION_FAILED: "the operation Write on the topic",
+    ErrorCode.GROUP_AUTHORIZATION_FAILED: "the operation Read on the group",
+    # Since Kafka 2.8 Write on any topic is enough for an idempotent producer (KIP-679).
+    ErrorCode.CLUSTER_AUTHORIZATION_FAILED: (
+        "the operation IdempotentWrite on the cluster, or enable_idempotence=False"
+    ),
+    ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "the operation Write on the transactional id",
+}
+"""The ACLs that a producer needs, by the error of a broker without one."""
 
 _BY_CODE: dict[ErrorCode, type[BrokerError]] = {
     code: kind for kind in (AuthorizationError, InvalidTopicError, InvalidRecordError) for code in kind.codes

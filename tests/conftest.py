@@ -7,6 +7,10 @@ so for all its tests with ``pytestmark``. `tests/SCENARIOS.md` is generated from
 
 `tests/test_scenarios.py` fails if a scenario has no test or the file is out of date.
 
+`tests/integration/security/MATRIX.md` is written by a run of the tests against real brokers:
+
+    pytest -q --security-matrix tests/integration/security/MATRIX.md tests/integration/security/test_matrix.py
+
 ``--loop uvloop`` runs coroutine tests on uvloop instead of asyncio's own event loop. A test marked
 ``simulated`` runs on a loop with simulated time instead, and so do its fixtures.
 """
@@ -31,6 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         metavar="FILE",
         help="write the table of scenarios and the tests that show them to FILE",
+    )
+    parser.addoption(
+        "--security-matrix",
+        type=Path,
+        metavar="FILE",
+        help="write the table of listeners, mechanisms and brokers that the tests connected to to FILE",
     )
     parser.addoption(
         "--loop",

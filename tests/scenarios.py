@@ -2,7 +2,7 @@
 
 A test names them in its mark: ``@pytest.mark.scenario("split-too-large")``. The number is the
 one of the project's catalogue of what a Kafka producer has to do under faults. Missing numbers
-(66 to 84, 88, 90) are about transactions, security, telemetry and speed.
+(66 to 80, 88, 90) are about transactions, telemetry and speed.
 """
 
 from typing import NamedTuple
@@ -109,6 +109,12 @@ SCENARIOS = {
     "broker-restarts": Scenario(63, "Brokers restart under load: no record lost, none twice, all in order"),
     "lossy-network": Scenario(64, "A slow, lossy network: correct, and not stuck"),
     "mixed-releases": Scenario(65, "Brokers from 2.1 to 4.x, and mixed clusters"),
+    "sasl": Scenario(
+        81, "Each mechanism; bad credentials are an error at once, and good ones help without a restart"
+    ),
+    "reauthentication": Scenario(82, "Re-authentication under load loses nothing"),
+    "tls": Scenario(83, "TLS: wrong CA, wrong host name, client certificates, expired certificates"),
+    "authorization": Scenario(84, "A denied operation is named, and the ACL helps without a restart"),
     "stop": Scenario(85, "Stop sends in time, or fails the rest; from a callback; during start"),
     "callbacks": Scenario(86, "Callbacks may raise without harm, and may send"),
     "configuration": Scenario(87, "Configuration is validated as a whole"),

@@ -682,7 +682,8 @@ async def test_unseen_failures_are_logged_once(
     (message,) = unseen_errors(caplog)
     assert message == (
         "3 of 3 records for orders-3 failed and their deliveries were never looked at: "
-        "2 records for orders-3: TOPIC_AUTHORIZATION_FAILED (29)"
+        "2 records for orders-3: TOPIC_AUTHORIZATION_FAILED (29); "
+        "the principal needs the operation Write on the topic"
     )
 
 
@@ -783,7 +784,8 @@ async def test_repr_shows_partition_and_state() -> None:
     failed, (delivery,) = new_batch(1)
     failed.fail(1, refusal())
     assert repr(delivery) == (
-        "<Delivery orders-3 failed: 2 records for orders-3: TOPIC_AUTHORIZATION_FAILED (29)>"
+        "<Delivery orders-3 failed: 2 records for orders-3: TOPIC_AUTHORIZATION_FAILED (29); "
+        "the principal needs the operation Write on the topic>"
     )
     delivery.exception()
 

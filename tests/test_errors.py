@@ -277,7 +277,9 @@ def test_error_class_depends_on_code(code: ErrorCode) -> None:
     assert type(error) is expected
     assert error.code is code
     assert error.retriable == code.is_retriable
-    assert str(error) == f"3 records for orders-3: {code.name} ({int(code)})"
+    message, _, missing = str(error).partition("; the principal needs ")
+    assert message == f"3 records for orders-3: {code.name} ({int(code)})"
+    assert bool(missing) == (expected is AuthorizationError)
 
 
 @pytest.mark.scenario("broker-message")

@@ -147,8 +147,8 @@ def _verification(error: ssl.SSLCertVerificationError, host: str, certificate: C
         when = "" if certificate is None else f" on {_day(certificate.not_after)}"
         return f"{subject} has expired{when} (this clock: {_now()}); the broker needs a new one"
     if code == _NOT_YET_VALID:
-        when = "" if certificate is None else f" before {_day(certificate.not_before)}"
-        return f"{subject} is not valid yet{when}; compare this machine's clock: {_now()}"
+        when = "yet" if certificate is None else f"before {_day(certificate.not_before)}"
+        return f"{subject} is not valid {when}; compare this machine's clock: {_now()}"
     if code in _UNTRUSTED:
         return f"{subject} is not trusted: {check}; set ssl_truststore_location to the certificate of its CA"
     return f"{subject} was not accepted: {check} (code {code})"
@@ -178,7 +178,10 @@ def _alert(error: ssl.SSLError, host: str, *, has_client_certificate: bool) -> s
             "the port of its TLS listener"
         )
     if reason in _VERSIONS:
-        return "the broker and this client have no common version of TLS; this client has TLS 1.2 and 1.3"
+        return (
+            "the broker and this client have no common version of TLS; unless ssl_context changes it, this "
+            "client has TLS 1.2 and 1.3"
+        )
     if reason in _CLIENT_CERTIFICATE:
         if has_client_certificate:
             return f"the client's certificate was refused: the broker {_CLIENT_CERTIFICATE[reason]}"

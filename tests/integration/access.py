@@ -77,6 +77,10 @@ class Access(Topics):
         """Deny a user one operation on a "topic", "cluster" or "transactional id"."""
         self._add_acl(resource, name, operation, user, _DENY)
 
+    def allow(self, resource: str, name: str, operation: str, user: str) -> None:
+        """Allow a user one operation on a resource."""
+        self._add_acl(resource, name, operation, user, _ALLOW)
+
     def allow_again(self, resource: str, name: str, operation: str, user: str) -> None:
         """Take back `deny`."""
         removed = DeleteAclsFilter(

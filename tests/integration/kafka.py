@@ -27,7 +27,7 @@ from tests.integration.layout import (
     zookeeper_properties,
     zookeeper_server_properties,
 )
-from tests.integration.maven import NEWEST, KafkaMissingError, Libraries
+from tests.integration.maven import NEWEST, KafkaMissingError, Libraries, parse_version
 from tests.integration.node import KAFKA, ZOOKEEPER, Node, NodeDiedError, NodeState
 from tests.integration.polling import until
 from tests.integration.tools import Tools
@@ -45,6 +45,9 @@ __all__ = ["NEWEST", "Kafka", "KafkaCluster", "KafkaMissingError", "NodeDiedErro
 
 _CONTROLLER_ID = 100
 _ZOOKEEPER_ID = 0
+
+# Older brokers do not understand the requests that tell when a broker is ready.
+_ARCHIVED = (2, 4)
 
 
 class Kafka(Topics, Tools):
@@ -245,6 +248,9 @@ class KafkaCluster(Kafka):
     def _has_zookeeper(self) -> bool:
         return _ZOOKEEPER_ID in self._nodes
 
+    def _zookeeper_address(self) -> Address:
+        return self._endpoints[_ZOOKEEPER_ID].client
+
     def _options(self, libraries: Libraries) -> list[str]:
         return [*self._jvm_options, *jvm.with_archive(libraries.archive)]
 
@@ -258,7 +264,7 @@ class KafkaCluster(Kafka):
                 }
                 for node in sorted({*self._brokers, *self._voters})
             }
-        zookeeper = self._endpoints[_ZOOKEEPER_ID].client
+        zookeeper = self._zookeeper_address()
         brokers: dict[int, Properties] = {
             node: {
                 **zookeeper_server_properties(node, self._endpoints, self._brokers, zookeeper),
@@ -271,7 +277,7 @@ class KafkaCluster(Kafka):
     def _start_again(self, node: Node) -> None:
         if self._has_zookeeper:
             # A broker exits at start if its former session in ZooKeeper has not ended yet.
-            zookeeper = self._endpoints[_ZOOKEEPER_ID].client
+            zookeeper = self._zookeeper_address()
             until(f"the session of {node} is over", lambda: node.id not in registered_brokers(zookeeper))
         node.start()
 
@@ -294,7 +300,7 @@ def _new_cluster_id() -> str:
 
 def _prepared(version: str) -> Libraries:
     libraries = Libraries.fetch(version)
-    if not libraries.archive.exists():
+    if not libraries.archive.exists() and parse_version(version) >= _ARCHIVED:
         _record_archive(libraries)
     return libraries
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 NEWEST = "4.3.1"
 
-_OLDEST = (2, 4)
+_OLDEST = (2, 1)
+_SCALA_2_13 = (2, 4)
 _KRAFT = (3, 3)
 _LOG4J_2 = (4, 0)
 
@@ -40,8 +41,8 @@ _POM = """\
   <modelVersion>4.0.0</modelVersion>
   <groupId>aioproducer.tests</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{version}</version>
+    {first}<dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_{scala}</artifactId><version>{version}</version>
       <exclusions>{exclusions}</exclusions>
     </dependency>
     <dependency>
@@ -58,6 +59,12 @@ _EXCLUDED = (
     ("org.slf4j", "slf4j-log4j12"),
     ("org.apache.kafka", "connect-runtime"),
 )
+
+# The ZooKeeper of Kafka before 2.4 cannot connect on Java 14 and newer.
+_NEWER_ZOOKEEPER = """\
+<dependency><groupId>org.apache.zookeeper</groupId><artifactId>zookeeper</artifactId><version>3.5.9</version>
+      <exclusions>{exclusions}</exclusions></dependency>
+    """
 
 _LOG4J_2_BINDING = """
       <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.24.3</version>
@@ -100,7 +107,7 @@ class Libraries:
     def fetch(cls, version: str) -> Self:
         """Return `version` from the cache or from Maven; raises KafkaMissingError without Java or Maven."""
         if parse_version(version) < _OLDEST:
-            message = f"Kafka {version} is built on another Scala; these tests run Kafka 2.4 and newer"
+            message = f"these tests run Kafka 2.1 and newer, not {version}"
             raise KafkaMissingError(message)
         java = shutil.which("java")
         if java is None:
@@ -166,9 +173,13 @@ def _fetch_into(folder: Path, version: str) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{version}-") as temporary:
         made = Path(temporary, "whole")
         made.mkdir()
+        exclusions = "".join(_EXCLUSION.format(*excluded) for excluded in _EXCLUDED)
+        has_scala_2_13 = parse_version(version) >= _SCALA_2_13
         pom = _POM.format(
             version=version,
-            exclusions="".join(_EXCLUSION.format(*excluded) for excluded in _EXCLUDED),
+            scala="2.13" if has_scala_2_13 else "2.12",
+            first="" if has_scala_2_13 else _NEWER_ZOOKEEPER.format(exclusions=exclusions),
+            exclusions=exclusions,
             binding=_LOG4J_2_BINDING if modern else _RELOAD4J_BINDING,
         )
         Path(made, "pom.xml").write_text(pom)

@@ -6,7 +6,8 @@
         kafka.create_topic("orders")                  # tools and admins use the plaintext listener
 
 The users of `USERS` exist for PLAIN and both SCRAMs. OAUTHBEARER takes unsecured tokens
-(`aioproducer.testing.unsecured_token`). Every user may do everything, except for what `deny` denies.
+(`aioproducer.testing.unsecured_token`), and GSSAPI the tickets of a `Kdc`, if one is given. Every user may
+do everything, except for what `deny` denies.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from tests.integration.kafka import NEWEST, KafkaCluster
 from tests.integration.layout import free_ports
 from tests.integration.maven import parse_version
 from tests.integration.wire import Address
+from tests.sasl.kdc import REALM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.integration.maven import Libraries
     from tests.integration.properties import Properties
+    from tests.sasl.kdc import Kdc
 
 
 class Listener(enum.Enum):
@@ -59,11 +62,16 @@ class Listener(enum.Enum):
 
 USERS = {"alice": "alice-secret", "bob": "bob-secret"}
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+GSSAPI = "GSSAPI"
 SHORT_SESSION_MS = 2000
+
+# A client asks the KDC for the service at the address that it connects to.
+_SERVICE = "kafka/127.0.0.1"
 
 # Kafka 2.7 and 2.8 read PEM files only with an encrypted key.
 _PLAIN_PEM = (3, 0)
 _STANDARD_AUTHORIZER = (3, 3)
+_ACL_AUTHORIZER = (2, 4)
 _STORE_PASSWORD = "store-secret"  # noqa: S105 - of files that the tests delete
 
 _MODULES = "org.apache.kafka.common.security"
@@ -76,7 +84,9 @@ class SecuredKafka(KafkaCluster, Access):
     """Brokers with all listeners of `Listener` beside the plaintext one; since Kafka 2.7.
 
     `config` is added to every broker's server.properties; names of listeners are in lower case
-    there: `listener.name.sasl_ssl.plain.connections.max.reauth.ms`.
+    there: `listener.name.sasl_ssl.plain.connections.max.reauth.ms`. Without `allows_all` a resource
+    without ACLs is open to all users, and one with ACLs to those users alone. `more_listeners` are further TLS
+    listeners with their settings, which begin as those of `Listener.SSL`.
     """
 
     def __init__(
@@ -86,17 +96,28 @@ class SecuredKafka(KafkaCluster, Access):
         *,
         config: Properties | None = None,
         certificates: Certificates | None = None,
+        kdc: Kdc | None = None,
+        allows_all: bool = True,
+        more_listeners: Mapping[str, Properties] | None = None,
         jvm_options: Sequence[str] = jvm.QUICK_START,
     ) -> None:
+        if kdc is not None:
+            jvm_options = [*jvm_options, f"-Djava.security.krb5.conf={kdc.folder / 'krb5.conf'}"]
         super().__init__(version, brokers, config=config, jvm_options=jvm_options)
         self.certificates = certificates or Certificates.make()
-        ports = iter(free_ports(brokers * len(Listener)))
-        self._ports = {node: {listener: next(ports) for listener in Listener} for node in self.node_ids}
+        self.mechanisms = MECHANISMS if kdc is None else (*MECHANISMS, GSSAPI)
+        self._kdc = kdc
+        self._allows_all = allows_all
+        self._more_listeners = dict(more_listeners or {})
+        names = [*(listener.name for listener in Listener), *self._more_listeners]
+        ports = iter(free_ports(brokers * len(names)))
+        self._ports = {node: {name: next(ports) for name in names} for node in self.node_ids}
         self._stores = tempfile.TemporaryDirectory(prefix="kafka-stores-")
 
     def start(self) -> None:
         super().start()
-        self.allow_all_users()
+        if self._allows_all:
+            self.allow_all_users()
         for user, password in USERS.items():
             self.set_scram_user(user, password)
 
@@ -104,13 +125,14 @@ class SecuredKafka(KafkaCluster, Access):
         super().stop()
         self._stores.cleanup()
 
-    def bootstrap_of(self, listener: Listener) -> str:
+    def bootstrap_of(self, listener: Listener | str) -> str:
         """Return the addresses of all brokers at a listener."""
         return ",".join(str(self.address_of(listener, node)) for node in self.node_ids)
 
-    def address_of(self, listener: Listener, node: int = 1) -> Address:
-        """Return one broker's address at a listener."""
-        return Address("127.0.0.1", self._ports[node][listener])
+    def address_of(self, listener: Listener | str, node: int = 1) -> Address:
+        """Return one broker's address at a listener, or at one of `more_listeners`."""
+        name = listener.name if isinstance(listener, Listener) else listener
+        return Address("127.0.0.1", self._ports[node][name])
 
     def _properties(self, libraries: Libraries) -> dict[int, Properties]:
         return {
@@ -121,8 +143,13 @@ class SecuredKafka(KafkaCluster, Access):
         }
 
     def _with_listeners(self, node: int, properties: Properties) -> Properties:
-        added = ",".join(f"{each.name}://{self.address_of(each, node)}" for each in Listener)
-        protocols = ",".join(f"{each.name}:{each.protocol}" for each in Listener)
+        added = ",".join(f"{name}://{self.address_of(name, node)}" for name in self._ports[node])
+        protocols = ",".join(
+            [
+                *(f"{each.name}:{each.protocol}" for each in Listener),
+                *(f"{name}:SSL" for name in self._more_listeners),
+            ]
+        )
         secured: dict[str, str | float] = {
             **properties,
             "listeners": f"{properties['listeners']},{added}",
@@ -131,23 +158,32 @@ class SecuredKafka(KafkaCluster, Access):
             "ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/,DEFAULT",
             "authorizer.class.name": self._authorizer(),
             "super.users": "User:ANONYMOUS;User:admin",
+            "allow.everyone.if.no.acl.found": not self._allows_all,
         }
-        for listener in Listener:
-            prefix = f"listener.name.{listener.name.lower()}."
-            for settings in (
-                self._tls_settings(listener) if listener.has_tls else {},
-                _sasl_settings() if listener.has_sasl else {},
-            ):
-                secured.update({f"{prefix}{name}": value for name, value in settings.items()})
-        for mechanism in MECHANISMS:
+        settings = {
+            listener.name: {
+                **(self._tls_settings(listener) if listener.has_tls else {}),
+                **(self._sasl_settings() if listener.has_sasl else {}),
+            }
+            for listener in Listener
+        }
+        for listener_name, more in self._more_listeners.items():
+            settings[listener_name] = {**self._tls_settings(Listener.SSL), **more}
+        for listener_name, own in settings.items():
+            prefix = f"listener.name.{listener_name.lower()}."
+            secured.update({f"{prefix}{name}": value for name, value in own.items()})
+        for mechanism in self.mechanisms:
             name = f"listener.name.sasl_short.{mechanism.lower()}.connections.max.reauth.ms"
             secured[name] = SHORT_SESSION_MS
         return secured
 
     def _authorizer(self) -> str:
-        if parse_version(self.version) >= _STANDARD_AUTHORIZER:
+        version = parse_version(self.version)
+        if version >= _STANDARD_AUTHORIZER:
             return "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-        return "kafka.security.authorizer.AclAuthorizer"
+        if version >= _ACL_AUTHORIZER:
+            return "kafka.security.authorizer.AclAuthorizer"
+        return "kafka.security.auth.SimpleAclAuthorizer"
 
     def _tls_settings(self, listener: Listener) -> Properties:
         stores = Path(self._stores.name)
@@ -173,18 +209,23 @@ class SecuredKafka(KafkaCluster, Access):
             "ssl.truststore.location": str(truststore),
         }
 
-
-def _sasl_settings() -> Properties:
-    plain = " ".join(f'user_{user}="{password}"' for user, password in USERS.items())
-    settings = {
-        "sasl.enabled.mechanisms": ",".join(MECHANISMS),
-        "plain.sasl.jaas.config": f"{_MODULES}.plain.PlainLoginModule required {plain};",
-        "oauthbearer.sasl.jaas.config": _OAUTHBEARER,
-    }
-    for mechanism in SCRAM:
-        name = f"{mechanism.lower()}.sasl.jaas.config"
-        settings[name] = f"{_MODULES}.scram.ScramLoginModule required;"
-    return settings
+    def _sasl_settings(self) -> Properties:
+        plain = " ".join(f'user_{user}="{password}"' for user, password in USERS.items())
+        settings = {
+            "sasl.enabled.mechanisms": ",".join(self.mechanisms),
+            "plain.sasl.jaas.config": f"{_MODULES}.plain.PlainLoginModule required {plain};",
+            "oauthbearer.sasl.jaas.config": _OAUTHBEARER,
+        }
+        for mechanism in SCRAM:
+            name = f"{mechanism.lower()}.sasl.jaas.config"
+            settings[name] = f"{_MODULES}.scram.ScramLoginModule required;"
+        if self._kdc is not None:
+            settings["sasl.kerberos.service.name"] = "kafka"
+            settings["gssapi.sasl.jaas.config"] = (
+                "com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true "
+                f'keyTab="{self._kdc.keytab(_SERVICE)}" principal="{_SERVICE}@{REALM}";'
+            )
+        return settings
 
 
 def _write_pkcs12(certificates: Certificates, keystore: Path, truststore: Path) -> None:

@@ -16,7 +16,9 @@ import uvloop
 from aioproducer.cli.tables import table
 from tests.integration.chaos.cluster import ChaosCluster
 from tests.integration.chaos.run import HEADER, Chaos, run
+from tests.integration.chaos.secured import SecuredChaosCluster
 
+CLUSTERS = {"PLAINTEXT": ChaosCluster, "SASL_SSL": SecuredChaosCluster}
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
@@ -26,10 +28,10 @@ def main() -> int:
     logging.basicConfig(level=logging.ERROR)
     rows: list[tuple[object, ...]] = []
     broken = False
-    with ChaosCluster() as cluster:
+    with CLUSTERS[options.security]() as cluster:
         for what in options.fault:
             for seed in options.seed:
-                chaos = Chaos(what, seed, options.seconds, options.rate)
+                chaos = Chaos(what, seed, options.seconds, options.rate, options.security)
                 with asyncio.Runner(loop_factory=LOOPS[options.loop]) as runner:
                     report = runner.run(run(cluster, chaos, f"{what}-{seed}"))
                 rows += report.rows()
@@ -48,6 +50,9 @@ def _options() -> argparse.ArgumentParser:
         "--fault", nargs="+", choices=("brokers", "network", "both"), default=["brokers", "network"]
     )
     parser.add_argument("--rate", type=float, default=1500.0, help="records a second and producer (1500)")
+    parser.add_argument(
+        "--security", choices=CLUSTERS, default="PLAINTEXT", help="the producers' listener (PLAINTEXT)"
+    )
     parser.add_argument("--loop", choices=LOOPS, default="asyncio", help="the event loop (asyncio)")
     parser.add_argument("--verbose", action="store_true", help="print plans of successful runs too")
     return parser

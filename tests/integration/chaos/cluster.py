@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kio.schema.alter_partition_reassignments.v0.request import (
     AlterPartitionReassignmentsRequest,
@@ -30,7 +30,7 @@ from tests.integration.wire import Address, ask
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_SECURITY = "INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
+_SECURITY = "INTERNAL:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
 _PATIENCE = 6.0
 _TIMEOUT = i32Timedelta.parse(timedelta(seconds=_PATIENCE))
 
@@ -45,13 +45,23 @@ class Route:
 
 
 class ChaosCluster(KafkaCluster):
-    """Apache Kafka with a dedicated controller, so that two brokers can be away at a time."""
+    """Apache Kafka with a dedicated controller, so that two brokers can be away at a time.
 
-    def __init__(self, version: str = NEWEST) -> None:
-        config = {"listener.security.protocol.map": _SECURITY}
+    `client_options` are the options of producers besides the bootstrap addresses.
+    """
+
+    def __init__(self, version: str = NEWEST, *, protocol: str = "PLAINTEXT") -> None:
+        self.client_options: dict[str, Any] = {"security_protocol": protocol}
+        secured = f"PROXIED:{protocol},DIRECT:{protocol}"
+        config = {"listener.security.protocol.map": f"{_SECURITY},{secured}"}
         super().__init__(version, brokers=3, dedicated_controller=True, config=config)
         ends = (Address("127.0.0.1", port) for port in free_ports(2 * len(self.node_ids)))
         self.routes = [Route(node, next(ends), next(ends)) for node in self.node_ids]
+
+    @property
+    def direct_bootstrap(self) -> str:
+        """The bootstrap addresses for clients without proxies."""
+        return self.bootstrap
 
     @property
     def proxied_bootstrap(self) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aioproducer import Producer
 from aioproducer.cli.tables import table
@@ -24,7 +24,7 @@ from tests.integration.chaos.proxy import NetworkFaults
 from tests.integration.chaos.watch import LoopWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.integration.chaos.cluster import ChaosCluster
     from tests.integration.chaos.plan import ChaosFault
@@ -52,6 +52,7 @@ class Chaos:
     seed: int
     seconds: float
     rate: float = 1500.0
+    security: str = "PLAINTEXT"
 
     def plans(self, cluster: ChaosCluster) -> tuple[list[ChaosFault], list[ChaosFault]]:
         """Return the faults of brokers, and those of connections."""
@@ -62,6 +63,8 @@ class Chaos:
 
     def __str__(self) -> str:
         options = f"--fault {self.what} --seed {self.seed} --seconds {self.seconds:g} --rate {self.rate:g}"
+        if self.security != "PLAINTEXT":
+            options = f"{options} --security {self.security}"
         return f"python -m tests.integration.chaos {options}"
 
 
@@ -133,10 +136,11 @@ async def run(cluster: ChaosCluster, chaos: Chaos, topic: str) -> Report:
     with ExitStack() as stack:
         if network:
             stack.enter_context(proxies.running())
-        bootstrap = cluster.proxied_bootstrap if network else cluster.bootstrap
+        bootstrap = cluster.proxied_bootstrap if network else cluster.direct_bootstrap
+        options = {"bootstrap_servers": bootstrap, **cluster.client_options}
         loads = [
-            Load("patient", patient(bootstrap), names[0], chaos.rate, chaos.seed),
-            Load("hasty", hasty(bootstrap), names[1], chaos.rate, chaos.seed + 1),
+            Load("patient", patient(options), names[0], chaos.rate, chaos.seed),
+            Load("hasty", hasty(options), names[1], chaos.rate, chaos.seed + 1),
         ]
         faults = [broker_faults.run, proxies.run] if network else [broker_faults.run]
         with watch.beating():
@@ -175,10 +179,10 @@ def _read(cluster: ChaosCluster, load: Load) -> list[ConsumedRecord]:
         return cluster.consume(load.topic, 0, patience)
 
 
-def patient(bootstrap: str) -> Producer:
+def patient(options: Mapping[str, Any]) -> Producer:
     """Return a producer with timeouts that outlast every fault."""
     return Producer(
-        bootstrap,
+        **options,
         linger_ms=5,
         compression_type="lz4",
         request_timeout_ms=4_000,
@@ -187,10 +191,10 @@ def patient(bootstrap: str) -> Producer:
     )
 
 
-def hasty(bootstrap: str) -> Producer:
+def hasty(options: Mapping[str, Any]) -> Producer:
     """Return a producer whose requests time out early, and whose records expire soon after."""
     return Producer(
-        bootstrap,
+        **options,
         linger_ms=2,
         batch_size=4_096,
         request_timeout_ms=900,

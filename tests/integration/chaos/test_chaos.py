@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.chaos.cluster import ChaosCluster
 from tests.integration.chaos.run import Chaos, run
+from tests.integration.chaos.secured import SecuredChaosCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,9 +27,9 @@ SECONDS = float(os.environ.get("AIOPRODUCER_CHAOS_SECONDS", "30"))
 SEED = int(os.environ.get("AIOPRODUCER_CHAOS_SEED", "1"))
 
 
-@pytest.fixture(scope="module")
-def cluster(clusters: list[KafkaCluster]) -> Iterator[ChaosCluster]:
-    with ChaosCluster() as cluster:
+@pytest.fixture(scope="module", params=[ChaosCluster, SecuredChaosCluster], ids=["PLAINTEXT", "SASL_SSL"])
+def cluster(request: pytest.FixtureRequest, clusters: list[KafkaCluster]) -> Iterator[ChaosCluster]:
+    with request.param() as cluster:
         clusters.append(cluster)
         yield cluster
         clusters.remove(cluster)
@@ -36,16 +37,20 @@ def cluster(clusters: list[KafkaCluster]) -> Iterator[ChaosCluster]:
 
 @pytest.mark.scenario("broker-restarts")
 async def test_broker_faults(cluster: ChaosCluster, topic_name: str) -> None:
-    report = await run(cluster, Chaos("brokers", SEED, SECONDS), topic_name)
+    report = await run(cluster, chaos("brokers", cluster), topic_name)
 
     check(report)
 
 
 @pytest.mark.scenario("lossy-network")
 async def test_network_faults(cluster: ChaosCluster, topic_name: str) -> None:
-    report = await run(cluster, Chaos("network", SEED, SECONDS), topic_name)
+    report = await run(cluster, chaos("network", cluster), topic_name)
 
     check(report)
+
+
+def chaos(what: str, cluster: ChaosCluster) -> Chaos:
+    return Chaos(what, SEED, SECONDS, security=cluster.client_options["security_protocol"])
 
 
 def check(report: Report) -> None:
