@@ -18,7 +18,7 @@ from aioproducer.config.foreign import environment_properties, from_librdkafka, 
 from aioproducer.config.keywords import AllOptions, ProducerOptions
 from aioproducer.config.kinds import Serializer
 from aioproducer.config.options import OPTIONS, Options
-from aioproducer.config.properties_file import parse_properties
+from aioproducer.config.properties_file import read_properties
 from aioproducer.config.rules import settle
 from aioproducer.config.security_rules import SecurityRules
 from aioproducer.errors import ConfigurationError
@@ -79,9 +79,7 @@ class ProducerConfig(Options):
         `overrides` are keywords of this class and take precedence.
         """
         if not isinstance(source, Mapping):
-            from pathlib import Path  # noqa: PLC0415 - rarely needed
-
-            source = parse_properties(Path(source).read_text(encoding="utf-8"))
+            source = read_properties(source)
         return cls._from_foreign(source, overrides)
 
     @classmethod
