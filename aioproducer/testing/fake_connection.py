@@ -77,6 +77,9 @@ class FakeConnection(asyncio.Protocol):
         else:
             self._serve()
             self._is_too_large(self._splitter.pending)
+            if self._tls is not None and self._tls.has_ended:
+                self._waiting.clear()
+                self._transport.close()
 
     def drop(self) -> None:
         """Drop the connection at once."""

@@ -34,17 +34,21 @@ class TlsServer:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._has_begun = False
         self._is_ready = False
+        self.has_ended = False
+        """Whether the client has said goodbye: it waits until the broker closes the connection."""
         self.principal: str | None = None
         """The subject of the client's certificate, once the handshake is done: `CN=client`."""
 
     def decrypt(self, data: bytes) -> bytes:
         """Return the plain bytes that `data` completes; raises ssl.SSLError, after the alert is sent."""
-        if not self._is_ready and not self._incoming.pending and data[:1] != _HANDSHAKE_RECORD:
+        if not self._has_begun and data[:1] != _HANDSHAKE_RECORD:
             # OpenSSL would send an alert here, and a client without TLS could not read it: Kafka
             # closes without an answer.
             message = "the client does not speak TLS"
-            raise ssl.SSLError(message)
+            raise ssl.SSLError(0, message)
+        self._has_begun = True
         self._incoming.write(data)
         plain = bytearray()
         try:
@@ -54,11 +58,11 @@ class TlsServer:
                 self.principal = _subject(self._tls.getpeercert())
             while chunk := self._tls.read(_READ_SIZE):
                 plain += chunk
+            self.has_ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            # The client has closed its direction: `connection_lost` follows.
-            pass
+            self.has_ended = True
         finally:
             # An error has put an alert there, which tells the client the reason.
             self._flush()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 from tests.conversations.topic_names import TopicNames
@@ -31,6 +31,18 @@ class Release(IntEnum):
     KAFKA_2_8 = 208
     KAFKA_3_6 = 306
     KAFKA_4 = 400
+
+
+class Listener(Enum):
+    """The listener that a conversation uses."""
+
+    PLAINTEXT = "PLAINTEXT"
+    SASL = "SASL_PLAINTEXT"
+    SHORT_SESSIONS = "SASL_PLAINTEXT, with sessions of two seconds"
+
+    @property
+    def has_sasl(self) -> bool:
+        return self is not Listener.PLAINTEXT
 
 
 CLOSED = "closed"
@@ -109,8 +121,24 @@ class FollowerLost:
     name: str
 
 
-Change: TypeAlias = TopicCreated | TopicDeleted | LeaderMoved | FollowerLost
-Step: TypeAlias = Exchange | Change
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """An ACL denies alice an operation on a topic or a transactional id, from the next request on."""
+
+    resource: str
+    name: str
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Time passes between two requests on one connection."""
+
+    seconds: float
+
+
+Change: TypeAlias = TopicCreated | TopicDeleted | LeaderMoved | FollowerLost | Denied
+Step: TypeAlias = Exchange | Change | Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +155,7 @@ class Conversation:
     brokers: int = 1
     since: Release = Release.KAFKA_2_8
     """The first release with all features of the conversation, such as options of topics."""
+    listener: Listener = Listener.PLAINTEXT
 
     def __str__(self) -> str:
         return self.name

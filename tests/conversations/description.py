@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING
 
 from aioproducer.error_code import ErrorCode
@@ -11,6 +13,7 @@ from aioproducer.protocol.fields import ZERO_UUID
 from aioproducer.protocol.init_producer_id import InitProducerIdResponse
 from aioproducer.protocol.metadata import MetadataResponse
 from aioproducer.protocol.produce import ProduceResponse
+from aioproducer.protocol.sasl import SaslAuthenticateResponse, SaslHandshakeResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
     from tests.conversations.topic_names import TopicNames
 
 NO_OPERATIONS = -(2**31)
+
+_LONG = 100
+# SCRAM: nonces, salts and signatures differ.
+_VARYING = re.compile(r"(?<=\br=)[^,]+|(?<=\bs=)[^,]+|(?<=\bv=)[^,]+")
 
 _TOLD_APIS = (ApiKey.PRODUCE, ApiKey.METADATA, ApiKey.API_VERSIONS, ApiKey.INIT_PRODUCER_ID)
 
@@ -38,9 +45,26 @@ def describe(response: Response, names: TopicNames) -> str:
         case InitProducerIdResponse():
             given = "an id" if response.producer_id >= 0 else f"id {response.producer_id}"
             return f"{_name(response.error_code)}, {given}, epoch {response.producer_epoch}"
+        case SaslHandshakeResponse():
+            return f"{_name(response.error_code)}, {' '.join(sorted(response.mechanisms)) or 'no mechanisms'}"
+        case SaslAuthenticateResponse():
+            return _authenticated(response)
         case _:
             message = f"no conversation is about {type(response).__name__}"
             raise TypeError(message)
+
+
+def _authenticated(response: SaslAuthenticateResponse) -> str:
+    parts = [_name(response.error_code)]
+    if response.error_message != "":
+        parts.append(str(response.error_message))
+    if response.auth_bytes:
+        parts.append(_VARYING.sub("...", response.auth_bytes.decode()))
+    if response.session_lifetime_ms:
+        # A token of 1000 s has some milliseconds less when it arrives.
+        lifetime = response.session_lifetime_ms / 1000
+        parts.append(f"for {lifetime if lifetime < _LONG else math.ceil(lifetime / _LONG) * _LONG:g} s")
+    return ", ".join(parts)
 
 
 def _produced(topic: TopicProduceResponse, names: TopicNames, found: set[int]) -> str:

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from aioproducer.protocol.frame import decode_response, read_correlation_id
 from aioproducer.protocol.metadata import MetadataRequest, MetadataRequestTopic
+from aioproducer.protocol.sasl import SaslAuthenticateResponse
 from tests.conversations.conversation import (
     CLOSED,
     NO_ANSWER,
+    Denied,
     Exchange,
     FollowerLost,
     LeaderMoved,
+    Pause,
     TopicCreated,
     TopicDeleted,
 )
@@ -43,8 +46,8 @@ class Harness(Protocol):
         """Return host and port of the leader of the topic's partition 0, or of a follower."""
         ...
 
-    async def create_topic(self, name: str, topic: Topic) -> None:
-        """Create the topic, and return when the brokers know it."""
+    async def create_topic(self, name: str, topic: Topic) -> UUID:
+        """Create the topic, and return its id when the brokers know it."""
         ...
 
     async def delete_topic(self, name: str) -> None:
@@ -53,6 +56,10 @@ class Harness(Protocol):
 
     async def move_leader(self, topic: str) -> None:
         """Make a follower the leader of partition 0, and return when it leads."""
+        ...
+
+    async def deny(self, resource: str, name: str, operation: str) -> None:
+        """Deny alice an operation, and return when the brokers know."""
         ...
 
     async def lose_follower(self, topic: str) -> None:
@@ -68,6 +75,8 @@ async def run(conversation: Conversation, harness: Harness) -> list[str]:
         for step in conversation.steps:
             if isinstance(step, Exchange):
                 answers.append(await client.exchange(step))
+            elif isinstance(step, Pause):
+                await asyncio.sleep(step.seconds)
             else:
                 await client.close()
                 await _change(step, harness, client.names)
@@ -103,6 +112,8 @@ class Client:
             return f"an answer of {len(frame)} bytes"
         correlation_id, response = decode_response(request.response, frame, request.version)
         assert correlation_id == CORRELATION_ID
+        if isinstance(response, SaslAuthenticateResponse):
+            self.names.challenge = response.auth_bytes
         return describe(response, self.names)
 
     async def close(self) -> None:
@@ -125,18 +136,20 @@ async def _change(step: Change, harness: Harness, names: TopicNames) -> None:
     name = names.on_broker(step.name)
     match step:
         case TopicCreated():
-            await harness.create_topic(name, step.topic)
-            names.set_id(step.name, await _topic_id(harness, name))
+            names.set_id(step.name, await harness.create_topic(name, step.topic))
         case TopicDeleted():
             await harness.delete_topic(name)
+        case Denied():
+            await harness.deny(step.resource, name, step.operation)
         case LeaderMoved():
             await harness.move_leader(name)
         case FollowerLost():
             await harness.lose_follower(name)
 
 
-async def _topic_id(harness: Harness, name: str) -> UUID:
+async def topic_id_at(address: tuple[str, int], name: str) -> UUID:
+    """Ask a plaintext listener for the id of a topic."""
     request = MetadataRequest(topics=(MetadataRequestTopic(name),), allow_auto_topic_creation=False)
-    async with await connect(*await harness.address(name, of_follower=False)) as client:
+    async with await connect(*address) as client:
         [topic] = (await client.ask(request, FIRST_METADATA_WITH_IDS)).topics
     return topic.topic_id

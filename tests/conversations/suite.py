@@ -6,6 +6,8 @@ from tests.conversations import (
     suite_order,
     suite_produce,
     suite_replicas,
+    suite_sasl,
+    suite_sasl_sessions,
     suite_sequences,
     suite_times,
     suite_versions,
@@ -20,4 +22,6 @@ CONVERSATIONS = [
     *suite_sequences.CONVERSATIONS,
     *suite_order.CONVERSATIONS,
     *suite_times.CONVERSATIONS,
+    *suite_sasl.CONVERSATIONS,
+    *suite_sasl_sessions.CONVERSATIONS,
 ]

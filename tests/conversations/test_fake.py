@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aioproducer.testing import KAFKA_2_8, KAFKA_3_6, KAFKA_4, BrokerVersion, FakeCluster, TopicConfig
-from tests.conversations.conversation import Release
+from tests.conversations.conversation import Listener, Release
 from tests.conversations.harness import run
+from tests.conversations.sasl_requests import SESSION_LIFETIME_MS, USERS
 from tests.conversations.suite import CONVERSATIONS
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from tests.conversations.conversation import Conversation, Topic
 
 # Slow: the conversations use only one compiled module, and it has its own tests.
@@ -86,13 +89,18 @@ class FakeHarness:
         node = self._cluster.topology.nodes[self._follower(leader) if of_follower else leader]
         return node.host, node.port
 
-    async def create_topic(self, name: str, topic: Topic) -> None:
+    async def create_topic(self, name: str, topic: Topic) -> UUID:
         options: dict[str, Any] = {option.replace(".", "_"): value for option, value in topic.config.items()}
         config = replace(self._config, **options)
         self._cluster.create_topic(name, topic.partitions, replication_factor=topic.replicas, config=config)
+        return self._cluster.topology.topic(name).topic_id
 
     async def delete_topic(self, name: str) -> None:
         self._cluster.delete_topic(name)
+
+    async def deny(self, resource: str, name: str, operation: str) -> None:
+        key = resource.replace(" ", "_")
+        self._cluster.deny(operation, **{key: name}, principal="alice")
 
     async def move_leader(self, topic: str) -> None:
         self._cluster.move_leader(topic, 0, self._follower(self._leader(topic)))
@@ -111,9 +119,20 @@ async def answers_of(release: Release, conversation: Conversation, *, strict: bo
     """Run a conversation against a new fake cluster."""
     version = PLAYED[release]
     async with FakeCluster(
-        conversation.brokers, versions=version, auto_create_topics=conversation.creates_topics, strict=strict
+        conversation.brokers,
+        versions=version,
+        auto_create_topics=conversation.creates_topics,
+        strict=strict,
+        **security_options(conversation),
     ) as cluster:
         return await run(conversation, FakeHarness(cluster, version.topic_config))
+
+
+def security_options(conversation: Conversation) -> dict[str, Any]:
+    if not conversation.listener.has_sasl:
+        return {}
+    lifetime = SESSION_LIFETIME_MS if conversation.listener is Listener.SHORT_SESSIONS else None
+    return {"security": "SASL_PLAINTEXT", "users": USERS, "session_lifetime_ms": lifetime}
 
 
 @pytest.mark.parametrize(

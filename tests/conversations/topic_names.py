@@ -20,6 +20,8 @@ class TopicNames:
     `orders before`.
     """
 
+    challenge: bytes = b""
+    """The bytes of the last SaslAuthenticate response, for the next request of the exchange."""
     _suffix: str = field(default_factory=lambda: f"-{secrets.token_hex(4)}")
     _ids: dict[str, UUID] = field(default_factory=dict)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.integration.kafka import NEWEST, Kafka, KafkaCluster, KafkaMissingError
+from tests.integration.secured import SecuredKafka
 from tests.integration.sources import single_broker
 
 if TYPE_CHECKING:
@@ -103,6 +104,30 @@ def kafka_361_three(clusters: list[KafkaCluster]) -> Iterator[KafkaCluster]:
     with KafkaCluster(OLDER, brokers=3) as cluster:
         clusters.append(cluster)
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def secured_kafka(clusters: list[KafkaCluster]) -> Iterator[SecuredKafka]:
+    """One broker of the newest Kafka with a listener for every kind of security."""
+    with SecuredKafka(NEWEST) as broker:
+        clusters.append(broker)
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def secured_kafka_361(clusters: list[KafkaCluster]) -> Iterator[SecuredKafka]:
+    """One broker of Kafka 3.6.1 with all listeners."""
+    with SecuredKafka(OLDER) as broker:
+        clusters.append(broker)
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def secured_kafka_282(clusters: list[KafkaCluster]) -> Iterator[SecuredKafka]:
+    """One broker of Kafka 2.8.2 with all listeners."""
+    with SecuredKafka(OLDEST) as broker:
+        clusters.append(broker)
+        yield broker
 
 
 @pytest.fixture

@@ -3,17 +3,15 @@
     with SecuredKafka("4.3.1") as kafka:
         kafka.bootstrap_of(Listener.SASL_SSL)         # TLS, then PLAIN, SCRAM or OAUTHBEARER
         kafka.certificates.client_context()           # trusts the CA
-        kafka.create_topic("orders")                  # the admin's door stays the plaintext listener
+        kafka.create_topic("orders")                  # tools and admins use the plaintext listener
 
 The users of `USERS` exist for PLAIN and both SCRAMs. OAUTHBEARER takes unsecured tokens
-(`aioproducer.testing.unsecured_token`). Every user may do everything, except what `deny` denies.
+(`aioproducer.testing.unsecured_token`). Every user may do everything, except for what `deny` denies.
 """
 
 from __future__ import annotations
 
 import enum
-import hashlib
-import secrets
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,24 +19,14 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
-from kio.schema.alter_user_scram_credentials.v0.request import (
-    AlterUserScramCredentialsRequest,
-    ScramCredentialDeletion,
-    ScramCredentialUpsertion,
-)
-from kio.schema.alter_user_scram_credentials.v0.response import AlterUserScramCredentialsResponse
-from kio.schema.create_acls.v2.request import AclCreation, CreateAclsRequest
-from kio.schema.create_acls.v2.response import CreateAclsResponse
-from kio.schema.errors import ErrorCode
-from kio.static.primitive import i8, i32
 
 from aioproducer.testing.certificates import Certificates
 from tests.integration import jvm
+from tests.integration.access import SCRAM, Access
 from tests.integration.kafka import NEWEST, KafkaCluster
 from tests.integration.layout import free_ports
 from tests.integration.maven import parse_version
-from tests.integration.topics import AdminError
-from tests.integration.wire import Address, ask
+from tests.integration.wire import Address
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,15 +60,6 @@ class Listener(enum.Enum):
 USERS = {"alice": "alice-secret", "bob": "bob-secret"}
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
 SHORT_SESSION_MS = 2000
-_ITERATIONS = 4096
-
-_SCRAM = {"SCRAM-SHA-256": (i8(1), "sha256"), "SCRAM-SHA-512": (i8(2), "sha512")}
-
-# The numbers of Kafka's ResourceType, AclOperation and AclPermissionType.
-RESOURCES = {"topic": i8(2), "cluster": i8(4), "transactional_id": i8(5)}
-OPERATIONS = {"all": i8(2), "write": i8(4), "create": i8(5), "describe": i8(8), "idempotent_write": i8(12)}
-_DENY, _ALLOW = i8(2), i8(3)
-_LITERAL = i8(3)
 
 # Kafka 2.7 and 2.8 read PEM files only with an encrypted key.
 _PLAIN_PEM = (3, 0)
@@ -93,7 +72,7 @@ _OAUTHBEARER = (
 )
 
 
-class SecuredKafka(KafkaCluster):
+class SecuredKafka(KafkaCluster, Access):
     """Brokers with all listeners of `Listener` beside the plaintext one; since Kafka 2.7.
 
     `config` is added to every broker's server.properties; names of listeners are in lower case
@@ -117,6 +96,7 @@ class SecuredKafka(KafkaCluster):
 
     def start(self) -> None:
         super().start()
+        self.allow_all_users()
         for user, password in USERS.items():
             self.set_scram_user(user, password)
 
@@ -131,57 +111,6 @@ class SecuredKafka(KafkaCluster):
     def address_of(self, listener: Listener, node: int = 1) -> Address:
         """Return one broker's address at a listener."""
         return Address("127.0.0.1", self._ports[node][listener])
-
-    def set_scram_user(self, user: str, password: str) -> None:
-        """Let a user authenticate with SCRAM, or change the password."""
-        for number, digest in _SCRAM.values():
-            salt = secrets.token_bytes(16)
-            salted = hashlib.pbkdf2_hmac(digest, password.encode(), salt, _ITERATIONS)
-            upsertion = ScramCredentialUpsertion(
-                name=user, mechanism=number, iterations=i32(_ITERATIONS), salt=salt, salted_password=salted
-            )
-            self._alter_scram(user, upsertions=(upsertion,))
-
-    def remove_scram_user(self, user: str) -> None:
-        """Remove a user's SCRAM credentials; running sessions go on."""
-        for number, _ in _SCRAM.values():
-            self._alter_scram(user, deletions=(ScramCredentialDeletion(name=user, mechanism=number),))
-
-    def deny(self, resource: str, name: str, operation: str, user: str) -> None:
-        """Deny a user one operation on a resource; all others stay allowed to this user."""
-        self._create_acl(resource, name, OPERATIONS["all"], user, _ALLOW)
-        self._create_acl(resource, name, OPERATIONS[operation], user, _DENY)
-
-    def _create_acl(self, resource: str, name: str, operation: i8, user: str, permission: i8) -> None:
-        creation = AclCreation(
-            resource_type=RESOURCES[resource],
-            resource_name=name,
-            resource_pattern_type=_LITERAL,
-            principal=f"User:{user}",
-            host="*",
-            operation=operation,
-            permission_type=permission,
-        )
-        request = CreateAclsRequest(creations=(creation,))
-        response = ask(self._admin_address(), request, CreateAclsResponse)
-        [result] = response.results
-        if result.error_code is not ErrorCode.none:
-            what = f"an ACL of {resource} {name}"
-            raise AdminError(what, result.error_code, result.error_message)
-
-    def _alter_scram(
-        self,
-        user: str,
-        *,
-        deletions: tuple[ScramCredentialDeletion, ...] = (),
-        upsertions: tuple[ScramCredentialUpsertion, ...] = (),
-    ) -> None:
-        request = AlterUserScramCredentialsRequest(deletions=deletions, upsertions=upsertions)
-        response = ask(self._admin_address(), request, AlterUserScramCredentialsResponse)
-        for result in response.results:
-            if result.error_code is not ErrorCode.none:
-                what = f"SCRAM user {user}"
-                raise AdminError(what, result.error_code, result.error_message)
 
     def _properties(self, libraries: Libraries) -> dict[int, Properties]:
         return {
@@ -202,7 +131,6 @@ class SecuredKafka(KafkaCluster):
             "ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/,DEFAULT",
             "authorizer.class.name": self._authorizer(),
             "super.users": "User:ANONYMOUS;User:admin",
-            "allow.everyone.if.no.acl.found": True,
         }
         for listener in Listener:
             prefix = f"listener.name.{listener.name.lower()}."
@@ -253,7 +181,7 @@ def _sasl_settings() -> Properties:
         "plain.sasl.jaas.config": f"{_MODULES}.plain.PlainLoginModule required {plain};",
         "oauthbearer.sasl.jaas.config": _OAUTHBEARER,
     }
-    for mechanism in _SCRAM:
+    for mechanism in SCRAM:
         name = f"{mechanism.lower()}.sasl.jaas.config"
         settings[name] = f"{_MODULES}.scram.ScramLoginModule required;"
     return settings

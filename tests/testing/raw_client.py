@@ -17,6 +17,8 @@ from aioproducer.protocol.produce import (
 )
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from aioproducer.testing import FakeCluster
 
 R = TypeVar("R", bound=Response)
@@ -84,6 +86,14 @@ class RawClient:
         """Write one batch to one partition, and return the partition's response."""
         response = await self.ask(produce_request(topic, {partition: batch}, acks=acks), version)
         return only_answer(response)
+
+    async def produce_by_id(
+        self, topic_id: UUID, partition: int, batch: bytes | None
+    ) -> PartitionProduceResponse:
+        """Write one batch to one partition of a topic that is named by its id."""
+        data = TopicProduceData(topic_id=topic_id, partition_data=(PartitionProduceData(partition, batch),))
+        request = ProduceRequest(transactional_id=None, acks=-1, timeout_ms=1000, topic_data=(data,))
+        return only_answer(await self.ask(request, ProduceRequest.topic_ids_from))
 
 
 def produce_request(
