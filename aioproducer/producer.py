@@ -205,9 +205,9 @@ class Producer(Generic[K, V]):
     async def ready(self, timeout: float | None = None) -> None:
         """Wait until `is_ready`, for at most `timeout` seconds (None: `max_block_ms`).
 
-        Raises BootstrapError if the cluster is not found in time; the producer continues to search
-        for it. Raises ProducerNotStartedError, ProducerClosedError, ProducerFailedError and
-        WrongLoopError as `flush` does.
+        Raises BootstrapError if the cluster is not found in time, AuthenticationError if it does not
+        accept this client; the producer continues to search for it. Raises ProducerNotStartedError,
+        ProducerClosedError, ProducerFailedError and WrongLoopError as `flush` does.
         """
         self._check()
         limit = self.config.max_block if timeout is None else timeout
@@ -215,6 +215,7 @@ class Producer(Generic[K, V]):
             while not self.is_ready:
                 await self._engine.wait_until_found()
                 self._check()
+                self._engine.raise_for_refusal()
             return
         raise self._engine.bootstrap_error(limit)
 

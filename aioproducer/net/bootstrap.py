@@ -82,15 +82,14 @@ class Bootstrap:
 
     def summary(self) -> str:
         """Return each address with its error, as a sentence."""
-        return "; ".join(f"{address}: {cause}" for address, cause in self.causes.items())
+        return _listed(self.causes)
 
     def error(self, waited: float) -> BootstrapError:
         """Return the error of a search of `waited` seconds, with the cause at each address."""
         causes = dict(self.causes)
         for host, port in self._client.config.bootstrap_servers:
             causes.setdefault(format_address(host, port), BrokerConnectionError("no answer in time"))
-        listed = "; ".join(f"{address}: {cause}" for address, cause in causes.items())
-        message = f"none of the bootstrap servers could be used within {waited:.1f} s: {listed}"
+        message = f"none of the bootstrap servers could be used within {waited:.1f} s: {_listed(causes)}"
         return BootstrapError(message, causes=causes)
 
     def _endpoint(self, host: str, port: int) -> Endpoint:
@@ -179,3 +178,10 @@ class _BootstrapRace(Race["Found"]):
                 return response, broker.version(request.api_key, request.without_topic_creation)
             message = "the answer names no broker"
             raise BrokerConnectionError(message)
+
+
+def _listed(causes: Mapping[str, Exception]) -> str:
+    # Errors of an authentication begin with the address.
+    return "; ".join(
+        f"{address}: {str(cause).removeprefix(f'{address}: ')}" for address, cause in causes.items()
+    )

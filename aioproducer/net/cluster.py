@@ -299,6 +299,7 @@ class Cluster:
             logger.info("a bootstrap server answers again")
         response, version = answer
         self._take(response, (), reliable_epochs=version >= response.reliable_epochs_from)
+        self._outages.metadata_received()
         self.is_found = True
         self._wake_finders()
         return True
@@ -312,10 +313,12 @@ class Cluster:
         logger.log(level, "no bootstrap server can be used: %s", summary)
 
     def _refused(self, error: ProducerError) -> None:
-        """Fail the waiting records: no metadata comes until the credentials are changed."""
+        """Fail waiting records and calls: no metadata comes until the credentials are changed."""
+        self._outages.refused(error)
         self._settlement.refuse_waiting(error)
         if self._settlement.fail_rejected():
             self._tasks.spawn("rejection", self._fail_rejected)
+        self.wake_waiters()
 
     def _take(self, response: MetadataResponse, asked: tuple[str, ...], *, reliable_epochs: bool) -> None:
         change = self.metadata.update(response, asked, self._clock(), reliable_epochs=reliable_epochs)

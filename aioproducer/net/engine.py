@@ -215,8 +215,14 @@ class Engine:
         """Make the error of a topic that did not become known within `max_block_ms`."""
         return self._settlement.unknown_topic(topic)
 
+    def raise_for_refusal(self) -> None:
+        """Raise if no broker accepts this client at present."""
+        if self._outages.refusal is not None:
+            raise self._outages.refusal
+
     def raise_for_topic(self, topic: str) -> None:
-        """Raise if the brokers said that the topic can never be used."""
+        """Raise if the brokers said that the topic can never be used, or do not accept this client."""
+        self.raise_for_refusal()
         code = self.metadata.errors.get(topic)
         if code in FINAL_TOPIC_ERRORS:
             raise BrokerError.of(code, f"topic {topic!r}")

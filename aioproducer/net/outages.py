@@ -20,10 +20,14 @@ MOST_NAMED = 3
 
 
 class Outages:
-    """The known brokers, and the errors that stop the producer at present."""
+    """The known brokers, and the errors that stop the producer at present.
+
+    `refusal` is why no broker accepts this client, until one gives metadata.
+    """
 
     def __init__(self) -> None:
         self._brokers: dict[int, Broker] = {}
+        self.refusal: ProducerError | None = None
         self._no_metadata: ProducerError | None = None
         self._no_producer_id: ProducerError | None = None
 
@@ -41,7 +45,11 @@ class Outages:
 
     def metadata_received(self) -> None:
         """Forget the error of earlier Metadata requests."""
-        self._no_metadata = None
+        self._no_metadata = self.refusal = None
+
+    def refused(self, error: ProducerError) -> None:
+        """Keep the error of a client that brokers do not accept."""
+        self.refusal = error
 
     def producer_id_failed(self, error: ProducerError) -> None:
         """Keep the error of an InitProducerId request."""

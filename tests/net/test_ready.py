@@ -4,11 +4,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from aioproducer import (
+    AuthenticationError,
     BootstrapError,
     IllegalStateError,
     Producer,
@@ -76,6 +78,38 @@ async def test_max_block_bounds_the_wait() -> None:
         assert (await producer.send("orders", b"2")).offset == 0
         await producer.stop()
     await cluster.stop()
+
+
+@pytest.mark.parametrize("enable_idempotence", [True, False])
+async def test_refused_credentials(*, enable_idempotence: bool) -> None:
+    """Each call has the cause at once, and the producer recovers when the password is right."""
+    async with FakeCluster(
+        topics={"orders": 1}, security="SASL_PLAINTEXT", users={"alice": "right"}
+    ) as cluster:
+        options = {
+            **cluster.client_options,
+            "sasl_password": "wrong",
+            "enable_idempotence": enable_idempotence,
+        }
+        producer = quick(options.pop("bootstrap_servers"), **options, max_block_ms=60_000)
+        await producer.start(wait=False)
+        asking = asyncio.create_task(producer.partitions_for("orders"))
+        async with asyncio.timeout(SOON):
+            for call in (producer.send("orders", b"1").future(), producer.ready(), asking):
+                with pytest.raises(
+                    AuthenticationError, match=r"^127\.0\.0\.1:\d+: PLAIN authentication failed"
+                ):
+                    await call
+            with pytest.raises(BootstrapError, match=r"within 0\.0 s: 127\.0\.0\.1:\d+: PLAIN authent"):
+                await producer.ready(0)
+
+            cluster.set_user("alice", "wrong")
+            while not producer.is_ready:
+                with suppress(AuthenticationError):
+                    await producer.ready()
+            assert (await producer.send("orders", b"2")).offset == 0
+            assert len(await producer.partitions_for("orders")) == 1
+            await producer.stop()
 
 
 async def test_outage_is_one_warning(caplog: pytest.LogCaptureFixture) -> None:
