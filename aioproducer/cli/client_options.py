@@ -15,7 +15,8 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from aioproducer.config import OPTIONS
-from aioproducer.config.foreign import JAAS, environment_properties, own_name
+from aioproducer.config.foreign import environment_properties, own_name
+from aioproducer.config.jaas import PROPERTY as JAAS
 from aioproducer.config.options import group_of
 from aioproducer.config.properties_file import read_properties
 from aioproducer.errors import ConfigurationError

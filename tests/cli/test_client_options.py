@@ -163,7 +163,7 @@ async def test_embedded_broker_ignores_security(
         assert outcome.code == 0
 
 
-async def test_token_in_a_file(run: Run, config_file: Callable[..., Path]) -> None:
+async def test_provider_cannot_be_in_a_file(run: Run, config_file: Callable[..., Path]) -> None:
     """Tokens come from an endpoint or from Python: a provider cannot be written into a file."""
     path = config_file(
         security_protocol="SASL_PLAINTEXT",
