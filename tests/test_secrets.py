@@ -323,6 +323,52 @@ async def test_connection_shows_no_secret(texts: Texts, case: Case) -> None:
         assert case.error in str(error)
 
 
+async def test_running_producer_shows_no_secret(texts: Texts) -> None:
+    """The password changes, the connection is lost, and the records fail in the background."""
+    async with (
+        FakeCluster(topics={"orders": 1}, **sasl("PLAIN", **USERS)) as cluster,
+        asyncio.timeout(TIMEOUT),
+    ):
+        limits: dict[str, Any] = {"linger_ms": 0, "request_timeout_ms": 500, "delivery_timeout_ms": 1000}
+        producer = Producer(**cluster.client_options, **limits)
+        await producer.start()
+        await producer.send("orders", b"tea")
+        cluster.set_user("alice", WRONG)
+        cluster.drop_connections()
+        with pytest.raises(ProducerError) as failed:
+            await producer.send("orders", b"tea")
+        texts.add_error(failed.value)
+        texts.add_objects(producer)
+        await producer.stop(0)
+
+    assert "check sasl_username" in "".join(map(str, related(failed.value)))
+
+
+async def test_client_key_shows_no_secret(texts: Texts) -> None:
+    """The key is encrypted, as PEM text, and the broker requires the certificate."""
+    issued = CA.issue("client")
+    certificates = Certificates.make()
+    trusting = replace(certificates, ca=replace(certificates.ca, certificate=CA.pem))
+    async with (
+        FakeCluster(
+            topics={"orders": 1}, security="SSL", client_auth="required", certificates=trusting
+        ) as cluster,
+        asyncio.timeout(TIMEOUT),
+    ):
+        producer = Producer(
+            cluster.bootstrap,
+            security_protocol="SSL",
+            ssl_truststore_certificates=certificates.ca.certificate,
+            ssl_keystore_certificate_chain=issued.chain_pem,
+            ssl_keystore_key=issued.key_pem(PASSPHRASE),
+            ssl_key_password=PASSPHRASE,
+        )
+        await producer.start()
+        await producer.send("orders", b"tea")
+        texts.add_objects(producer)
+        await producer.stop()
+
+
 CONFIGS: dict[str, dict[str, Any]] = {
     "password": {"security_protocol": "SASL_SSL", **password("PLAIN")},
     "partial": {"security_protocol": "SASL_SSL", **password("PLAIN", functools.partial(str, PASSWORD))},
