@@ -1,7 +1,7 @@
-"""No secret shows: in no log, error, traceback, repr, metric or pickle, whatever goes wrong.
+"""No connection shows a secret: in no log, error, traceback, repr or metric, whatever goes wrong.
 
 Each case runs a producer with recognisable secrets against a fake cluster, and collects every text that
-the package gives out.
+the package gives out. `test_secret_options.py` is about configurations.
 """
 
 from __future__ import annotations
@@ -9,143 +9,38 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
-import io
-import logging
-import pickle
-import traceback
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import aioproducer
-from aioproducer import Producer, ProducerConfig, ProducerError
-from aioproducer.sasl.oauthbearer import Token
+from aioproducer import Producer, ProducerConfig, ProducerError, Token
 from aioproducer.testing import AcceptedToken, ApiKey, Certificates, FakeCluster
-from tests.support.certificates import Authority
+from tests.support.leaks import (
+    CA,
+    CHAIN,
+    PASSPHRASE,
+    PASSWORD,
+    TOKEN,
+    WRONG,
+    Texts,
+    collected,
+    password,
+    raises_secret,
+    related,
+    token,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-PASSWORD = "hunter2-the-password"  # noqa: S105 - made for these tests
-WRONG = "hunter3-the-wrong-password"
-TOKEN = "hunter4.the.token"  # noqa: S105
-CLIENT_SECRET = "hunter5-the-client-secret"  # noqa: S105
-PASSPHRASE = "hunter6-the-passphrase"  # noqa: S105
-
-CA = Authority("Test CA")
-KEY = CA.issue("client").key_pem(PASSPHRASE)
-CHAIN = CA.issue("client").chain_pem
-
 TIMEOUT = 30.0
-
-
-def forms(secret: str) -> Iterator[str]:
-    """Yield a secret as text may show it."""
-    yield secret
-    yield repr(secret)[1:-1]
-    yield base64.b64encode(secret.encode()).decode()
-    # Each line of a PEM text alone.
-    yield from (line for line in secret.splitlines() if len(line) > 40)
-
-
-SECRETS = {
-    form for secret in (PASSWORD, WRONG, TOKEN, CLIENT_SECRET, PASSPHRASE, KEY) for form in forms(secret)
-}
-
-
-class Texts:
-    """Every text that was given out, with its place."""
-
-    def __init__(self) -> None:
-        self._texts: list[tuple[str, str]] = []
-
-    def add(self, place: str, text: object) -> None:
-        self._texts.append((place, str(text)))
-
-    def add_error(self, error: BaseException) -> None:
-        """Add an error with its causes, contexts, attributes, traceback and pickle."""
-        self.add("traceback", "".join(traceback.format_exception(error)))
-        for each in related(error):
-            self.add("str", each)
-            self.add("repr", repr(each))
-            self.add("attributes", vars(each))
-            self.add("notes", getattr(each, "__notes__", ()))
-            if isinstance(each, ProducerError):
-                self.add("pickle", pickle.dumps(each))
-
-    def add_objects(self, root: object) -> None:
-        """Add the reprs of all objects of the package that `root` leads to."""
-        for each in reachable(root):
-            self.add(f"repr of {type(each).__name__}", repr(each))
-
-    def leaks(self) -> list[tuple[str, str]]:
-        return [(place, text) for place, text in self._texts if any(secret in text for secret in SECRETS)]
-
-    def __contains__(self, text: str) -> bool:
-        return any(text in each for _, each in self._texts)
-
-
-def related(error: BaseException) -> list[BaseException]:
-    """Return an error with its causes and contexts, and those of each address."""
-    found: list[BaseException] = []
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is None or any(each is other for other in found):
-            continue
-        found.append(each)
-        waiting += [each.__cause__, each.__context__, *getattr(each, "causes", {}).values()]
-    return found
-
-
-def reachable(root: object) -> list[object]:
-    """Return the objects of the package that `root` leads to, through attributes and containers."""
-    found: list[object] = []
-    seen: set[int] = set()
-    waiting = [root]
-    while waiting:
-        each = waiting.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, dict):
-            waiting += [*each.keys(), *each.values()]
-        elif isinstance(each, list | tuple | set | frozenset):
-            waiting += each
-        if type(each).__module__.startswith("aioproducer"):
-            found.append(each)
-            waiting += attributes(each)
-    return found
-
-
-def attributes(each: object) -> list[object]:
-    names = set(getattr(each, "__dict__", ()))
-    for kind in type(each).__mro__:
-        slots = getattr(kind, "__slots__", ())
-        names.update((slots,) if isinstance(slots, str) else slots)
-    return [getattr(each, name) for name in names if hasattr(each, name)]
 
 
 @pytest.fixture
 def texts() -> Iterator[Texts]:
-    """Collect all logs, at every level."""
-    texts = Texts()
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s %(args)s"))
-    names = ["asyncio", *[name for name in logging.root.manager.loggerDict if name.startswith("aioproducer")]]
-    loggers = [logging.getLogger(), *map(logging.getLogger, names)]
-    levels = [logger.level for logger in loggers]
-    logging.getLogger().addHandler(handler)
-    for logger in loggers:
-        logger.setLevel(logging.DEBUG)
-    yield texts
-    logging.getLogger().removeHandler(handler)
-    for logger, level in zip(loggers, levels, strict=True):
-        logger.setLevel(level)
-    texts.add("logs", stream.getvalue())
-    assert texts.leaks() == []
+    with collected() as texts:
+        yield texts
 
 
 def no_script(_cluster: FakeCluster) -> None:
@@ -166,21 +61,8 @@ def sasl(mechanism: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any o
     return {"security": "SASL_SSL", "sasl_mechanisms": [mechanism], **more}
 
 
-def password(mechanism: str, value: object = PASSWORD) -> dict[str, Any]:
-    return {"sasl_mechanism": mechanism, "sasl_username": "alice", "sasl_password": value}
-
-
-def token(provider: Callable[[], Any]) -> dict[str, Any]:
-    return {"sasl_mechanism": "OAUTHBEARER", "sasl_token_provider": provider, "request_timeout_ms": 1000}
-
-
 USERS = {"users": {"alice": PASSWORD}}
 TOKENS = {"tokens": {TOKEN: AcceptedToken("alice")}}
-
-
-def raises_secret() -> str:
-    message = f"cannot use {PASSWORD} and {TOKEN}"
-    raise RuntimeError(message)
 
 
 async def raises_secret_later() -> str:
@@ -369,148 +251,15 @@ async def test_client_key_shows_no_secret(texts: Texts) -> None:
         await producer.stop()
 
 
-CONFIGS: dict[str, dict[str, Any]] = {
-    "password": {"security_protocol": "SASL_SSL", **password("PLAIN")},
-    "partial": {"security_protocol": "SASL_SSL", **password("PLAIN", functools.partial(str, PASSWORD))},
-    "bound method": {"security_protocol": "SASL_SSL", **password("PLAIN", PASSWORD.swapcase)},
-    "partial for the user name": {
-        "security_protocol": "SASL_SSL",
-        **password("PLAIN"),
-        "sasl_username": functools.partial(str, PASSWORD),
-    },
-    "token provider": {"security_protocol": "SASL_SSL", **token(functools.partial(str, TOKEN))},
-    "client secret": {
-        "security_protocol": "SASL_SSL",
-        "sasl_mechanism": "OAUTHBEARER",
-        "sasl_oauthbearer_token_endpoint_url": "https://login.example.com/token",
-        "sasl_oauthbearer_client_credentials_client_id": "me",
-        "sasl_oauthbearer_client_credentials_client_secret": CLIENT_SECRET,
-    },
-    "assertion": {
-        "security_protocol": "SASL_SSL",
-        "sasl_mechanism": "OAUTHBEARER",
-        "sasl_oauthbearer_token_endpoint_url": "https://login.example.com/token",
-        "sasl_oauthbearer_assertion_private_key_file": "key.pem",
-        "sasl_oauthbearer_assertion_private_key_passphrase": PASSPHRASE,
-    },
-    "key": {
-        "security_protocol": "SSL",
-        "ssl_keystore_key": KEY,
-        "ssl_keystore_certificate_chain": CHAIN,
-        "ssl_key_password": PASSPHRASE,
-    },
-    "stores": {
-        "security_protocol": "SSL",
-        "ssl_keystore_location": "client.p12",
-        "ssl_keystore_password": PASSPHRASE,
-        "ssl_truststore_location": "ca.p12",
-        "ssl_truststore_password": PASSPHRASE,
-    },
-}
-
-
-@pytest.mark.parametrize("options", CONFIGS.values(), ids=CONFIGS)
-def test_config_shows_no_secret(texts: Texts, options: dict[str, Any]) -> None:
-    config = ProducerConfig(bootstrap_servers="localhost:9092", **options)
-
-    texts.add_objects(config)
-    texts.add("format", f"{config} {config!s} {config:}")
-    with pytest.raises(TypeError) as refused:
-        pickle.dumps(config)
-    texts.add_error(refused.value)
-
-    assert "[hidden]" in repr(config)
-
-
-MISTAKES: dict[str, dict[str, Any]] = {
-    "password beside PLAINTEXT": password("PLAIN"),
-    "password as bytes": {"security_protocol": "SASL_SSL", **password("PLAIN", PASSWORD.encode())},
-    "password with a surrogate": {"security_protocol": "SASL_SSL", **password("PLAIN", f"{PASSWORD}\ud800")},
-    "key in the place of certificates": {"security_protocol": "SSL", "ssl_truststore_certificates": KEY},
-    "key in the place of a path": {"security_protocol": "SSL", "ssl_key_location": KEY},
-    "key without its certificate": {"security_protocol": "SSL", "ssl_keystore_key": KEY},
-    "passphrase of the key alone": {"security_protocol": "SSL", "ssl_key_password": PASSPHRASE},
-    "key of a wrong type": {"security_protocol": "SSL", "ssl_keystore_key": KEY.encode()},
-    "secret without its id": {
-        "security_protocol": "SASL_SSL",
-        "sasl_mechanism": "OAUTHBEARER",
-        "sasl_oauthbearer_token_endpoint_url": "https://login.example.com/token",
-        "sasl_oauthbearer_client_credentials_client_secret": CLIENT_SECRET,
-    },
-    "secret in the URL": {
-        "security_protocol": "SASL_SSL",
-        "sasl_mechanism": "OAUTHBEARER",
-        "sasl_oauthbearer_token_endpoint_url": f"https://me:{CLIENT_SECRET}@login.example.com/token",
-    },
-    "token in the place of its provider": {"security_protocol": "SASL_SSL", **token(TOKEN)},  # type: ignore[arg-type]
-    "misspelt option": {"security_protocol": "SASL_SSL", "sasl_pasword": PASSWORD},
-}
-
-
-@pytest.mark.parametrize("options", MISTAKES.values(), ids=MISTAKES)
-def test_mistake_shows_no_secret(texts: Texts, options: dict[str, Any]) -> None:
-    properties = {name.replace("_", "."): value for name, value in options.items()}
-
-    with pytest.raises(ProducerError) as refused:
-        ProducerConfig(bootstrap_servers="localhost:9092", **options)
-    texts.add_error(refused.value)
-    with pytest.raises(ProducerError) as refused:
-        ProducerConfig.from_properties(properties, bootstrap_servers="localhost:9092")
-    texts.add_error(refused.value)
-
-
-def _unreadable(**options: Any) -> dict[str, Any]:  # noqa: ANN401 - any option
-    return {"security_protocol": "SSL", "ssl_keystore_certificate_chain": CHAIN, **options}
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param(_unreadable(ssl_keystore_key=KEY), id="no passphrase"),
-        pytest.param(_unreadable(ssl_keystore_key=KEY, ssl_key_password=WRONG), id="wrong passphrase"),
-        pytest.param(_unreadable(ssl_keystore_key=KEY, ssl_key_password=PASSPHRASE), id="other certificate"),
-        pytest.param(
-            _unreadable(
-                ssl_keystore_key=KEY.replace(KEY.splitlines()[2], "AAAA"), ssl_key_password=PASSPHRASE
-            ),
-            id="damaged key",
-        ),
-    ],
-)
-async def test_unusable_key_shows_no_secret(texts: Texts, options: dict[str, Any]) -> None:
-    """The key is read when the producer is made or started."""
-    with pytest.raises(ProducerError) as refused:
-        async with Producer("localhost:1", **options):
-            pass
-    texts.add_error(refused.value)
-
-
-def test_undecodable_file_shows_no_secret(texts: Texts, tmp_path: Any) -> None:  # noqa: ANN401 - a Path
-    path = tmp_path / "client.properties"
-    path.write_bytes(f"sasl.password={PASSWORD}".encode() + b"\xff")
-
-    with pytest.raises(ProducerError) as refused:
-        ProducerConfig.from_properties(path)
-    texts.add_error(refused.value)
-
-
-def test_every_secret_option_is_tried() -> None:
-    """A new secret needs its case in CONFIGS."""
-    tried = {name for options in CONFIGS.values() for name in options}
-    secrets = {name for name, option in aioproducer.config.OPTIONS.items() if option.kind.is_secret}
-
-    assert secrets <= tried
-
-
 def test_leak_is_found(texts: Texts) -> None:
     """The search itself works: it looks into causes, pickles and encoded forms."""
     found = Texts()
     try:
         raises_secret()
     except RuntimeError as error:
-        found.add_error(aioproducer.ProducerError("failed"))
+        found.add_error(ProducerError("failed"))
         assert not found.leaks()
-        wrapped = aioproducer.ProducerError("failed")
+        wrapped = ProducerError("failed")
         wrapped.__context__ = error
         found.add_error(wrapped)
     assert found.leaks()
