@@ -43,6 +43,7 @@ from aioproducer.errors import (
 )
 from aioproducer.producer import Producer
 from aioproducer.record import Header, Headers, Record, TopicPartition
+from aioproducer.sasl.oauthbearer import Token
 from aioproducer.version import __version__
 
 __compiled__: bool = not (_delivery.__file__ or "").endswith(".py")
@@ -79,6 +80,7 @@ __all__ = [
     "RecordTooLargeError",
     "RequestTimeoutError",
     "SerializationError",
+    "Token",
     "TopicPartition",
     "UnknownPartitionError",
     "UnknownTopicError",

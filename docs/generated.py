@@ -6,16 +6,22 @@ A page names a part in a comment, which the hook replaces:
     <!-- generated: errors -->              the tree of errors
     <!-- generated: help produce -->        what a command prints with --help
     <!-- generated: testing help -->        what `python -m aioproducer.testing --help` prints
+    <!-- generated: failure wrong-password -->   the message of one of the failures in `failures.py`
     <!-- generated: api of errors -->       directives of mkdocstrings for the errors
     <!-- generated: api of tests -->        likewise for the smaller classes of `aioproducer.testing`
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib.util
 import io
+import logging
 import os
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aioproducer import ProducerError, cli, testing
@@ -80,20 +86,39 @@ def api_of_tests() -> str:
     return "\n".join(f"::: aioproducer.testing.{name}\n" for name in classes if name not in named)
 
 
+def failure(name: str) -> str:
+    """Return the message of a failure, which happens on a fake cluster here and now."""
+    # MkDocs loads a hook by its path, so modules beside it are not found by name.
+    spec = importlib.util.spec_from_file_location("failures", Path(__file__).with_name("failures.py"))
+    assert spec is not None  # noqa: S101 - the file exists
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    # Without their warnings: the failure is on purpose.
+    logging.disable(logging.WARNING)
+    try:
+        message = asyncio.run(module.message_of(name))
+    finally:
+        logging.disable(logging.NOTSET)
+    return f"```text\n{message}\n```\n"
+
+
 def _part(name: str) -> str:
+    fixed = {
+        "options": options,
+        "errors": errors,
+        "testing help": testing_help,
+        "api of errors": api_of_errors,
+        "api of tests": api_of_tests,
+    }
+    if name in fixed:
+        return fixed[name]()
     match name.split():
-        case ["options"]:
-            return options()
-        case ["errors"]:
-            return errors()
-        case ["testing", "help"]:
-            return testing_help()
-        case ["api", "of", "errors"]:
-            return api_of_errors()
-        case ["api", "of", "tests"]:
-            return api_of_tests()
         case ["help", *command]:
             return command_help(*command)
+        case ["failure", which]:
+            return failure(which)
         case _:
             message = f"there is no generated part {name!r}"
             raise ValueError(message)

@@ -15,7 +15,7 @@ import argparse
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from aioproducer.cli import metadata, perf, produce
 from aioproducer.errors import ConfigurationError, ProducerError
@@ -73,8 +73,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if positionals is not None and not any(_is_option(each) for each in rest):
         positionals += rest
     elif rest:
-        arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.parser.error(f"unrecognized arguments: {' '.join(_shown(rest))}")
     return arguments
+
+
+def _shown(arguments: list[str]) -> list[str]:
+    """Return unrecognized arguments without the values of options: `--password hunter2` has a secret."""
+    if any(map(_is_option, arguments)):
+        arguments = [argument for argument in arguments if _is_option(argument)]
+    return [argument.partition("=")[0] for argument in arguments]
 
 
 def _is_option(argument: str) -> bool:
@@ -82,7 +89,7 @@ def _is_option(argument: str) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="aioproducer", description="Produce to Apache Kafka and other servers with its protocol."
     )
     parser.add_argument("--version", action="version", version=f"aioproducer {__version__}")
@@ -90,6 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     for command in (produce, perf, metadata):
         command.add_parser(commands)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors show no values of properties."""
+
+    def error(self, message: str) -> NoReturn:
+        # `aioproducer -X sasl.password=hunter2 produce` takes the property for the command.
+        name, equals, _ = message.partition("=")
+        super().error(f"{name}=…" if equals else message)
 
 
 def _report(message: object, code: int) -> int:

@@ -10,6 +10,12 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from aioproducer.cli.client_options import (
+    add_config_file_option,
+    add_properties_option,
+    all_properties,
+    given_properties,
+)
 from aioproducer.cli.servers import add_servers_option, cluster, named_servers
 from aioproducer.cli.tables import table
 from aioproducer.config import ProducerConfig
@@ -40,6 +46,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("topics", metavar="TOPIC", nargs="*", help="topics to show (default: all)")
     add_servers_option(parser)
+    add_properties_option(parser)
+    add_config_file_option(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run, parser=parser, more_to="topics", may_embed=False)
 
@@ -47,8 +55,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 async def run(arguments: argparse.Namespace) -> int:
     """Ask, print, and return the exit code."""
     topics: list[str] = arguments.topics
-    async with cluster(named_servers(arguments, {}), {"example": 1}) as bootstrap:
-        response = await _ask(ProducerConfig(bootstrap_servers=bootstrap), topics)
+    given = given_properties(arguments)
+    servers = named_servers(arguments, given)
+    properties = all_properties(given, is_embedded=servers is None)
+    async with cluster(servers, {"example": 1}) as bootstrap:
+        config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)
+        response = await _ask(config, topics)
     print(json.dumps(_as_json(response), indent=2) if arguments.json else _as_text(response))
     # A script may test for a topic: an unknown one is exit code 1.
     return 1 if any(topic.error_code for topic in response.topics) else 0

@@ -20,9 +20,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aioproducer.cli.client_options import add_config_file_option, all_properties, given_properties
 from aioproducer.cli.failures import Failures
 from aioproducer.cli.latencies import Latencies
-from aioproducer.cli.servers import add_servers_option, cluster, named_servers, parse_properties
+from aioproducer.cli.servers import add_servers_option, cluster, named_servers
 from aioproducer.config import ProducerConfig
 from aioproducer.delivery import Delivery
 from aioproducer.errors import ConfigurationError, ProducerError
@@ -76,8 +77,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="extend",
         default=[],
         metavar="NAME=VALUE",
-        help="options of the producer, under Kafka's names",
+        help="options of the producer, under Kafka's names; secrets belong into a file",
     )
+    add_config_file_option(parser)
     parser.add_argument("--print-metrics", action="store_true", help="print the metrics at the end")
     # The records are random, so they may go to an embedded broker without --embedded.
     parser.set_defaults(run=run, parser=parser, more_to="", may_embed=True)
@@ -89,8 +91,9 @@ async def run(arguments: argparse.Namespace) -> int:
         message = "--num-records is at least 1 and --record-size at least 0"
         raise ConfigurationError(message)
     payloads = _payloads(arguments)
-    properties = parse_properties(arguments.properties)
-    servers = named_servers(arguments, properties)
+    given = given_properties(arguments)
+    servers = named_servers(arguments, given)
+    properties = all_properties(given, is_embedded=servers is None)
     topics = {arguments.topic: EMBEDDED_PARTITIONS}
     async with cluster(servers, topics, check_records=False) as bootstrap:
         config = ProducerConfig.from_properties(properties, bootstrap_servers=bootstrap)

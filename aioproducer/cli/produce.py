@@ -21,9 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aioproducer.cli.client_options import (
+    add_config_file_option,
+    add_properties_option,
+    all_properties,
+    given_properties,
+)
 from aioproducer.cli.failures import Failures
 from aioproducer.cli.lines import read_lines
-from aioproducer.cli.servers import add_servers_option, cluster, named_servers, parse_properties
+from aioproducer.cli.servers import add_servers_option, cluster, named_servers
 from aioproducer.config import ProducerConfig
 from aioproducer.errors import ConfigurationError, ProducerError, plural
 from aioproducer.producer import Producer
@@ -77,14 +83,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "-H", dest="headers", metavar="NAME=VALUE", action="append", default=[], help="header of every record"
     )
     parser.add_argument("-z", dest="codec", metavar="CODEC", help="gzip, snappy, lz4, zstd or none")
-    parser.add_argument(
-        "-X",
-        dest="properties",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="option of the producer, under Kafka's name (linger.ms=20)",
-    )
+    add_properties_option(parser)
+    add_config_file_option(parser)
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", action="store_true", help="print one JSON object per record")
     output.add_argument("--quiet", action="store_true", help="print errors only")
@@ -94,11 +94,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 async def run(arguments: argparse.Namespace) -> int:
     """Send all lines, print all results, and return the exit code."""
     template = _Template.of(arguments)
-    properties = parse_properties(arguments.properties)
-    if arguments.codec is not None:
-        properties["compression.type"] = arguments.codec
+    codec = {} if arguments.codec is None else {"compression.type": arguments.codec}
+    given = given_properties(arguments, codec)
     partitions = max(EMBEDDED_PARTITIONS, (arguments.partition or 0) + 1)
-    servers = named_servers(arguments, properties)
+    servers = named_servers(arguments, given)
+    properties = all_properties(given, is_embedded=servers is None)
     files: list[str] = arguments.files or [STDIN]
     # Look at all files first: a missing third file is reported before the first one is sent.
     _check_files(files)

@@ -1,7 +1,7 @@
 """The cluster of a command: the named one, or an embedded broker.
 
 The first of these is used:
--b/--bootstrap-server or --embedded  ▸  bootstrap.servers among the properties
+-b/--bootstrap-server or --embedded  ▸  bootstrap.servers among the properties or in their file
 ▸  KAFKA_BOOTSTRAP_SERVERS  ▸  on a terminal: an embedded broker
 
 The embedded broker loses all records at the end. So a script without servers gets an error
@@ -15,16 +15,15 @@ import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from aioproducer.cli.client_options import named_in
 from aioproducer.errors import ConfigurationError
 from aioproducer.testing import FakeCluster, TopicConfig
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 ENVIRONMENT = "KAFKA_BOOTSTRAP_SERVERS"
-
-_PROPERTIES = ("bootstrap.servers", "bootstrap_servers", "metadata.broker.list", "metadata_broker_list")
 
 # The embedded broker shares the command's memory, so it keeps few records.
 EMBEDDED_RETENTION_BYTES = 64 * 1024 * 1024
@@ -48,23 +47,11 @@ def add_servers_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_properties(pairs: Iterable[str]) -> dict[str, object]:
-    """Parse `name=value` pairs; raises ConfigurationError."""
-    properties: dict[str, object] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            message = f"a property has the form name=value, not {pair!r}"
-            raise ConfigurationError(message)
-        properties[name.strip()] = value
-    return properties
-
-
 def named_servers(arguments: argparse.Namespace, properties: Mapping[str, object]) -> str | None:
     """Return the named servers, None for an embedded broker; raises ConfigurationError."""
     if arguments.servers:
         return str(arguments.servers)
-    named = next((str(properties[name]) for name in _PROPERTIES if properties.get(name)), None)
+    named = named_in(properties)
     if arguments.embedded:
         if named is not None:
             message = f"--embedded and servers are given: {named}"

@@ -134,6 +134,16 @@ def _as_text(value: object) -> str:
             return str(value).strip()
 
 
+def own_name(name: str) -> str:
+    """Return our name of an option, which an unknown one keeps.
+
+    >>> own_name("queue.buffering.max.ms"), own_name("sasl.password")
+    ('linger_ms', 'sasl_password')
+    """
+    plain = name.replace(".", "_")
+    return ALIASES[plain].option if plain in ALIASES else plain
+
+
 def own_options(
     properties: Mapping[str, object], options: Mapping[str, Option], overrides: Mapping[str, object] = {}
 ) -> dict[str, object]:

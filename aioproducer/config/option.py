@@ -39,7 +39,9 @@ class Option(NamedTuple):
 
     def show(self, value: object) -> str:
         """Return a value as text for reprs and messages: `[hidden]` for a secret."""
-        return HIDDEN if self.kind.is_secret and value is not None else repr(value)
+        # The repr of a partial has its arguments: a user name may come from fetch("a secret").
+        hides = self.kind.is_secret or (callable(value) and self.name.startswith("sasl_"))
+        return HIDDEN if hides and value is not None else repr(value)
 
     def _refusal(self, value: object, reason: str = "") -> ConfigurationError:
         if self.kind.is_secret:

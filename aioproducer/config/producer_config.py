@@ -12,13 +12,15 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any, Final, Self, SupportsIndex, Unpack
 
 from aioproducer.config.foreign import environment_properties, from_librdkafka, own_options, refuse_foreign
 from aioproducer.config.keywords import AllOptions, ProducerOptions
 from aioproducer.config.kinds import Serializer
+from aioproducer.config.option import Option
 from aioproducer.config.options import OPTIONS, Options
-from aioproducer.config.properties_file import parse_properties
+from aioproducer.config.properties_file import read_properties
 from aioproducer.config.rules import settle
 from aioproducer.config.security_rules import SecurityRules
 from aioproducer.errors import ConfigurationError
@@ -79,9 +81,7 @@ class ProducerConfig(Options):
         `overrides` are keywords of this class and take precedence.
         """
         if not isinstance(source, Mapping):
-            from pathlib import Path  # noqa: PLC0415 - rarely needed
-
-            source = parse_properties(Path(source).read_text(encoding="utf-8"))
+            source = read_properties(source)
         return cls._from_foreign(source, overrides)
 
     @classmethod
@@ -134,18 +134,22 @@ class ProducerConfig(Options):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         # A pickle ends in files and queues, so it must not hold a password. A pickle without the password
-        # would only fail later, far from here. A callable is pickled by its name and holds no secret.
-        secrets = [name for name, option in OPTIONS.items() if option.kind.is_secret and self._holds(name)]
+        # would only fail later, far from here. A function is pickled by its name and holds no secret; a
+        # partial or a method is pickled with its arguments or its object.
+        secrets = [name for name, option in OPTIONS.items() if self._may_hold_secret(name, option)]
         if secrets:
             message = (
                 f"a ProducerConfig with {', '.join(secrets)} cannot be pickled, because it holds a secret: "
-                "make the config where it is needed, for example with from_env, or set a callable"
+                "make the config where it is needed, for example with from_env, or set a function"
             )
             raise TypeError(message)
         return object.__reduce_ex__(self, protocol)
 
-    def _holds(self, name: str) -> bool:
-        return isinstance(getattr(self, name), str)
+    def _may_hold_secret(self, name: str, option: Option) -> bool:
+        value = getattr(self, name)
+        if callable(value):
+            return name.startswith("sasl_") and not isinstance(value, FunctionType)
+        return option.kind.is_secret and value is not None
 
 
 _NOT_IMPLEMENTED = (

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 from aioproducer.errors import ConfigurationError
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _ENTRY = re.compile(r"\A((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)\Z", re.DOTALL)
 _ESCAPE = re.compile(r"((?:\\u[0-9A-Fa-f]{4})+)|\\(.)", re.DOTALL)
+
+
+def read_properties(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read a `.properties` file in UTF-8; raises OSError and ConfigurationError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        text = None
+    # Outside of the `except`: a UnicodeDecodeError holds the whole file, with its secrets.
+    if text is None:
+        message = f"{os.fspath(path)} is not a properties file in UTF-8"
+        raise ConfigurationError(message)
+    return parse_properties(text)
 
 
 def parse_properties(text: str) -> dict[str, str]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import secrets
 import time
+import traceback
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio.to_thread
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import AuthenticationError, BrokerError, UnsupportedVersionError
+from aioproducer.errors import AuthenticationError, BrokerError, ProducerError, UnsupportedVersionError
 from aioproducer.protocol.api import ApiKey, VersionRange
 from aioproducer.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 from aioproducer.sasl.mechanism import Attempt, Exchange
@@ -42,6 +44,21 @@ class Session(NamedTuple):
     ends_at: float
 
 
+def without_causes(error: AuthenticationError) -> AuthenticationError:
+    """Return the error without the errors of users' callables and libraries, which may show a secret.
+
+    The message gets the place instead, so that the callable can be found.
+    """
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, ProducerError) and cause.__traceback__ is not None:
+        *_, last = traceback.extract_tb(cause.__traceback__)
+        place = f"({Path(last.filename).name}, line {last.lineno}, in {last.name})"
+        error.args = (f"{error} {place}",)
+    error.__cause__ = error.__context__ = None
+    # Its frames lead to the callable's error in local variables.
+    return error.with_traceback(None)
+
+
 class Authenticator:
     """Authenticates connections with the credentials of one client.
 
@@ -57,7 +74,12 @@ class Authenticator:
 
     async def mechanism(self) -> Mechanism:
         """Ask for the credentials of one authentication; raises AuthenticationError."""
-        return await self._credentials.mechanism()
+        try:
+            return await self._credentials.mechanism()
+        except AuthenticationError as error:
+            refusal = without_causes(error)
+        # Outside of the `except`, which would make the error of the user's callable its context again.
+        raise refusal
 
     async def run(self, setup: Setup, mechanism: Mechanism) -> Session | None:
         """Authenticate a connection; return its session, None if it has no end.

@@ -26,8 +26,9 @@ Run = Callable[..., Awaitable[Outcome]]
 
 
 @pytest.fixture(autouse=True)
-def no_servers_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+def no_options_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("KAFKA_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_secret_is_not_pickled() -> None:
     config = ProducerConfig(**PLAIN)
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(
-            TypeError, match=r"with sasl_password cannot be pickled.* set a callable"
+            TypeError, match=r"with sasl_password cannot be pickled.* set a function"
         ) as caught:
             pickle.dumps(config, protocol)
         assert SECRET not in str(caught.value)

@@ -7,6 +7,7 @@ for a fake cluster, and `producer` is a started producer of that cluster when a 
     ```python, asyncio.run in it     runs without a loop
     ```python, a test in it          is a file that pytest runs, after the other blocks
     ```sh                            runs in bash; `aioproducer` and `python` are on the path
+    ```properties                    is a valid configuration of a producer, which is not connected
     title="conftest.py"              is also written to a file of that name
 
 Blocks in other languages are data, and blocks that include a file (``` {.python}, which the
@@ -33,7 +34,8 @@ from typing import TYPE_CHECKING, Any
 
 from anyio.from_thread import start_blocking_portal
 
-from aioproducer import Producer
+from aioproducer import Producer, ProducerConfig
+from aioproducer.config.properties_file import parse_properties
 from aioproducer.testing import FakeCluster
 
 if TYPE_CHECKING:
@@ -145,6 +147,8 @@ class _Session:
         match block.language:
             case "sh":
                 self._run_command(f"{block.page.name}, line {block.line}", ["bash", "-e", "-c", code])
+            case "properties":
+                ProducerConfig.from_properties(parse_properties(code))
             case "python" if block.is_test:
                 self._tests.append(block.title or f"test_line_{block.line}.py")
                 (self._folder / self._tests[-1]).write_text(code, encoding="utf-8")

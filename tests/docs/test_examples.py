@@ -157,5 +157,58 @@ async def test_benchmark(cluster: FakeCluster) -> None:
     assert len(cluster.records("orders")) == 20_020
 
 
+@pytest.fixture
+async def secured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[FakeCluster]:
+    """Run a cluster with TLS and SASL; its options are in the environment."""
+    async with FakeCluster(
+        topics={"orders": 1}, security="SASL_SSL", users={"alice": "the-password"}
+    ) as cluster:
+        (tmp_path / "ca.pem").write_text(cluster.ca_certificate)
+        for name, value in {
+            "BOOTSTRAP_SERVERS": cluster.bootstrap,
+            "SECURITY_PROTOCOL": "SASL_SSL",
+            "SSL_TRUSTSTORE_LOCATION": str(tmp_path / "ca.pem"),
+            "SASL_MECHANISM": "SCRAM-SHA-512",
+            "SASL_USERNAME": "alice",
+            "SASL_PASSWORD": "the-password",
+        }.items():
+            monkeypatch.setenv(f"KAFKA_{name}", value)
+        yield cluster
+
+
+async def test_secured(secured: FakeCluster) -> None:
+    code, out, err = await run("secured", "orders", "tea")
+
+    assert (code, out) == (0, "orders-0 at offset 0\n")
+    assert "sasl_password=[hidden]" in err
+    assert "the-password" not in err
+    assert [record.value for record in secured.records("orders")] == [b"tea"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "error"),
+    [
+        ("KAFKA_SASL_PASSWORD", "another", "AuthenticationError: "),
+        ("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", "ConfigurationError: "),
+    ],
+)
+async def test_secured_reports_wrong_options(
+    secured: FakeCluster, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, error: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    code, _, err = await run("secured", "orders", "tea")
+
+    assert code == 2
+    assert error in err
+    assert secured.records("orders") == []
+
+
 def test_every_example_is_tested() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*SERVICES, "script", "bulk", "benchmark"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {
+        *SERVICES,
+        "script",
+        "bulk",
+        "benchmark",
+        "secured",
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import re
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +52,27 @@ def test_help_of_a_command(generated: ModuleType, command: str) -> None:
 
 def test_help_of_the_cluster(generated: ModuleType) -> None:
     assert "--topic NAME[:PARTITIONS]" in generated.testing_help()
+
+
+def test_every_failure_is_on_the_page(generated: ModuleType) -> None:
+    """The page shows each message, which MkDocs takes from the fake cluster."""
+    text = generated.on_page_markdown(page("security-failures.md"))
+    spec = importlib.util.spec_from_file_location("failures", ROOT / "docs" / "failures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    failures = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = failures
+    spec.loader.exec_module(failures)
+
+    named = re.findall(r"<!-- generated: failure (\S+) -->", page("security-failures.md"))
+    assert sorted(named) == sorted(failures.FAILURES)
+    assert len(re.findall(r"(?m)^A\w+Error: ", text)) == len(named)
+    # The words by which readers find their failure.
+    for words in ("check sasl_username", "it has SCRAM-SHA-256", "speaks TLS", "does not speak TLS",
+                  "wants SASL", "does not use SASL", "is not trusted", "is for kafka-1.internal",
+                  "has expired", "client's certificate", "may not write to orders"):  # fmt: skip
+        assert words in text
+    assert "hunter2" not in text
 
 
 def test_unknown_part_is_refused(generated: ModuleType) -> None:
