@@ -294,10 +294,10 @@ class Sequences:
         is_free = not queue.on_wire and not in_flight
         # A new epoch begins at sequence 0. After it the broker refuses the earlier epoch
         # (INVALID_PRODUCER_EPOCH), so all batches of that epoch have to be resolved first (KIP-360).
-        # As `is_under`, without a call for each batch.
+        # `is_under`, without a call for each batch.
         current = self.producer_id
-        is_current = sequences.epoch == current.epoch and sequences.producer_id == current.value
-        if sequences.has_gap or not is_current or current.value == NO_PRODUCER_ID:
+        is_old = sequences.epoch != current.epoch or sequences.producer_id != current.value
+        if sequences.has_gap or is_old or current.value == NO_PRODUCER_ID:
             if not is_free:
                 return False
             if sequences.has_gap:

@@ -84,9 +84,9 @@ class SecuredKafka(KafkaCluster, Access):
     """Brokers with all listeners of `Listener` beside the plaintext one; since Kafka 2.7.
 
     `config` is added to every broker's server.properties; names of listeners are in lower case
-    there: `listener.name.sasl_ssl.plain.connections.max.reauth.ms`. Without `allows_all` a resource
-    without ACLs is open to all users, and one with ACLs to those users alone. `more_listeners` are further TLS
-    listeners with their settings, which begin as those of `Listener.SSL`.
+    there: `listener.name.sasl_ssl.plain.connections.max.reauth.ms`. `more_listeners` are further TLS
+    listeners with their settings, which begin as those of `Listener.SSL`. Without `allows_all` a
+    resource without ACLs is open to all users, and one with ACLs to those users alone.
     """
 
     def __init__(

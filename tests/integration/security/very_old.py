@@ -64,7 +64,7 @@ class VeryOldKafka(SecuredKafka):
             ResourcePatternType.LITERAL,
             f"User:{user}",
             "*",
-            AclOperation[operation.upper()],
+            AclOperation[operation.upper().replace(" ", "_")],
             AclPermissionType.ALLOW,
         )
         admin = self._admin()
