@@ -281,8 +281,8 @@ class Sequences:
 
         If the partition has a gap and no batch is left before it, this call begins the new epoch.
         """
+        # The new leader would refuse a batch that follows one on its way to the old leader.
         if queue.on_wire and queue.wire_node is not queue.node:
-            # The new leader would refuse a batch that follows one on its way to the old leader.
             return False
         sequences = queue.sequences
         in_flight = sequences.in_flight
@@ -292,9 +292,8 @@ class Sequences:
         if sequences.producer_id == NO_PRODUCER_ID:
             self._recall(queue)
         is_free = not queue.on_wire and not in_flight
-        # A new epoch begins at sequence 0. After it the broker refuses the earlier epoch
-        # (INVALID_PRODUCER_EPOCH), so all batches of that epoch have to be resolved first (KIP-360).
-        # `is_under`, without a call for each batch.
+        # A new epoch begins at sequence 0, and the broker refuses the earlier one from then on: all its
+        # batches have to be resolved first (KIP-360). `is_under`, without a call for each batch.
         current = self.producer_id
         is_old = sequences.epoch != current.epoch or sequences.producer_id != current.value
         if sequences.has_gap or is_old or current.value == NO_PRODUCER_ID:

@@ -161,7 +161,7 @@ async def test_failed_refresh_keeps_good_token(caplog: pytest.LogCaptureFixture)
 
     assert calls > 1
     assert metrics["record-error-total"] == 0
-    assert "using a token" in caplog.text
+    assert "using the old token" in caplog.text
 
 
 def repeated(cluster: FakeCluster) -> list[Authentication]:
