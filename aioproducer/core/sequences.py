@@ -313,10 +313,11 @@ class Sequences:
         """
         queue = batch.queue
         sequences = queue.sequences
-        in_flight = sequences.in_flight
-        if batch in in_flight:
+        if batch in sequences.in_flight:
             return True
-        begins = not in_flight and not sequences.has_gap and not sequences.is_under(self.producer_id)
+        begins = (
+            not sequences.in_flight and not sequences.has_gap and not sequences.is_under(self.producer_id)
+        )
         # `on_wire` counts this batch too: more than 1 means that an earlier batch is on the wire.
         if begins and (self.producer_id.value == NO_PRODUCER_ID or queue.on_wire > 1):
             return False
