@@ -184,8 +184,7 @@ class PartitionSequences:
 
     def replace(self, batch: ProducerBatch, pieces: Sequence[ProducerBatch]) -> None:
         """Give the sequences of a batch to its pieces."""
-        # 10-14 is split after three records: 10-12 and 13-14. Batches from 15 on keep their
-        # sequences.
+        # 10-14 is split after three records: 10-12 and 13-14. Batches from 15 on keep their sequences.
         sequence = batch.sequence
         for piece in pieces:
             piece.number(self.producer_id, self.epoch, sequence)
@@ -313,11 +312,10 @@ class Sequences:
         """
         queue = batch.queue
         sequences = queue.sequences
-        if batch in sequences.in_flight:
+        in_flight = sequences.in_flight
+        if batch in in_flight:
             return True
-        begins = (
-            not sequences.in_flight and not sequences.has_gap and not sequences.is_under(self.producer_id)
-        )
+        begins = not in_flight and not sequences.has_gap and not sequences.is_under(self.producer_id)
         # `on_wire` counts this batch too: more than 1 means that an earlier batch is on the wire.
         if begins and (self.producer_id.value == NO_PRODUCER_ID or queue.on_wire > 1):
             return False
