@@ -221,7 +221,8 @@ class AuthenticationError(ProducerError, PermissionError):
     def at(self, address: str) -> Self:
         """Add the address of the broker, also to the message, and return the error."""
         self.address = address
-        self.args = (f"{address}: {self}",)
+        # It replaces the arguments, and with them the text.
+        super().__init__(f"{address}: {self}")
         return self
 
 

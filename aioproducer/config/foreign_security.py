@@ -47,7 +47,7 @@ _STORE_TYPES = ("jks", "pem", "pkcs12")
 _CONTEXT = "pass an ssl_context that has it"
 
 # Foreign options with the values that change nothing here, in lower case: these are accepted.
-HARMLESS_SECURITY: Final = {
+HARMLESS_SECURITY: Final[dict[str, tuple[str, ...]]] = {
     "ssl_protocol": ("tls", "tlsv1.2", "tlsv1.3"),
     "ssl_enabled_protocols": ("tlsv1.2,tlsv1.3", "tlsv1.3,tlsv1.2"),
     # The content of a file tells its type.
