@@ -64,6 +64,7 @@ class Comparison:
     uvloop: bool = False
     interpreters: dict[str, str] = field(default_factory=dict)
     bootstrap: str | None = None
+    tls: bool = False
     java_libs: str | None = None
     results: list[dict[str, Any]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -77,7 +78,7 @@ class Comparison:
                     self.run_case(case, target)
         for case in cases:
             if case not in near:
-                with SinkTarget(case.delay_ms) as target:
+                with SinkTarget(case.delay_ms, tls=self.tls) as target:
                     self.run_case(case, target)
 
     def run_case(self, case: Case, target: Target) -> None:
@@ -102,7 +103,7 @@ class Comparison:
         job = {
             "peer": peer,
             "measure": case.measure,
-            "settings": {"bootstrap": target.bootstrap} | case.settings,
+            "settings": {"bootstrap": target.bootstrap, "ca": target.ca} | case.settings,
             "topic": case.topic,
             "uvloop": self.uvloop,
         } | case.job
@@ -148,6 +149,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bootstrap", metavar="HOST:PORT", help="a running Kafka; without it a sink is started"
     )
+    parser.add_argument("--tls", action="store_true", help="connect to the sink with TLS")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each client (default 5)")
     parser.add_argument("--quick", action="store_true", help="fewer records, shorter, two rounds")
     parser.add_argument("--peers", nargs="+", metavar="PEER", help="only these (see peers.py)")
@@ -200,6 +202,7 @@ def compare(cases: Iterable[Case], arguments: argparse.Namespace) -> int:
         uvloop=arguments.uvloop,
         interpreters={"aioproducer-pure": arguments.pure_python} if arguments.pure_python else {},
         bootstrap=arguments.bootstrap,
+        tls=arguments.tls,
         java_libs=arguments.java_libs,
     )
     comparison.run(wanted)

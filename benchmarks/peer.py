@@ -27,6 +27,8 @@ class Settings:
     """The common settings of all clients."""
 
     bootstrap: str
+    ca: str | None = None
+    """The file with the CA of the brokers' certificates, None without TLS."""
     linger_ms: float = 5
     batch_bytes: int = 16_384
     compression: str = "none"

@@ -51,6 +51,8 @@ class Aioproducer(FunctionPeer):
             linger_ms=settings.linger_ms,
             batch_size=settings.batch_bytes,
             compression_type=settings.compression,
+            security_protocol="SSL" if settings.ca else "PLAINTEXT",
+            ssl_truststore_location=settings.ca,
         )
         await self.producer.start()
 
@@ -99,6 +101,12 @@ class Aiokafka(CoroutinePeer):
         from aiokafka import AIOKafkaProducer  # noqa: PLC0415 - only the measured client is imported
 
         codec = None if settings.compression == "none" else settings.compression
+        tls = {}
+        if settings.ca:
+            import ssl  # noqa: PLC0415 - only with TLS
+
+            context = ssl.create_default_context(cafile=settings.ca)
+            tls = {"security_protocol": "SSL", "ssl_context": context}
         self.producer = AIOKafkaProducer(
             bootstrap_servers=settings.bootstrap,
             linger_ms=settings.linger_ms,
@@ -107,6 +115,7 @@ class Aiokafka(CoroutinePeer):
             compression_type=codec,
             acks="all",
             enable_idempotence=True,
+            **tls,
         )
         await self.producer.start()
 
@@ -130,7 +139,8 @@ class Aiokafka(CoroutinePeer):
 
 def librdkafka_configuration(settings: Settings) -> dict[str, Any]:
     """Return the settings with librdkafka's names."""
-    return {
+    tls = {"security.protocol": "ssl", "ssl.ca.location": settings.ca} if settings.ca else {}
+    return tls | {
         "bootstrap.servers": settings.bootstrap,
         "linger.ms": settings.linger_ms,
         "batch.size": settings.batch_bytes,

@@ -30,6 +30,7 @@ import gc
 import json
 import queue
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -136,8 +137,12 @@ def moved(buffer: bytearray, start: int, end: int, need: int) -> tuple[bytearray
 class Sink:
     """Listens, and adds up the counts of its connections."""
 
-    def __init__(self, host: str, port: int, partitions: int, delay: float) -> None:
+    def __init__(self, host: str, port: int, partitions: int, delay: float, tls: str | None) -> None:
         self.listener = socket.create_server((host, port))
+        self.context = None
+        if tls is not None:
+            self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.context.load_cert_chain(tls)
         self.port = self.listener.getsockname()[1]
         self.broker = SinkBroker(host, self.port, partitions)
         self.delay = delay
@@ -148,9 +153,19 @@ class Sink:
         while True:
             peer, _ = self.listener.accept()
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(peer, self.broker, self.delay)
-            self.counts.append(connection.counts)
-            threading.Thread(target=connection.serve, daemon=True).start()
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer: socket.socket) -> None:
+        """Serve one connection, after its TLS handshake."""
+        if self.context is not None:
+            try:
+                peer = self.context.wrap_socket(peer, server_side=True)
+            except OSError as error:
+                print(f"connection closed: {error!r}", file=sys.stderr)
+                return
+        connection = Connection(peer, self.broker, self.delay)
+        self.counts.append(connection.counts)
+        connection.serve()
 
     def report(self) -> dict[str, float]:
         """Return the sums of all counts, and the CPU seconds of this process."""
@@ -172,8 +187,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="default 0: a free port")
     parser.add_argument("--partitions", type=int, default=12, help="of topics without -p<N> in their name")
     parser.add_argument("--delay-ms", type=float, default=0, help="delay of each response")
+    parser.add_argument("--tls", metavar="FILE", help="listen with TLS: the PEM file of key and certificate")
     arguments = parser.parse_args()
-    sink = Sink(arguments.host, arguments.port, arguments.partitions, arguments.delay_ms / 1000)
+    delay = arguments.delay_ms / 1000
+    sink = Sink(arguments.host, arguments.port, arguments.partitions, delay, arguments.tls)
     gc.freeze()
     gc.disable()
     threading.Thread(target=sink.accept, daemon=True).start()

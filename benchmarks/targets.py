@@ -9,6 +9,7 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -22,6 +23,7 @@ class Target(Protocol):
 
     bootstrap: str
     kind: str
+    ca: str | None
 
     def count(self, topic: str) -> int:
         """Return the number of received records."""
@@ -39,14 +41,25 @@ class Target(Protocol):
 class SinkTarget:
     """A process of `sink.py`."""
 
-    kind = "sink"
-
-    def __init__(self, delay_ms: float) -> None:
+    def __init__(self, delay_ms: float, *, tls: bool = False) -> None:
+        self.kind = "sink with TLS" if tls else "sink"
         self.delay_ms = delay_ms
+        self.tls = tls
+        self.ca: str | None = None
 
     def __enter__(self) -> Self:
         """Start the process."""
         command = [sys.executable, str(Path(__file__).parent / "sink.py"), "--delay-ms", str(self.delay_ms)]
+        self.folder = tempfile.TemporaryDirectory()
+        if self.tls:
+            from aioproducer.testing.certificates import Certificates  # noqa: PLC0415 - with TLS only
+
+            certificates = Certificates.make()
+            server, ca = Path(self.folder.name, "server.pem"), Path(self.folder.name, "ca.pem")
+            server.write_text(certificates.server.pem)
+            ca.write_text(certificates.ca.certificate)
+            self.ca = str(ca)
+            command += ["--tls", str(server)]
         self.process = subprocess.Popen(  # noqa: S603 - this project's script
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -56,6 +69,7 @@ class SinkTarget:
     def __exit__(self, *_: object) -> None:
         """End the process."""
         self.process.communicate(timeout=10)
+        self.folder.cleanup()
 
     def read(self) -> dict[str, Any]:
         """Read one line of the sink's output."""
@@ -87,6 +101,7 @@ class KafkaTarget:
     """A running cluster: its topics are created here and deleted at the end."""
 
     kind = "Kafka"
+    ca = None
 
     def __init__(self, bootstrap: str, partition_counts: Iterable[int]) -> None:
         from confluent_kafka.admin import AdminClient  # noqa: PLC0415 - needed with a real cluster only
