@@ -76,6 +76,8 @@ class Connection:
         buffer = bytearray(BUFFER_BYTES)
         view = memoryview(buffer)
         receive, unpack = self.peer.recv_into, INT32.unpack_from
+        # A TLS socket knows no flags, and returns one record of at most 16 KiB.
+        whole = 0 if isinstance(self.peer, ssl.SSLSocket) else socket.MSG_WAITALL
         start = end = 0
         while True:
             got = receive(view[end:])
@@ -88,7 +90,7 @@ class Connection:
                     if start + size > len(buffer):
                         buffer, view = moved(buffer, start, end, size)
                         start, end = 0, end - start
-                    got = receive(view[end : start + size], 0, socket.MSG_WAITALL)
+                    got = receive(view[end : start + size], 0, whole)
                     if not got:
                         return
                     end += got
