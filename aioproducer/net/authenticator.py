@@ -14,12 +14,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-import anyio.to_thread
+import anyio
 
 from aioproducer.error_code import ErrorCode
-from aioproducer.errors import AuthenticationError, BrokerError, ProducerError, UnsupportedVersionError
+from aioproducer.errors import (
+    AuthenticationError,
+    BrokerConnectionError,
+    BrokerError,
+    ProducerError,
+    UnsupportedVersionError,
+)
 from aioproducer.protocol.api import ApiKey, VersionRange
 from aioproducer.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
+from aioproducer.sasl.gssapi import Gssapi
 from aioproducer.sasl.mechanism import Attempt, Exchange
 
 if TYPE_CHECKING:
@@ -78,6 +85,10 @@ class Authenticator:
         self._clock = clock
         self._random = random
 
+    def close(self) -> None:
+        """End what goes on in the background: the client is closed."""
+        self._credentials.close()
+
     async def mechanism(self) -> Mechanism:
         """Ask for the credentials of one authentication; raises AuthenticationError."""
         try:
@@ -105,7 +116,7 @@ class Authenticator:
         version = setup.versions.choose(ApiKey.SASL_AUTHENTICATE, SaslAuthenticateRequest.versions)
         sent_at = self._clock()
         lifetime_ms = 0
-        data: bytes | None = await self._compute(exchange, exchange.first)
+        data: bytes | None = await self._compute(setup, exchange, exchange.first)
         while data is not None:
             sent_at = self._clock()
             response = await setup.exchange(SaslAuthenticateRequest(auth_bytes=data), version)
@@ -113,7 +124,7 @@ class Authenticator:
                 raise exchange.refused(response.error_message)
             lifetime_ms = response.session_lifetime_ms
             challenge = response.auth_bytes
-            data = await self._compute(exchange, partial(exchange.next, challenge))
+            data = await self._compute(setup, exchange, partial(exchange.next, challenge))
         return self._session(sent_at, lifetime_ms)
 
     async def _choose_mechanism(self, setup: Setup, name: str) -> None:
@@ -138,9 +149,17 @@ class Authenticator:
         if code is not ErrorCode.NONE:
             raise BrokerError.of(code, "SaslHandshake")
 
-    async def _compute(self, exchange: Exchange, step: Callable[[], T]) -> T:
+    async def _compute(self, setup: Setup, exchange: Exchange, step: Callable[[], T]) -> T:
         # PBKDF2 takes a millisecond and more, Kerberos asks the KDC: not in the event loop.
-        return await anyio.to_thread.run_sync(step, abandon_on_cancel=True) if exchange.blocking else step()
+        if not exchange.blocking:
+            return step()
+        limit = setup.remaining()
+        with anyio.move_on_after(limit):
+            return await self._credentials.providers.run(step)
+        # Not an AuthenticationError, which would fail records: the KDC may answer the next time.
+        cause = ": perhaps the KDC does not answer" if exchange.mechanism == Gssapi.name else ""
+        message = f"{setup.address}: {exchange.mechanism} was not ready within {limit:.1f} s{cause}"
+        raise BrokerConnectionError(message)
 
     def _session(self, sent_at: float, lifetime_ms: int) -> Session | None:
         if lifetime_ms <= 0:

@@ -26,6 +26,7 @@ from aioproducer.net.transport import connect
 from aioproducer.protocol.api import Response
 
 if TYPE_CHECKING:
+    from aioproducer.net.authenticator import Session
     from aioproducer.net.client_context import ClientContext
     from aioproducer.net.endpoint import Endpoint
     from aioproducer.net.tls_transport import TlsTransport
@@ -104,6 +105,7 @@ class Broker:
         self._clock = client.clock
         self._listener = listener
         self._new_channel: Channel | None = None
+        self._session: Session | None = None
         self._throttled_until = 0.0
         self._failures = 0
         self._wanted = asyncio.Event()
@@ -284,7 +286,8 @@ class Broker:
         try:
             self._check_not_closed()
             channel.open()
-            await Setup(channel, endpoint, timeout).run(self._listener, client.authenticator)
+            setup = Setup(channel, endpoint, timeout)
+            self._session = await setup.run(self._listener, client.authenticator)
         except ProducerError as error:
             channel.close(error)
             # TCP connects and no broker responds, for example behind a load balancer: try other
@@ -321,14 +324,15 @@ class Broker:
 
     async def _serve(self, channel: Channel) -> None:
         """Wait for a change of the connection; authenticate again before its session ends."""
-        session, authenticator = channel.session, self._client.authenticator
+        session, authenticator = self._session, self._client.authenticator
         if session is None or authenticator is None:
             await self._change()
             return
         with anyio.move_on_after(max(0.0, session.renew_at - self._clock())):
             await self._change()
             return
-        await renew(channel, self.endpoint, authenticator, self._client.config.request_timeout)
+        timeout = self._client.config.request_timeout
+        self._session = await renew(channel, self.endpoint, authenticator, session, timeout)
 
     async def _back_off(self) -> None:
         if self.state is BrokerState.BACKING_OFF:

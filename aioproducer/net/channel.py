@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.core.connection import PendingRequest
-    from aioproducer.net.authenticator import Session
     from aioproducer.net.client_context import ClientContext
     from aioproducer.net.endpoint import Endpoint
     from aioproducer.net.tls_transport import TlsTransport
@@ -59,8 +58,8 @@ class ChannelListener(Protocol):
 class Channel:
     """One connection to the broker at `endpoint`.
 
-    `versions` are known when the channel is set up, and `session` if it ends some time: see
-    `Broker`. `error` is what closed the channel, None while it is open.
+    `versions` are known when the channel is set up. `error` is what closed the channel, None
+    while it is open.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class Channel:
         self.versions = BrokerVersions()
         self.error: ProducerError | None = None
         self.throttled_until = throttled_until
-        self.session: Session | None = None
         self.is_paused = False
         self.arrivals = 0
         self._arrivals_seen = 0
@@ -119,10 +117,6 @@ class Channel:
     def peer(self) -> SocketAddress:
         """The address that the connection leads to."""
         return self._transport.address
-
-    def authenticated(self, session: Session | None) -> None:
-        """Note when the session of this connection ends, None for never."""
-        self.session = session
 
     def accept_large_responses(self) -> None:
         """Accept responses of any size that a broker sends: the peer is known to be one."""

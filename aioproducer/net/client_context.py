@@ -67,6 +67,11 @@ class ClientContext:
             authenticator,
         )
 
+    def close(self) -> None:
+        """End what goes on in the background for new connections."""
+        if self.authenticator is not None:
+            self.authenticator.close()
+
     @classmethod
     def without_producer(cls, config: ProducerConfig, client_id: str) -> ClientContext:
         """Make a client for the running event loop that has no producer."""

@@ -210,6 +210,7 @@ class Cluster:
             sender.close()
         for broker in self.brokers.values():
             broker.close(error)
+        self._client.close()
         self.wake_waiters()
 
     def wake_waiters(self) -> None:

@@ -34,14 +34,22 @@ _SCRAM = {"SCRAM-SHA-256": ScramHash.SHA_256, "SCRAM-SHA-512": ScramHash.SHA_512
 
 
 class Credentials:
-    """Makes the mechanism of each authentication from the options."""
+    """Makes the mechanism of each authentication from the options.
+
+    `providers` has the threads for steps that may block.
+    """
 
     def __init__(self, config: ProducerConfig, random: Callable[[], float]) -> None:
+        self.providers = Providers()
         self._config = config
-        self._providers = Providers()
         self._tokens: TokenSource | None = None
         if config.sasl_mechanism == OAuthBearer.name:
-            self._tokens = TokenSource(token_provider(config), config, random)
+            self._tokens = TokenSource(token_provider(config), config, random, self.providers)
+
+    def close(self) -> None:
+        """End a request for a token: the client is closed."""
+        if self._tokens is not None:
+            self._tokens.close()
 
     async def mechanism(self) -> Mechanism:
         """Return the mechanism with the present credentials; raises AuthenticationError."""
@@ -79,7 +87,7 @@ class Credentials:
         limit = self._config.request_timeout
         with anyio.move_on_after(limit):
             try:
-                return await self._providers.call(provider)
+                return await self.providers.call(provider)
             except ProducerError:
                 raise
             except Exception as error:

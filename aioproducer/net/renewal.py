@@ -17,7 +17,7 @@ from aioproducer.errors import AuthenticationError, BrokerConnectionError, Produ
 from aioproducer.net.setup import Setup
 
 if TYPE_CHECKING:
-    from aioproducer.net.authenticator import Authenticator
+    from aioproducer.net.authenticator import Authenticator, Session
     from aioproducer.net.channel import Channel
     from aioproducer.net.endpoint import Endpoint
     from aioproducer.sasl.mechanism import Mechanism
@@ -28,38 +28,42 @@ SHORTEST_WAIT = 0.1
 """Seconds between two attempts to get credentials, at least."""
 
 
-async def renew(channel: Channel, endpoint: Endpoint, authenticator: Authenticator, timeout: float) -> None:
-    """Authenticate again; on failure close the channel, so that the next connection reports it."""
+async def renew(
+    channel: Channel, endpoint: Endpoint, authenticator: Authenticator, session: Session, timeout: float
+) -> Session | None:
+    """Authenticate again and return the new session, if it has an end.
+
+    On failure the channel is closed, so that the next connection reports the cause.
+    """
     try:
         # Before the pause: a token provider may be slow.
-        mechanism = await _mechanism(channel, authenticator)
+        mechanism = await _mechanism(channel, authenticator, session)
         channel.pause()
-        if channel.session is not None:
-            # A response that does not come by the end of the session does not come in time.
-            remaining = max(0.0, channel.session.ends_at - channel.clock())
-            with anyio.move_on_after(remaining):
-                await channel.drained()
+        # A response may come after the end of the session: brokers accept SaslHandshake then, too. One
+        # that never comes ends the connection at the deadline of its request.
+        await channel.drained()
         if channel.error is not None:
-            return
+            return None
         setup = Setup(channel, endpoint, timeout)
-        setup.versions = channel.versions
-        channel.authenticated(await authenticator.run(setup, mechanism))
+        renewed = await authenticator.run(setup, mechanism)
         logger.debug("authenticated again at %s", endpoint.address)
     except ProducerError as error:
         logger.info("authentication on the connection to %s failed: %s", endpoint.address, error)
         lost = BrokerConnectionError(f"the session at {endpoint.address} could not be renewed: {error}")
         lost.__cause__ = error
         channel.close(lost)
+        return None
     finally:
         channel.resume()
+    return renewed
 
 
-async def _mechanism(channel: Channel, authenticator: Authenticator) -> Mechanism:
+async def _mechanism(channel: Channel, authenticator: Authenticator, session: Session) -> Mechanism:
     while True:
         try:
             return await authenticator.mechanism()
         except AuthenticationError as error:
-            remaining = 0.0 if channel.session is None else channel.session.ends_at - channel.clock()
+            remaining = session.ends_at - channel.clock()
             # The session is good for some time: a provider that fails now may work again by then.
             if channel.error is not None or remaining < SHORTEST_WAIT:
                 raise

@@ -18,7 +18,7 @@ from aioproducer.protocol.frame import decode_response
 
 if TYPE_CHECKING:
     from aioproducer.core.broker_versions import BrokerVersions, VersionDiscovery
-    from aioproducer.net.authenticator import Authenticator
+    from aioproducer.net.authenticator import Authenticator, Session
     from aioproducer.net.channel import Channel
     from aioproducer.net.endpoint import Endpoint
     from aioproducer.protocol.api import Request
@@ -44,15 +44,15 @@ class Setup:
         self._channel = channel
         self._deadline = channel.clock() + timeout
 
-    async def run(self, verifier: Verifier, authenticator: Authenticator | None) -> None:
-        """Take all steps; raises what a step raises."""
+    async def run(self, verifier: Verifier, authenticator: Authenticator | None) -> Session | None:
+        """Take all steps and return the session, if it has an end; raises what a step raises."""
+        session = None
         await self._agree_on_versions(self._endpoint.discovery)
         # This task runs some turns after the response: the connection may be lost since then.
         self._channel.check_open()
         if authenticator is not None:
-            session = await authenticator.run(self, await authenticator.mechanism())
+            session = await self._authenticate(authenticator)
             self._channel.check_open()
-            self._channel.authenticated(session)
         elif self._endpoint.take_suspicion():
             await check_listener(self)
             self._channel.check_open()
@@ -60,6 +60,15 @@ class Setup:
         await verifier.verify(self)
         self._channel.check_open()
         self._channel.put_in_service(self.versions)
+        return session
+
+    async def _authenticate(self, authenticator: Authenticator) -> Session | None:
+        started = self._channel.clock()
+        mechanism = await authenticator.mechanism()
+        # A token provider may be slow. It has a limit of its own, which is not the broker's.
+        self._deadline += self._channel.clock() - started
+        self._channel.check_open()
+        return await authenticator.run(self, mechanism)
 
     async def exchange(self, request: Request[R], version: int) -> R:
         """Send a request before the channel is in service, and return the response."""
@@ -88,11 +97,12 @@ class Setup:
 
     async def _probe(self) -> None:
         if not self._channel.is_encrypted and self._endpoint.takes_probe():
-            await uses_tls(self._endpoint, self._channel.peer, self._remaining())
+            await uses_tls(self._endpoint, self._channel.peer, self.remaining())
 
     async def _exchange_frame(self, request: Request[Any], version: int) -> memoryview:
-        return await self._channel.exchange_frame(request, version, timeout=self._remaining())
+        return await self._channel.exchange_frame(request, version, timeout=self.remaining())
 
-    def _remaining(self) -> float:
+    def remaining(self) -> float:
+        """Return the seconds that are left for the steps."""
         # All steps share the limit: of 10 s, ApiVersions took 4 s, so the verification has 6 s.
         return max(0.0, self._deadline - self._channel.clock())

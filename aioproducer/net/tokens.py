@@ -23,7 +23,6 @@ import anyio
 from aioproducer.core.backoff import Backoff
 from aioproducer.errors import AuthenticationError, ConfigurationError, ProducerError, plural
 from aioproducer.net.oauth import TokenEndpoint
-from aioproducer.net.providers import Providers
 from aioproducer.sasl.mechanism import failed
 from aioproducer.sasl.oauthbearer import OAuthBearer, Token, extensions_fault, token_fault
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aioproducer.config import ProducerConfig
+    from aioproducer.net.providers import Providers
 
 logger = logging.getLogger("aioproducer.sasl")
 
@@ -49,11 +49,15 @@ class TokenSource:
     """The token of a client; `provider` gives a new one, `random` floats from 0 up to 1."""
 
     def __init__(
-        self, provider: Callable[[], Any], config: ProducerConfig, random: Callable[[], float]
+        self,
+        provider: Callable[[], Any],
+        config: ProducerConfig,
+        random: Callable[[], float],
+        providers: Providers,
     ) -> None:
         self._provider = provider
         self._name = str(provider) if isinstance(provider, TokenEndpoint) else "the token provider"
-        self._providers = Providers()
+        self._providers = providers
         self._config = config
         self._random = random
         self._backoff = Backoff(config.login_retry_backoff, config.login_retry_backoff_max, random)
@@ -87,6 +91,11 @@ class TokenSource:
             return old
         # A copy: each connection adds its own address.
         raise copy.copy(error) from error.__cause__
+
+    def close(self) -> None:
+        """End a request that goes on: the client is closed."""
+        if self._renewal is not None:
+            self._renewal.cancel()
 
     def _begin(self) -> asyncio.Task[Token]:
         # A task of its own: it also serves the authentications that come after this one, and it goes on

@@ -1,12 +1,20 @@
-"""When a session is renewed."""
+"""When a session is renewed, and the limits of an authentication."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any, cast
 
 import pytest
 
+from aioproducer import BrokerConnectionError
 from aioproducer.net.authenticator import Authenticator
+from aioproducer.net.providers import Providers
+from aioproducer.testing import ApiKey, FakeCluster
+from tests.net.quick import quick
+
+SOON = 60.0
 
 
 @pytest.mark.scenario("reauthentication")
@@ -33,3 +41,61 @@ def test_renewal_leaves_time(lifetime_ms: int, chance: float, renewed_after: flo
 def test_session_without_end() -> None:
     authenticator = Authenticator(cast("Any", None), lambda: 0.0, lambda: 0.5)
     assert authenticator._session(10.0, 0) is None  # noqa: SLF001 - the decision alone
+
+
+class Slow:
+    """An exchange, a set-up and credentials in one, whose steps hang."""
+
+    address = "kafka:9093"
+    mechanism = "GSSAPI"
+    blocking = True
+
+    def __init__(self) -> None:
+        self.providers = Providers()
+        self.released = threading.Event()
+
+    def remaining(self) -> float:
+        return 0.05
+
+    def step(self) -> bytes:
+        self.released.wait(SOON)
+        return b""
+
+
+async def test_hanging_step_ends_with_set_up() -> None:
+    """Without the limit a KDC that hangs would keep the broker's task for ever."""
+    slow: Any = Slow()
+    authenticator = Authenticator(slow, lambda: 0.0, lambda: 0.5)
+    try:
+        with pytest.raises(BrokerConnectionError, match=r"kafka:9093: GSSAPI was not ready .* the KDC"):
+            async with asyncio.timeout(SOON):
+                await authenticator._compute(slow, slow, slow.step)  # noqa: SLF001 - the step alone
+    finally:
+        slow.released.set()
+
+
+@pytest.mark.simulated
+async def test_slow_credentials_do_not_use_up_the_set_up() -> None:
+    """The limit of the set-up is 10 s, and the password takes 15."""
+
+    async def password() -> str:
+        await asyncio.sleep(15)
+        return "alice-secret"
+
+    cluster = FakeCluster(
+        topics={"orders": 1},
+        security="SASL_PLAINTEXT",
+        users={"alice": "alice-secret"},
+        sasl_mechanisms=["PLAIN"],
+    )
+    async with cluster:
+        cluster.on(ApiKey.SASL_HANDSHAKE, times=None).delay(1)
+        options: dict[str, Any] = {**cluster.client_options, "sasl_password": password}
+        async with quick(
+            options.pop("bootstrap_servers"),
+            **options,
+            request_timeout_ms=30_000,
+            delivery_timeout_ms=120_000,
+            max_block_ms=60_000,
+        ) as producer:
+            assert (await producer.send("orders", b"1")).offset == 0

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import textwrap
 import threading
 from contextvars import ContextVar
 from functools import partial
@@ -112,3 +115,20 @@ async def test_hanging_threads_are_bounded() -> None:
         release.set()
     with anyio.fail_after(20):
         assert await providers.call(lambda: "free again") == "free again"
+
+
+def test_hanging_provider_does_not_keep_the_process() -> None:
+    program = """
+        import anyio, asyncio, time
+        from aioproducer.net.providers import Providers
+
+        async def main():
+            with anyio.move_on_after(0.05):
+                await Providers().call(lambda: time.sleep(3600))
+
+        asyncio.run(main())
+    """
+    ended = subprocess.run(  # noqa: S603 - a program of this test
+        [sys.executable, "-c", textwrap.dedent(program)], timeout=120, check=False, capture_output=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")

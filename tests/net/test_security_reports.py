@@ -88,6 +88,40 @@ async def test_nothing_in_flight_while_authenticating(mechanism: str) -> None:
         assert begun >= 3
 
 
+@pytest.mark.scenario("reauthentication")
+async def test_late_response_does_not_overlap_authentication() -> None:
+    """The response of a slow request comes after the end of the session: SASL begins only then."""
+    cluster = FakeCluster(
+        topics={"orders": 1},
+        security="SASL_PLAINTEXT",
+        users=USERS,
+        sasl_mechanisms=["PLAIN"],
+        session_lifetime_ms=2_000,
+    )
+    async with cluster, Relay(cluster) as relay:
+        events: list[tuple[int, str, ApiKey]] = []
+        cluster.on(ApiKey.PRODUCE).delay(3.0)
+
+        def asked(request: Asked) -> bool:
+            events.append((request.connection, "request", request.api))
+            return True
+
+        def answered(request: Asked, frame: bytes) -> list[bytes]:
+            events.append((request.connection, "answer", request.api))
+            return [frame]
+
+        relay.on_request, relay.on_answer = asked, answered
+        async with asyncio.timeout(SOON), quick_for(cluster, request_timeout_ms=15_000) as producer:
+            assert (await producer.send("orders", b"late")).offset == 0
+            await until(lambda: repeated(cluster), SOON)
+            assert (await producer.send("orders", b"next")).offset == 1
+            metrics = producer.metrics()["producer-metrics"]
+
+        assert_alone_in_flight(events)
+        assert metrics["record-retry-total"] == 0
+        assert metrics["connection-creation-total"] == 2
+
+
 def assert_alone_in_flight(events: list[tuple[int, str, ApiKey]]) -> int:
     """Return how many exchanges began; no other request is in flight from their begin to their end."""
     begun = 0

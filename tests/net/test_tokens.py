@@ -13,9 +13,12 @@ import pytest
 from aioproducer.errors import AuthenticationError, ConfigurationError
 from aioproducer.net import tokens
 from aioproducer.net.oauth import TokenEndpoint
+from aioproducer.net.providers import Providers
 from aioproducer.net.tokens import TokenSource
 from aioproducer.sasl.mechanism import failed
 from aioproducer.sasl.oauthbearer import Token
+from aioproducer.testing import FakeCluster
+from tests.net.quick import quick
 from tests.net.token_server import TokenServer, jwt, oauth_config
 
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ def config_of(provider: Callable[[], Any], **options: Any) -> ProducerConfig:  #
 
 
 def source_of(provider: Callable[[], Any], *, random: float = 0.0, **options: Any) -> TokenSource:  # noqa: ANN401
-    return TokenSource(provider, config_of(provider, **options), lambda: random)
+    return TokenSource(provider, config_of(provider, **options), lambda: random, Providers())
 
 
 def running_request() -> asyncio.Task[Any]:
@@ -210,6 +213,38 @@ async def test_slow_renewal_does_not_delay(
     provider.gate.set()
     await asyncio.wait({running_request()}, timeout=20)
     assert await value_of(source) == f"token{2 if lifetime else 3}"
+
+
+async def test_renewal_ends_with_client(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renewal that nothing waits for would run on for `request_timeout_ms` after the producer."""
+    monkeypatch.setattr(tokens, "_PATIENCE", 0.01)
+    provider = Provider(clock)
+    source = source_of(provider, request_timeout_ms=20_000, delivery_timeout_ms=30_000)
+    await value_of(source)
+    provider.gate.clear()
+    clock.now += 50
+    assert await value_of(source) == "token1"
+    request = running_request()
+    source.close()
+    await asyncio.wait({request}, timeout=20)
+    assert request.cancelled()
+
+
+async def test_stop_closes_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[TokenSource] = []
+    monkeypatch.setattr(TokenSource, "close", lambda source: closed.append(source))
+    cluster = FakeCluster(
+        topics={"orders": 1},
+        security="SASL_PLAINTEXT",
+        sasl_mechanisms=["OAUTHBEARER"],
+        tokens={"a.b.c": "me"},
+    )
+    async with cluster, asyncio.timeout(60):
+        options: dict[str, Any] = {**cluster.client_options, "sasl_token_provider": lambda: "a.b.c"}
+        async with quick(options.pop("bootstrap_servers"), **options) as producer:
+            await producer.send("orders", b"1")
+            assert closed == []
+    assert len(closed) == 1
 
 
 async def test_token_that_expires_during_the_wait(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -431,7 +466,7 @@ async def test_endpoint_is_retried() -> None:
         for status in (503, 429, 500):
             server.answer(status)
         config = oauth_config(server.url)
-        token = await TokenSource(TokenEndpoint(config), config, lambda: 0.0).token()
+        token = await TokenSource(TokenEndpoint(config), config, lambda: 0.0, Providers()).token()
         assert token.value == jwt(sub="alice", number=4)
         assert len(server.requests) == 4
 
@@ -440,7 +475,7 @@ async def test_refusal_of_endpoint_is_final() -> None:
     async with TokenServer() as server:
         server.answer(401, {"error": "invalid_client"})
         config = oauth_config(server.url)
-        error = await refusal(TokenSource(TokenEndpoint(config), config, lambda: 0.0))
+        error = await refusal(TokenSource(TokenEndpoint(config), config, lambda: 0.0, Providers()))
     assert "answered 401 Unauthorized" in str(error)
     assert error.reason == '"invalid_client"'
     assert len(server.requests) == 1
@@ -451,7 +486,7 @@ async def test_endpoint_that_stays_down() -> None:
         for _ in range(1000):
             server.answer(503, {"error": "temporarily_unavailable"})
         config = oauth_config(server.url, request_timeout_ms=300, delivery_timeout_ms=5000)
-        error = await refusal(TokenSource(TokenEndpoint(config), config, lambda: 0.0))
+        error = await refusal(TokenSource(TokenEndpoint(config), config, lambda: 0.0, Providers()))
     assert f"the token endpoint {config.sasl_oauthbearer_token_endpoint_url} gave no token in " in str(error)
     assert '(request_timeout_ms): answered 503 Service Unavailable, "temporarily_unavailable"' in str(error)
     assert error.reason == '"temporarily_unavailable"'
