@@ -11,7 +11,8 @@ class Endpoint:
     """Where one broker listens; it outlives the connections.
 
     `node_id` is negative for a bootstrap server, whose node id is unknown. `addresses` orders the
-    addresses of the host name, `discovery` remembers the ApiVersions version that works.
+    addresses of the host name, `discovery` remembers the ApiVersions version that works. `has_worked`
+    tells that the set-up of a connection was complete before: the options fit the listener.
     """
 
     def __init__(self, node_id: int, host: str, port: int) -> None:
@@ -23,19 +24,20 @@ class Endpoint:
         self.discovery = VersionDiscovery()
         self._has_ignored = False
         self._is_suspicious = False
+        self.has_worked = False
         self._is_probed = False
 
     def connected(self) -> None:
-        """Note that the set-up of a connection is complete: the options fit the listener."""
-        self._is_probed = True
+        """Note that the set-up of a connection is complete."""
+        self.has_worked = True
 
     def takes_probe(self) -> bool:
-        """Return True once for a bootstrap server, unless a connection to it was complete before.
+        """Return True once for a bootstrap server, unless it has worked.
 
         A probe costs a connection. Brokers advertise the listener that the bootstrap server has.
         """
         is_first, self._is_probed = not self._is_probed, True
-        return is_first and self.node_id < 0
+        return is_first and not self.has_worked and self.node_id < 0
 
     def suspect(self) -> None:
         """Note that the broker closed a new connection at the first request after ApiVersions."""

@@ -52,7 +52,8 @@ _VERSIONS: Final = frozenset(
 _CLIENT_CERTIFICATE: Final = {
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "requires one",
     "SSLV3_ALERT_NO_CERTIFICATE": "requires one",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "refuses it",
+    # Java sends it to a client that shows none, too.
+    "SSLV3_ALERT_BAD_CERTIFICATE": "does not accept it, or got none",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "does not support its kind",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "says that it is revoked",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "says that it is expired",
@@ -79,16 +80,19 @@ def explain(
     certificate: Certificate | None = None,
     *,
     has_client_certificate: bool = False,
+    has_worked: bool = False,
 ) -> HandshakeFault:
     """Return the reason of an error during or after a handshake with `host`.
 
-    `certificate` is the broker's, if it is known: see `fetch_certificate`.
+    `certificate` is the broker's, if it is known: see `fetch_certificate`. `has_worked`: a connection to
+    this listener was complete before, so the options fit it.
     """
     match error:
         case ssl.SSLCertVerificationError():
             return HandshakeFault(_verification(error, host, certificate), is_permanent=True)
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionError() | EOFError():
-            return HandshakeFault(_closed(has_client_certificate=has_client_certificate), is_permanent=False)
+            sentence = _closed(has_client_certificate=has_client_certificate, has_worked=has_worked)
+            return HandshakeFault(sentence, is_permanent=False)
         case ssl.SSLError():
             return HandshakeFault(
                 _alert(error, host, has_client_certificate=has_client_certificate), is_permanent=True
@@ -162,7 +166,9 @@ def _now() -> str:
     return _day(datetime.now(UTC))
 
 
-def _closed(*, has_client_certificate: bool) -> str:
+def _closed(*, has_client_certificate: bool, has_worked: bool) -> str:
+    if has_worked:
+        return "the connection was closed during the TLS handshake"
     or_certificate = "" if has_client_certificate else ", or it requires a client certificate"
     return (
         "the connection was closed during the TLS handshake: the listener may be one without TLS "

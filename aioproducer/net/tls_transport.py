@@ -214,7 +214,11 @@ class TlsTransport:
     def _explained(self, error: BaseException, certificate: Certificate | None = None) -> ProducerError:
         endpoint = self._endpoint
         fault = explain(
-            error, endpoint.host, certificate, has_client_certificate=self._has_client_certificate
+            error,
+            endpoint.host,
+            certificate,
+            has_client_certificate=self._has_client_certificate,
+            has_worked=endpoint.has_worked,
         )
         if fault.is_permanent:
             return AuthenticationError(fault.sentence, reason=str(error)).at(endpoint.address)

@@ -162,6 +162,8 @@ class Exchange:
 
     def refused(self, reason: str | None) -> AuthenticationError:
         """End the exchange; return the error for a response with an error code and its message."""
+        if self._abort_reason and reason and self._abort_reason in reason:
+            reason = None  # {"status":"invalid_token"} again
         told = [text for text in (self._abort_reason, reason) if text]
         secrets = self._mechanism.secrets
         quoted = "; ".join([quote(text, secrets) for text in dict.fromkeys(told)])

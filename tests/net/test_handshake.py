@@ -273,3 +273,10 @@ async def test_error_without_certificate_is_explained() -> None:
         with pytest.raises(ssl.SSLCertVerificationError) as caught:
             await connect(port, client_context(trusts=OTHER_CA))
     assert explain(caught.value, HOST).sentence.startswith("the certificate is not trusted: ")
+
+
+def test_known_listener_is_not_doubted() -> None:
+    """A network that cuts the handshake of a broker that has worked tells nothing about options."""
+    sentence = explain(EOFError(), HOST, has_worked=True).sentence
+    assert sentence == "the connection was closed during the TLS handshake"
+    assert "security_protocol" in explain(EOFError(), HOST).sentence

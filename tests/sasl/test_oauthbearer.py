@@ -59,6 +59,14 @@ def test_error_code_after_json_keeps_status() -> None:
     )
 
 
+def test_refusal_is_quoted_once() -> None:
+    """Kafka's message is the JSON of its first answer."""
+    exchange = Exchange(OAuthBearer(TOKEN), attempt())
+    exchange.first()
+    exchange.next(b'{"status":"invalid_token"}')
+    assert exchange.refused('{"status":"invalid_token"}').reason == '"invalid_token"'
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"{", b"null", b"[]", b'{"status":5}', b"nonsense", b"\xff\xfe", b"\x01", b"[" * 60_000, b"0" * 60_000],
