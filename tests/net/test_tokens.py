@@ -232,7 +232,11 @@ async def test_renewal_ends_with_client(clock: Clock, monkeypatch: pytest.Monkey
 
 async def test_stop_closes_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[TokenSource] = []
-    monkeypatch.setattr(TokenSource, "close", lambda source: closed.append(source))
+
+    def close(source: TokenSource) -> None:
+        closed.append(source)
+
+    monkeypatch.setattr(TokenSource, "close", close)
     cluster = FakeCluster(
         topics={"orders": 1},
         security="SASL_PLAINTEXT",
