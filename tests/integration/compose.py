@@ -22,7 +22,7 @@ from tests.integration.maven import Libraries
 from tests.integration.node import KAFKA, ZOOKEEPER, Node
 from tests.integration.polling import until
 from tests.integration.wire import Address
-from tests.integration.zookeeper import registered_brokers
+from tests.integration.zookeeper import is_serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,7 +78,7 @@ class Environment:
                 )
                 stack.callback(node.destroy)
                 node.start()
-                until("ZooKeeper answers", lambda: _answers(self._zookeeper))
+                until("ZooKeeper serves", lambda: is_serving(self._zookeeper))
             nodes = [
                 Node(
                     number,
@@ -151,11 +151,3 @@ def _zookeeper(address: Address) -> Properties:
         "admin.enableServer": False,
         "4lw.commands.whitelist": "dump",
     }
-
-
-def _answers(address: Address) -> bool:
-    try:
-        registered_brokers(address)
-    except OSError:
-        return False
-    return True

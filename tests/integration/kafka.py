@@ -32,7 +32,7 @@ from tests.integration.node import KAFKA, ZOOKEEPER, Node, NodeDiedError, NodeSt
 from tests.integration.polling import until
 from tests.integration.tools import Tools
 from tests.integration.topics import Topics
-from tests.integration.zookeeper import registered_brokers
+from tests.integration.zookeeper import is_serving, registered_brokers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -237,6 +237,8 @@ class KafkaCluster(Kafka):
                 self._format()
             for starting in self._nodes.values():
                 starting.start()
+                if starting.id == _ZOOKEEPER_ID:
+                    until("ZooKeeper serves", lambda: is_serving(self._zookeeper_address()))
             self.wait_until_in_sync()
         except BaseException as error:
             self._kill_all()

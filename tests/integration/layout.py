@@ -82,6 +82,7 @@ def zookeeper_server_properties(
         "broker.id": node_id,
         "zookeeper.connect": str(zookeeper),
         "zookeeper.session.timeout.ms": 3000,
+        "zookeeper.connection.timeout.ms": 30_000,
         "listener.security.protocol.map": _SECURITY,
         "inter.broker.listener.name": "INTERNAL",
         "listeners": listeners,
