@@ -170,7 +170,9 @@ class _BootstrapRace(Race["Found"]):
                     client=request.without_topic_creation,
                 )
             except BrokerConnectionError as error:
-                if not (tries_all and discovery.should_reconnect):
+                # Another server may have won the race: then the broker is closed, and each request to it
+                # raises at once, without a turn of the loop in which this task could be cancelled.
+                if broker.is_closed or not (tries_all and discovery.should_reconnect):
                     raise
                 self._causes[broker.address] = error
                 continue

@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import anyio
 import pytest
 
-from aioproducer import BootstrapError
+from aioproducer import BootstrapError, ProducerError
+from aioproducer.net.broker import Broker
+from aioproducer.net.channel import Channel
 from aioproducer.protocol.metadata import MetadataResponse
 from aioproducer.testing import ApiKey, FakeCluster
 from tests.net.quick import quick, until
@@ -216,3 +219,34 @@ async def test_closing_address_gets_each_version_once() -> None:
     # Two connections for each of the three versions, then one for each further search.
     looks = 2_000 / (0.8 * pause)
     assert 6 < len(tries) <= 6 + looks
+
+
+@pytest.mark.parametrize("closes", range(1, 7))
+async def test_search_ends_at_closed_connection(monkeypatch: pytest.MonkeyPatch, closes: int) -> None:
+    """A search that is cancelled in the turn in which a server closes the connection ends."""
+    requests = channels = 0
+    close, request = Channel.close, Broker.request
+
+    def cancel_after_close(channel: Channel, error: ProducerError, **options: Any) -> None:
+        nonlocal channels
+        close(channel, error, **options)
+        channels += 1
+        if channels == closes:
+            # The task of the broker has its turn first: it was woken by `close`.
+            asyncio.get_running_loop().call_soon(search.cancel)
+
+    async def counted_request(broker: Broker, *arguments: Any, **options: Any) -> object:
+        nonlocal requests
+        requests += 1
+        assert requests < 100, "the search never ends"
+        return await request(broker, *arguments, **options)
+
+    monkeypatch.setattr(Channel, "close", cancel_after_close)
+    monkeypatch.setattr(Broker, "request", counted_request)
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        producer = quick(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with anyio.CancelScope() as search:
+            await producer.start()
+        assert search.cancelled_caught
+    await producer.stop()
