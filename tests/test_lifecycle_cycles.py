@@ -389,6 +389,24 @@ ENDS: dict[str, tuple[str, set[str]]] = {
         """,
         {NOT_STOPPED, UNSEEN},
     ),
+    "interrupted in a task of the producer": (
+        """
+        import logging
+        class Interrupting(logging.Handler):
+            def emit(self, record):
+                if record.getMessage().startswith("producer id"):
+                    logger.removeHandler(self)
+                    raise KeyboardInterrupt
+        async def main():
+            logger.setLevel(logging.INFO)
+            logger.addHandler(Interrupting())
+            producer = await started(make())
+            await producer.send("held", b"")
+        logger = logging.getLogger("aioproducer")
+        run(main)
+        """,
+        {NOT_STOPPED, UNSEEN},
+    ),
     "interrupted while only the loop runs": (
         """
         async def main():

@@ -339,9 +339,13 @@ class Engine:
 
     def crash(self, error: BaseException) -> None:
         """Fail the producer: an error without another handler, or the end of its tasks."""
-        # asyncio.run cancels all tasks that are left when its main coroutine returns.
-        if isinstance(error, asyncio.CancelledError):
-            cause = "the producer's tasks were cancelled, or its event loop ended, before stop() was called"
+        # asyncio.run cancels all tasks that are left when its main coroutine returns. KeyboardInterrupt
+        # and SystemExit end the program too, whatever code they interrupt.
+        if not isinstance(error, Exception):
+            cause = (
+                "the producer's tasks were cancelled or interrupted, or its event loop ended, "
+                "before stop() was called"
+            )
             logger.warning(cause)
         else:
             cause = f"the producer's background failed: {error!r}"

@@ -41,7 +41,7 @@ async def _use(cluster: FakeCluster, producer: Producer[Any, Any]) -> None:
 
 
 def _with_short_timeouts(cluster: FakeCluster) -> Producer[Any, Any]:
-    return quick(cluster, linger_ms=20, request_timeout_ms=100, delivery_timeout_ms=400)
+    return quick(cluster, linger_ms=20, request_timeout_ms=200, delivery_timeout_ms=2_000)
 
 
 async def _frozen_all_the_time() -> None:
