@@ -57,6 +57,12 @@ class Session(NamedTuple):
     ends_at: float
 
 
+def _request(data: bytes | None) -> SaslAuthenticateRequest | None:
+    # Not the bytes themselves in a variable of the exchange: those of PLAIN are the password, and tools
+    # that report errors show the variables of each frame.
+    return None if data is None else SaslAuthenticateRequest(auth_bytes=data)
+
+
 def without_causes(error: AuthenticationError) -> AuthenticationError:
     """Return the error without the errors of users' callables and libraries, which may show a secret.
 
@@ -106,7 +112,9 @@ class Authenticator:
         try:
             return await self._run(setup, mechanism)
         except AuthenticationError as error:
-            raise error if error.address is not None else error.at(setup.address) from None
+            # The frames of the exchange have the broker's bytes, which may be the token that was sent.
+            refusal = error.with_traceback(None)
+        raise refusal if refusal.address is not None else refusal.at(setup.address)
 
     async def _run(self, setup: Setup, mechanism: Mechanism) -> Session | None:
         await self._choose_mechanism(setup, mechanism.name)
@@ -116,15 +124,15 @@ class Authenticator:
         version = setup.versions.choose(ApiKey.SASL_AUTHENTICATE, SaslAuthenticateRequest.versions)
         sent_at = self._clock()
         lifetime_ms = 0
-        data: bytes | None = await self._compute(setup, exchange, exchange.first)
-        while data is not None:
+        request = _request(await self._compute(setup, exchange, exchange.first))
+        while request is not None:
             sent_at = self._clock()
-            response = await setup.exchange(SaslAuthenticateRequest(auth_bytes=data), version)
+            response = await setup.exchange(request, version)
             if response.error_code:
                 raise exchange.refused(response.error_message)
             lifetime_ms = response.session_lifetime_ms
-            challenge = response.auth_bytes
-            data = await self._compute(setup, exchange, partial(exchange.next, challenge))
+            answer = partial(exchange.next, response.auth_bytes)
+            request = _request(await self._compute(setup, exchange, answer))
         return self._session(sent_at, lifetime_ms)
 
     async def _choose_mechanism(self, setup: Setup, name: str) -> None:
