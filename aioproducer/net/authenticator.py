@@ -50,6 +50,10 @@ _EARLIEST_OF_SHORT = 0.6
 """The part of a short session after which it is renewed at the earliest, whatever the margin."""
 
 
+_SOONEST = 1.05
+"""Seconds between two authentications at least: brokers refuse a second one within a second."""
+
+
 class Session(NamedTuple):
     """How long a connection may be used after an authentication, in seconds of the loop's clock."""
 
@@ -148,7 +152,7 @@ class Authenticator:
             offered = ", ".join(response.mechanisms) or "none"
             message = f"the broker does not have the mechanism {name}; it has {offered} (sasl_mechanism)"
             raise AuthenticationError(message, mechanism=name)
-        if code is ErrorCode.ILLEGAL_SASL_STATE:
+        if code is ErrorCode.ILLEGAL_SASL_STATE and not setup.has_worked:
             message = (
                 "the listener does not use SASL: set security_protocol to PLAINTEXT or SSL, or use the "
                 "port of its SASL listener"
@@ -176,4 +180,6 @@ class Authenticator:
         part = _EARLIEST + (_LATEST - _EARLIEST) * self._random()
         # Of 2 s, 85-95 % would leave 0.1 to 0.3 s: renew after 1.5 s.
         renew_after = min(part * lifetime, max(lifetime - _MARGIN, _EARLIEST_OF_SHORT * lifetime))
+        if lifetime > _SOONEST:
+            renew_after = max(renew_after, _SOONEST)
         return Session(sent_at + renew_after, sent_at + lifetime)
