@@ -96,6 +96,11 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "key in the place of a path": {"security_protocol": "SSL", "ssl_key_location": KEY},
     "key without its certificate": {"security_protocol": "SSL", "ssl_keystore_key": KEY},
     "passphrase of the key alone": {"security_protocol": "SSL", "ssl_key_password": PASSPHRASE},
+    "key with a surrogate": {
+        "security_protocol": "SSL",
+        "ssl_keystore_certificate_chain": CHAIN,
+        "ssl_keystore_key": KEY.replace("\n", "\n\ud800", 1),
+    },
     "key of a wrong type": {"security_protocol": "SSL", "ssl_keystore_key": KEY.encode()},
     "secret without its id": {
         "security_protocol": "SASL_SSL",

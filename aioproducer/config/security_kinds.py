@@ -56,6 +56,11 @@ def _take_path(value: object) -> str | None:
     path = os.fspath(value)
     if isinstance(path, bytes) or not path or "\0" in path:
         raise ValueError
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        reason = "the file system cannot have such a name"
+        raise ValueError(reason) from None
     if "-----BEGIN" in path:
         reason = "that is the text of a PEM file"
         raise HoldsSecretError(reason)
@@ -76,6 +81,9 @@ def _pem(label: str) -> Callable[[object], str | None]:
         if not any(kind.endswith(label) for kind, _ in blocks):
             # A key in the place of certificates is a secret.
             reason = f"it has no block -----BEGIN {label}-----"
+            raise HoldsSecretError(reason)
+        if not all(body.isascii() for _, body in blocks):
+            reason = "a block has characters that are not ASCII"
             raise HoldsSecretError(reason)
         return "".join(_pem_block(kind, body) for kind, body in blocks)
 
@@ -162,12 +170,21 @@ def _take_url(value: object) -> str | None:
         return None
     if not isinstance(value, str):
         raise ValueError  # noqa: TRY004 - a kind refuses with ValueError
-    parts = urlsplit(value)
-    if parts.username is not None or parts.password is not None:
+    try:
+        parts = urlsplit(value)
+        has_credentials, _port = "@" in parts.netloc, parts.port
+    except ValueError:
+        # Not its reason: "https://me:secret@[host" may hold credentials all the same.
+        reason = "its host or its port is malformed"
+        raise HoldsSecretError(reason) from None
+    if has_credentials:
         reason = "credentials do not belong in it"
         raise HoldsSecretError(reason)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError
+    if not all(character.isprintable() and character != " " for character in value):
+        reason = "it has spaces or characters that no URL has"
+        raise ValueError(reason)
     return value
 
 
@@ -197,8 +214,8 @@ def _extension(pair: object) -> tuple[str, str]:
     if not _TOKEN_NAME.fullmatch(name) or name == "auth":
         reason = f"the name {name!r} must be letters, and not 'auth'"
         raise ValueError(reason)
-    if not all(" " <= character <= "~" or character in "\t\r\n" for character in text):
-        reason = f"the value of {name!r} must be printable ASCII"
+    if not text or not all(" " <= character <= "~" or character in "\t\r\n" for character in text):
+        reason = f"the value of {name!r} must be printable ASCII, and not empty"
         raise ValueError(reason)
     return name, text
 

@@ -50,11 +50,21 @@ _EARLIEST_OF_SHORT = 0.6
 """The part of a short session after which it is renewed at the earliest, whatever the margin."""
 
 
+_SOONEST = 1.05
+"""Seconds between two authentications at least: brokers refuse a second one within a second."""
+
+
 class Session(NamedTuple):
     """How long a connection may be used after an authentication, in seconds of the loop's clock."""
 
     renew_at: float
     ends_at: float
+
+
+def _request(data: bytes | None) -> SaslAuthenticateRequest | None:
+    # Not the bytes themselves in a variable of the exchange: those of PLAIN are the password, and tools
+    # that report errors show the variables of each frame.
+    return None if data is None else SaslAuthenticateRequest(auth_bytes=data)
 
 
 def without_causes(error: AuthenticationError) -> AuthenticationError:
@@ -106,7 +116,9 @@ class Authenticator:
         try:
             return await self._run(setup, mechanism)
         except AuthenticationError as error:
-            raise error if error.address is not None else error.at(setup.address) from None
+            # The frames of the exchange have the broker's bytes, which may be the token that was sent.
+            refusal = error.with_traceback(None)
+        raise refusal if refusal.address is not None else refusal.at(setup.address)
 
     async def _run(self, setup: Setup, mechanism: Mechanism) -> Session | None:
         await self._choose_mechanism(setup, mechanism.name)
@@ -116,15 +128,15 @@ class Authenticator:
         version = setup.versions.choose(ApiKey.SASL_AUTHENTICATE, SaslAuthenticateRequest.versions)
         sent_at = self._clock()
         lifetime_ms = 0
-        data: bytes | None = await self._compute(setup, exchange, exchange.first)
-        while data is not None:
+        request = _request(await self._compute(setup, exchange, exchange.first))
+        while request is not None:
             sent_at = self._clock()
-            response = await setup.exchange(SaslAuthenticateRequest(auth_bytes=data), version)
+            response = await setup.exchange(request, version)
             if response.error_code:
                 raise exchange.refused(response.error_message)
             lifetime_ms = response.session_lifetime_ms
-            challenge = response.auth_bytes
-            data = await self._compute(setup, exchange, partial(exchange.next, challenge))
+            answer = partial(exchange.next, response.auth_bytes)
+            request = _request(await self._compute(setup, exchange, answer))
         return self._session(sent_at, lifetime_ms)
 
     async def _choose_mechanism(self, setup: Setup, name: str) -> None:
@@ -140,7 +152,7 @@ class Authenticator:
             offered = ", ".join(response.mechanisms) or "none"
             message = f"the broker does not have the mechanism {name}; it has {offered} (sasl_mechanism)"
             raise AuthenticationError(message, mechanism=name)
-        if code is ErrorCode.ILLEGAL_SASL_STATE:
+        if code is ErrorCode.ILLEGAL_SASL_STATE and not setup.has_worked:
             message = (
                 "the listener does not use SASL: set security_protocol to PLAINTEXT or SSL, or use the "
                 "port of its SASL listener"
@@ -168,4 +180,6 @@ class Authenticator:
         part = _EARLIEST + (_LATEST - _EARLIEST) * self._random()
         # Of 2 s, 85-95 % would leave 0.1 to 0.3 s: renew after 1.5 s.
         renew_after = min(part * lifetime, max(lifetime - _MARGIN, _EARLIEST_OF_SHORT * lifetime))
+        if lifetime > _SOONEST:
+            renew_after = max(renew_after, _SOONEST)
         return Session(sent_at + renew_after, sent_at + lifetime)

@@ -42,6 +42,8 @@ _ATTRIBUTES: Final = {
 
 # A certificate with thousands of names is possible: an error lists the first ones.
 _MOST_NAMES = 8
+# The peer chooses how many there are; a common subject has six.
+_MOST_ATTRIBUTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,10 @@ def _distinguished_name(data: bytes) -> str:
             # The text is the peer's: no line ends and controls in errors and logs.
             parts.append(f"{name}={_printable(text)}")
     # Most specific first, as Kafka's principals are written (RFC 2253).
-    return ",".join(reversed(parts)) or "(no subject)"
+    parts.reverse()
+    if len(parts) > _MOST_ATTRIBUTES:
+        parts[_MOST_ATTRIBUTES:] = [f"and {len(parts) - _MOST_ATTRIBUTES} more"]
+    return ",".join(parts) or "(no subject)"
 
 
 def _printable(text: str) -> str:

@@ -243,7 +243,8 @@ class Channel:
             answers = connection.receive(data)
         except ProtocolError as error:
             error.args = (f"{self.address} is no Kafka broker, or the connection is corrupt: {error}",)
-            self.close(error)
+            # The error is kept: its frames would keep the received bytes.
+            self.close(error.with_traceback(None))
             return
         if connection.ignored and self._endpoint.is_first_ignored():
             logger.warning(

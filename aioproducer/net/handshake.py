@@ -81,13 +81,17 @@ def explain(
     *,
     has_client_certificate: bool = False,
     has_worked: bool = False,
+    is_after: bool = False,
 ) -> HandshakeFault:
-    """Return the reason of an error during or after a handshake with `host`.
+    """Return the reason of an error during or after (`is_after`) a handshake with `host`.
 
     `certificate` is the broker's, if it is known: see `fetch_certificate`. `has_worked`: a connection to
     this listener was complete before, so the options fit it.
     """
     match error:
+        case ssl.SSLError() if is_after and not _is_refusal(error, has_worked=has_worked):
+            # The options fit. A record is damaged, for example, and a new connection may work.
+            return HandshakeFault(f"the TLS connection is broken: {_text(error)}", is_permanent=False)
         case ssl.SSLCertVerificationError():
             return HandshakeFault(_verification(error, host, certificate), is_permanent=True)
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionError() | EOFError():
@@ -104,6 +108,12 @@ def explain(
             )
         case _:
             return HandshakeFault(cause_of(error), is_permanent=False)
+
+
+def _is_refusal(error: ssl.SSLError, *, has_worked: bool) -> bool:
+    # With TLS 1.3 a broker refuses the client's certificate after the handshake.
+    reason = _reason(error)
+    return reason in _CLIENT_CERTIFICATE or (reason in _NO_COMMON_CIPHER and not has_worked)
 
 
 def needs_certificate(error: BaseException) -> bool:
@@ -203,7 +213,15 @@ def _rare_alert(error: ssl.SSLError, host: str, *, has_client_certificate: bool)
         return f"no common cipher or version of TLS{or_certificate}"
     if reason == "TLSV1_UNRECOGNIZED_NAME":
         return f"the broker does not know the name {host} (SNI)"
-    return f"the TLS handshake failed: {reason.replace('_', ' ').lower() or cause_of(error)}"
+    return f"the TLS handshake failed: {_text(error)}"
+
+
+def _text(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLWantReadError):
+        # OpenSSL cannot write before it has read the answer.
+        return "the broker renegotiates (TLS 1.2), which this client does not support"
+    # Their errno is OpenSSL's, and not the operating system's.
+    return _reason(error).replace("_", " ").lower() or str(error) or type(error).__name__
 
 
 def _reason(error: ssl.SSLError) -> str:

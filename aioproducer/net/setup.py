@@ -44,6 +44,11 @@ class Setup:
         self._channel = channel
         self._deadline = channel.clock() + timeout
 
+    @property
+    def has_worked(self) -> bool:
+        """Whether the set-up of a connection to this listener was complete before."""
+        return self._endpoint.has_worked
+
     async def run(self, verifier: Verifier, authenticator: Authenticator | None) -> Session | None:
         """Take all steps and return the session, if it has an end; raises what a step raises."""
         session = None

@@ -123,6 +123,8 @@ def _make_context(config: ProducerConfig) -> ssl.SSLContext:
     # keys of connections to the file in SSLKEYLOGFILE.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # As Java's client: a peer may ask for a new handshake (TLS 1.2) at any time, again and again.
+    context.options |= ssl.OP_NO_RENEGOTIATION
     if not config.enable_ssl_certificate_verification:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

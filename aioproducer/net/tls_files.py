@@ -85,6 +85,9 @@ class Identity:
                 context.load_cert_chain(path, password=self._give_password)
         except ssl.SSLError as error:
             self.key_source.fail(self._reason(error))
+        except OSError as error:
+            # Without a free descriptor there is no file for OpenSSL to read.
+            self.key_source.fail(cause_of(error))
         except ConfigurationError:
             # It is a ValueError too.
             raise
@@ -141,7 +144,8 @@ def pem_identity(
 
 def load_trusted(context: ssl.SSLContext, source: Source, password: str | None) -> None:
     """Load CA certificates into a context: PEM, PKCS#12, DER, or a folder as OpenSSL has it."""
-    if source.path is not None and Path(source.path).is_dir():
+    # `Path.is_dir` raises for a name that is too long, or in a folder that cannot be searched.
+    if source.path is not None and os.path.isdir(source.path):  # noqa: PTH112 - see above
         context.load_verify_locations(capath=source.path)
         return
     content = source.read()
@@ -149,7 +153,9 @@ def load_trusted(context: ssl.SSLContext, source: Source, password: str | None) 
         blocks = _CERTIFICATE.findall(content)
         if not blocks:
             source.fail("there is no certificate in it (PEM, -----BEGIN CERTIFICATE-----)")
-        data: str | bytes = b"\n".join(blocks).decode("ascii", "replace")
+        if not all(map(bytes.isascii, blocks)):
+            source.fail("a certificate is damaged (it has bytes that are not ASCII)")
+        data: str | bytes = b"\n".join(blocks).decode("ascii")
     else:
         _refuse_java_store(source, content)
         data = content if _is_certificate(content) else _trusted_in_pkcs12(source, content, password)

@@ -201,7 +201,7 @@ class TlsTransport:
 
     def _fail(self, error: ssl.SSLError) -> None:
         self._flush()
-        self._lost(self._explained(error))
+        self._lost(self._explained(error, is_after=True))
         self._transport.abort()
 
     def _lost(self, cause: Exception | None) -> None:
@@ -211,7 +211,9 @@ class TlsTransport:
             self._is_over = True
             self._on_lost(cause)
 
-    def _explained(self, error: BaseException, certificate: Certificate | None = None) -> ProducerError:
+    def _explained(
+        self, error: BaseException, certificate: Certificate | None = None, *, is_after: bool = False
+    ) -> ProducerError:
         endpoint = self._endpoint
         fault = explain(
             error,
@@ -219,6 +221,7 @@ class TlsTransport:
             certificate,
             has_client_certificate=self._has_client_certificate,
             has_worked=endpoint.has_worked,
+            is_after=is_after,
         )
         if fault.is_permanent:
             return AuthenticationError(fault.sentence, reason=str(error)).at(endpoint.address)

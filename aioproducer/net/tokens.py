@@ -190,9 +190,9 @@ class TokenSource:
     def _checked(self, given: object) -> Token:
         extensions = dict(self._config.sasl_oauthbearer_extensions or ())
         if isinstance(given, str):
-            token = Token.from_jwt(given, extensions)
+            token = Token.from_jwt(given)
         elif isinstance(given, Token):
-            token = replace(given, extensions={**extensions, **given.extensions})
+            token = given
         else:
             message = f"{self._name} must return a string or a Token, it returned {type(given).__name__}"
             raise failed(OAuthBearer.name, message)
@@ -200,7 +200,7 @@ class TokenSource:
         fault = _expiry_fault(token.expires_at) or token_fault(token.value)
         if fault := fault or extensions_fault(token.extensions):
             raise failed(OAuthBearer.name, f"{self._name} returned an unusable token: {fault}")
-        return token
+        return replace(token, extensions={**extensions, **token.extensions})
 
     def _next_renewal(self, token: Token) -> float:
         if token.expires_at is None:

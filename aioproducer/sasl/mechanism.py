@@ -186,6 +186,9 @@ class Exchange:
             # The frames of a mechanism have credentials in local variables, and tools that report
             # errors show those of every frame.
             step = error.with_traceback(None)
+        except UnicodeEncodeError:
+            # From the environment, for example. The error would hold the whole text.
+            step = failed(self.mechanism, "a name or a credential has a lone surrogate: it is not UTF-8")
         except BaseException:
             self._state = _State.FAILED
             raise

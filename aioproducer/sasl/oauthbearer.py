@@ -17,13 +17,13 @@ import binascii
 import json
 import re
 from base64 import urlsafe_b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from aioproducer.sasl.mechanism import Abort, failed, refuse_pickle
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import NoReturn
 
     from aioproducer.sasl.mechanism import Attempt, Steps
@@ -113,8 +113,10 @@ class OAuthBearer:
         )
 
 
-def token_fault(value: str) -> str | None:
+def token_fault(value: object) -> str | None:
     """Return what is wrong with the text of a token, without the text, or None."""
+    if not isinstance(value, str):
+        return f"the token must be a string, it is {type(value).__name__}"
     if not value:
         return "the token is empty"
     if value.lower().startswith("bearer "):
@@ -126,8 +128,10 @@ def token_fault(value: str) -> str | None:
     return None
 
 
-def extensions_fault(extensions: Mapping[Any, Any]) -> str | None:
+def extensions_fault(extensions: object) -> str | None:
     """Return what is wrong with SASL extensions, or None; the rules are those of Java's client."""
+    if not isinstance(extensions, Mapping):
+        return f"the SASL extensions must be a mapping of strings, they are {type(extensions).__name__}"
     for key, value in extensions.items():
         if key == "auth":
             return "the SASL extension 'auth' is reserved for the token"

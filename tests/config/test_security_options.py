@@ -126,7 +126,7 @@ def test_context_is_for_clients() -> None:
 
 def test_paths_become_strings() -> None:
     assert take("ssl_truststore_location", Path("/ca.pem")) == "/ca.pem"
-    for wrong in ("", "a\0b", b"/ca.pem", 1):
+    for wrong in ("", "a\0b", b"/ca.pem", 1, "/\ud800"):
         refusal("ssl_truststore_location", wrong)
 
 
@@ -182,8 +182,17 @@ def test_credentials_may_be_callables() -> None:
 @pytest.mark.parametrize("url", ["https://idp/token", "http://127.0.0.1:8080/token"])
 def test_token_endpoint_is_a_url(url: str) -> None:
     assert take("sasl_oauthbearer_token_endpoint_url", url) == url
-    for wrong in ("idp/token", "file:///token", "https://", 1):
+    for wrong in ("idp/token", "file:///token", "https://", 1, "https://idp:x/", "https://idp:65536/"):
         refusal("sasl_oauthbearer_token_endpoint_url", wrong)
+    for wrong in ("https://i dp/", "https://idp/\n", "https://\ud800/"):
+        refusal("sasl_oauthbearer_token_endpoint_url", wrong)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://me:hunter2@[idp/", "https://me:hunter2\u2100@idp/", "https://hunter2@/"]
+)
+def test_malformed_url_hides_credentials(url: str) -> None:
+    assert "hunter2" not in str(refusal("sasl_oauthbearer_token_endpoint_url", url))
 
 
 @pytest.mark.parametrize(
@@ -194,7 +203,8 @@ def test_extensions_become_pairs(given: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["a=b", {"auth": "x"}, {"a1": "x"}, {"a": "\x01"}, {"a": 1}, [("a", "x"), ("a", "y")], [1]]
+    "wrong",
+    ["a=b", {"auth": "x"}, {"a1": "x"}, {"a": "\x01"}, {"a": ""}, {"a": 1}, [("a", "x"), ("a", "y")], [1]],
 )
 def test_invalid_extensions(wrong: object) -> None:
     refusal("sasl_oauthbearer_extensions", wrong)

@@ -26,6 +26,8 @@ SOON = 60.0
         # Half a second is left for the renewal.
         (6_000, 1.0, 5.5),
         (2_000, 0.0, 1.5),
+        # Brokers refuse a second authentication within a second.
+        (1_200, 0.0, 1.05),
         # A very short session is used for most of its time all the same.
         (500, 0.0, 0.3),
     ],

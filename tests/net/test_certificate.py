@@ -55,6 +55,16 @@ def test_many_names_are_cut() -> None:
     assert Certificate.parse(many.der).listed_names.endswith("host-7 and 42 more")
 
 
+def test_large_subject_is_cut() -> None:
+    """A hostile certificate of 100 KB makes no error of 100 KB."""
+    units = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "u" * 60)] * 900
+    name = x509.Name([*units, x509.NameAttribute(NameOID.COMMON_NAME, "x")])
+    certificate = Certificate.parse(signed(name, datetime.now(UTC)))
+    assert certificate.subject.startswith("CN=x,OU=u")
+    assert certificate.subject.endswith("and 885 more")
+    assert len(str(certificate)) < 4_000
+
+
 def test_dates_of_other_centuries() -> None:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "x")])
     end = datetime(2960, 6, 7, 8, 9, 10, tzinfo=UTC)

@@ -275,6 +275,39 @@ async def test_error_without_certificate_is_explained() -> None:
     assert explain(caught.value, HOST).sentence.startswith("the certificate is not trusted: ")
 
 
+def openssl_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, f"[SSL: {reason}]")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (openssl_error("BAD_RECORD_TYPE"), "bad record type"),
+        (openssl_error("WRONG_VERSION_NUMBER"), "wrong version number"),
+        (ssl.SSLWantReadError(2, "no errno of the operating system"), "the broker renegotiates (TLS 1.2)"),
+        (ssl.SSLError(1, "odd"), "odd"),
+    ],
+)
+def test_error_after_handshake_may_pass(error: ssl.SSLError, text: str) -> None:
+    """The options fit the listener: a damaged record or a renegotiation ends one connection."""
+    fault = explain(error, HOST, is_after=True, has_worked=True)
+    assert not fault.is_permanent
+    assert fault.sentence.startswith(f"the TLS connection is broken: {text}")
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_permanent"),
+    [("SSLV3_ALERT_BAD_CERTIFICATE", True), ("SSLV3_ALERT_HANDSHAKE_FAILURE", False)],
+)
+def test_late_alerts(reason: str, *, is_permanent: bool) -> None:
+    """A broker refuses a client's certificate after the handshake (TLS 1.3), also later on."""
+    error = openssl_error(reason)
+    assert explain(error, HOST, is_after=True, has_worked=True).is_permanent is is_permanent
+    assert explain(error, HOST, is_after=True).is_permanent
+
+
 def test_known_listener_is_not_doubted() -> None:
     """A network that cuts the handshake of a broker that has worked tells nothing about options."""
     sentence = explain(EOFError(), HOST, has_worked=True).sentence

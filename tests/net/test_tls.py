@@ -76,6 +76,7 @@ def at(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
 def test_defaults_are_strict() -> None:
     context = contexts()._context  # noqa: SLF001 - the context is the result
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert not contexts().has_client_certificate
@@ -187,6 +188,8 @@ async def test_stores_of_keytool(folder: Path) -> None:
         ({"ssl_truststore_location": "text"}, "it is neither PEM nor PKCS#12"),
         ({"ssl_truststore_location": "key.pem"}, "there is no certificate in it"),
         ({"ssl_truststore_location": "damaged.pem"}, "a certificate is damaged"),
+        ({"ssl_truststore_location": "bytes.pem"}, "a certificate is damaged"),
+        ({"ssl_truststore_location": "x" * 5000}, "File name too long"),
         ({"ssl_truststore_location": "client.p12"}, "it may need a password"),
         ({"ssl_keystore_location": "."}, "it is a folder"),
         ({"ssl_keystore_location": "chain.pem"}, "there is no private key in it"),
@@ -216,6 +219,7 @@ def test_unusable_file_has_reason(folder: Path, options: dict[str, Any], reason:
     (folder / "empty").touch()
     (folder / "text").write_text("hello")
     (folder / "damaged.pem").write_text(CA.pem.replace("MII", "AAA"))
+    (folder / "bytes.pem").write_bytes(CA.pem.encode().replace(b"MII", b"\xff\xfe"))
     (folder / "damaged.p12").write_bytes(CLIENT.pkcs12()[:100])
     (folder / "store.jks").write_bytes(b"\xfe\xed\xfe\xed\0\0\0\2")
     (folder / "other.pem").write_text(CA.issue("other").key_pem())

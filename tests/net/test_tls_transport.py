@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from contextlib import asynccontextmanager, suppress
@@ -233,6 +234,30 @@ async def test_refused_certificate_names_cause() -> None:
     [error] = ends.losses
     assert isinstance(error, AuthenticationError)
     assert "requires a client certificate" in str(error)
+
+
+async def test_damaged_record_is_no_refusal() -> None:
+    """Bytes change on the way: the options fit, and a new connection may work."""
+
+    def damage(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, CERTIFICATES.server_context().wrap_socket(connection, server_side=True) as tls:
+            tls.recv(1)
+            with socket.socket(fileno=os.dup(tls.fileno())) as plain:
+                plain.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+            with suppress(OSError):
+                tls.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        damaging = asyncio.create_task(asyncio.to_thread(damage, listening))
+        tls, ends = await encrypted(listening.getsockname()[1]), Ends()
+        tls.attach(ends.received, ends.writable, ends.lost)
+        tls.write([b"a"])
+        await ends.until(lambda: bool(ends.losses))
+        await damaging
+    [error] = ends.losses
+    assert isinstance(error, BrokerConnectionError)
+    assert "the TLS connection is broken: " in str(error)
 
 
 async def test_unknown_authority_is_refused() -> None:

@@ -363,6 +363,10 @@ async def test_cancellation_of_provider_is_an_error(clock: Clock) -> None:
         (f"{SECRET}\x01auth=x", "has characters that no bearer token has"),
         (Token(SECRET, extensions={"auth": "x"}), "'auth' is reserved"),
         (Token(SECRET, extensions={"a": "\x01"}), "must be printable ASCII"),
+        (Token(SECRET.encode()), "the token must be a string, it is bytes"),  # type: ignore[arg-type]
+        (Token(None), "the token must be a string, it is NoneType"),  # type: ignore[arg-type]
+        (Token(SECRET, extensions=None), "must be a mapping of strings, they are NoneType"),  # type: ignore[arg-type]
+        (Token(SECRET, extensions=[("a", "b")]), "must be a mapping of strings, they are list"),  # type: ignore[arg-type]
         (Token(SECRET, expires_at=1.7e12), "must be in seconds since the epoch, not in milliseconds"),
         (Token(SECRET, expires_at=-1), "must be in seconds since the epoch"),
         (Token(SECRET, expires_at=float("nan")), "must be in seconds since the epoch"),

@@ -100,6 +100,17 @@ def test_empty_credentials(key_id: str, secret: str) -> None:
     assert "is empty" in str(refusal(AwsMskIam(AwsCredentials(key_id, secret)), at=AT))
 
 
+@pytest.mark.parametrize(
+    "credentials",
+    [AwsCredentials("AK\udcff", SECRET), AwsCredentials("AKIDEXAMPLE", SECRET, f"{SECRET}\udcff")],
+)
+def test_bytes_of_environment(credentials: AwsCredentials) -> None:
+    """Python decodes an environment that is not UTF-8 to lone surrogates."""
+    error = refusal(AwsMskIam(credentials), at=AT)
+    assert "has a lone surrogate" in str(error)
+    assert error.__context__ is None
+
+
 def test_confirmation() -> None:
     assert talk(AwsMskIam(AwsCredentials("AKIDEXAMPLE", SECRET)), CONFIRMED, at=AT)[1] is None
 

@@ -1,7 +1,7 @@
 """Recognisable secrets, and the search for them in every text that the package gives out.
 
 with collected() as texts:          # logs, at every level
-    texts.add_error(error)          # its causes, traceback, attributes and pickle
+    texts.add_error(error)          # its causes, traceback with variables, attributes and pickle
     texts.add_objects(producer)     # the reprs of all objects that it leads to
 """
 
@@ -46,6 +46,9 @@ SECRETS = {
 }
 
 
+CONNECTING = tuple(f"aioproducer.{layer}." for layer in ("net", "core", "sasl", "protocol"))
+
+
 class Texts:
     """Every text that was given out, with its place."""
 
@@ -63,6 +66,11 @@ class Texts:
             self.add("repr", repr(each))
             self.add("attributes", vars(each))
             self.add("notes", getattr(each, "__notes__", ()))
+            for frame, _ in traceback.walk_tb(each.__traceback__):
+                # Tools that report errors show the variables of each frame. The frames of a constructor
+                # have the options, as the user's own frame has them.
+                if frame.f_globals["__name__"].startswith(CONNECTING):
+                    self.add(f"variables of {frame.f_code.co_name}", [*map(shown, frame.f_locals.values())])
             if isinstance(each, ProducerError):
                 self.add("pickle", pickle.dumps(each))
 
@@ -76,6 +84,14 @@ class Texts:
 
     def __contains__(self, text: str) -> bool:
         return any(text in each for _, each in self._texts)
+
+
+def shown(value: object) -> str:
+    """Return the repr, if there is one: not of an object whose constructor failed."""
+    try:
+        return repr(value)
+    except AttributeError:
+        return ""
 
 
 def related(error: BaseException) -> list[BaseException]:
