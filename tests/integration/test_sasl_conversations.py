@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.conversations.conversation import Conversation, Topic
 
 # Slow: the conversations test brokers and use no compiled module.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.peers]
 
 FIXTURES = {
     Release.KAFKA_2_8: "secured_kafka_282",

@@ -227,19 +227,19 @@ async def test_search_ends_at_closed_connection(monkeypatch: pytest.MonkeyPatch,
     requests = channels = 0
     close, request = Channel.close, Broker.request
 
-    def cancel_after_close(channel: Channel, error: ProducerError, **options: Any) -> None:
+    def cancel_after_close(channel: Channel, error: ProducerError, *, is_idle: bool = False) -> None:
         nonlocal channels
-        close(channel, error, **options)
+        close(channel, error, is_idle=is_idle)
         channels += 1
         if channels == closes:
             # The task of the broker has its turn first: it was woken by `close`.
             asyncio.get_running_loop().call_soon(search.cancel)
 
-    async def counted_request(broker: Broker, *arguments: Any, **options: Any) -> object:
+    async def counted_request(broker: Broker, *arguments: object, **options: Any) -> object:  # noqa: ANN401
         nonlocal requests
         requests += 1
         assert requests < 100, "the search never ends"
-        return await request(broker, *arguments, **options)
+        return await request(broker, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Channel, "close", cancel_after_close)
     monkeypatch.setattr(Broker, "request", counted_request)
