@@ -172,12 +172,13 @@ def _take_url(value: object) -> str | None:
         raise ValueError  # noqa: TRY004 - a kind refuses with ValueError
     try:
         parts = urlsplit(value)
-        has_credentials, _port = "@" in parts.netloc, parts.port
+        # Asking for the port checks it.
+        _ = parts.port
     except ValueError:
         # Not its reason: "https://me:secret@[host" may hold credentials all the same.
         reason = "its host or its port is malformed"
         raise HoldsSecretError(reason) from None
-    if has_credentials:
+    if "@" in parts.netloc:
         reason = "credentials do not belong in it"
         raise HoldsSecretError(reason)
     if parts.scheme not in ("http", "https") or not parts.hostname:

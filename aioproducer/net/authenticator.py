@@ -49,7 +49,6 @@ _MARGIN = 0.5
 _EARLIEST_OF_SHORT = 0.6
 """The part of a short session after which it is renewed at the earliest, whatever the margin."""
 
-
 _SOONEST = 1.05
 """Seconds between two authentications at least: brokers refuse a second one within a second."""
 
@@ -96,7 +95,7 @@ class Authenticator:
         self._random = random
 
     def close(self) -> None:
-        """End what goes on in the background: the client is closed."""
+        """End requests in the background: the client is closed."""
         self._credentials.close()
 
     async def mechanism(self) -> Mechanism:

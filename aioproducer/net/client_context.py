@@ -68,7 +68,7 @@ class ClientContext:
         )
 
     def close(self) -> None:
-        """End what goes on in the background for new connections."""
+        """End requests in the background, such as one for a token."""
         if self.authenticator is not None:
             self.authenticator.close()
 

@@ -22,9 +22,9 @@ class Endpoint:
         self.address = format_address(host, port)
         self.addresses = Addresses()
         self.discovery = VersionDiscovery()
+        self.has_worked = False
         self._has_ignored = False
         self._is_suspicious = False
-        self.has_worked = False
         self._is_probed = False
 
     def connected(self) -> None:

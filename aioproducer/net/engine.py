@@ -67,7 +67,7 @@ class Engine:
         self.config = config
         self.client_id = client_id
         self.loop: asyncio.AbstractEventLoop | None = None
-        # Until `start` there is no event loop whose clock could be asked.
+        # Before `start` there is no event loop to ask for its time.
         self.clock: Callable[[], float] = time.monotonic
         self.failure: ProducerError | None = None
         self.metrics = ProducerMetrics(
@@ -150,8 +150,8 @@ class Engine:
     async def stop(self) -> None:
         """Fail all records that are not done, close all connections and end all tasks."""
         message = "the producer was stopped before the record was acknowledged"
-        # 100,000 waiting records fail in slices of the loop; then the batches fail together. If this
-        # call is cancelled in between, `give_up` fails all that is left at once.
+        # 100,000 waiting records fail in slices of the loop, then all batches together. After a
+        # cancellation `give_up` fails the rest at once.
         self._settlement.reject_waiting(partial(self._end_error, message))
         try:
             while self._settlement.fail_rejected():
@@ -182,8 +182,7 @@ class Engine:
         started = self.clock()
         try:
             with anyio.fail_after(timeout):
-                # One future after the other: a hundred batches cost a hundred futures at most, and
-                # those that end meanwhile cost none.
+                # Wait for one batch after the other: a batch that has ended by then needs no future.
                 for result in results:
                     if not result.done:
                         await result.settled()
@@ -247,7 +246,7 @@ class Engine:
             "metadata-age": self.metadata.age(self.clock()),
         }
 
-    # What the core asks for: see core/shell.py.
+    # The methods of the core's `Shell`.
 
     @property
     def wall_clock_ns(self) -> Callable[[], int]:
@@ -379,5 +378,5 @@ def _clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
     if is_plain and time.monotonic is monotonic:
         # `loop.time()` calls this function. Each request reads the clock several times.
         return monotonic
-    # The method is looked up at each call: what simulates or freezes the time may replace it.
+    # Look the method up at each call: tools that simulate or freeze the time replace it.
     return loop.time

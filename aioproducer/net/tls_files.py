@@ -86,7 +86,7 @@ class Identity:
         except ssl.SSLError as error:
             self.key_source.fail(self._reason(error))
         except OSError as error:
-            # Without a free descriptor there is no file for OpenSSL to read.
+            # OpenSSL reads from a file only, and the process has no free descriptor for one.
             self.key_source.fail(cause_of(error))
         except ConfigurationError:
             # It is a ValueError too.

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from tests.integration.wire import Address
 
 _REGISTERED = re.compile(rb"/brokers/ids/(\d+)")
-
-
 _NOT_SERVING = b"not currently serving"
 
 

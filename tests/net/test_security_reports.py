@@ -10,7 +10,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 SOON = 20.0
 USERS = {"alice": "alice-secret"}
 SASL = (ApiKey.SASL_HANDSHAKE, ApiKey.SASL_AUTHENTICATE)
+
+Event: TypeAlias = tuple[int, str, ApiKey]
+"""The connection, "request" or "answer", and its API."""
 
 
 def quick_for(cluster: FakeCluster, **changes: object) -> Producer[Any, Any]:
@@ -52,27 +55,10 @@ def test_sasl_options_are_not_ignored(protocol: str) -> None:
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
 async def test_nothing_in_flight_while_authenticating(mechanism: str) -> None:
     """Requests in flight at the re-authentication broke the connection (librdkafka PR 4301)."""
-    cluster = FakeCluster(
-        topics={"orders": 1},
-        security="SASL_PLAINTEXT",
-        users=USERS,
-        sasl_mechanisms=[mechanism],
-        session_lifetime_ms=2_000,
-    )
-    async with cluster, Relay(cluster) as relay:
-        events: list[tuple[int, str, ApiKey]] = []
+    async with with_sessions(mechanism) as cluster, Relay(cluster) as relay:
+        events = recorded(relay)
         # Requests are in flight all the time.
         cluster.on(ApiKey.PRODUCE, times=None).delay(0.005)
-
-        def asked(request: Asked) -> bool:
-            events.append((request.connection, "request", request.api))
-            return True
-
-        def answered(request: Asked, frame: bytes) -> list[bytes]:
-            events.append((request.connection, "answer", request.api))
-            return [frame]
-
-        relay.on_request, relay.on_answer = asked, answered
         async with quick_for(cluster, linger_ms=0, max_in_flight_requests_per_connection=5) as producer:
             deliveries = []
             async with asyncio.timeout(SOON):
@@ -91,26 +77,9 @@ async def test_nothing_in_flight_while_authenticating(mechanism: str) -> None:
 @pytest.mark.scenario("reauthentication")
 async def test_late_response_does_not_overlap_authentication() -> None:
     """The response of a slow request comes after the end of the session: SASL begins only then."""
-    cluster = FakeCluster(
-        topics={"orders": 1},
-        security="SASL_PLAINTEXT",
-        users=USERS,
-        sasl_mechanisms=["PLAIN"],
-        session_lifetime_ms=2_000,
-    )
-    async with cluster, Relay(cluster) as relay:
-        events: list[tuple[int, str, ApiKey]] = []
+    async with with_sessions("PLAIN") as cluster, Relay(cluster) as relay:
+        events = recorded(relay)
         cluster.on(ApiKey.PRODUCE).delay(3.0)
-
-        def asked(request: Asked) -> bool:
-            events.append((request.connection, "request", request.api))
-            return True
-
-        def answered(request: Asked, frame: bytes) -> list[bytes]:
-            events.append((request.connection, "answer", request.api))
-            return [frame]
-
-        relay.on_request, relay.on_answer = asked, answered
         async with asyncio.timeout(SOON), quick_for(cluster, request_timeout_ms=15_000) as producer:
             assert (await producer.send("orders", b"late")).offset == 0
             await until(lambda: repeated(cluster), SOON)
@@ -122,7 +91,34 @@ async def test_late_response_does_not_overlap_authentication() -> None:
         assert metrics["connection-creation-total"] == 2
 
 
-def assert_alone_in_flight(events: list[tuple[int, str, ApiKey]]) -> int:
+def with_sessions(mechanism: str) -> FakeCluster:
+    """Return a cluster whose sessions end after 2 s."""
+    return FakeCluster(
+        topics={"orders": 1},
+        security="SASL_PLAINTEXT",
+        users=USERS,
+        sasl_mechanisms=[mechanism],
+        session_lifetime_ms=2_000,
+    )
+
+
+def recorded(relay: Relay) -> list[Event]:
+    """Return the list that each request and each answer is added to."""
+    events: list[Event] = []
+
+    def asked(request: Asked) -> bool:
+        events.append((request.connection, "request", request.api))
+        return True
+
+    def answered(request: Asked, frame: bytes) -> list[bytes]:
+        events.append((request.connection, "answer", request.api))
+        return [frame]
+
+    relay.on_request, relay.on_answer = asked, answered
+    return events
+
+
+def assert_alone_in_flight(events: list[Event]) -> int:
     """Return how many exchanges began; no other request is in flight from their begin to their end."""
     begun = 0
     in_flight: dict[int, list[ApiKey]] = {}

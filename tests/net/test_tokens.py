@@ -75,6 +75,15 @@ def source_of(provider: Callable[[], Any], *, random: float = 0.0, **options: An
     return TokenSource(provider, config_of(provider, **options), lambda: random, Providers())
 
 
+async def hanging_source(provider: Provider, clock: Clock) -> TokenSource:
+    """Return a source whose token is to be renewed while the provider hangs."""
+    source = source_of(provider, request_timeout_ms=20_000, delivery_timeout_ms=30_000)
+    await value_of(source)
+    provider.gate.clear()
+    clock.now += 50
+    return source
+
+
 def running_request() -> asyncio.Task[Any]:
     (request,) = [task for task in asyncio.all_tasks() if task.get_name() == "aioproducer-token"]
     return request
@@ -204,10 +213,7 @@ async def test_slow_renewal_does_not_delay(
     """The old token is used, and the request goes on for later authentications."""
     monkeypatch.setattr(tokens, "_PATIENCE", 0.01)
     provider = Provider(clock, lifetime)
-    source = source_of(provider, request_timeout_ms=20_000, delivery_timeout_ms=30_000)
-    await value_of(source)
-    provider.gate.clear()
-    clock.now += 50
+    source = await hanging_source(provider, clock)
     assert [await value_of(source) for _ in range(3)] == ["token1"] * 3
     assert provider.calls == 2
     provider.gate.set()
@@ -219,10 +225,7 @@ async def test_renewal_ends_with_client(clock: Clock, monkeypatch: pytest.Monkey
     """A renewal that nothing waits for would run on for `request_timeout_ms` after the producer."""
     monkeypatch.setattr(tokens, "_PATIENCE", 0.01)
     provider = Provider(clock)
-    source = source_of(provider, request_timeout_ms=20_000, delivery_timeout_ms=30_000)
-    await value_of(source)
-    provider.gate.clear()
-    clock.now += 50
+    source = await hanging_source(provider, clock)
     assert await value_of(source) == "token1"
     request = running_request()
     source.close()
@@ -254,10 +257,7 @@ async def test_stop_closes_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_token_that_expires_during_the_wait(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "_PATIENCE", 0.05)
     provider = Provider(clock)
-    source = source_of(provider, request_timeout_ms=20_000, delivery_timeout_ms=30_000)
-    await value_of(source)
-    provider.gate.clear()
-    clock.now += 50
+    source = await hanging_source(provider, clock)
     waiting = asyncio.create_task(source.token())
     await asyncio.sleep(0)
     clock.now += 11

@@ -47,6 +47,7 @@ SECRETS = {
 
 
 CONNECTING = tuple(f"aioproducer.{layer}." for layer in ("net", "core", "sasl", "protocol"))
+"""The packages whose frames are searched for secrets in their variables."""
 
 
 class Texts:
