@@ -20,7 +20,12 @@ SOON = 30.0
 OTHER_USER = "bob"
 
 
-@pytest.fixture(params=["secured", "secured_361", "secured_282"])
+@pytest.fixture(
+    params=[
+        "secured",
+        *(pytest.param(older, marks=pytest.mark.slow) for older in ("secured_361", "secured_282")),
+    ]
+)
 def kafka(request: pytest.FixtureRequest) -> SecuredKafka:
     kafka = request.getfixturevalue(request.param)
     assert isinstance(kafka, SecuredKafka)

@@ -16,7 +16,7 @@ from tests.integration.stream import Stream
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.scenario("reauthentication")
+pytestmark = [pytest.mark.slow, pytest.mark.scenario("reauthentication")]
 
 PARTITIONS = 6
 RENEWED = "authenticated again"
@@ -79,7 +79,6 @@ async def test_older_broker(
     await stream_through_sessions(secured_361, topic_name, "SCRAM-SHA-256", 5, caplog)
 
 
-@pytest.mark.slow
 async def test_a_minute(secured: SecuredKafka, topic_name: str, caplog: pytest.LogCaptureFixture) -> None:
     await stream_through_sessions(secured, topic_name, "SCRAM-SHA-512", 60, caplog)
 

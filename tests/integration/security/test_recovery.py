@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aioproducer import ProducerError
 
-pytestmark = pytest.mark.scenario("sasl")
+pytestmark = [pytest.mark.slow, pytest.mark.scenario("sasl")]
 
 SOON = 30.0
 REFUSED = "SCRAM-SHA-256 authentication failed"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from aioproducer.testing.certificates import Certificate, Issuer
 
-pytestmark = pytest.mark.scenario("tls")
+pytestmark = [pytest.mark.slow, pytest.mark.scenario("tls")]
 
 SOON = 30.0
 RENEWED = "renewed"
